@@ -1,0 +1,78 @@
+"""Causal hypothesis tests for Attention-Residual language models: the whole public surface.
+
+Importing this, and collecting claims, imports no torch: names are resolved when they are first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attnres_core.claims import ClaimError as ClaimError
+    from attnres_core.claims import NotSupported as NotSupported
+    from attnres_core.claims import claim as claim
+    from attnres_core.claims import estimate as estimate
+    from attnres_core.intervention import NotApplicable as NotApplicable
+    from attnres_core.models.checkpoint import UnsupportedCheckpoint as UnsupportedCheckpoint
+    from attnres_core.models.loading import load_model as load_model
+    from attnres_core.prompts import PromptSet as PromptSet
+    from attnres_core.prompts import load_prompts as load_prompts
+    from attnres_core.reference import reference as reference
+    from attnres_core.statistics import Verdict as Verdict
+    from attnres_core.sweep import measure as measure
+    from attnres_core.vocabulary import closed_form_error as closed_form_error
+    from attnres_core.vocabulary import drop as drop
+    from attnres_core.vocabulary import entropy as entropy
+    from attnres_core.vocabulary import least_causal as least_causal
+    from attnres_core.vocabulary import mass as mass
+    from attnres_core.vocabulary import most_causal as most_causal
+    from attnres_core.vocabulary import most_massive as most_massive
+    from attnres_core.vocabulary import peak as peak
+    from attnres_core.vocabulary import spread as spread
+    from attnres_core.vocabulary import uniform_mass as uniform_mass
+
+_HOMES = {
+    "claims": ("ClaimError", "NotSupported", "claim", "estimate"),
+    "intervention": ("NotApplicable",),
+    "models.checkpoint": ("UnsupportedCheckpoint",),
+    "models.loading": ("load_model",),
+    "prompts": ("PromptSet", "load_prompts"),
+    "reference": ("reference",),
+    "statistics": ("Verdict",),
+    "sweep": ("measure",),
+    "vocabulary": (
+        *("drop", "mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error"),
+        *("most_massive", "most_causal", "least_causal"),
+    ),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+from attnres_core.vocabulary import Band, Family, Metric, Role, Sublayer  # noqa: E402
+
+EMBEDDING, CURRENT, RECENT, OLDER = Family.EMBEDDING, Family.CURRENT, Family.RECENT, Family.OLDER
+ATTN, MLP, FINAL = Sublayer.ATTN, Sublayer.MLP, Sublayer.FINAL
+EARLY, MID, LATE, ALL = Band.EARLY, Band.MID, Band.LATE, Band.ALL
+TRAINED, WRAPPED, UNTRAINED = Role.TRAINED, Role.WRAPPED, Role.UNTRAINED
+DELTA_NLL, KL = Metric.DELTA_NLL, Metric.KL
+
+__version__ = "0.1.0"
+__all__ = [  # noqa: PLE0604 (the names of `_HOME` are resolved by `__getattr__`)
+    *("EMBEDDING", "CURRENT", "RECENT", "OLDER", "ATTN", "MLP", "FINAL", "EARLY", "MID", "LATE", "ALL"),
+    *("TRAINED", "WRAPPED", "UNTRAINED", "DELTA_NLL", "KL"),
+    *_HOME,
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's module when the name is first used."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -1,0 +1,165 @@
+"""From measured units to columns: one number per prompt for every quantity, with a record of the intervention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnres_core.intervention import Intervention, NotApplicable, family_sites, resolve
+from attnres_core.models.checkpoint import Checkpoint
+from attnres_core.statistics import Column
+from attnres_core.store import Unit
+from attnres_core.vocabulary import Ablation, Family, Metric, Pick, Quantity, RoutingSummary, Site, Summary, sites_within
+
+ROUTING = "routing"
+"""The key of the clean run's unit, which serves every routing summary."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterventionRecord:
+    """Proof that an intervention fired, and how hard."""
+
+    sites: tuple[str, ...]
+    """The sites touched (for a routing summary: the sites read)."""
+    kept_mass: float = math.nan
+    """Depth weight left on the kept sources before renormalising, averaged over prompts, positions and sites."""
+    kept_mass_min: float = math.nan
+    """Its smallest value."""
+    input_change: float = math.nan
+    """The largest absolute change of a touched sublayer's input, before its norm."""
+    copies: tuple[str, ...] = ()
+    """Touched sites where a dropped source and a kept one are the same tensor: nothing is lost there."""
+
+
+class Columns(Mapping[Any, Column]):
+    """Measured columns by what was asked for, with `record(what)` beside each."""
+
+    def __init__(self, columns: Mapping[Any, Column], records: Mapping[Any, InterventionRecord]) -> None:
+        self._columns = dict(columns)
+        self._records = dict(records)
+
+    def __getitem__(self, what: Any) -> Column:
+        """The column of a quantity, ablation or routing summary, `[prompt]`."""
+        return self._columns[what]
+
+    def __iter__(self) -> Iterator[Any]:
+        """What was asked for."""
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        """The number of columns."""
+        return len(self._columns)
+
+    def record(self, what: Any) -> InterventionRecord:
+        """What the intervention touched."""
+        return self._records[what]
+
+
+def unit_key(what: Ablation | RoutingSummary, checkpoint: Checkpoint) -> tuple[str, Intervention | None]:
+    """The unit a column is derived from, and the intervention to measure for it (None: the clean run).
+
+    Raises:
+        NotApplicable: the checkpoint has no such site.
+        ValueError: the request is out of range or leaves a site without a source.
+    """
+    if isinstance(what, Ablation):
+        intervention = resolve(what, checkpoint.sites, checkpoint.num_layers)
+        return intervention.key, intervention
+    if what.kind is Summary.CLOSED_FORM_ERROR and checkpoint.wrap is None:
+        raise ValueError(f"`{what}` is defined by the wrapped baseline's recency bias; use it .on(WRAPPED)")
+    _summary_sites(what, checkpoint)
+    return ROUTING, None
+
+
+def _summary_sites(what: RoutingSummary, checkpoint: Checkpoint) -> list[Site]:
+    """The sites a summary averages over: those addressed where there is a choice."""
+    if isinstance(what.family, Pick):
+        raise ValueError(f"`{what}` names a family chosen on the exploration split; it is resolved by a suite run")
+    if what.family is not None:
+        family_sites(what.family, what.sublayer, what.layers, checkpoint.sites, checkpoint.num_layers)
+    addressed = sites_within(checkpoint.sites, what.sublayer, what.layers, checkpoint.num_layers)
+    choosing = [site for site in addressed if len(site.sources) > 1]
+    if not choosing:
+        raise NotApplicable(f"`{what}` addresses no site with more than one source on this checkpoint")
+    return choosing
+
+
+def derive(
+    what: Ablation | RoutingSummary, metric: Metric | None, chunks: Sequence[Mapping[str, Unit]], checkpoint: Checkpoint
+) -> tuple[Column, InterventionRecord]:
+    """One column over all chunks of prompts, and its record."""
+    key, intervention = unit_key(what, checkpoint)
+    units = [chunk[key] for chunk in chunks]
+
+    def joined(field: str) -> NDArray[np.float64]:
+        return np.concatenate([unit[field] for unit in units])
+
+    if intervention is not None:
+        kept = joined("kept_mass")
+        record = InterventionRecord(
+            intervention.sites,
+            float(kept.mean()),
+            float(joined("kept_mass_min").min()),
+            float(joined("input_change").max()),
+            intervention.copies_kept,
+        )
+        return joined(metric or Metric.DELTA_NLL), record
+    assert isinstance(what, RoutingSummary)
+    sites = _summary_sites(what, checkpoint)
+    places = {site: index for index, site in enumerate(checkpoint.sites)}
+    record = InterventionRecord(tuple(str(site) for site in sites))
+    return _summarise(what, sites, [places[site] for site in sites], joined, checkpoint), record
+
+
+def _summarise(
+    what: RoutingSummary, sites: Sequence[Site], rows: Sequence[int], joined: Any, checkpoint: Checkpoint
+) -> Column:
+    if what.kind in (Summary.ENTROPY, Summary.PEAK):
+        return np.asarray(joined(what.kind.value)[:, rows].mean(1), dtype=np.float64)
+    weights = joined("mean")  # (prompt, site, source), zero beyond a site's sources
+    if what.kind is Summary.MASS:
+        members = [sum(weights[:, row, i] for i in _members(site, what.family)) for site, row in zip(sites, rows)]
+        return np.asarray(np.mean([np.broadcast_to(m, len(weights)) for m in members], axis=0), dtype=np.float64)
+    if what.kind is Summary.UNIFORM_MASS:
+        share = np.mean([len(_members(site, what.family)) / len(site.sources) for site in sites])
+        return np.full(len(weights), float(share))
+    low, high = joined("low"), joined("high")
+    worst = np.zeros(len(weights))
+    for site, row in zip(sites, rows, strict=True):
+        n = len(site.sources)
+        if what.kind is Summary.SPREAD:
+            centre = weights[:, row, :n].mean(0)
+        else:
+            assert checkpoint.wrap is not None
+            centre = closed_form(n, checkpoint.wrap)
+        distance = np.maximum(high[:, row, :n] - centre, centre - low[:, row, :n])
+        worst = np.maximum(worst, distance.max(1))
+    return worst
+
+
+def _members(site: Site, family: Family | Pick | None) -> list[int]:
+    return [index for index, member in enumerate(site.sources) if member is family]
+
+
+def closed_form(num_sources: int, recency_bias: float) -> Column:
+    """The wrapped baseline's weights: e^b / (e^b + n - 1) on the last source, 1 / (e^b + n - 1) elsewhere."""
+    raised = math.exp(recency_bias)
+    weights = np.full(num_sources, 1 / (raised + num_sources - 1))
+    weights[-1] = raised / (raised + num_sources - 1)
+    return weights
+
+
+def as_parts(what: Any) -> tuple[Ablation | RoutingSummary, Metric | None]:
+    """What to measure and in which metric, for anything `measure` accepts."""
+    if isinstance(what, Quantity):
+        return what.what, what.metric
+    if isinstance(what, Ablation):
+        return what, Metric.DELTA_NLL
+    if isinstance(what, RoutingSummary):
+        return what, None
+    raise ValueError(f"{what!r} cannot be measured; give drop(...), mass(...), ..., or one of them .on(a role)")

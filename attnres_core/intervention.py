@@ -1,0 +1,86 @@
+"""An ablation on one model's geometry: which sources are dropped at which sites."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attnres_core.vocabulary import Ablation, Band, Family, Layers, Pick, Site, Sublayer, sites_within
+
+
+class NotApplicable(Exception):
+    """The request is sound, but this model has no site it speaks of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """Sources dropped, by site; equal interventions are one column whatever words asked for them."""
+
+    kind: str
+    dropped: tuple[tuple[Site, tuple[int, ...]], ...]
+    """(site, indices of its dropped sources), in forward order."""
+
+    @property
+    def key(self) -> str:
+        """A short canonical text, the same for equal interventions."""
+        places = {str(site): list(indices) for site, indices in self.dropped}
+        return json.dumps([self.kind, places], separators=(",", ":"))
+
+    @property
+    def first_layer(self) -> int:
+        """Nothing before this layer is changed."""
+        return min((site.layer for site, _ in self.dropped), default=0)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The names of the touched sites."""
+        return tuple(str(site) for site, _ in self.dropped)
+
+    @property
+    def copies_kept(self) -> tuple[str, ...]:
+        """Sites where a dropped source lives on in a kept one that is the same tensor: structural no-ops."""
+        return tuple(
+            str(site)
+            for site, indices in self.dropped
+            if any((i in indices) != (j in indices) for i, j in site.copies)
+        )
+
+
+SHAM = Intervention("sham", ())
+"""Drops nothing; what it measures is the engine's own noise."""
+
+
+def family_sites(family: Family, sublayer: Sublayer, layers: Layers, sites: Sequence[Site], num_layers: int) -> list[Site]:
+    """The addressed sites where the family is present.
+
+    Raises:
+        NotApplicable: there is none.
+        ValueError: the layers are out of range.
+    """
+    addressed = sites_within(sites, sublayer, layers, num_layers)
+    present = [site for site in addressed if family in site.sources]
+    if not present:
+        where = f"layers {layers.start}-{layers.stop - 1}" if isinstance(layers, range) else f"the {Band(layers)} band"
+        raise NotApplicable(f"no {sublayer} site in {where} has a source of the family `{family}` on this checkpoint")
+    return present
+
+
+def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int) -> Intervention:
+    """What an ablation does to the sites of a model.
+
+    Raises:
+        NotApplicable: no site has a source of the family.
+        ValueError: the layers are out of range, sites would lose every source, or a pick is still open.
+    """
+    if isinstance(ablation.family, Pick):
+        raise ValueError(f"`{ablation}` names a family chosen on the exploration split; it is resolved by a suite run")
+    present = family_sites(ablation.family, ablation.sublayer, ablation.layers, sites, num_layers)
+    dropped = tuple(
+        (site, tuple(index for index, family in enumerate(site.sources) if family is ablation.family))
+        for site in present
+    )
+    emptied = [str(site) for site, indices in dropped if len(indices) == len(site.sources)]
+    if emptied:
+        raise ValueError(f"`{ablation}` would leave no source at {', '.join(emptied)}; keep at least one family")
+    return Intervention(ablation.kind, dropped)

@@ -1,0 +1,240 @@
+"""What a checkpoint is, read from its config and tensor headers alone: dialect, sites, digest. No torch, no guessing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from attnres_core.models.dialect import Dialect, sites_of
+from attnres_core.models.kimi_block import KimiBlock
+from attnres_core.models.open_block import OpenBlock, Wrapped
+from attnres_core.models.open_full import OpenFull
+from attnres_core.models.open_reset import OpenReset
+from attnres_core.vocabulary import Site
+
+SUPPORTED = "Qwen3-shaped AttnRes checkpoints (model_type qwen3_attnres) and vanilla Qwen3 ones to wrap (qwen3)"
+DIALECTS: Mapping[tuple[bool, bool, str], type[Dialect]] = {
+    (True, False, "block"): OpenBlock,
+    (True, False, "full"): OpenFull,
+    (True, True, "block"): OpenReset,
+    (False, True, "block"): KimiBlock,
+}
+"""(has a recency bias, has a final read-out, attnres_mode) -> dialect: the table of ATTNRES.md."""
+
+
+class UnsupportedCheckpoint(ValueError):
+    """A checkpoint that is not what this library can read; says what was found, what is supported, what to do."""
+
+    def __init__(self, where: Path | str, found: str, remedy: str) -> None:
+        super().__init__(f"{where}: {found}. Supported: {SUPPORTED}. {remedy}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A recognised checkpoint folder."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    shapes: Mapping[str, tuple[int, ...]]
+    """The shape of every stored tensor."""
+    files: tuple[Path, ...]
+    """The safetensors files that hold them."""
+    dialect: Dialect
+    wrap: float | None
+    """The recency bias of a wrapped vanilla checkpoint."""
+    untrained: bool = False
+    """Whether the weights are left out and a seeded initialisation takes their place."""
+
+    @property
+    def name(self) -> str:
+        """The folder's name; says so where its weights are left out."""
+        return f"{self.folder.name} (untrained)" if self.untrained else self.folder.name
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """Every routing site, in forward order."""
+        return sites_of(self.dialect)
+
+    @property
+    def num_layers(self) -> int:
+        """The number of decoder layers."""
+        return self.dialect.num_layers
+
+    @property
+    def context(self) -> int:
+        """The longest prompt, in tokens."""
+        return int(self.config.get("max_position_embeddings", 32768))
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 over the weight files and the config."""
+        digest = hashlib.sha256(json.dumps(dict(self.config), sort_keys=True).encode())
+        for file in self.files:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides the function computed: weights, wrapping, block count."""
+        parts = [self.weights_digest, self.dialect.name, self.wrap, self.dialect.num_blocks, self.untrained]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def inspect_checkpoint(
+    path_or_repo_id: str | Path, wrap: float | None = None, num_blocks: int | None = None
+) -> Checkpoint:
+    """Recognise a local folder or hub id.
+
+    Args:
+        path_or_repo_id: a `save_pretrained` folder, or `owner/name` on the model hub.
+        wrap: a recency bias; reads a vanilla Qwen3 as a wrapped baseline.
+        num_blocks: the wrapped baseline's number of blocks.
+
+    Raises:
+        UnsupportedCheckpoint: it is missing, incomplete, contradicts itself or is of an unknown kind.
+    """
+    folder = _folder(path_or_repo_id)
+    config = _config(folder)
+    files = _weight_files(folder)
+    shapes = _shapes(files)
+    dialect = _recognise(folder, config, shapes, wrap, num_blocks)
+    return Checkpoint(folder, config, shapes, files, dialect, wrap)
+
+
+def _folder(path_or_repo_id: str | Path) -> Path:
+    path = Path(path_or_repo_id).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    text = str(path_or_repo_id)
+    if isinstance(path_or_repo_id, Path) or text.startswith((".", "/", "~")) or text.count("/") != 1:
+        raise UnsupportedCheckpoint(text, "there is no such folder", "Give a save_pretrained folder or a hub id.")
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        wanted = ["*.safetensors", "*.safetensors.index.json", "*.json"]
+        return Path(huggingface_hub.snapshot_download(text, allow_patterns=wanted))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        found = f"no such folder, and the model hub did not give it ({type(error).__name__}: {error})".strip()
+        remedy = "Check the id and the network; offline, download it first and give the folder."
+        raise UnsupportedCheckpoint(text, found, remedy) from error
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UnsupportedCheckpoint(folder, "no config.json", "Save the model with save_pretrained.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UnsupportedCheckpoint(file, f"malformed JSON ({error})", "Save the model again.") from error
+    if not isinstance(config, dict):
+        raise UnsupportedCheckpoint(file, f"a {type(config).__name__}, not an object", "Save the model again.")
+    return config
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.exists():
+        return (single,)
+    if index.exists():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise UnsupportedCheckpoint(index, f"malformed shard index ({error!r})", "Save the model again.") from error
+        missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+        if missing:
+            raise UnsupportedCheckpoint(folder, f"missing shards {', '.join(missing)}", "Copy or download them too.")
+        return tuple(folder / name for name in names)
+    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
+    if pickles:
+        remedy = "Pickled weights can run code when loaded; convert them with safe_serialization=True where you trust them."
+        raise UnsupportedCheckpoint(folder, f"only pickled weights ({', '.join(pickles)})", remedy)
+    raise UnsupportedCheckpoint(folder, "no model.safetensors", "Save the model with save_pretrained.")
+
+
+def _shapes(files: tuple[Path, ...]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                for key in tensors.keys():  # noqa: SIM118 (safe_open is no mapping)
+                    shapes[key] = tuple(tensors.get_slice(key).get_shape())
+        except (SafetensorError, OSError) as error:
+            raise UnsupportedCheckpoint(file, f"unreadable safetensors ({error})", "Copy or download it again.") from error
+    return shapes
+
+
+def _positive(folder: Path, config: Mapping[str, Any], field: str) -> int:
+    value = config.get(field)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UnsupportedCheckpoint(folder, f"config.json has {field} = {value!r}", "Give a positive whole number.")
+    return value
+
+
+def _recognise(
+    folder: Path,
+    config: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    wrap: float | None,
+    num_blocks: int | None,
+) -> Dialect:
+    kind = config.get("model_type")
+    if kind not in ("qwen3", "qwen3_attnres"):
+        raise UnsupportedCheckpoint(folder, f"model_type {kind!r}", "Other architectures need an adapter.")
+    layers = _positive(folder, config, "num_hidden_layers")
+    routing = sorted(key for key in shapes if "_res_" in key)
+    if sliding := sorted(set(config.get("layer_types") or []) - {"full_attention"}):
+        raise UnsupportedCheckpoint(folder, f"layer types {', '.join(map(str, sliding))}", "Only full attention is read.")
+    if kind == "qwen3":
+        if routing:
+            found = f"model_type 'qwen3' (vanilla) beside routing tensors such as {routing[0]}"
+            raise UnsupportedCheckpoint(folder, found, "Correct config.json or the weights.")
+        if wrap is None:
+            raise UnsupportedCheckpoint(folder, "a vanilla Qwen3", "Give `wrap`, a recency bias such as 10.0.")
+        if num_blocks is None:
+            raise UnsupportedCheckpoint(folder, "a vanilla Qwen3 and no `num_blocks`", "Give the number of blocks.")
+        if not 1 <= num_blocks <= layers:
+            raise UnsupportedCheckpoint(folder, f"`num_blocks` {num_blocks} for {layers} layers", f"Give 1 to {layers}.")
+        return Wrapped(layers, num_blocks)
+    if wrap is not None:
+        raise UnsupportedCheckpoint(folder, "an AttnRes checkpoint, and `wrap`", "Only a vanilla Qwen3 can be wrapped.")
+    blocks = _positive(folder, config, "attnres_num_blocks")
+    if num_blocks not in (None, blocks):
+        found = f"attnres_num_blocks {blocks} in config.json, and `num_blocks` {num_blocks}"
+        raise UnsupportedCheckpoint(folder, found, "Leave `num_blocks` out: the checkpoint's own count is part of it.")
+    if blocks > layers:
+        found = f"attnres_num_blocks {blocks} for {layers} layers"
+        raise UnsupportedCheckpoint(folder, found, "Correct config.json.")
+    gate = config.get("attnres_gate_type", "bias")
+    if gate != "bias" or config.get("attnres_use_null_source"):
+        found = f"attnres_gate_type {gate!r}, attnres_use_null_source {config.get('attnres_use_null_source')!r}"
+        raise UnsupportedCheckpoint(folder, found, "Only the gate type 'bias' without a null source is read.")
+    if not routing:
+        found = "model_type 'qwen3_attnres' but no routing tensors (*_res_proj.weight)"
+        raise UnsupportedCheckpoint(folder, found, "Correct config.json or the weights.")
+    features = (
+        any(key.endswith("_res_bias") for key in routing),
+        any(key.startswith("model.final_res_") for key in routing),
+        str(config.get("attnres_mode")),
+    )
+    if features not in DIALECTS:
+        bias, readout, mode = features
+        found = (
+            f"config.json says attnres_mode {mode!r}; the tensors have {'a' if bias else 'no'} recency bias "
+            f"and {'a' if readout else 'no'} final read-out"
+        )
+        known = "; ".join(
+            f"{d.name}: mode {m}, bias {'yes' if b else 'no'}, read-out {'yes' if r else 'no'}"
+            for (b, r, m), d in DIALECTS.items()
+        )
+        raise UnsupportedCheckpoint(folder, found, f"No dialect is like that ({known}).")
+    return DIALECTS[features](layers, blocks)

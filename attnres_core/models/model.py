@@ -1,0 +1,129 @@
+"""`AttnResModel`: what every dialect looks like from outside. Logits, depth weights, ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from attnres_core.intervention import Intervention, resolve
+from attnres_core.models.checkpoint import Checkpoint
+from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM, SiteKey
+from attnres_core.models.routing import SiteOverride
+from attnres_core.shapes import Float, Int
+from attnres_core.vocabulary import Ablation, Site
+
+
+class AttnResModel:
+    """A loaded checkpoint. Made by `load_model`."""
+
+    def __init__(self, checkpoint: Checkpoint, network: Qwen3AttnResForCausalLM) -> None:
+        self.checkpoint = checkpoint
+        self.network = network
+        self._by_key = {(site.layer, site.sublayer): site for site in self.sites}
+
+    @property
+    def dialect(self) -> str:
+        """`open_block`, `open_full`, `open_reset`, `kimi_block` or `wrapped`."""
+        return self.checkpoint.dialect.name
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Every routing site, in forward order."""
+        return self.checkpoint.sites
+
+    @property
+    def num_layers(self) -> int:
+        """The number of decoder layers."""
+        return self.checkpoint.num_layers
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.network.model.embed_tokens.weight.device
+
+    def site_at(self, key: SiteKey) -> Site:
+        """The site of a (layer, sublayer)."""
+        return self._by_key[key]
+
+    @torch.inference_mode()
+    def logits(
+        self,
+        input_ids: Int[Tensor, "batch pos"],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+        ablation: Ablation | None = None,
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Next-token logits, in float32; values at padded positions mean nothing.
+
+        Args:
+            input_ids: token ids.
+            attention_mask: 1 at real tokens, 0 at padding (on either side).
+            ablation: applied to every row at every position.
+
+        Raises:
+            ValueError: malformed ids or mask; an ablation whose layers this model does not have.
+            NotApplicable: an ablation of a family that is not there.
+        """
+        ids, mask = self._inputs(input_ids, attention_mask)
+        network = self.network
+        hidden = network.run(network.begin(ids), network.prepare(ids, mask), overrides=self._overrides(ablation))
+        return network.lm_head(hidden).float()
+
+    @torch.inference_mode()
+    def depth_weights(
+        self,
+        input_ids: Int[Tensor, "batch pos"],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+        ablation: Ablation | None = None,
+    ) -> dict[Site, Float[Tensor, "source batch pos"]]:
+        """The depth weights of every site, in float32; arguments and errors as for `logits`."""
+        ids, mask = self._inputs(input_ids, attention_mask)
+        found: dict[Site, Tensor] = {}
+        self.network.run(
+            self.network.begin(ids),
+            self.network.prepare(ids, mask),
+            overrides=self._overrides(ablation),
+            observe=lambda key, sources, read: found.__setitem__(self.site_at(key), read.weights),
+        )
+        return found
+
+    def _overrides(self, ablation: Ablation | None) -> dict[SiteKey, SiteOverride]:
+        if ablation is None:
+            return {}
+        return drop_overrides([resolve(ablation, self.sites, self.num_layers)], 1, self.device)
+
+    def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if input_ids.ndim != 2 or 0 in input_ids.shape:
+            raise ValueError(f"`input_ids` has shape {tuple(input_ids.shape)}; give [batch, pos], at least one token")
+        vocabulary = self.network.config.vocab_size
+        if int(input_ids.min()) < 0 or int(input_ids.max()) >= vocabulary:
+            raise ValueError(f"`input_ids` holds ids outside 0 to {vocabulary - 1}; tokenise with this model's tokenizer")
+        if input_ids.shape[1] > self.checkpoint.context:
+            raise ValueError(f"`input_ids` has {input_ids.shape[1]} positions; the context is {self.checkpoint.context}")
+        if attention_mask is None:
+            return input_ids.to(self.device), None
+        if attention_mask.shape != input_ids.shape:
+            shapes = f"{tuple(attention_mask.shape)}, `input_ids` {tuple(input_ids.shape)}"
+            raise ValueError(f"`attention_mask` has shape {shapes}; they must agree")
+        return input_ids.to(self.device), attention_mask.to(self.device)
+
+
+def drop_overrides(
+    interventions: Sequence[Intervention], rows_each: int, device: torch.device
+) -> dict[SiteKey, SiteOverride]:
+    """Interventions stacked along the batch as per-site logit biases.
+
+    Args:
+        interventions: one per group of `rows_each` consecutive rows (one alone broadcasts over any batch).
+        rows_each: rows per intervention.
+        device: where the biases go.
+    """
+    biases: dict[SiteKey, Tensor] = {}
+    for group, intervention in enumerate(interventions):
+        for site, indices in intervention.dropped:
+            key = (site.layer, site.sublayer)
+            if key not in biases:
+                biases[key] = torch.zeros(len(site.sources), len(interventions) * rows_each, 1)
+            biases[key][list(indices), group * rows_each : (group + 1) * rows_each] = -torch.inf
+    return {key: SiteOverride(logit_bias=bias.to(device)) for key, bias in biases.items()}

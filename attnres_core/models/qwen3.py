@@ -1,0 +1,186 @@
+"""The Qwen3-shaped AttnRes network: `transformers`' attention, MLP and norms around our routing operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
+from transformers.models.qwen3.modeling_qwen3 import (
+    Qwen3Attention,
+    Qwen3MLP,
+    Qwen3PreTrainedModel,
+    Qwen3RMSNorm,
+    Qwen3RotaryEmbedding,
+)
+
+from attnres_core.models.dialect import DepthStream, Dialect
+from attnres_core.models.routing import Read, SiteOverride, Source, route
+from attnres_core.shapes import Bool, Float, Int
+from attnres_core.vocabulary import Sublayer
+
+SiteKey = tuple[int, Sublayer]
+Observer = Callable[[SiteKey, list[Source], Read], None]
+"""Called at every site with its sources and what it read."""
+
+
+class Qwen3AttnResConfig(Qwen3Config):
+    """A Qwen3 config that also holds the routing's own fields (`attnres_mode`, `attnres_num_blocks`, ...)."""
+
+    model_type = "qwen3_attnres"
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What every layer needs beside the sources: rotary tables and the attention mask of a batch."""
+
+    rotary: tuple[Tensor, Tensor]  # cos, sin: (batch, pos, head_dim)
+    mask: Tensor | None  # (batch, 1, pos, pos), True where a position may look; None: causal, no padding
+
+    def rows(self, index: Tensor) -> Inputs:
+        """The same inputs for a batch made of the given rows (with repeats)."""
+        mask = None if self.mask is None else self.mask[index]
+        return Inputs((self.rotary[0][index], self.rotary[1][index]), mask)
+
+
+def add_routing(owner: nn.Module, prefix: str, config: Qwen3Config, has_bias: bool) -> None:
+    """Give `owner` one site's pseudo-query, key norm and bias, named as the public checkpoints name them."""
+    owner.add_module(f"{prefix}_proj", nn.Linear(config.hidden_size, 1, bias=False))
+    owner.add_module(f"{prefix}_norm", Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps))
+    if has_bias:
+        owner.register_parameter(f"{prefix}_bias", nn.Parameter(torch.zeros(())))
+
+
+class AttnResLayer(nn.Module):
+    """A decoder layer's modules; which states its two sublayers read is the dialect's affair."""
+
+    def __init__(self, config: Qwen3Config, index: int, has_bias: bool) -> None:
+        super().__init__()
+        self.self_attn = Qwen3Attention(config=config, layer_idx=index)
+        self.mlp = Qwen3MLP(config)
+        self.input_layernorm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        for sublayer in (Sublayer.ATTN, Sublayer.MLP):
+            add_routing(self, f"{sublayer}_res", config, has_bias)
+
+    def read(self, sublayer: Sublayer, mixture: Tensor, inputs: Inputs) -> Tensor:
+        """A sublayer's output for what it has read, in the mixture's dtype."""
+        if sublayer is Sublayer.ATTN:
+            output, _ = self.self_attn(self.input_layernorm(mixture), inputs.rotary, inputs.mask)
+        else:
+            output = self.mlp(self.post_attention_layernorm(mixture))
+        return output.to(mixture.dtype)
+
+
+class AttnResBody(nn.Module):
+    """Embedding, layers and last norm."""
+
+    def __init__(self, config: Qwen3Config, dialect: Dialect) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            AttnResLayer(config, index, dialect.has_bias) for index in range(config.num_hidden_layers)
+        )
+        self.norm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = Qwen3RotaryEmbedding(config=config)
+        if dialect.has_readout:
+            add_routing(self, "final_res", config, dialect.has_bias)
+
+
+class Qwen3AttnResForCausalLM(Qwen3PreTrainedModel):
+    """A language model of any Qwen3-shaped dialect; a subclass of `PreTrainedModel` for `save_pretrained`."""
+
+    config_class = Qwen3AttnResConfig
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012 (transformers' own form)
+
+    def __init__(self, config: Qwen3Config, dialect: Dialect) -> None:
+        super().__init__(config)
+        self.dialect = dialect
+        self.model = AttnResBody(config, dialect)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def prepare(
+        self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
+    ) -> Inputs:
+        """Rotary tables and mask; positions count from the first real token, so padding changes nothing."""
+        batch, length = input_ids.shape
+        mask = None
+        positions = torch.arange(length, device=input_ids.device).expand(batch, -1)
+        if attention_mask is not None and not bool(attention_mask.all()):
+            real = attention_mask.bool()
+            positions = (real.long().cumsum(-1) - 1).clamp(min=0)
+            mask = causal_mask(real)
+        return Inputs(self.model.rotary_emb(self.model.embed_tokens.weight, positions), mask)
+
+    def begin(self, input_ids: Int[Tensor, "batch pos"]) -> DepthStream[Source]:
+        """The depth stream before layer 0."""
+        eps = self.config.rms_norm_eps
+
+        def accumulate(state: Source, output: Source) -> Source:
+            return Source(state.state + output.state, eps)
+
+        return self.dialect.begin(Source(self.model.embed_tokens(input_ids), eps), accumulate)
+
+    def run(
+        self,
+        stream: DepthStream[Source],
+        inputs: Inputs,
+        *,
+        start: int = 0,
+        overrides: Mapping[SiteKey, SiteOverride] | None = None,
+        observe: Observer | None = None,
+        snapshots: dict[int, DepthStream[Source]] | None = None,
+    ) -> Float[Tensor, "batch pos d"]:
+        """Run the layers from `start` on and return the normalised final state.
+
+        Args:
+            stream: the stream before layer `start`; used up.
+            inputs: from `prepare`.
+            start: the first layer to run.
+            overrides: interventions, by site.
+            observe: called at every site.
+            snapshots: its keys are layers (or the number of layers); each value becomes the stream before that layer.
+        """
+
+        def read(owner: nn.Module, key: SiteKey) -> Tensor:
+            prefix = f"{key[1]}_res"
+            query = getattr(owner, f"{prefix}_proj").weight[0] * getattr(owner, f"{prefix}_norm").weight
+            sources = stream.sources()
+            override = overrides.get(key) if overrides else None
+            found = route(sources, query, getattr(owner, f"{prefix}_bias", None), override)
+            if observe is not None:
+                observe(key, sources, found)
+            return found.mixture
+
+        eps = self.config.rms_norm_eps
+        for index in range(start, len(self.model.layers)):
+            layer = self.model.layers[index]
+            if snapshots is not None and index in snapshots:
+                snapshots[index] = stream.copy()
+            for sublayer in (Sublayer.ATTN, Sublayer.MLP):
+                self.dialect.before_read(stream, index, sublayer)
+                mixture = read(layer, (index, sublayer))
+                self.dialect.after_read(stream, index, sublayer)
+                stream.add(Source(layer.read(sublayer, mixture, inputs), eps))
+        if snapshots is not None and len(self.model.layers) in snapshots:
+            snapshots[len(self.model.layers)] = stream.copy()
+        if self.dialect.has_readout:
+            state = read(self.model, (len(self.model.layers), Sublayer.FINAL))
+        else:
+            state = stream.sources()[-1].state
+        return self.model.norm(state)
+
+    def forward(self, input_ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
+        """Next-token logits of unpadded input: the training path."""
+        return self.lm_head(self.run(self.begin(input_ids), self.prepare(input_ids)))
+
+
+def causal_mask(real: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch 1 pos pos"]:
+    """True where a position may look: earlier real tokens, and itself (a padded row must not be all False)."""
+    length = real.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=real.device).tril()
+    itself = torch.eye(length, dtype=torch.bool, device=real.device)
+    return ((causal & real[:, None, :]) | itself)[:, None]

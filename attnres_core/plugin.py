@@ -1,0 +1,353 @@
+"""The pytest plugin: claims are collected and traced, measured before any test runs, and reported as outcomes.
+
+A claim is a test with at least one parameter whose value is a `Quantity`. Its statements are traced at collection;
+all claims of the session are measured together in `pytest_collection_finish`, before xdist hands out tests; at its
+turn each test only looks up its verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Generator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnres_core import options
+from attnres_core.claims import ClaimError, ClaimInfo, Decision, Estimate, Linear, NotSupported, Statement, trace
+from attnres_core.expected import Expected, load_expected, write_expected
+from attnres_core.record import base_record, claim_entry, completed_record
+from attnres_core.statistics import Interval, Verdict
+from attnres_core.store import atomic
+from attnres_core.suite import Claim, Outcome, Suite
+from attnres_core.terminal import LETTERS, ProgressBar, failure_text, verdict_table
+from attnres_core.vocabulary import Quantity
+
+PROPERTY = "attnres"
+"""The user property that carries a claim's entry, as JSON text, from worker to controller."""
+_TRACED: pytest.StashKey[Claim | ClaimError] = pytest.StashKey()
+_SESSION: pytest.StashKey[_Session] = pytest.StashKey()
+
+
+class _Session:
+    """What one pytest process knows of the run."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.started = time.time()
+        self.suite: Suite | None = None
+        self.outcomes: dict[str, Outcome] = {}
+        self.expected: dict[str, Expected] = {}
+        self.problem = ""
+        """Why no claim of this session can be decided."""
+        self.entries: dict[str, dict[str, Any]] = {}
+        """The claims' entries as they were reported, by node id."""
+        self.report: Path | None = None
+        self.bar: ProgressBar | None = None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the `--attnres-*` options."""
+    options.add_options(parser)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _is_controller(config: pytest.Config) -> bool:
+    return bool(config.getoption("numprocesses", None)) and not _is_worker(config)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the run (the controller's name reaches every worker) and listen where reports end up."""
+    run = config.workerinput["attnres_run"] if _is_worker(config) else uuid.uuid4().hex  # type: ignore[attr-defined]
+    config.stash[_SESSION] = _Session(run)
+    if not _is_worker(config):
+        config.pluginmanager.register(_Teller(config), "attnres-teller")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker the run's name."""
+    node.workerinput["attnres_run"] = node.config.stash[_SESSION].run
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """On an xdist controller, check what was asked for and watch the workers' progress."""
+    config = session.config
+    if not _is_controller(config) or config.option.collectonly:
+        return
+    asked = [name for name in ("trained", "vanilla", "prompts", "device", "dtype") if _given(config, name)]
+    if asked:
+        _suite(config)  # a wrong path is one error here, not one from every worker
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    folder = config.rootpath / options.option(config, "store") / "runs" / config.stash[_SESSION].run
+    config.stash[_SESSION].bar = ProgressBar(folder, reporter)
+
+
+def _given(config: pytest.Config, name: str) -> bool:
+    return config.getoption(f"attnres_{name}") is not None
+
+
+def _suite(config: pytest.Config) -> Suite:
+    """The run's suite.
+
+    Raises:
+        pytest.UsageError: something it was asked to use cannot be used.
+    """
+    workers = int(config.workerinput["workercount"]) if _is_worker(config) else 1  # type: ignore[attr-defined]
+    try:
+        suite = Suite(options.settings_of(config), workers)
+        assert suite.checkpoints, suite.place
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+    return suite
+
+
+# Collection -----------------------------------------------------------------------------------------------------------
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a `@claim`'s quantities to its parameters, without a mark in the test's name."""
+    info: ClaimInfo | None = getattr(metafunc.function, "__attnres_claim__", None)
+    if info is not None and info.quantities:
+        names, values = list(info.quantities), list(info.quantities.values())
+        metafunc.parametrize(names, [pytest.param(*values, id=pytest.HIDDEN_PARAM)])
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A quantity in an ordinary `parametrize` names the test."""
+    return str(val) if isinstance(val, Quantity) else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Trace a claim's statements."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    quantities = {name: value for name, value in parameters.items() if isinstance(value, Quantity)}
+    info: ClaimInfo | None = getattr(getattr(item, "function", None), "__attnres_claim__", None)
+    if not isinstance(item, pytest.Function) or not (quantities or info):
+        return
+    try:
+        others = {name: value for name, value in parameters.items() if name not in quantities}
+        if fixtures := sorted(set(item.fixturenames) - set(parameters) - {"request"}):
+            raise ClaimError(f"a claim takes quantities and plain parameters, no fixtures: {', '.join(fixtures)}")
+        statements = trace(item.obj, quantities, others)
+        words = (info.statement if info else None) or item.name.removeprefix("test_").replace("_", " ")
+        family = (info.family if info else None) or item.path.stem.removeprefix("test_").replace("_", " ")
+        cites = info.cites if info else None
+        used = tuple(dict.fromkeys(quantities.values()))
+        item.stash[_TRACED] = Claim(item.nodeid, words, family, cites, used, statements)
+    except ClaimError as error:
+        item.stash[_TRACED] = error
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Measure and judge every collected claim, together with the run's other workers."""
+    config = session.config
+    collected = [claim for item in session.items if isinstance(claim := item.stash.get(_TRACED, None), Claim)]
+    if not collected or config.option.collectonly or _is_controller(config):
+        return
+    mine = config.stash[_SESSION]
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    bar = None
+    try:
+        suite = _suite(config)
+        if not _is_worker(config) and reporter is not None:
+            for line in suite.header():
+                reporter.write_line(line)
+            bar = ProgressBar(suite.store.root / "runs" / mine.run, reporter, header=False)
+        mine.suite = suite
+        mine.expected = load_expected(suite, collected)
+        mine.outcomes = suite.decide(collected, mine.run)
+        _leave_base_record(suite, mine)
+    except (pytest.UsageError, ValueError) as error:
+        if not _is_worker(config):
+            raise pytest.UsageError(str(error)) from None
+        mine.problem = str(error)
+    finally:
+        if bar is not None:
+            bar.close()
+    if mine.suite and not _is_worker(config):
+        if options.option(config, "write-expected"):
+            path = write_expected(mine.suite, mine.outcomes)
+            mine.expected = {}
+            if reporter is not None:
+                reporter.write_line(f"attnres: expected verdicts written to {path}; reasons are yours to write")
+
+
+def _leave_base_record(suite: Suite, mine: _Session) -> None:
+    """Write what the controller needs beside the claims' own entries; every worker would write the same."""
+    file = suite.store.run_folder(mine.run) / "base.json"
+    if not file.exists():
+        with atomic(file) as temporary:
+            temporary.write_text(json.dumps(base_record(suite, list(mine.outcomes.values()))))
+
+
+# Running --------------------------------------------------------------------------------------------------------------
+
+
+class _Judged:
+    """Behind a running claim's estimates: its decisions, looked up in the order of its statements."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.decisions = list(outcome.decisions)
+        self.traced = list(outcome.claim.statements)
+        self.asked = 0
+
+    def compare(self, statement: Statement) -> Decision:
+        """The decision on the next statement, taken as supported so that every statement is asked."""
+        if self.asked >= len(self.traced) or self.traced[self.asked] != statement:
+            raise ClaimError(f"the body stated `{statement}` now, and something else at collection; keep it free of state")
+        decision = self.decisions[self.asked]
+        self.asked += 1
+        return Decision(statement, Verdict.SUPPORTED, decision.interval, decision.reason)
+
+    def summary(self, form: Linear) -> Interval:
+        """Not while a claim runs."""
+        raise ClaimError(f"the body reads a number of `{form}`; a claim compares estimates: `effect > MIN_EFFECT`")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A claim that cannot be decided is an error, not a failure."""
+    claim = item.stash.get(_TRACED, None)
+    if isinstance(claim, ClaimError):
+        raise claim
+    if claim is None:
+        return
+    mine = item.config.stash[_SESSION]
+    if mine.problem:
+        raise pytest.UsageError(mine.problem)
+    outcome = mine.outcomes[item.nodeid]
+    assert mine.suite is not None
+    entry = claim_entry(outcome, mine.expected.get(item.nodeid), mine.suite)
+    item.user_properties.append((PROPERTY, json.dumps(entry)))
+    if outcome.error:
+        raise ClaimError(outcome.error)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a claim's body over its decisions, then give the verdict."""
+    claim = pyfuncitem.stash.get(_TRACED, None)
+    if not isinstance(claim, Claim):
+        return None
+    outcome = pyfuncitem.config.stash[_SESSION].outcomes[pyfuncitem.nodeid]
+    if outcome.verdict is Verdict.NOT_APPLICABLE:
+        pytest.skip(f"NOT APPLICABLE: {outcome.reason}")
+    judged = _Judged(outcome)
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    for name, value in arguments.items():
+        if isinstance(value, Quantity):
+            arguments[name] = Estimate(Linear(((value, 1.0),)), judged)
+    pyfuncitem.obj(**arguments)
+    if outcome.verdict is not Verdict.SUPPORTED:
+        raise NotSupported(failure_text(outcome))
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Compare a verdict with the expected one: a known refutation is expected, any change fails."""
+    report = yield
+    claim = item.stash.get(_TRACED, None)
+    if isinstance(claim, Claim) and call.when == "call":
+        mine = item.config.stash[_SESSION]
+        verdict = mine.outcomes[item.nodeid].verdict
+        decided = call.excinfo is None or call.excinfo.errisinstance((NotSupported, pytest.skip.Exception))
+        if call.excinfo is not None and call.excinfo.errisinstance(NotSupported):
+            report.longrepr = str(call.excinfo.value)  # the finding; a traceback into this plugin says nothing
+        expected = mine.expected.get(item.nodeid)
+        if expected is not None and decided:
+            if expected.verdict is verdict:
+                if report.failed:
+                    report.outcome = "skipped"
+                    report.wasxfail = f"{verdict} as expected: {expected.reason}"
+            elif not report.failed or verdict is not expected.verdict:
+                report.outcome = "failed"
+                found = failure_text(mine.outcomes[item.nodeid])
+                report.longrepr = f"expected {expected.verdict}, and the verdict is {verdict}\n{found}"
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
+    """A claim's own letter and word; the category stays pytest's, so that FAILURES and exit codes work."""
+    entry = _entry_of(report)
+    if entry is None or getattr(report, "when", None) != "call":
+        return None
+    verdict = entry["verdict"]
+    if hasattr(report, "wasxfail"):
+        return "xfailed", LETTERS[verdict].lower(), f"{verdict} (expected)"
+    if report.outcome == "failed" and entry["expected"] and entry["expected"]["verdict"] != verdict:
+        return "failed", LETTERS[verdict], f"{verdict} (expected {entry['expected']['verdict']})"
+    return report.outcome, LETTERS[verdict], verdict
+
+
+def _entry_of(report: Any) -> dict[str, Any] | None:
+    text = dict(getattr(report, "user_properties", ())).get(PROPERTY)
+    return json.loads(text) if isinstance(text, str) else None
+
+
+# Telling --------------------------------------------------------------------------------------------------------------
+
+
+class _Teller:
+    """Collects entries where reports end up: the controller, or the only process."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep a claim's entry when it has run (or could not)."""
+        entry = _entry_of(report)
+        if entry is not None and (report.when == "call" or (report.when == "setup" and report.failed)):
+            if report.failed and entry["verdict"] in ("SUPPORTED", "NOT APPLICABLE") and not entry["expected"]:
+                entry = {**entry, "verdict": "ERROR", "reason": "the test's body raised an error"}
+            self.config.stash[_SESSION].entries[report.nodeid] = entry
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the report and the JSON record."""
+        mine = self.config.stash[_SESSION]
+        if mine.bar is not None:
+            mine.bar.close()
+        folder = self.config.rootpath / options.option(self.config, "store") / "runs" / mine.run
+        base = folder / "base.json"
+        if base.is_file():
+            started = datetime.fromtimestamp(mine.started, timezone.utc).isoformat(timespec="seconds")
+            record = completed_record(
+                json.loads(base.read_text()),
+                list(mine.entries.values()),
+                started=started,
+                wall_seconds=time.time() - mine.started,
+                command=shlex.join([os.path.basename(sys.argv[0]), *self.config.invocation_params.args]),
+            )
+            from attnres_core import report  # altair is slow to import
+
+            mine.report = self.config.rootpath / options.option(self.config, "report")
+            mine.report.parent.mkdir(parents=True, exist_ok=True)
+            report.write(record, mine.report, mine.report.with_suffix(".json"))
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """The table of verdicts, the counts, the report's path."""
+        mine = self.config.stash[_SESSION]
+        if not mine.entries:
+            return
+        terminalreporter.section("verdicts")
+        entries = sorted(mine.entries.values(), key=lambda entry: entry["node_id"])
+        for line, markup in verdict_table(entries, terminalreporter._tw.fullwidth):
+            terminalreporter.write_line(line, **markup)
+        if mine.report is not None:
+            terminalreporter.write_line(f"report: {mine.report}")
+            terminalreporter.write_line(f"record: {mine.report.with_suffix('.json')}")

@@ -1,0 +1,150 @@
+"""Prompt sets: one prompt per document, split into exploration and confirmation, identified by digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+WINDOW = 64
+"""Tokens of a prompt that are read; every next-token prediction among them is scored."""
+FIELDS = ("id", "text", "document", "stratum", "split")
+
+
+class Split(StrEnum):
+    """Which decisions a prompt may serve."""
+
+    EXPLORATION = "exploration"
+    """For choosing what to claim."""
+    CONFIRMATION = "confirmation"
+    """For verdicts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt."""
+
+    id: str
+    text: str
+    document: str
+    """What it was taken from: the unit of resampling."""
+    stratum: str
+    """The collection the document belongs to."""
+    split: Split
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every field."""
+        return hashlib.sha256(json.dumps([self.id, self.text, self.document, self.stratum]).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Prompts in digest order, so that neither a file's order nor a run's can change a number."""
+
+    name: str
+    prompts: tuple[Prompt, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the prompts' digests."""
+        return hashlib.sha256("".join(prompt.digest for prompt in self.prompts).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        """The number of prompts."""
+        return len(self.prompts)
+
+    def part(self, split: Split, limit: int | None = None) -> PromptSet:
+        """The prompts of one split, at most `limit`, the first in digest order."""
+        return PromptSet(f"{self.name}/{split}", tuple(p for p in self.prompts if p.split is split)[:limit])
+
+    def token_ids(self, tokenizer_file: Path, window: int = WINDOW) -> list[list[int]]:
+        """Each prompt's first `window` token ids.
+
+        Raises:
+            ValueError: there is no readable tokenizer, or a prompt has fewer than two tokens.
+        """
+        if not tokenizer_file.is_file():
+            raise ValueError(f"{tokenizer_file}: no tokenizer beside the weights; add the checkpoint's tokenizer.json")
+        try:
+            tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise ValueError(f"{tokenizer_file}: unreadable tokenizer ({error}); copy it again") from error
+        encoded = tokenizer.encode_batch([prompt.text for prompt in self.prompts], add_special_tokens=False)
+        ids = [encoding.ids[:window] for encoding in encoded]
+        for prompt, row in zip(self.prompts, ids, strict=True):
+            if len(row) < 2:
+                raise ValueError(f"prompt {prompt.id!r} has {len(row)} tokens; a next-token loss needs at least 2")
+        return ids
+
+
+def load_prompts(path: str | Path) -> PromptSet:
+    """Read a JSONL file of prompts: `id`, `text`, and where known `document`, `stratum`, `split`.
+
+    A missing document is the prompt's own id, a missing stratum the file's name, a missing split comes from a hash of
+    the document.
+
+    Raises:
+        ValueError: what is wrong, with file, line and remedy.
+    """
+    path = Path(path)
+    if path.is_dir():
+        candidates = sorted(path.glob("*.jsonl"))
+        if len(candidates) != 1:
+            raise ValueError(f"{path}: holds {len(candidates)} .jsonl files; name the one to read")
+        path = candidates[0]
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such prompt file; give a JSONL file with `id` and `text`") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from None
+    prompts = [_prompt(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not prompts:
+        raise ValueError(f"{path}: no prompts; write one JSON object a line with `id` and `text`")
+    for field in ("id", "document"):
+        values = [getattr(prompt, field) for prompt in prompts]
+        if twice := sorted({value for value in values if values.count(value) > 1}):
+            remedy = "give each its own" if field == "id" else "keep one prompt per document: they are not independent"
+            raise ValueError(f"{path}: {field} {twice[0]!r} stands on several lines; {remedy}")
+    return PromptSet(path.stem, tuple(sorted(prompts, key=lambda prompt: prompt.digest)))
+
+
+def _prompt(path: Path, number: int, line: str) -> Prompt:
+    where = f"{path}, line {number}"
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: malformed JSON ({error}); write one JSON object a line") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: a {type(row).__name__}, not an object; write {{'id': ..., 'text': ...}}")
+    if unknown := sorted(row.keys() - set(FIELDS)):
+        raise ValueError(f"{where}: unknown field {', '.join(unknown)}; allowed: {', '.join(FIELDS)}")
+    for field in row:
+        if not isinstance(row[field], str) or not row[field]:
+            raise ValueError(f"{where}: `{field}` is {row[field]!r}; give a non-empty string")
+    if missing := [field for field in ("id", "text") if field not in row]:
+        raise ValueError(f"{where}: no `{missing[0]}`; every prompt needs `id` and `text`")
+    document = row.get("document", row["id"])
+    split = row.get("split") or split_of(document)
+    if split not in tuple(Split):
+        raise ValueError(f"{where}: `split` is {split!r}; allowed: {', '.join(Split)}")
+    return Prompt(row["id"], row["text"], document, row.get("stratum", path.stem), Split(split))
+
+
+def split_of(document: str) -> Split:
+    """The split of a document that names none: a fair coin from its hash."""
+    odd = hashlib.sha256(document.encode()).digest()[0] % 2
+    return Split.CONFIRMATION if odd else Split.EXPLORATION
+
+
+def chunk_digest(prompts: Sequence[Prompt], tokenizer_digest: str, window: int = WINDOW) -> str:
+    """What identifies a chunk of tokenised prompts."""
+    parts = [*(prompt.digest for prompt in prompts), tokenizer_digest, str(window)]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()

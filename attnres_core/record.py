@@ -1,0 +1,217 @@
+"""A run's record: outcomes and columns as plain data, for the JSON file, the report and the terminal."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from attnres_core import claims as claims_module
+from attnres_core import statistics
+from attnres_core.claims import Decision
+from attnres_core.columns import ROUTING, InterventionRecord
+from attnres_core.expected import Expected
+from attnres_core.prompts import WINDOW, Split
+from attnres_core.statistics import Verdict
+from attnres_core.suite import Outcome, Suite
+from attnres_core.vocabulary import Ablation, Family, Quantity, Role, RoutingSummary, Summary, layers_text, mass
+
+QUESTION = "Which routing pathways are causal in this checkpoint?"
+_UNITS = {
+    Summary.MASS: "depth weight",
+    Summary.UNIFORM_MASS: "depth weight",
+    Summary.PEAK: "depth weight",
+    Summary.ENTROPY: "nats",
+    Summary.SPREAD: "max depth-weight error",
+    Summary.CLOSED_FORM_ERROR: "max depth-weight error",
+}
+CONTROL = "control"
+"""The `family` of claims that check the suite itself; they are counted apart."""
+
+
+def number(value: float) -> float | None:
+    """A JSON number: None for infinities and NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
+def unit_of(quantity: Any) -> str:
+    """A quantity's unit, in words."""
+    if isinstance(quantity, Quantity) and isinstance(quantity.what, RoutingSummary):
+        return _UNITS[quantity.what.kind]
+    return "nats/token"
+
+
+def claim_entry(outcome: Outcome, expected: Expected | None, suite: Suite) -> dict[str, Any]:
+    """One claim, as the record lists it."""
+    statements = [_statement_entry(decision) for decision in outcome.decisions]
+    leading = next((s for s in statements if s["verdict"] == outcome.verdict.value), None)  # the one that decides
+    sites: dict[str, None] = {}
+    if outcome.decisions:
+        for quantity, record in _records(outcome.quantities, suite).items():
+            if isinstance(quantity.what, Ablation):
+                sites.update(dict.fromkeys(record.sites))
+    reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
+    reasons += [decision.reason for decision in outcome.decisions]
+    needed = [
+        statistics.needed_units(d.statement.operator, d.statement.threshold, d.interval)
+        for d in outcome.decisions
+        if d.verdict is Verdict.INCONCLUSIVE and not d.interval.gate
+    ]
+    return {
+        "node_id": outcome.claim.node_id,
+        "title": outcome.claim.title,
+        "family": outcome.claim.family,
+        "cites": outcome.claim.cites,
+        "control": outcome.claim.family == CONTROL,
+        "verdict": "ERROR" if outcome.error else outcome.verdict.value,
+        "expected": {"verdict": expected.verdict.value, "reason": expected.reason} if expected else None,
+        "statement": " and ".join(map(str, outcome.claim.statements)),
+        "statements": statements,
+        "estimate": leading["estimate"] if leading else None,
+        "interval": [leading["low"], leading["high"]] if leading else None,
+        "threshold": leading["threshold"] if leading else None,
+        "n": leading["n"] if leading else None,
+        "sites_touched": list(sites),
+        "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
+        "needed_prompts": max((n for n in needed if n), default=None),
+    }
+
+
+def _statement_entry(decision: Decision) -> dict[str, Any]:
+    interval = decision.interval
+    units = sorted({unit_of(quantity) for quantity, _ in decision.statement.form.terms})
+    return {
+        "text": str(decision.statement),
+        "op": decision.statement.operator.value,
+        "estimate": number(interval.mean),
+        "low": number(interval.low),
+        "high": number(interval.high),
+        "threshold": decision.statement.threshold,
+        "unit": " and ".join(units),
+        "verdict": decision.verdict.value,
+        "reason": decision.reason,
+        "n": interval.n,
+        "exact": interval.exact,
+        "confidence": 1 - 2 * interval.alpha,
+        "unseen_share": None if interval.exact else number(statistics.unseen_share(interval.alpha, max(interval.n, 1))),
+    }
+
+
+def _records(quantities: Sequence[Quantity], suite: Suite) -> dict[Quantity, InterventionRecord]:
+    measured = suite.measured(quantities)
+    return {quantity: measured.record(quantity) for quantity in measured}
+
+
+def base_record(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What is known of a run once its claims are decided: everything but the claims as they were reported."""
+    quantities = list(dict.fromkeys(q for o in outcomes if o.decisions for q in o.quantities))
+    packages = ("torch", "transformers", "numpy", "scipy", "attnres-core")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {
+        "schema": 1,
+        "question": QUESTION,
+        "collected": len(outcomes),
+        "run": {
+            "versions": {"python": platform.python_version(), **versions},
+            "seed": statistics.SEED,
+            "bundles_measured": suite.bundles_measured,
+            "bundles_reused": suite.bundles_needed - suite.bundles_measured,
+            "noise_floor": number(suite.noise_floor()),
+        },
+        "models": {role.value: _model_entry(suite, role) for role in (Role.TRAINED, Role.WRAPPED)},
+        "settings": {
+            "device": suite.place.device_class,
+            "dtype": suite.settings.dtype,
+            "quick": suite.settings.quick,
+            "alpha": claims_module.ALPHA,
+            "alpha_claim": claims_module.ALPHA / claims_module.PROVISIONAL_CLAIMS,
+            "resamples": statistics.resamples_for(claims_module.ALPHA / claims_module.PROVISIONAL_CLAIMS),
+            "prompts": {
+                "name": suite.prompts_name,
+                "digest": suite.prompts_digest,
+                "window": WINDOW,
+                **{split.value: len(part) for split, part in suite.prompts.items()},
+            },
+        },
+        "columns": [_column_entry(quantity, suite) for quantity in quantities],
+        "routing": {role.value: found for role in (Role.TRAINED, Role.WRAPPED) if (found := _routing(suite, role))},
+    }
+
+
+def completed_record(
+    base: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], *, started: str, wall_seconds: float, command: str
+) -> dict[str, Any]:
+    """The record of a finished (or interrupted) run, its claims in order of node id."""
+    verdicts = [*(verdict.value for verdict in Verdict), "ERROR"]
+    run = {"started": started, "wall_seconds": round(wall_seconds, 2), "command": command, **base["run"]}
+    return {
+        **base,
+        "complete": len(entries) == base["collected"],
+        "run": run,
+        "counts": {verdict: sum(entry["verdict"] == verdict for entry in entries) for verdict in verdicts},
+        "claims": sorted(entries, key=lambda entry: entry["node_id"]),
+    }
+
+
+def _model_entry(suite: Suite, role: Role) -> dict[str, Any]:
+    checkpoint = suite.checkpoints[role]
+    return {
+        "name": checkpoint.name,
+        "path": str(checkpoint.folder),
+        "digest": checkpoint.digest,
+        "dialect": checkpoint.dialect.name,
+        "num_layers": checkpoint.num_layers,
+        "num_blocks": checkpoint.dialect.num_blocks,
+        "recency_bias": checkpoint.wrap,
+    }
+
+
+def _column_entry(quantity: Quantity, suite: Suite) -> dict[str, Any]:
+    column, record = suite.column(quantity), _records([quantity], suite)[quantity]
+    half = float(stats.t.ppf(0.975, len(column) - 1) * stats.sem(column)) if len(column) > 1 else math.nan
+    what = quantity.what
+    weight = None
+    if isinstance(what, Ablation) and isinstance(what.family, Family):
+        weight = number(suite.column(mass(what.family, what.sublayer, what.layers).on(quantity.role)).mean())
+    return {
+        "name": str(quantity),
+        "role": quantity.role.value,
+        "metric": quantity.metric.value if quantity.metric else None,
+        "split": Split.CONFIRMATION.value,
+        "n": len(column),
+        "mean": number(column.mean()),
+        "sd": number(column.std(ddof=1)) if len(column) > 1 else None,
+        "low": number(column.mean() - half),
+        "high": number(column.mean() + half),
+        "sites_touched": list(record.sites) if isinstance(what, Ablation) else [],
+        "kept_mass": number(record.kept_mass),
+        "kept_mass_min": number(record.kept_mass_min),
+        "input_change": number(record.input_change),
+        "copies": list(record.copies),
+        "kind": str(what.kind),
+        "family": what.family.value if isinstance(what.family, Family) else None,
+        "sublayer": what.sublayer.value,
+        "layers": layers_text(what.layers),
+        "mass": weight,
+    }
+
+
+def _routing(suite: Suite, role: Role) -> dict[str, Any] | None:
+    """Mean depth weights of every site, where the clean run was measured."""
+    chunks = suite.material.units(suite.store, role, Split.CONFIRMATION)
+    if not all(ROUTING in chunk for chunk in chunks):
+        return None
+    joined = {name: np.concatenate([c[ROUTING][name] for c in chunks]).mean(0) for name in ("mean", "entropy", "peak")}
+    sites = suite.checkpoints[role].sites
+    return {
+        "sites": [str(site) for site in sites],
+        "sources": [[family.value if family else "only source" for family in site.sources] for site in sites],
+        "mass": [joined["mean"][row, : len(site.sources)].tolist() for row, site in enumerate(sites)],
+        "entropy": joined["entropy"].tolist(),
+        "peak": joined["peak"].tolist(),
+    }

@@ -1,0 +1,31 @@
+"""The checkpoints and prompts that ship with the project, from a clone or from an installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGED = Path(__file__).parent / "_fixtures"
+_CLONE = Path(__file__).parent.parent / "fixtures"
+
+
+def fixtures() -> Path:
+    """The folder that holds `checkpoints/`, `prompts/` and `conformance/`."""
+    return _PACKAGED if _PACKAGED.is_dir() else _CLONE
+
+
+def reference(name: str) -> Path:
+    """A shipped checkpoint's folder, such as `tiny-open-block`.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    folder = fixtures() / "checkpoints" / name
+    if not (folder / "config.json").is_file():
+        known = sorted(path.parent.name for path in (fixtures() / "checkpoints").glob("*/config.json"))
+        raise ValueError(f"no reference checkpoint {name!r}; there are: {', '.join(known) or 'none'}")
+    return folder
+
+
+def reference_prompts() -> Path:
+    """The shipped prompt file."""
+    return fixtures() / "prompts" / "docstrings.jsonl"

@@ -1,0 +1,209 @@
+"""A plan carried out by many workers: slots, locks, the barrier. Only a slot's holder imports torch.
+
+Every worker plans the same bundles. A worker that gets a measuring slot (a file lock) works through the bundles that
+nobody else holds; the others wait. The barrier is "every bundle has a result or a failure of this run", never
+"every worker arrived": a killed worker's locks are freed by the system, and another worker goes on.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attnres_core.models.checkpoint import Checkpoint
+from attnres_core.plan import Bundle
+from attnres_core.store import Store, atomic
+from attnres_core.vocabulary import Role
+
+if TYPE_CHECKING:
+    from attnres_core.models.model import AttnResModel
+
+ATTEMPTS = 2
+"""A bundle whose worker dies this often becomes a named failure."""
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and how a run computes."""
+
+    device_class: str
+    """"cpu" or "cuda"."""
+    dtype: str
+    slots: tuple[str, ...]
+    """One device a measuring slot."""
+
+    @property
+    def threads(self) -> int:
+        """Threads of each slot."""
+        return max(1, cores() // len(self.slots))
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_place(device: str, dtype: str, workers: int, model_bytes: int) -> Place:
+    """Slots = min(workers, cores, devices, what memory allows), found without importing torch.
+
+    Raises:
+        ValueError: the device is neither auto, cpu nor cuda, or CUDA is asked for and not there.
+    """
+    devices = cuda_devices()
+    if device == "auto":
+        device = "cuda" if devices else "cpu"
+    if device == "cuda":
+        if not devices:
+            raise ValueError("--attnres-device is 'cuda', and no CUDA device with a CUDA build of torch is here; use cpu")
+        return Place("cuda", dtype, tuple(f"cuda:{index}" for index in range(min(devices, workers))))
+    if device != "cpu":
+        raise ValueError(f"--attnres-device is {device!r}; allowed: auto, cpu, cuda")
+    fitting = max(1, int(_physical_memory() * 0.8 / (3 * model_bytes + 2**30)))
+    return Place("cpu", dtype, ("cpu",) * min(workers, cores(), fitting))
+
+
+def cuda_devices() -> int:
+    """How many CUDA devices torch would see, without importing it."""
+    if "+cpu" in importlib.metadata.version("torch"):
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    present = len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
+    if visible is None or not present:
+        return present
+    return len([entry for entry in visible.split(",") if entry.strip() and entry.strip() != "-1"])
+
+
+def _physical_memory() -> int:
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 4 * 2**30
+
+
+class Barrier:
+    """What the workers of one run tell each other through a folder."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self.store = store
+        self.folder = store.run_folder(run)
+        for name in ("failed", "attempts", "done"):
+            (self.folder / name).mkdir(exist_ok=True)
+
+    def announce(self, bundles: Sequence[Bundle], lines: Sequence[str]) -> None:
+        """Tell the controller what this run measures; the first worker's word stands."""
+        file = self.folder / "plan.json"
+        if not file.exists():
+            with atomic(file) as temporary:
+                temporary.write_text(json.dumps({"bundles": len(bundles), "lines": list(lines)}))
+
+    def failure(self, bundle: Bundle) -> str | None:
+        """Why this bundle failed in this run."""
+        try:
+            return (self.folder / "failed" / bundle.id).read_text()
+        except FileNotFoundError:
+            return None
+
+    def fail(self, bundle: Bundle, why: str) -> None:
+        """Record that a bundle failed."""
+        with atomic(self.folder / "failed" / bundle.id) as temporary:
+            temporary.write_text(why)
+
+    def attempt(self, bundle: Bundle) -> int:
+        """Count an attempt; returns how many there were before."""
+        file = self.folder / "attempts" / bundle.id
+        before = int(file.read_text()) if file.exists() else 0
+        with atomic(file) as temporary:
+            temporary.write_text(str(before + 1))
+        return before
+
+    def finish(self, bundle: Bundle) -> None:
+        """Count a bundle this run measured."""
+        (self.folder / "done" / bundle.id).touch()
+
+    @property
+    def measured(self) -> int:
+        """Bundles measured by this run."""
+        return len(list((self.folder / "done").iterdir()))
+
+
+Notify = Callable[[int, int], None]
+"""Called with (bundles finished, bundles to measure)."""
+
+
+def carry_out(
+    bundles: Sequence[Bundle],
+    checkpoints: Mapping[Role, Checkpoint],
+    barrier: Barrier,
+    place: Place,
+    notify: Notify | None = None,
+) -> None:
+    """Return when every bundle has a result or a failure; measure what this worker gets hold of."""
+    open_bundles = [bundle for bundle in bundles if bundle.missing(barrier.store)]
+    total = len(open_bundles)
+    while open_bundles:
+        with ExitStack() as stack:
+            slot = next(
+                (
+                    device
+                    for index, device in enumerate(place.slots)
+                    if stack.enter_context(barrier.store.held(f"slot-{place.device_class}-{index}"))
+                ),
+                None,
+            )
+            if slot is not None:
+                bench = _Workbench(checkpoints, place, slot)
+                for bundle in open_bundles:
+                    _measure_if_free(bundle, barrier, bench)
+                    if notify is not None:
+                        notify(barrier.measured, total)
+        open_bundles = [b for b in open_bundles if b.missing(barrier.store) and barrier.failure(b) is None]
+        if open_bundles:
+            time.sleep(POLL_SECONDS)
+
+
+def _measure_if_free(bundle: Bundle, barrier: Barrier, bench: _Workbench) -> None:
+    with barrier.store.held(f"bundle-{bundle.id}") as mine:
+        missing = bundle.missing(barrier.store)
+        if not mine or not missing or barrier.failure(bundle) is not None:
+            return
+        attempts = barrier.attempt(bundle)
+        if attempts >= ATTEMPTS:
+            barrier.fail(bundle, f"the process measuring {bundle} died {attempts} times; out of memory?")
+            return
+        try:
+            bench.measure(bundle, missing, barrier.store)
+        except (RuntimeError, ValueError, OSError) as error:
+            barrier.fail(bundle, f"measuring {bundle} failed: {type(error).__name__}: {error}")
+        else:
+            barrier.finish(bundle)
+
+
+class _Workbench:
+    """A slot's loaded models."""
+
+    def __init__(self, checkpoints: Mapping[Role, Checkpoint], place: Place, device: str) -> None:
+        self.checkpoints, self.place, self.device = checkpoints, place, device
+        self.models: dict[Role, AttnResModel] = {}
+
+    def measure(self, bundle: Bundle, missing: frozenset[str], store: Store) -> None:
+        """Measure a bundle's missing units into the store."""
+        import torch
+
+        from attnres_core.models.loading import load_checkpoint
+        from attnres_core.prompts import PromptSet
+        from attnres_core.sweep import sweep_chunk, validated
+
+        torch.set_num_threads(self.place.threads)
+        if bundle.role not in self.models:
+            self.models[bundle.role] = load_checkpoint(self.checkpoints[bundle.role], self.device, self.place.dtype)
+        model = self.models[bundle.role]
+        wanted = [intervention for intervention in bundle.interventions if intervention.key in missing]
+        units = sweep_chunk(model, validated(model, PromptSet("chunk", bundle.prompts)), wanted)
+        store.add_units(bundle.model, bundle.chunk, {key: units[key] for key in missing})

@@ -1,0 +1,23 @@
+"""Shape annotations: jaxtyping's where it is installed (our tests check them at run time), inert otherwise.
+
+Axis names: batch (rows), pos (token positions), source (depth sources of a site), d (model width), vocab.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+else:
+    try:
+        from jaxtyping import Bool, Float, Int
+    except ImportError:
+
+        class _Unchecked:
+            """Stands in for a jaxtyping dtype: `Float[Tensor, "batch pos"]` is then plain `Tensor`."""
+
+            def __class_getitem__(cls, item: Any) -> Any:
+                return item[0]
+
+        Bool = Float = Int = _Unchecked
+
+__all__ = ["Bool", "Float", "Int"]

@@ -1,0 +1,130 @@
+"""Measured units on disk: content-addressed, written once under a lock, atomically; never trusted when damaged.
+
+    units/<model key>/<chunk key>/<random>.npz   arrays of several interventions for one chunk of prompts
+    judged/<question key>.json                   a decided statement
+    runs/<run id>/                               what the workers of one run tell each other
+    locks/                                       file locks
+
+A unit's key holds all that decides its numbers, so units of another checkpoint, prompt set, dtype or version of
+the arithmetic are never read by mistake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+NUMERICS_VERSION = 1
+"""Raise when a change to the arithmetic changes measured numbers."""
+
+Unit = dict[str, NDArray[np.float64]]
+"""Named arrays whose first axis is the chunk's prompts."""
+
+
+class Store:
+    """A folder of measured units and decided statements."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._seen: dict[Path, dict[str, Unit]] = {}
+        try:
+            for name in ("units", "judged", "runs", "locks"):
+                (root / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"the store {root} cannot be written ({error}); give another with --attnres-store") from None
+
+    def units(self, model: str, chunk: str) -> dict[str, Unit]:
+        """Every unit measured for this model and chunk, by intervention key."""
+        found: dict[str, Unit] = {}
+        for file in sorted(self._folder(model, chunk).glob("*.npz")):
+            if file not in self._seen:
+                self._seen[file] = self._read(file)
+            found |= self._seen[file]
+        return found
+
+    def add_units(self, model: str, chunk: str, units: Mapping[str, Unit]) -> None:
+        """Write units; they appear all at once or not at all."""
+        keys = list(units)
+        arrays = {f"{index}|{name}": array for index, key in enumerate(keys) for name, array in units[key].items()}
+        folder = self._folder(model, chunk)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{uuid.uuid4().hex}.npz"
+        with atomic(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, keys=np.array(keys), **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def _folder(self, model: str, chunk: str) -> Path:
+        return self.root / "units" / model[:32] / chunk[:32]
+
+    def _read(self, file: Path) -> dict[str, Unit]:
+        try:
+            with np.load(file, allow_pickle=False) as data:  # the zip format checks every member's CRC
+                units: dict[str, Unit] = {str(key): {} for key in data["keys"]}
+                keys = list(units)
+                for name in data.files:
+                    if name != "keys":
+                        index, field = name.split("|", 1)
+                        units[keys[int(index)]][field] = data[name]
+                return units
+        except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+            aside = file.with_suffix(".damaged")
+            with contextlib.suppress(OSError):
+                file.rename(aside)
+            warnings.warn(f"{file} is damaged ({error}); set aside as {aside.name}, measured again", stacklevel=2)
+            return {}
+
+    def judged(self, key: str) -> dict[str, Any] | None:
+        """A decided statement, or None."""
+        try:
+            loaded = json.loads((self.root / "judged" / f"{key}.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return loaded if isinstance(loaded, dict) else None
+
+    def add_judged(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Write a decided statement."""
+        with atomic(self.root / "judged" / f"{key}.json") as temporary:
+            temporary.write_text(json.dumps(entry))
+
+    def run_folder(self, run: str) -> Path:
+        """Where one run's workers meet."""
+        folder = self.root / "runs" / run
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextlib.contextmanager
+    def held(self, name: str, *, wait: bool = False) -> Iterator[bool]:
+        """Hold the lock `name`; yields whether it was got. The system frees a killed holder's locks."""
+        lock = FileLock(self.root / "locks" / f"{name}.lock", timeout=-1 if wait else 0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+
+@contextlib.contextmanager
+def atomic(file: Path) -> Iterator[Path]:
+    """A temporary path beside `file` that takes its place when the block succeeds, and vanishes when it fails."""
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,314 @@
+"""Claims in, decided claims out: choose families, measure columns, judge statements. Knows no pytest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from attnres_core import claims as claims_module
+from attnres_core import statistics
+from attnres_core.claims import Decision, Linear, Question, Statement, combine
+from attnres_core.columns import Columns, derive, unit_key
+from attnres_core.intervention import SHAM, NotApplicable, family_sites
+from attnres_core.models.checkpoint import Checkpoint, inspect_checkpoint
+from attnres_core.plan import Bundle, Material, make_bundles
+from attnres_core.prompts import PromptSet, Split, load_prompts
+from attnres_core.run import Barrier, Notify, Place, carry_out, choose_place
+from attnres_core.statistics import Interval, Verdict
+from attnres_core.store import Store
+from attnres_core.vocabulary import MIN_PICK_MASS, Family, Pick, PickRule, Quantity, Role, drop, mass
+
+JUDGE_VERSION = 1
+"""Raise when a change to the decision rules changes verdicts or limits."""
+QUICK_PROMPTS = 64
+"""Prompts of a `--attnres-quick` run, which is never confirmatory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run was asked for: the values of the `--attnres-*` options."""
+
+    trained: str
+    vanilla: str
+    recency_bias: float
+    num_blocks: int | None
+    prompts: Path
+    n_prompts: int | None
+    device: str
+    dtype: str
+    store: Path
+    quick: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim as collected: what it is called and what its body states."""
+
+    node_id: str
+    title: str
+    family: str
+    cites: str | None
+    quantities: tuple[Quantity, ...]
+    statements: tuple[Statement, ...]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run found about a claim."""
+
+    claim: Claim
+    verdict: Verdict
+    decisions: tuple[Decision, ...] = ()
+    reason: str = ""
+    error: str = ""
+    """Why it could not be decided at all; such a claim has no verdict worth reading."""
+    chosen: Mapping[Pick, Family] = field(default_factory=dict)
+    """The families that its picks came out as."""
+    quantities: tuple[Quantity, ...] = ()
+    """Its quantities with the picks filled in."""
+
+
+class Suite:
+    """One run's material and its way from claims to outcomes.
+
+    Raises:
+        ValueError: a checkpoint, prompt file, device or store that cannot be used, with the remedy.
+    """
+
+    def __init__(self, settings: Settings, workers: int = 1) -> None:
+        self.settings = settings
+        self.workers = workers
+        self.store = Store(settings.store)
+        prompts = load_prompts(settings.prompts)
+        limit = QUICK_PROMPTS if settings.quick else settings.n_prompts
+        self.prompts: dict[Split, PromptSet] = {split: prompts.part(split, limit) for split in Split}
+        self.prompts_name, self.prompts_digest = prompts.name, prompts.digest
+        for split, part in self.prompts.items():
+            if not len(part):
+                raise ValueError(f"{settings.prompts}: no prompt belongs to the {split} split; add some or name the split")
+        self.columns: dict[tuple[Split, Quantity], np.ndarray] = {}
+        self.records: dict[tuple[Split, Quantity], object] = {}
+
+    @cached_property
+    def trained(self) -> Checkpoint:
+        """The checkpoint that the claims are about."""
+        return inspect_checkpoint(self.settings.trained)
+
+    @cached_property
+    def checkpoints(self) -> dict[Role, Checkpoint]:
+        """Every role's checkpoint; the wrapped baseline has the trained one's block count unless given."""
+        blocks = self.settings.num_blocks or self.trained.dialect.num_blocks
+        wrapped = inspect_checkpoint(self.settings.vanilla, wrap=self.settings.recency_bias, num_blocks=blocks)
+        return {
+            Role.TRAINED: self.trained,
+            Role.WRAPPED: wrapped,
+            Role.UNTRAINED: dataclasses.replace(self.trained, untrained=True),
+        }
+
+    @cached_property
+    def place(self) -> Place:
+        """Where the run computes."""
+        size = max(file.stat().st_size for c in self.checkpoints.values() for file in c.files)
+        return choose_place(self.settings.device, self.settings.dtype, self.workers, size)
+
+    @cached_property
+    def material(self) -> Material:
+        """What the keys of stored units depend on."""
+        return Material(self.checkpoints, self.prompts, self.place.device_class, self.settings.dtype)
+
+    def header(self) -> list[str]:
+        """What a reader must know of the run, in a few lines."""
+        lines = [
+            f"attnres: {role}: {c.name} ({c.dialect.name}, {c.num_layers} layers, {c.dialect.num_blocks} blocks"
+            f"{'' if c.wrap is None else f', recency bias {c.wrap:g}'}), digest {c.digest[:12]}"
+            for role, c in self.checkpoints.items()
+            if role is not Role.UNTRAINED
+        ]
+        counts = ", ".join(f"{len(part)} {split}" for split, part in self.prompts.items())
+        quick = "; quick, never confirmatory" if self.settings.quick else ""
+        place = self.place
+        return [
+            *lines,
+            f"attnres: prompts: {self.prompts_name} ({counts}{quick}), digest {self.prompts_digest[:12]}",
+            f"attnres: device: {place.device_class}, {place.dtype}, {len(place.slots)} measuring "
+            f"slot{'s' if len(place.slots) > 1 else ''} x {place.threads} threads; seed {statistics.SEED}; "
+            f"store {self.settings.store}",
+        ]
+
+    def decide(self, collected: Sequence[Claim], run: str, notify: Notify | None = None) -> dict[str, Outcome]:
+        """Choose, measure and judge; every worker of the run calls this and gets the same outcomes."""
+        barrier = Barrier(self.store, run)
+        picks = {pick for claim in collected for quantity in claim.quantities for pick in quantity.picks}
+        asked = [quantity for claim in collected for quantity in claim.quantities]
+        first = make_bundles(_needed_for(picks), Split.EXPLORATION, self.material) if picks else []
+        certain = make_bundles([q for q in asked if not q.picks], Split.CONFIRMATION, self.material)
+        barrier.announce([b for b in (*first, *certain) if b.missing(self.store)], self.header())
+        carry_out([*first, *certain], self.checkpoints, barrier, self.place, notify)
+        lost = {bundle: why for bundle in (*first, *certain) if (why := barrier.failure(bundle)) is not None}
+        outcomes = {claim.node_id: self._prepared(claim, lost) for claim in collected}
+        resolved = [q for outcome in outcomes.values() for q in outcome.quantities]
+        rest = make_bundles(resolved, Split.CONFIRMATION, self.material)
+        carry_out(rest, self.checkpoints, barrier, self.place, notify)
+        lost |= {bundle: why for bundle in rest if (why := barrier.failure(bundle)) is not None}
+        self._judge([o for o in outcomes.values() if o.quantities], lost)
+        self.bundles_measured = barrier.measured
+        self.bundles_needed = len({bundle.id for bundle in (*first, *certain, *rest)})
+        return outcomes
+
+    def column(self, quantity: Quantity, split: Split = Split.CONFIRMATION) -> np.ndarray:
+        """A measured column, `[prompt]`."""
+        self._derive(quantity, split)
+        return self.columns[split, quantity]
+
+    def _derive(self, quantity: Quantity, split: Split) -> None:
+        if (split, quantity) not in self.columns:
+            chunks = self.material.units(self.store, quantity.role, split)
+            found = derive(quantity.what, quantity.metric, chunks, self.checkpoints[quantity.role])
+            self.columns[split, quantity], self.records[split, quantity] = found
+
+    def measured(self, quantities: Iterable[Quantity], split: Split = Split.CONFIRMATION) -> Columns:
+        """Measured columns with their intervention records."""
+        wanted = list(dict.fromkeys(quantities))
+        columns = {quantity: self.column(quantity, split) for quantity in wanted}
+        return Columns(columns, {q: self.records[split, q] for q in wanted})  # type: ignore[misc]
+
+    def noise_floor(self) -> float:
+        """The largest |effect| of a sham that travelled with the ablated rows, over everything stored."""
+        worst = 0.0
+        for role in self.checkpoints:
+            for split in self.prompts:
+                for units in self.material.units(self.store, role, split):
+                    if SHAM.key in units:
+                        worst = max(worst, float(np.abs(units[SHAM.key]["delta_nll"]).max()))
+        return worst
+
+    def _prepared(self, claim: Claim, lost: Mapping[Bundle, str]) -> Outcome:
+        """The claim with its picks filled in, or the reason why it cannot be decided."""
+        try:
+            chosen = {pick: self._choose(pick, lost) for q in claim.quantities for pick in q.picks}
+            quantities = tuple(_filled(quantity, chosen) for quantity in claim.quantities)
+            for quantity in quantities:
+                unit_key(quantity.what, self.checkpoints[quantity.role])
+        except NotApplicable as error:
+            return Outcome(claim, Verdict.NOT_APPLICABLE, reason=str(error))
+        except ValueError as error:
+            return Outcome(claim, Verdict.INCONCLUSIVE, error=str(error))
+        return Outcome(claim, Verdict.INCONCLUSIVE, chosen=chosen, quantities=quantities)
+
+    def _choose(self, pick: Pick, lost: Mapping[Bundle, str]) -> Family:
+        """The family a pick comes out as on the trained model's exploration split."""
+        if why := next(iter(lost.values()), None):
+            raise ValueError(why)
+        trained = self.checkpoints[Role.TRAINED]
+        masses, effects = {}, {}
+        for family in Family:
+            try:
+                family_sites(family, pick.sublayer, pick.layers, trained.sites, trained.num_layers)
+            except NotApplicable:
+                continue
+            masses[family] = float(self.column(_mass(family, pick), Split.EXPLORATION).mean())
+            effects[family] = float(self.column(_effect(family, pick), Split.EXPLORATION).mean())
+        ranked = sorted(masses, key=lambda family: -masses[family])
+        if pick.rule is PickRule.MASSIVE:
+            if pick.rank >= len(ranked):
+                raise NotApplicable(f"`{pick}`: only {len(ranked)} families are present there")
+            return ranked[pick.rank]
+        if len(ranked) < 2:
+            raise NotApplicable(f"`{pick}`: fewer than two families are present there")
+        if pick.rule is PickRule.CAUSAL:
+            return max(ranked[1:], key=lambda family: effects[family])
+        eligible = [family for family in ranked if masses[family] >= MIN_PICK_MASS]
+        return min(eligible, key=lambda family: abs(effects[family]))
+
+    def _judge(self, outcomes: Sequence[Outcome], lost: Mapping[Bundle, str]) -> None:
+        """Fill in decisions and verdicts; what was judged before is read from the store."""
+        alpha = claims_module.ALPHA / claims_module.PROVISIONAL_CLAIMS
+        asked: dict[int, list[Question]] = {}
+        for index, outcome in enumerate(outcomes):
+            if why := self._loss(outcome, lost):
+                outcome.error = why
+                continue
+            count = len(outcome.claim.statements)
+            statements = [_filled_statement(statement, outcome.chosen) for statement in outcome.claim.statements]
+            asked[index] = [Question(statement, alpha, count) for statement in statements]
+        questions = list(dict.fromkeys(question for several in asked.values() for question in several))
+        needed = {q for question in questions for q, _ in question.statement.form.terms}
+        columns = {quantity: self.column(quantity) for quantity in needed}
+        keys = {question: _question_key(question, columns) for question in questions}
+
+        def known() -> dict[Question, Decision]:
+            entries = {question: self.store.judged(keys[question]) for question in questions}
+            return {question: _thaw(question, entry) for question, entry in entries.items() if entry is not None}
+
+        decisions = known()
+        if len(decisions) < len(questions):
+            with self.store.held("judge", wait=True):
+                decisions = known()
+                fresh = claims_module.judge([q for q in questions if q not in decisions], columns)
+                for question, decision in fresh.items():
+                    self.store.add_judged(keys[question], _freeze(decision))
+                decisions |= fresh
+        for index, several in asked.items():
+            outcomes[index].decisions = tuple(decisions[question] for question in several)
+            outcomes[index].verdict = combine(outcomes[index].decisions)
+
+    def _loss(self, outcome: Outcome, lost: Mapping[Bundle, str]) -> str:
+        """Why the outcome's columns are missing; empty when they are all there."""
+        for quantity in outcome.quantities:
+            key, _ = unit_key(quantity.what, self.checkpoints[quantity.role])
+            for bundle, why in lost.items():
+                if bundle.role is quantity.role and key in bundle.missing(self.store):
+                    return why
+        return ""
+
+
+def _mass(family: Family, pick: Pick) -> Quantity:
+    return mass(family, pick.sublayer, pick.layers).on(Role.TRAINED)
+
+
+def _effect(family: Family, pick: Pick) -> Quantity:
+    return drop(family, pick.sublayer, pick.layers).on(Role.TRAINED)
+
+
+def _needed_for(picks: Iterable[Pick]) -> list[Quantity]:
+    return [make(family, pick) for pick in picks for family in Family for make in (_mass, _effect)]
+
+
+def _filled(quantity: Quantity, chosen: Mapping[Pick, Family]) -> Quantity:
+    if not quantity.picks:
+        return quantity
+    return dataclasses.replace(quantity, what=dataclasses.replace(quantity.what, family=chosen[quantity.picks[0]]))
+
+
+def _filled_statement(statement: Statement, chosen: Mapping[Pick, Family]) -> Statement:
+    terms = tuple((_filled(quantity, chosen), coefficient) for quantity, coefficient in statement.form.terms)
+    return dataclasses.replace(statement, form=Linear(terms, statement.form.constant))
+
+
+def _question_key(question: Question, columns: Mapping[Quantity, np.ndarray]) -> str:
+    """Identifies a decision by everything it depends on, the data included."""
+    statement = question.statement
+    parts = [
+        *(JUDGE_VERSION, statistics.SEED, str(statement.operator), statement.threshold.hex()),
+        *(question.alpha.hex(), question.refuters, statement.takes_worst, statement.is_routing),
+    ]
+    digest = hashlib.sha256(json.dumps(parts).encode())
+    digest.update(statement.form.of(columns).tobytes())
+    return digest.hexdigest()
+
+
+def _freeze(decision: Decision) -> dict[str, object]:
+    interval = dataclasses.asdict(decision.interval)
+    return {"verdict": decision.verdict.value, "reason": decision.reason, "interval": interval}
+
+
+def _thaw(question: Question, entry: Mapping[str, object]) -> Decision:
+    interval = Interval(**entry["interval"])  # type: ignore[arg-type]
+    return Decision(question.statement, Verdict(str(entry["verdict"])), interval, str(entry["reason"]))

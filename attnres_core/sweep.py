@@ -1,0 +1,261 @@
+"""A bundle of ablations -> batched forward passes -> units: the only module that runs models over prompts.
+
+Ablating at layer l changes nothing before l: the clean run leaves a snapshot of its depth stream at each layer where
+some intervention starts, and ablated rows resume there. Interventions that start at the same layer are rows of one
+batch. A sham (an intervention that drops nothing) travels with them and measures the engine's own noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from attnres_core.columns import ROUTING, Columns, as_parts, derive, unit_key
+from attnres_core.intervention import SHAM, Intervention
+from attnres_core.models.dialect import DepthStream
+from attnres_core.models.model import AttnResModel, drop_overrides
+from attnres_core.models.qwen3 import Inputs, SiteKey
+from attnres_core.models.routing import Read, Source, mix
+from attnres_core.prompts import PromptSet
+from attnres_core.store import Unit
+from attnres_core.vocabulary import Metric
+
+CHUNK = 16
+"""Prompts swept together."""
+BATCH_TOKENS = 4096
+"""Rows x positions of one ablated batch: small enough for the cache, large enough for the matrix products."""
+LOGIT_BYTES = 64 * 2**20
+"""Size of one float32 block of logits while scoring."""
+
+
+def measure(
+    model: AttnResModel, prompts: PromptSet | Sequence[Sequence[int]], wanted: Iterable[Any], *, chunk: int = CHUNK
+) -> Columns:
+    """Measure quantities, ablations (as delta_nll) and routing summaries over prompts, in memory.
+
+    Args:
+        model: from `load_model`; roles of quantities are not looked at.
+        prompts: a `PromptSet`, tokenised with the checkpoint's own tokenizer, or lists of token ids.
+        wanted: what to measure.
+        chunk: prompts swept together.
+
+    Returns:
+        A mapping from each thing asked for to its float64 column `[prompt]`, with `.record(thing)`.
+
+    Raises:
+        NotApplicable: the model has no site that a request speaks of.
+        ValueError: malformed prompts, or a request that makes no sense on this model.
+    """
+    asked = list(dict.fromkeys(wanted))
+    needed = dict(unit_key(as_parts(what)[0], model.checkpoint) for what in asked)
+    interventions = [intervention for intervention in needed.values() if intervention is not None]
+    ids = validated(model, prompts)
+    starts = range(0, len(ids), chunk)
+    chunks = [sweep_chunk(model, ids[start : start + chunk], interventions) for start in starts]
+    found = {what: derive(*as_parts(what), chunks, model.checkpoint) for what in asked}
+    return Columns({what: pair[0] for what, pair in found.items()}, {what: pair[1] for what, pair in found.items()})
+
+
+def validated(model: AttnResModel, prompts: PromptSet | Sequence[Sequence[int]]) -> list[list[int]]:
+    """Token ids that the model can read.
+
+    Raises:
+        ValueError: no prompts, a prompt of fewer than two tokens, beyond the context or outside the vocabulary.
+    """
+    if isinstance(prompts, PromptSet):
+        prompts = prompts.token_ids(model.checkpoint.folder / "tokenizer.json")
+    rows = [list(map(int, row)) for row in prompts]
+    if not rows:
+        raise ValueError("`prompts` is empty; give at least one prompt")
+    vocabulary, context = model.network.config.vocab_size, model.checkpoint.context
+    for index, row in enumerate(rows):
+        if len(row) < 2:
+            raise ValueError(f"prompt {index} has {len(row)} tokens; a next-token loss needs at least 2")
+        if len(row) > context:
+            raise ValueError(f"prompt {index} has {len(row)} tokens; the context is {context}: cut it")
+        if outside := [token for token in row if not 0 <= token < vocabulary]:
+            remedy = f"ids run from 0 to {vocabulary - 1}: tokenise with this model's tokenizer"
+            raise ValueError(f"prompt {index} holds token id {outside[0]}; {remedy}")
+    return rows
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A chunk of prompts, right-padded: padding comes after every scored position and changes none."""
+
+    ids: Tensor  # (prompt, pos)
+    scored: Tensor  # (prompt, pos) bool: positions whose next token is scored
+
+    @classmethod
+    def of(cls, token_ids: Sequence[Sequence[int]], device: torch.device) -> _Batch:
+        width = max(map(len, token_ids))
+        ids = torch.zeros(len(token_ids), width, dtype=torch.long)
+        scored = torch.zeros(len(token_ids), width, dtype=torch.bool)
+        for row, tokens in enumerate(token_ids):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            scored[row, : len(tokens) - 1] = True
+        return cls(ids.to(device), scored.to(device))
+
+    def per_prompt(self, values: Tensor) -> np.ndarray:
+        """Means over each prompt's scored positions of values `[..., prompt, pos]`."""
+        weights = self.scored / self.scored.sum(1, keepdim=True)
+        return (values.double() * weights).sum(-1).cpu().numpy()
+
+
+@torch.inference_mode()
+def sweep_chunk(
+    model: AttnResModel, token_ids: Sequence[Sequence[int]], interventions: Sequence[Intervention]
+) -> dict[str, Unit]:
+    """Units of one chunk of prompts: the clean run's, a sham's, and every intervention's, by key.
+
+    Each effect unit holds, per prompt: `delta_nll`, `kl`, `kept_mass`, `kept_mass_min`, `input_change`. The clean
+    unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source `mean`, `low`, `high` depth weight.
+    """
+    network, batch = model.network, _Batch.of(token_ids, model.device)
+    inputs = network.prepare(batch.ids)
+    wanted = list(dict.fromkeys([SHAM, *interventions]))
+    snapshots: dict[int, Any] = {intervention.first_layer: None for intervention in wanted}
+    routing = _RoutingObserver(model, batch)
+    clean = network.run(network.begin(batch.ids), inputs, observe=routing, snapshots=snapshots)
+    hidden: dict[Intervention, Tensor] = {}
+    effects: dict[Intervention, _EffectObserver] = {}
+    rows_each = len(token_ids)
+    together = max(1, BATCH_TOKENS // batch.ids.numel())
+    for layer, stream in sorted(snapshots.items()):
+        starting = [intervention for intervention in wanted if intervention.first_layer == layer]
+        for start in range(0, len(starting), together):
+            group = starting[start : start + together]
+            observer = _EffectObserver(model, batch, group)
+            states = network.run(
+                repeated(stream, len(group), rows_each, model.device),
+                Inputs(inputs.rotary, None).rows(torch.arange(rows_each, device=model.device).repeat(len(group))),
+                start=layer,
+                overrides=drop_overrides(group, rows_each, model.device),
+                observe=observer,
+            )
+            for intervention, state in zip(group, states.split(rows_each), strict=True):
+                hidden[intervention] = state
+                effects[intervention] = observer
+    scores = _score(model, batch, clean, hidden)
+    units = {ROUTING: {**routing.unit(), "nll": scores.pop(None)["nll"]}}
+    for intervention in wanted:
+        units[intervention.key] = {**scores[intervention], **effects[intervention].unit(intervention)}
+    return units
+
+
+def repeated(stream: DepthStream[Source], times: int, rows_each: int, device: torch.device) -> DepthStream[Source]:
+    """A snapshot for `times` copies of its rows; a state that serves as two sources stays one tensor."""
+    index = torch.arange(rows_each, device=device).repeat(times)
+    made: dict[int, Source] = {}
+
+    def rows(source: Source) -> Source:
+        return made.setdefault(id(source), source.rows(index))
+
+    current = None if stream.current is None else rows(stream.current)
+    return DepthStream([rows(source) for source in stream.completed], current, stream.accumulate)
+
+
+@dataclass(slots=True)
+class _RoutingObserver:
+    """Collects what routing summaries need from a clean run."""
+
+    model: AttnResModel
+    batch: _Batch
+    found: dict[SiteKey, Tensor] = field(default_factory=dict)
+
+    def __call__(self, key: SiteKey, sources: list[Source], read: Read) -> None:
+        """Keep the site's weights (they are small)."""
+        self.found[key] = read.weights
+
+    def unit(self) -> Unit:
+        sites = self.model.sites
+        widest = max(len(site.sources) for site in sites)
+        shape = (len(self.batch.ids), len(sites), widest)
+        unit = {name: np.zeros(shape) for name in ("mean", "low", "high")}
+        unit |= {name: np.zeros(shape[:2]) for name in ("entropy", "peak")}
+        for row, site in enumerate(sites):
+            weights = self.found[site.layer, site.sublayer]  # (source, prompt, pos)
+            n = len(site.sources)
+            hidden = ~self.batch.scored
+            unit["mean"][:, row, :n] = self.batch.per_prompt(weights).T
+            unit["low"][:, row, :n] = weights.masked_fill(hidden, torch.inf).amin(-1).double().cpu().numpy().T
+            unit["high"][:, row, :n] = weights.masked_fill(hidden, -torch.inf).amax(-1).double().cpu().numpy().T
+            unit["entropy"][:, row] = self.batch.per_prompt(torch.special.entr(weights).sum(0))
+            unit["peak"][:, row] = self.batch.per_prompt(weights.amax(0))
+        return unit
+
+
+@dataclass(slots=True)
+class _EffectObserver:
+    """Watches what each intervention of a batch does at the sites it touches."""
+
+    model: AttnResModel
+    batch: _Batch
+    group: Sequence[Intervention]
+    kept: dict[Intervention, list[Tensor]] = field(default_factory=dict)
+    change: dict[Intervention, list[Tensor]] = field(default_factory=dict)
+
+    def __call__(self, key: SiteKey, sources: list[Source], read: Read) -> None:
+        """Kept mass and input change, for the rows whose intervention touches this site."""
+        site, rows_each = self.model.site_at(key), len(self.batch.ids)
+        for position, intervention in enumerate(self.group):
+            indices = dict(intervention.dropped).get(site)
+            if indices is None:
+                continue
+            rows = slice(position * rows_each, (position + 1) * rows_each)
+            natural = read.natural[:, rows]
+            kept = torch.ones_like(natural[0]) - natural[list(indices)].sum(0)
+            own = [Source(source.state[rows], source.eps) for source in sources]
+            moved = (read.mixture[rows] - mix(own, natural)).abs().amax(-1)  # (prompt, pos)
+            self.kept.setdefault(intervention, []).append(kept)
+            self.change.setdefault(intervention, []).append(moved)
+
+    def unit(self, intervention: Intervention) -> Unit:
+        if intervention not in self.kept:
+            nothing = np.zeros(len(self.batch.ids))
+            return {"kept_mass": nothing + 1, "kept_mass_min": nothing + 1, "input_change": nothing}
+        kept, change = torch.stack(self.kept[intervention]), torch.stack(self.change[intervention])
+        hidden = ~self.batch.scored
+        return {
+            "kept_mass": self.batch.per_prompt(kept).mean(0),
+            "kept_mass_min": kept.masked_fill(hidden, torch.inf).amin((0, 2)).double().cpu().numpy(),
+            "input_change": change.masked_fill(hidden, 0).amax((0, 2)).double().cpu().numpy(),
+        }
+
+
+def _score(
+    model: AttnResModel, batch: _Batch, clean: Tensor, hidden: Mapping[Intervention, Tensor]
+) -> dict[Any, Unit]:
+    """NLL rise and KL per prompt, unembedding scored positions only, in blocks of bounded size.
+
+    KL(clean || ablated) = sum_v p_v log p_v - sum_v p_v l_v + logsumexp(l), with l the ablated logits.
+    """
+    rows, columns = torch.nonzero(batch.scored, as_tuple=True)
+    target = batch.ids[rows, columns + 1]
+    head = model.network.lm_head
+    block = max(1, LOGIT_BYTES // (4 * head.weight.shape[0]))
+    empty = torch.zeros(batch.scored.shape, device=model.device)
+    nll = empty.clone()
+    scores = {key: {metric: empty.clone() for metric in Metric} for key in hidden}
+    for start in range(0, len(rows), block):
+        at = (rows[start : start + block], columns[start : start + block])
+        wanted = target[start : start + block, None]
+        log_p = functional.log_softmax(head(clean[at]).float(), dim=-1)  # (scored, vocab)
+        p = log_p.exp()
+        negentropy = torch.linalg.vecdot(p, log_p)
+        nll[at] = -log_p.gather(1, wanted)[:, 0]
+        for key, states in hidden.items():
+            logits = head(states[at]).float()
+            norm = logits.logsumexp(-1)
+            scores[key][Metric.DELTA_NLL][at] = norm - logits.gather(1, wanted)[:, 0] - nll[at]
+            scores[key][Metric.KL][at] = negentropy - torch.linalg.vecdot(p, logits) + norm
+    units: dict[Any, Unit] = {
+        key: {metric.value: batch.per_prompt(values) for metric, values in found.items()} for key, found in scores.items()
+    }
+    return {**units, None: {"nll": batch.per_prompt(nll)}}

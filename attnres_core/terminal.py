@@ -1,0 +1,151 @@
+"""What a run says in the terminal: progress, a table of verdicts, a finding for every claim that did not hold."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from attnres_core.statistics import Operator, Verdict, unseen_share
+from attnres_core.suite import Outcome
+
+LETTERS = {"SUPPORTED": ".", "REFUTED": "R", "INCONCLUSIVE": "I", "NOT APPLICABLE": "n", "ERROR": "E"}
+_MARKUP = {
+    "SUPPORTED": {"green": True},
+    "REFUTED": {"red": True},
+    "INCONCLUSIVE": {"yellow": True},
+    "NOT APPLICABLE": {"light": True},
+    "ERROR": {"red": True, "bold": True},
+}
+
+
+class ProgressBar:
+    """Watches a run's folder from a thread, since pytest's own loop blocks: header once, then bundles done."""
+
+    def __init__(self, folder: Path, reporter: Any, *, header: bool = True) -> None:
+        self.folder, self.reporter, self.header = folder, reporter, header
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        plan_file, done = self.folder / "plan.json", self.folder / "done"
+        while not plan_file.exists():
+            if self._stop.wait(0.1):
+                return
+        plan = json.loads(plan_file.read_text())
+        if self.header and self.reporter is not None:
+            for line in plan["lines"]:
+                self.reporter.write_line(line)
+        if not plan["bundles"] or not sys.stderr.isatty():
+            return
+        with tqdm(total=plan["bundles"], desc="measuring", unit="bundle", leave=False) as bar:
+            while not self._stop.wait(0.2):
+                bar.n = len(list(done.iterdir())) if done.is_dir() else bar.n
+                bar.total = max(bar.total, bar.n)  # families chosen on exploration add bundles
+                bar.refresh()
+
+
+def failure_text(outcome: Outcome) -> str:
+    """A finding: the deciding numbers in one line, then the claim and each statement with what would decide it."""
+    claim = outcome.claim
+    deciding = next(d for d in outcome.decisions if d.verdict is outcome.verdict)
+    lines = [f"{deciding}", "", f"claim     {claim.title}", f"verdict   {outcome.verdict}"]
+    if claim.cites:
+        lines.append(f"cites     {claim.cites}")
+    lines += [f"chosen    {pick} is {family}, on the exploration split" for pick, family in outcome.chosen.items()]
+    for decision in outcome.decisions:
+        interval, statement = decision.interval, decision.statement
+        how = "exact, no sampling inference" if interval.exact else f"{100 * (1 - 2 * interval.alpha):.4g} % interval"
+        threshold = f"{statement.threshold:g}"
+        if statement.operator is Operator.WITHIN:
+            threshold = f"within +-{threshold}"
+        lines += [
+            "",
+            f"statement {statement}",
+            f"effect    {interval.mean:+.5g}",
+            f"interval  [{interval.low:+.5g}, {interval.high:+.5g}]  ({how}, n = {interval.n})",
+            f"threshold {threshold}",
+            f"verdict   {decision.verdict}{_meaning(decision.verdict, statement.operator)}",
+        ]
+        if decision.reason:
+            label = "to decide" if decision.verdict is Verdict.INCONCLUSIVE else "note"
+            lines.append(f"{label:<9} {decision.reason}")
+        if not interval.exact:
+            share = unseen_share(interval.alpha, max(interval.n, 1))
+            lines.append(f"unseen    effects carried by fewer than {100 * share:.2g} % of prompts cannot be excluded")
+    return "\n".join(lines)
+
+
+def _meaning(verdict: Verdict, operator: Operator) -> str:
+    if verdict is not Verdict.REFUTED:
+        return ""
+    meanings = {
+        Operator.ABOVE: "at most the threshold, which is not 'no effect'",
+        Operator.BELOW: "at least the threshold",
+        Operator.WITHIN: "outside the margin",
+    }
+    return f": {meanings[operator]}"
+
+
+def verdict_table(entries: Sequence[Mapping[str, Any]], width: int) -> list[tuple[str, dict[str, bool]]]:
+    """The claims by file, with the numbers of the statement that decides each; then the counts.
+
+    One line a claim where `width` allows, otherwise the name above its numbers.
+    """
+    names = [_name(entry) for entry in entries]
+    numbers_width = len(_numbers({"estimate": None}))
+    name_width = max(map(len, names), default=0)
+    one_line = 2 + name_width + 16 + numbers_width <= width
+    lines: list[tuple[str, dict[str, bool]]] = []
+    file = None
+    for entry, name in zip(entries, names, strict=True):
+        if entry["node_id"].split("::")[0] != file:
+            file = entry["node_id"].split("::")[0]
+            lines.append((file, {"bold": True}))
+        verdict = entry["verdict"]
+        known = entry["expected"] and verdict == entry["expected"]["verdict"] != "SUPPORTED"
+        word = verdict + (" *" if known else "")
+        numbers = f"{word:<15} {_numbers(entry)}".rstrip()
+        if one_line:
+            lines.append((f"  {name:<{name_width}} {numbers}", _MARKUP[verdict]))
+        else:
+            lines += [(f"  {name}"[:width], {}), (f"    {numbers}", _MARKUP[verdict])]
+    for label, control in (("claims", False), ("controls", True)):
+        group = [entry["verdict"] for entry in entries if entry["control"] is control]
+        if group:
+            text = ", ".join(f"{group.count(word)} {word}" for word in LETTERS if word in group)
+            lines.append((f"{len(group)} {label}: {text}", {"bold": True}))
+    if any(" *" in line for line, _ in lines):
+        lines.append(("* as this reference checkpoint is known to give; the reason is in the report", {}))
+    return lines
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry["node_id"].split("::", 1)[-1]).removeprefix("test_")
+
+
+def _numbers(entry: Mapping[str, Any]) -> str:
+    """Estimate, interval and threshold of the deciding statement, in columns."""
+    if entry["estimate"] is None:
+        return f"{'':>9} {'':<24} {'':>9}"
+    low = "-inf" if entry["interval"][0] is None else _short(entry["interval"][0])
+    high = "+inf" if entry["interval"][1] is None else _short(entry["interval"][1])
+    leading = next(s for s in entry["statements"] if s["verdict"] == entry["verdict"])
+    threshold = {"abs<": "+-", ">": "> ", "<": "< "}[leading["op"]] + f"{leading['threshold']:.3g}"
+    return f"{_short(entry['estimate']):>9} {f'[{low}, {high}]':<24} {threshold:>9}"
+
+
+def _short(value: float) -> str:
+    """At most nine characters."""
+    return f"{value:+.2e}" if value and abs(value) < 1e-3 else f"{value:+.4f}"

@@ -1,0 +1,1 @@
+"""How the reference checkpoints and prompts are made from scratch: `corpus`, then `train`."""

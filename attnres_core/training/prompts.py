@@ -1,0 +1,49 @@
+"""Make the shipped prompt set: one prompt from each of 512 held-out documents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from attnres_core.prompts import Split, load_prompts
+from attnres_core.training.corpus import build, sources
+
+MIN_TOKENS = 80
+"""In the reference tokenizer; leaves 64 or more in tokenizers with longer tokens."""
+MAX_TOKENS = 128
+PER_SPLIT = 256
+
+
+def main(tokenizer_file: Path, out: Path, command: str) -> None:
+    """Write `docstrings.jsonl` and its manifest into `out`."""
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    corpus = build()
+    rows = list[dict[str, str]]()
+    for document in corpus.held_out:  # in digest order, which no choice of ours can steer
+        ends = tokenizer.encode(document.text).offsets
+        if len(ends) < MIN_TOKENS or len(rows) == 2 * PER_SPLIT:
+            continue
+        text = document.text[: ends[min(len(ends), MAX_TOKENS) - 1][1]]
+        split = (Split.EXPLORATION, Split.CONFIRMATION)[len(rows) % 2]
+        row = {"id": document.digest[:16], "text": text, "document": document.name}
+        rows.append({**row, "stratum": document.package, "split": split.value})
+    if len(rows) < 2 * PER_SPLIT:
+        raise ValueError(f"only {len(rows)} held-out documents have {MIN_TOKENS} tokens; {2 * PER_SPLIT} are needed")
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "docstrings.jsonl"
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    prompts = load_prompts(file)
+    strata = {name: sum(row["stratum"] == name for row in rows) for name in sorted({row["stratum"] for row in rows})}
+    manifest = {
+        "digest": prompts.digest,
+        "prompts": len(rows),
+        "splits": {split.value: len(prompts.part(split)) for split in Split},
+        "strata": strata,
+        "tokens": {"at_least": MIN_TOKENS, "at_most": MAX_TOKENS, "tokenizer": "tiny-open-block"},
+        "corpus_digest": corpus.digest,
+        "sources": sources(),
+        "command": command,
+    }
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")

@@ -1,0 +1,309 @@
+"""Train the reference checkpoints: same tokens, same order, same seed, three ways of reading depth."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast
+from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
+from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
+
+from attnres_core.models.kimi_block import KimiBlock
+from attnres_core.models.open_block import OpenBlock
+from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM, Qwen3AttnResConfig
+from attnres_core.training.corpus import Corpus, Document, build, sources
+
+NAMES = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
+END = "<|endoftext|>"
+VOCABULARY = 4096
+NUM_BLOCKS = 4
+EVAL_LENGTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides the numbers, beside the text."""
+
+    steps: int = 4000
+    batch: int = 16
+    length: int = 128
+    learning_rate: float = 3e-3
+    warmup: int = 100
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    seed: int = 20261122
+    precision: str = "bfloat16"
+    """Precision of matrix products under autocast; weights and routing stay float32."""
+
+
+def base_config() -> dict[str, Any]:
+    """The Qwen3 shape that all three share (about 3 M parameters)."""
+    return {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 128,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "intermediate_size": 384,
+        "max_position_embeddings": 512,
+        "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
+        "tie_word_embeddings": True,
+        "use_cache": False,
+        "bos_token_id": None,
+        "eos_token_id": 0,
+    }
+
+
+def build_model(name: str, seed: int) -> nn.Module:
+    """A model at its seeded initialisation; the weights that models share are equal, pseudo-queries are zero."""
+    torch.manual_seed(seed)
+    vanilla = Qwen3ForCausalLM(Qwen3Config(**base_config()))
+    if name == "tiny-vanilla":
+        return vanilla
+    routing = {"attnres_mode": "block", "attnres_num_blocks": NUM_BLOCKS, "attnres_gate_type": "bias"}
+    config = Qwen3AttnResConfig(**base_config(), **routing)
+    kind = {"tiny-open-block": OpenBlock, "tiny-kimi-block": KimiBlock}[name]
+    model = Qwen3AttnResForCausalLM(config, kind(config.num_hidden_layers, NUM_BLOCKS))
+    model.load_state_dict(vanilla.state_dict(), strict=False)
+    for parameter_name, parameter in model.named_parameters():
+        if parameter_name.endswith("_res_proj.weight"):
+            nn.init.zeros_(parameter)
+    model.tie_weights()
+    return model
+
+
+def train_tokenizer(documents: Sequence[Document]) -> Tokenizer:
+    """Byte-level BPE of `VOCABULARY` entries, trained on the training split."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((document.text for document in documents), trainer)
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, documents: Sequence[Document]) -> list[np.ndarray]:
+    """Token ids of every document, each after an end-of-text mark."""
+    end = tokenizer.token_to_id(END)
+    batch = tokenizer.encode_batch([document.text for document in documents])
+    return [np.array([end, *encoding.ids], dtype=np.int64) for encoding in batch]
+
+
+def batches(documents: Sequence[np.ndarray], recipe: Recipe) -> Iterator[Tensor]:
+    """Batches `[batch, length + 1]` in an order that the seed alone decides; a fresh shuffle every epoch."""
+    rng = np.random.default_rng(recipe.seed)
+    size = recipe.length + 1
+    while True:
+        stream = np.concatenate([documents[i] for i in rng.permutation(len(documents))])
+        windows = stream[: len(stream) // size * size].reshape(-1, size)
+        windows = windows[rng.permutation(len(windows))]
+        for start in range(0, len(windows) - recipe.batch + 1, recipe.batch):
+            yield torch.from_numpy(windows[start : start + recipe.batch])
+
+
+def ngram_nll(train: Sequence[np.ndarray], held_out: Sequence[np.ndarray]) -> dict[str, float]:
+    """Held-out NLL (nats/token) of a unigram and an interpolated bigram (absolute discounting) model."""
+    unigram = np.ones(VOCABULARY)
+    pairs: Counter[int] = Counter()
+    for ids in train:
+        unigram += np.bincount(ids, minlength=VOCABULARY)
+        pairs.update((ids[:-1] * VOCABULARY + ids[1:]).tolist())
+    probability = unigram / unigram.sum()
+    context, kinds = np.zeros(VOCABULARY), np.zeros(VOCABULARY)
+    for pair, count in pairs.items():
+        context[pair // VOCABULARY] += count
+        kinds[pair // VOCABULARY] += 1
+    discount, total = 0.75, np.zeros(2)
+    tokens = 0
+    for ids in held_out:
+        before, after = ids[:-1], ids[1:]
+        count = np.array([pairs.get(pair, 0) for pair in (before * VOCABULARY + after).tolist()])
+        seen = np.maximum(context[before], 1)
+        backoff = np.where(context[before] > 0, discount * kinds[before] / seen, 1.0)
+        bigram = np.maximum(count - discount, 0) / seen + backoff * probability[after]
+        total += -np.log(probability[after]).sum(), -np.log(bigram).sum()
+        tokens += len(after)
+    return {"unigram": total[0] / tokens, "bigram": total[1] / tokens}
+
+
+@torch.no_grad()
+def document_nll(model: nn.Module, documents: Sequence[np.ndarray], device: str) -> np.ndarray:
+    """Summed NLL and token count of each document, `[document, 2]`, batched by length."""
+    model.eval()
+    result = np.zeros((len(documents), 2))
+    order = sorted(range(len(documents)), key=lambda i: len(documents[i]))
+    for start in range(0, len(order), 32):
+        rows = order[start : start + 32]
+        width = max(len(documents[i]) for i in rows)
+        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        target = torch.full((len(rows), width - 1), -100)
+        for row, i in enumerate(rows):  # right padding: causal, so it changes nothing before it
+            ids[row, : len(documents[i])] = torch.from_numpy(documents[i])
+            target[row, : len(documents[i]) - 1] = ids[row, 1 : len(documents[i])]
+        logits = logits_of(model, ids[:, :-1].to(device)).float().cpu()
+        losses = nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
+        result[rows, 0] = losses.sum(1).double().numpy()
+        result[rows, 1] = (target >= 0).sum(1).numpy()
+    model.train()
+    return result
+
+
+def logits_of(model: nn.Module, ids: Tensor) -> Tensor:
+    """Logits of either kind of model."""
+    output = model(ids)
+    return output if isinstance(output, Tensor) else output.logits
+
+
+def summarise_nll(per_document: np.ndarray, confidence: float = 0.95) -> dict[str, float]:
+    """Token-weighted mean with a t interval over documents (linearised ratio)."""
+    total, count = per_document.sum(0)
+    mean = total / count
+    residual = (per_document[:, 0] - mean * per_document[:, 1]) / per_document[:, 1].mean()
+    half = float(stats.t.ppf((1 + confidence) / 2, len(residual) - 1)) * stats.sem(residual)
+    return {"mean": float(mean), "low": float(mean - half), "high": float(mean + half), "documents": len(residual)}
+
+
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Linear warm-up, then cosine to a tenth."""
+    if step < recipe.warmup:
+        return recipe.learning_rate * (step + 1) / recipe.warmup
+    progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return recipe.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW; only matrices decay."""
+    matrices = [p for p in model.parameters() if p.dim() >= 2 and p.shape[0] > 1]
+    rest = [p for p in model.parameters() if p.dim() < 2 or p.shape[0] == 1]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=True)
+
+
+def train_one(
+    name: str, documents: Sequence[np.ndarray], recipe: Recipe, *, device: str, scratch: Path, compiled: bool
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train one model, resuming from `scratch` where an earlier run of the same recipe stopped."""
+    model = build_model(name, recipe.seed).to(device).train()
+    optimizer = make_optimizer(model, recipe)
+    state_file = scratch / f"{name}.pt"
+    step, curve = 0, list[dict[str, float]]()
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True, map_location=device)
+        if state["recipe"] == asdict(recipe):
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            step, curve = state["step"], state["curve"]
+    run = torch.compile(model) if compiled else model
+    feed = batches(documents, recipe)
+    for _ in range(step):
+        next(feed)
+    bar = tqdm(total=recipe.steps, initial=step, desc=name, unit="step", mininterval=5)
+    recent = list[float]()
+    while step < recipe.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, recipe)
+        ids = next(feed).to(device)
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = logits_of(run, ids[:, :-1])
+        loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"{name}: the loss is {loss.item()} at step {step}; lower the learning rate")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimizer.step()
+        step += 1
+        recent.append(loss.item())
+        bar.update()
+        if step % 100 == 0 or step == recipe.steps:
+            curve.append({"step": step, "loss": round(sum(recent) / len(recent), 4)})
+            bar.set_postfix(loss=f"{curve[-1]['loss']:.3f}")
+            recent.clear()
+        if step % 500 == 0 or step == recipe.steps:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            temporary = state_file.with_suffix(".tmp")
+            torch.save({**state, "curve": curve, "recipe": asdict(recipe)}, temporary)
+            os.replace(temporary, state_file)
+    bar.close()
+    return model, curve
+
+
+def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folder: Path) -> None:
+    """A `save_pretrained` folder with its manifest, every file made anew."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.to("cpu").save_pretrained(folder)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
+    wrapped.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for the owner alone
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def main(
+    names: Sequence[str], out: Path, recipe: Recipe, *, device: str, scratch: Path, compiled: bool = False
+) -> None:
+    """Train `names` one after the other into `out/<name>`."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    tqdm.write("reading the installed packages' docstrings ...")
+    corpus: Corpus = build()
+    tokenizer_file = scratch / f"tokenizer-{corpus.digest[:16]}.json"
+    if tokenizer_file.exists():
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    else:
+        tokenizer = train_tokenizer(corpus.train)
+        tokenizer.save(str(tokenizer_file))
+    train, held_out = encode(tokenizer, corpus.train), encode(tokenizer, corpus.held_out)
+    held_out = [ids[:EVAL_LENGTH] for ids in held_out]
+    baselines = ngram_nll(train, held_out)
+    tqdm.write(
+        f"{len(train)} training documents, {sum(map(len, train)):,} tokens; {len(held_out)} held out; "
+        + ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
+    )
+    for name in names:
+        started = time.monotonic()
+        model, curve = train_one(name, train, recipe, device=device, scratch=scratch, compiled=compiled)
+        nll = summarise_nll(document_nll(model, held_out, device))
+        tqdm.write(f"{name}: held-out NLL {nll['mean']:.3f} [{nll['low']:.3f}, {nll['high']:.3f}] nats/token")
+        manifest = {
+            "name": name,
+            "command": shlex.join(["python", "-m", "attnres_core", *sys.argv[1:]]),
+            "recipe": asdict(recipe),
+            "tokens": recipe.steps * recipe.batch * recipe.length,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "held_out_nll": nll,
+            "baseline_nll": baselines,
+            "curve": curve,
+            "seconds_of_last_run": round(time.monotonic() - started),
+            "device": device,
+            "torch": torch.__version__,
+            "data": {
+                "digest": corpus.digest,
+                "train_documents": len(corpus.train),
+                "train_tokens": sum(map(len, train)),
+                "held_out_documents": len(corpus.held_out),
+                "held_out_tokens_scored": int(sum(len(ids) - 1 for ids in held_out)),
+                "sources": sources(),
+            },
+        }
+        save(model, tokenizer, manifest, out / name)

@@ -1,0 +1,324 @@
+"""The words everything else is written in: sites, families, bands, ablations, quantities.
+
+Glossary
+    depth source   something a sublayer may read: the embedding, a completed block, the current state
+    site           one place where routing happens: (layer, sublayer[, stream]), or the final read-out
+    family         a class of sources; the families partition the sources of every site
+    band           a contiguous third of the layers, or all of them
+    ablation       an intervention on routing, as data
+    quantity       an ablation's effect or a routing summary, on one of the suite's models: one column
+
+Everything here is frozen, hashable and free of torch, so that claims collect fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+
+class Family(StrEnum):
+    """A class of depth sources."""
+
+    EMBEDDING = "embedding"
+    """Source 0: the token embedding."""
+    CURRENT = "current"
+    """The last source: what the running block has accumulated so far."""
+    RECENT = "recent"
+    """The newest completed block other than the embedding."""
+    OLDER = "older"
+    """The completed blocks before the newest."""
+
+
+class Sublayer(StrEnum):
+    """What reads the sources at a site."""
+
+    ATTN = "attn"
+    """The attention sublayer."""
+    MLP = "mlp"
+    """The MLP sublayer."""
+    FINAL = "final"
+    """The read-out before the unembedding, in dialects that have one."""
+
+
+class Band(StrEnum):
+    """A contiguous third of the layers (the earlier bands take the extra layers), or all layers."""
+
+    EARLY = "early"
+    """The first third."""
+    MID = "mid"
+    """The second third."""
+    LATE = "late"
+    """The last third."""
+    ALL = "all"
+    """Every layer."""
+
+    def layers(self, num_layers: int) -> range:
+        """The layers of this band in a model of `num_layers` layers (28 layers give 10, 9 and 9)."""
+        if self is Band.ALL:
+            return range(num_layers)
+        index = (Band.EARLY, Band.MID, Band.LATE).index(self)
+        size, extra = divmod(num_layers, 3)
+        start = index * size + min(index, extra)
+        return range(start, start + size + (index < extra))
+
+
+class Role(StrEnum):
+    """Which of the suite's models a quantity is measured on."""
+
+    TRAINED = "trained"
+    """The AttnRes checkpoint that the claims are about (`--attnres-trained`)."""
+    WRAPPED = "wrapped"
+    """The vanilla baseline with a constant recency schedule (`--attnres-vanilla`)."""
+    UNTRAINED = "untrained"
+    """The trained checkpoint's architecture at a seeded initialisation, pseudo-queries zero: a control."""
+
+
+class Metric(StrEnum):
+    """How an ablation's effect on a prompt is scored, as a mean over the scored positions."""
+
+    DELTA_NLL = "delta_nll"
+    """NLL of the ablated run minus NLL of the clean run, nats per token."""
+    KL = "kl"
+    """KL(clean || ablated) of the next-token distribution, nats per token."""
+
+
+class Summary(StrEnum):
+    """A number read off the depth weights themselves, per prompt."""
+
+    MASS = "mass"
+    """Depth weight on a family, averaged over positions and the sites of the layers."""
+    UNIFORM_MASS = "uniform_mass"
+    """The mass that uniform depth weights (1 / number of sources) would put there: the null for MASS."""
+    ENTROPY = "entropy"
+    """Entropy of the depth weights, nats, averaged over positions and sites."""
+    PEAK = "peak"
+    """Largest depth weight, averaged over positions and sites."""
+    SPREAD = "spread"
+    """Largest distance of any depth weight from its average over all prompts and positions."""
+    CLOSED_FORM_ERROR = "closed_form_error"
+    """Largest distance of any depth weight from the wrapped baseline's closed-form schedule."""
+
+
+Layers = Band | range
+_Choice = TypeVar("_Choice", Family, Sublayer, Band, Role, Metric)
+
+
+def _choice(kind: type[_Choice], given: object, argument: str) -> _Choice:
+    """`given` as a member of the enum `kind`, or a ValueError that lists what is allowed."""
+    try:
+        return kind(given)  # type: ignore[arg-type]
+    except ValueError:
+        allowed = ", ".join(f"{member.name} ({member.value!r})" for member in kind)
+        raise ValueError(f"`{argument}` is {given!r}; allowed: {allowed}") from None
+
+
+def _layers(given: object, sublayer: Sublayer) -> Layers:
+    """A band, or a non-empty range of layers with step 1."""
+    if isinstance(given, range):
+        if given.step != 1 or not given or given.start < 0:
+            raise ValueError(f"`layers` is {given!r}; give a non-empty range(start, stop) of layers, step 1")
+        layers: Layers = given
+    else:
+        layers = _choice(Band, given, "layers")
+    if sublayer is Sublayer.FINAL and layers is not Band.ALL:
+        raise ValueError(f"`layers` is {layers}; the read-out (FINAL) is one site: leave `layers` out")
+    return layers
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One place where routing happens."""
+
+    layer: int
+    sublayer: Sublayer
+    sources: tuple[Family | None, ...]
+    """The family of each source, in order; `(None,)` where there is one source and so no choice."""
+    stream: str | None = None
+    """The stream (q, k or v) in models with several pseudo-queries per sublayer."""
+    copies: tuple[tuple[int, int], ...] = ()
+    """Pairs of sources that are one and the same tensor here."""
+
+    def __str__(self) -> str:
+        """`3.mlp`; with a stream, `3.attn.q`."""
+        return ".".join(filter(None, (str(self.layer), self.sublayer.value, self.stream)))
+
+
+class PickRule(StrEnum):
+    """How a family is chosen from the exploration split."""
+
+    MASSIVE = "most_massive"
+    """Rank by mass; rank 0 is the family with the largest."""
+    CAUSAL = "most_causal"
+    """The largest delta_nll among the families other than the most massive."""
+    IDLE = "least_causal"
+    """The smallest |delta_nll| among the families with a mass of at least `MIN_PICK_MASS`."""
+
+
+MIN_PICK_MASS = 0.10
+"""Mean depth weight that makes a family eligible for `least_causal`: well above rounding, and about
+half of what a uniform read of five sources gives each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A family chosen on the exploration split, so that the confirmation split can test the choice."""
+
+    rule: PickRule
+    sublayer: Sublayer
+    layers: Layers
+    rank: int = 0
+
+    def __str__(self) -> str:
+        """`most_massive#1(attn, late)`."""
+        rank = f"#{self.rank}" if self.rank else ""
+        return f"{self.rule}{rank}({self.sublayer}, {layers_text(self.layers)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """An intervention on the routing of every matching site. Made by `drop`."""
+
+    kind: str
+    family: Family | Pick
+    sublayer: Sublayer
+    layers: Layers
+
+    def on(self, role: Role | str, *, metric: Metric | str = Metric.DELTA_NLL) -> Quantity:
+        """This ablation's effect on the model in `role`, as a column in units of `metric` (nats per token)."""
+        return Quantity(self, _choice(Role, role, "role"), _choice(Metric, metric, "metric"))
+
+    def __str__(self) -> str:
+        """`drop(embedding, mlp, early)`."""
+        return f"{self.kind}({self.family}, {self.sublayer}, {layers_text(self.layers)})"
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSummary:
+    """A number read off the depth weights of every matching site. Made by `mass`, `entropy`, `peak`, ..."""
+
+    kind: Summary
+    family: Family | Pick | None
+    sublayer: Sublayer
+    layers: Layers
+
+    def on(self, role: Role | str) -> Quantity:
+        """This summary of the model in `role`, as a column."""
+        return Quantity(self, _choice(Role, role, "role"), None)
+
+    def __str__(self) -> str:
+        """`mass(older, attn, late)`."""
+        family = f"{self.family}, " if self.family is not None else ""
+        return f"{self.kind}({family}{self.sublayer}, {layers_text(self.layers)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One number per prompt: an ablation's effect or a routing summary, on one of the suite's models."""
+
+    what: Ablation | RoutingSummary
+    role: Role
+    metric: Metric | None
+    """The effect's metric; None for a routing summary."""
+
+    @property
+    def picks(self) -> tuple[Pick, ...]:
+        """The family choices that must be made before this can be measured."""
+        return (self.what.family,) if isinstance(self.what.family, Pick) else ()
+
+    def __str__(self) -> str:
+        """`drop(embedding, mlp, early) on trained [delta_nll]`."""
+        metric = f" [{self.metric}]" if self.metric else ""
+        return f"{self.what} on {self.role}{metric}"
+
+
+def layers_text(layers: Layers) -> str:
+    """`early`, or `layers 3-5`."""
+    return layers.value if isinstance(layers, Band) else f"layers {layers.start}-{layers.stop - 1}"
+
+
+def _family(given: object) -> Family | Pick:
+    return given if isinstance(given, Pick) else _choice(Family, given, "family")
+
+
+def drop(family: Family | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Ablation:
+    """Mask a family's sources before the softmax and renormalise, at every matching site.
+
+    Estimand: what the sublayers lose when they can no longer read this family directly, the rest of
+    their read scaled up to take its place.
+    """
+    reader = _choice(Sublayer, sublayer, "sublayer")
+    return Ablation("drop", _family(family), reader, _layers(layers, reader))
+
+
+def _summary(kind: Summary, family: object, sublayer: Sublayer | str, layers: Layers | str) -> RoutingSummary:
+    reader = _choice(Sublayer, sublayer, "sublayer")
+    return RoutingSummary(kind, None if family is None else _family(family), reader, _layers(layers, reader))
+
+
+def mass(family: Family | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """Depth weight on a family, in [0, 1], averaged over positions and sites."""
+    return _summary(Summary.MASS, family, sublayer, layers)
+
+
+def uniform_mass(
+    family: Family | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL
+) -> RoutingSummary:
+    """The mass that uniform weights would put on a family: its share of the sources, averaged over sites."""
+    return _summary(Summary.UNIFORM_MASS, family, sublayer, layers)
+
+
+def entropy(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """Entropy of the depth weights in nats, averaged over positions and sites."""
+    return _summary(Summary.ENTROPY, None, sublayer, layers)
+
+
+def peak(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """Largest depth weight, in [0, 1], averaged over positions and sites."""
+    return _summary(Summary.PEAK, None, sublayer, layers)
+
+
+def spread(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """How far depth weights depend on content: largest distance from their average over prompts and positions."""
+    return _summary(Summary.SPREAD, None, sublayer, layers)
+
+
+def closed_form_error(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """Largest distance of the depth weights from e^b / (e^b + n - 1) on current, 1 / (e^b + n - 1) elsewhere."""
+    return _summary(Summary.CLOSED_FORM_ERROR, None, sublayer, layers)
+
+
+def most_massive(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, rank: int = 0) -> Pick:
+    """The family with the largest mass on the trained model's exploration split (`rank` 1: the second, ...)."""
+    reader = _choice(Sublayer, sublayer, "sublayer")
+    if rank not in range(len(Family)):
+        raise ValueError(f"`rank` is {rank!r}; allowed: 0 (largest mass) to {len(Family) - 1}")
+    return Pick(PickRule.MASSIVE, reader, _layers(layers, reader), rank)
+
+
+def most_causal(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Pick:
+    """The family other than the most massive with the largest delta_nll on the exploration split."""
+    reader = _choice(Sublayer, sublayer, "sublayer")
+    return Pick(PickRule.CAUSAL, reader, _layers(layers, reader))
+
+
+def least_causal(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Pick:
+    """The family with the smallest |delta_nll| among those with mass >= MIN_PICK_MASS, on the exploration split."""
+    reader = _choice(Sublayer, sublayer, "sublayer")
+    return Pick(PickRule.IDLE, reader, _layers(layers, reader))
+
+
+def sites_within(sites: Iterable[Site], sublayer: Sublayer, layers: Layers, num_layers: int) -> tuple[Site, ...]:
+    """The sites that a request for `sublayer` and `layers` addresses.
+
+    Raises:
+        ValueError: the range of layers reaches beyond the model.
+    """
+    if isinstance(layers, range) and layers.stop > num_layers:
+        raise ValueError(f"`layers` is {layers!r}; this model has layers 0 to {num_layers - 1}")
+    if sublayer is Sublayer.FINAL:
+        return tuple(site for site in sites if site.sublayer is Sublayer.FINAL)
+    span = layers.layers(num_layers) if isinstance(layers, Band) else layers
+    return tuple(site for site in sites if site.sublayer is sublayer and site.layer in span)
