@@ -57,7 +57,7 @@ TRAINED, WRAPPED, UNTRAINED = Role.TRAINED, Role.WRAPPED, Role.UNTRAINED
 DELTA_NLL, KL = Metric.DELTA_NLL, Metric.KL
 
 __version__ = "0.1.0"
-__all__ = [  # noqa: PLE0604 (the names of `_HOME` are resolved by `__getattr__`)
+__all__ = [
     *("EMBEDDING", "CURRENT", "RECENT", "OLDER", "ATTN", "MLP", "FINAL", "EARLY", "MID", "LATE", "ALL"),
     *("TRAINED", "WRAPPED", "UNTRAINED", "DELTA_NLL", "KL"),
     *_HOME,

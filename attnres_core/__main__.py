@@ -54,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         recipe = train.Recipe(steps=arguments.steps, seed=arguments.seed, precision=arguments.precision)
         names = arguments.names or train.NAMES
-        train.main(
-            names, arguments.out, recipe, device=device, scratch=arguments.scratch, compiled=arguments.compile
-        )
+        train.main(names, arguments.out, recipe, device=device, scratch=arguments.scratch, compiled=arguments.compile)
     elif arguments.command == "prompts":
         from attnres_core.reference import reference
         from attnres_core.training import prompts

@@ -44,14 +44,14 @@ class Linear:
     constant: float = 0.0
 
     def plus(self, other: Linear, sign: float) -> Linear:
-        """self + sign * other."""
+        """Self + sign * other."""
         total = dict(self.terms)
         for quantity, coefficient in other.terms:
             total[quantity] = total.get(quantity, 0.0) + sign * coefficient
         return Linear(tuple(total.items()), self.constant + sign * other.constant)
 
     def scaled(self, factor: float) -> Linear:
-        """factor * self."""
+        """Factor * self."""
         return Linear(tuple((q, c * factor) for q, c in self.terms), self.constant * factor)
 
     def of(self, columns: Mapping[Any, Column]) -> Column:
@@ -213,10 +213,10 @@ class Estimate:
     def __lt__(self, other: object) -> Decision:
         return self._compare(other, Operator.BELOW)
 
-    def __eq__(self, other: object) -> NoReturn:  # type: ignore[override]
+    def __eq__(self, other: object) -> NoReturn:
         raise ClaimError("no data can show that a mean equals a number; state `abs(x - value) < margin`")
 
-    def __ne__(self, other: object) -> NoReturn:  # type: ignore[override]
+    def __ne__(self, other: object) -> NoReturn:
         raise ClaimError("state which side the mean is on: `x > value` or `x < value`")
 
     def __ge__(self, other: object) -> NoReturn:
@@ -254,9 +254,11 @@ class Magnitude:
         return self._estimate._scope.compare(Statement(form, Operator.WITHIN, float(margin)))
 
     def _refuse(self, other: object) -> NoReturn:
-        raise ClaimError("only `abs(x) < margin` can be decided; for a large effect state its side: `x > m` or `x < -m`")
+        raise ClaimError(
+            "only `abs(x) < margin` can be decided; for a large effect state its side: `x > m` or `x < -m`"
+        )
 
-    __gt__ = __ge__ = __le__ = __eq__ = __ne__ = _refuse  # type: ignore[assignment]
+    __gt__ = __ge__ = __le__ = __eq__ = __ne__ = _refuse
 
     def __bool__(self) -> NoReturn:
         raise ClaimError("`abs(x)` is neither true nor false; compare it: `abs(effect) < MARGIN`")
@@ -273,7 +275,9 @@ class Sample:
         """Both samples' columns, for a contrast of two estimates over the same documents."""
         sizes = {len(column) for column in (*self.columns.values(), *other.columns.values())}
         if len(sizes) > 1 or self.alpha != other.alpha:
-            raise ValueError(f"the estimates differ in documents ({sorted(sizes)}) or confidence; measure them together")
+            raise ValueError(
+                f"the estimates differ in documents ({sorted(sizes)}) or confidence; measure them together"
+            )
         return Sample({**self.columns, **other.columns}, self.alpha)
 
     def summary(self, form: Linear) -> Interval:
@@ -405,7 +409,9 @@ class Tracer:
         raise ClaimError(f"the body reads a number of `{form}`; a claim compares estimates: `effect > MIN_EFFECT`")
 
 
-def trace(body: Callable[..., object], quantities: Mapping[str, Quantity], others: Mapping[str, Any]) -> tuple[Statement, ...]:
+def trace(
+    body: Callable[..., object], quantities: Mapping[str, Quantity], others: Mapping[str, Any]
+) -> tuple[Statement, ...]:
     """The statements of a claim's body, from calling it with symbolic estimates.
 
     Called once with every decision true, then once per statement with that decision false: an assertion must

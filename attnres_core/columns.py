@@ -14,7 +14,17 @@ from attnres_core.intervention import Intervention, NotApplicable, family_sites,
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.statistics import Column
 from attnres_core.store import Unit
-from attnres_core.vocabulary import Ablation, Family, Metric, Pick, Quantity, RoutingSummary, Site, Summary, sites_within
+from attnres_core.vocabulary import (
+    Ablation,
+    Family,
+    Metric,
+    Pick,
+    Quantity,
+    RoutingSummary,
+    Site,
+    Summary,
+    sites_within,
+)
 
 ROUTING = "routing"
 """The key of the clean run's unit, which serves every routing summary."""
@@ -123,7 +133,8 @@ def _summarise(
         return np.asarray(joined(what.kind.value)[:, rows].mean(1), dtype=np.float64)
     weights = joined("mean")  # (prompt, site, source), zero beyond a site's sources
     if what.kind is Summary.MASS:
-        members = [sum(weights[:, row, i] for i in _members(site, what.family)) for site, row in zip(sites, rows)]
+        each = zip(sites, rows, strict=True)
+        members = [sum(weights[:, row, i] for i in _members(site, what.family)) for site, row in each]
         return np.asarray(np.mean([np.broadcast_to(m, len(weights)) for m in members], axis=0), dtype=np.float64)
     if what.kind is Summary.UNIFORM_MASS:
         share = np.mean([len(_members(site, what.family)) / len(site.sources) for site in sites])

@@ -1,4 +1,4 @@
-"""Expected verdicts: what a reference checkpoint is known to give, applied only when everything that matters is equal."""
+"""Expected verdicts: what a reference checkpoint is known to give, applied only when all that matters is equal."""
 
 from __future__ import annotations
 

@@ -41,9 +41,7 @@ class Intervention:
     def copies_kept(self) -> tuple[str, ...]:
         """Sites where a dropped source lives on in a kept one that is the same tensor: structural no-ops."""
         return tuple(
-            str(site)
-            for site, indices in self.dropped
-            if any((i in indices) != (j in indices) for i, j in site.copies)
+            str(site) for site, indices in self.dropped if any((i in indices) != (j in indices) for i, j in site.copies)
         )
 
 
@@ -51,7 +49,9 @@ SHAM = Intervention("sham", ())
 """Drops nothing; what it measures is the engine's own noise."""
 
 
-def family_sites(family: Family, sublayer: Sublayer, layers: Layers, sites: Sequence[Site], num_layers: int) -> list[Site]:
+def family_sites(
+    family: Family, sublayer: Sublayer, layers: Layers, sites: Sequence[Site], num_layers: int
+) -> list[Site]:
     """The addressed sites where the family is present.
 
     Raises:

@@ -55,7 +55,9 @@ def _count(text: str) -> int:
 
 OPTIONS = (
     Option("trained", "AttnRes checkpoint the claims are about: folder, hub id or shipped name", "tiny-open-block"),
-    Option("vanilla", "vanilla Qwen3 checkpoint, wrapped as the baseline: folder, hub id or shipped name", "tiny-vanilla"),
+    Option(
+        "vanilla", "vanilla Qwen3 checkpoint, wrapped as the baseline: folder, hub id or shipped name", "tiny-vanilla"
+    ),
     Option("recency-bias", "the wrapped baseline's recency bias b", "10", float),
     Option("num-blocks", "the wrapped baseline's number of blocks (default: the trained checkpoint's)", "", _count),
     Option("prompts", "JSONL file of prompts (default: the shipped docstrings)", ""),
@@ -76,7 +78,9 @@ def add_options(parser: pytest.Parser) -> None:
     for option in OPTIONS:
         default = f" (default: {option.default})" if option.default else ""
         if option.flag:
-            group.addoption(f"--attnres-{option.name}", dest=option.ini, action="store_true", default=None, help=option.help)
+            group.addoption(
+                f"--attnres-{option.name}", dest=option.ini, action="store_true", default=None, help=option.help
+            )
         else:
             metavar = option.name.split("-")[-1].upper()
             text = option.help + default

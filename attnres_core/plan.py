@@ -65,6 +65,7 @@ class Bundle:
     """One model, one chunk of prompts, some interventions: measured whole, by one worker."""
 
     role: Role
+    split: Split
     model: str
     chunk: str
     prompts: tuple[Prompt, ...]
@@ -109,5 +110,5 @@ def make_bundles(quantities: Iterable[Quantity], split: Split, material: Materia
         model = material.model_key(role)
         for chunk in material.chunks(split):
             key = material.chunk_key(role, chunk)
-            bundles += [Bundle(role, model, key, chunk, tuple(group)) for group in groups]
+            bundles += [Bundle(role, split, model, key, chunk, tuple(group)) for group in groups]
     return bundles

@@ -15,7 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Generator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +86,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if not _is_controller(config) or config.option.collectonly:
         return
-    asked = [name for name in ("trained", "vanilla", "prompts", "device", "dtype") if _given(config, name)]
-    if asked:
+    if any(config.getoption(option.ini) is not None for option in options.OPTIONS):
         _suite(config)  # a wrong path is one error here, not one from every worker
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     folder = config.rootpath / options.option(config, "store") / "runs" / config.stash[_SESSION].run
     config.stash[_SESSION].bar = ProgressBar(folder, reporter)
-
-
-def _given(config: pytest.Config, name: str) -> bool:
-    return config.getoption(f"attnres_{name}") is not None
 
 
 def _suite(config: pytest.Config) -> Suite:
@@ -106,11 +101,9 @@ def _suite(config: pytest.Config) -> Suite:
     """
     workers = int(config.workerinput["workercount"]) if _is_worker(config) else 1  # type: ignore[attr-defined]
     try:
-        suite = Suite(options.settings_of(config), workers)
-        assert suite.checkpoints, suite.place
+        return Suite(options.settings_of(config), workers)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
-    return suite
 
 
 # Collection -----------------------------------------------------------------------------------------------------------
@@ -163,6 +156,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         suite = _suite(config)
         if not _is_worker(config) and reporter is not None:
+            if reporter._tw.width_of_current_line:  # "collecting ..."
+                reporter.write_line("")
             for line in suite.header():
                 reporter.write_line(line)
             bar = ProgressBar(suite.store.root / "runs" / mine.run, reporter, header=False)
@@ -207,7 +202,9 @@ class _Judged:
     def compare(self, statement: Statement) -> Decision:
         """The decision on the next statement, taken as supported so that every statement is asked."""
         if self.asked >= len(self.traced) or self.traced[self.asked] != statement:
-            raise ClaimError(f"the body stated `{statement}` now, and something else at collection; keep it free of state")
+            raise ClaimError(
+                f"the body stated `{statement}` now, and something else at collection; keep it free of state"
+            )
         decision = self.decisions[self.asked]
         self.asked += 1
         return Decision(statement, Verdict.SUPPORTED, decision.interval, decision.reason)
@@ -324,7 +321,7 @@ class _Teller:
         folder = self.config.rootpath / options.option(self.config, "store") / "runs" / mine.run
         base = folder / "base.json"
         if base.is_file():
-            started = datetime.fromtimestamp(mine.started, timezone.utc).isoformat(timespec="seconds")
+            started = datetime.fromtimestamp(mine.started, UTC).isoformat(timespec="seconds")
             record = completed_record(
                 json.loads(base.read_text()),
                 list(mine.entries.values()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,7 +41,7 @@ class Prompt:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of every field."""
+        """SHA-256 of every field but the split, which changes no measured number."""
         return hashlib.sha256(json.dumps([self.id, self.text, self.document, self.stratum]).encode()).hexdigest()
 
 
@@ -76,6 +77,8 @@ class PromptSet:
             tokenizer = Tokenizer.from_file(str(tokenizer_file))
         except Exception as error:  # the tokenizers library raises bare Exception
             raise ValueError(f"{tokenizer_file}: unreadable tokenizer ({error}); copy it again") from error
+        tokenizer.no_padding()  # a tokenizer file may ask for either; both would change the ids
+        tokenizer.no_truncation()
         encoded = tokenizer.encode_batch([prompt.text for prompt in self.prompts], add_special_tokens=False)
         ids = [encoding.ids[:window] for encoding in encoded]
         for prompt, row in zip(self.prompts, ids, strict=True):
@@ -109,8 +112,8 @@ def load_prompts(path: str | Path) -> PromptSet:
     if not prompts:
         raise ValueError(f"{path}: no prompts; write one JSON object a line with `id` and `text`")
     for field in ("id", "document"):
-        values = [getattr(prompt, field) for prompt in prompts]
-        if twice := sorted({value for value in values if values.count(value) > 1}):
+        values = Counter(getattr(prompt, field) for prompt in prompts)
+        if twice := sorted(value for value, count in values.items() if count > 1):
             remedy = "give each its own" if field == "id" else "keep one prompt per document: they are not independent"
             raise ValueError(f"{path}: {field} {twice[0]!r} stands on several lines; {remedy}")
     return PromptSet(path.stem, tuple(sorted(prompts, key=lambda prompt: prompt.digest)))
@@ -129,13 +132,15 @@ def _prompt(path: Path, number: int, line: str) -> Prompt:
     for field in row:
         if not isinstance(row[field], str) or not row[field]:
             raise ValueError(f"{where}: `{field}` is {row[field]!r}; give a non-empty string")
+        if any("\ud800" <= character <= "\udfff" for character in row[field]):
+            raise ValueError(f"{where}: `{field}` holds half a surrogate pair, which is no text; write it as UTF-8")
     if missing := [field for field in ("id", "text") if field not in row]:
         raise ValueError(f"{where}: no `{missing[0]}`; every prompt needs `id` and `text`")
-    document = row.get("document", row["id"])
-    split = row.get("split") or split_of(document)
+    row = {"document": row["id"], "stratum": path.stem} | row
+    split = row.get("split") or split_of(row["document"])
     if split not in tuple(Split):
         raise ValueError(f"{where}: `split` is {split!r}; allowed: {', '.join(Split)}")
-    return Prompt(row["id"], row["text"], document, row.get("stratum", path.stem), Split(split))
+    return Prompt(row["id"], row["text"], row["document"], row["stratum"], Split(split))
 
 
 def split_of(document: str) -> Split:

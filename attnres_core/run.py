@@ -62,7 +62,9 @@ def choose_place(device: str, dtype: str, workers: int, model_bytes: int) -> Pla
         device = "cuda" if devices else "cpu"
     if device == "cuda":
         if not devices:
-            raise ValueError("--attnres-device is 'cuda', and no CUDA device with a CUDA build of torch is here; use cpu")
+            raise ValueError(
+                "--attnres-device is 'cuda', and no CUDA device with a CUDA build of torch is here; use cpu"
+            )
         return Place("cuda", dtype, tuple(f"cuda:{index}" for index in range(min(devices, workers))))
     if device != "cpu":
         raise ValueError(f"--attnres-device is {device!r}; allowed: auto, cpu, cuda")

@@ -2,7 +2,7 @@
 
 The limits are the outer of bootstrap-t and Student-t, each one-sided at level alpha. Every verdict can be wrong in one
 direction only, so alpha bounds the probability of a wrong one; the gates below turn what no limit can be trusted
-for into INCONCLUSIVE. Why these rules: DECIDING.md of the design, and `docs/deciding.md`.
+for into INCONCLUSIVE; the README says why.
 """
 
 from __future__ import annotations

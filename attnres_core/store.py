@@ -1,7 +1,7 @@
 """Measured units on disk: content-addressed, written once under a lock, atomically; never trusted when damaged.
 
-    units/<model key>/<chunk key>/<random>.npz   arrays of several interventions for one chunk of prompts
-    judged/<question key>.json                   a decided statement
+    units/<model key>/<chunk key>/<sha-256>.npz  arrays of several interventions for one chunk of prompts
+    judged/<question key>.json                   a decided statement, with its SHA-256
     runs/<run id>/                               what the workers of one run tell each other
     locks/                                       file locks
 
@@ -12,11 +12,12 @@ the arithmetic are never read by mistake.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import os
 import uuid
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,61 +43,83 @@ class Store:
             for name in ("units", "judged", "runs", "locks"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"the store {root} cannot be written ({error}); give another with --attnres-store") from None
+            raise ValueError(
+                f"the store {root} cannot be written ({error}); give another with --attnres-store"
+            ) from None
 
     def units(self, model: str, chunk: str) -> dict[str, Unit]:
         """Every unit measured for this model and chunk, by intervention key."""
         found: dict[str, Unit] = {}
         for file in sorted(self._folder(model, chunk).glob("*.npz")):
             if file not in self._seen:
-                self._seen[file] = self._read(file)
+                units = self._read(file)
+                if units is None:  # not remembered: the same measurement will bear the same name
+                    continue
+                self._seen[file] = units
             found |= self._seen[file]
         return found
 
     def add_units(self, model: str, chunk: str, units: Mapping[str, Unit]) -> None:
         """Write units; they appear all at once or not at all."""
         keys = list(units)
-        arrays = {f"{index}|{name}": array for index, key in enumerate(keys) for name, array in units[key].items()}
+        arrays: dict[str, Any] = {
+            f"{index}|{name}": array for index, key in enumerate(keys) for name, array in units[key].items()
+        }
         folder = self._folder(model, chunk)
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{uuid.uuid4().hex}.npz"
-        with atomic(file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, keys=np.array(keys), **arrays)
+        buffer = io.BytesIO()
+        np.savez(buffer, keys=np.array(keys), **arrays)
+        data = buffer.getvalue()
+        with atomic(folder / f"{_sha256(data)}.npz") as temporary, temporary.open("wb") as stream:
+            stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
 
     def _folder(self, model: str, chunk: str) -> Path:
         return self.root / "units" / model[:32] / chunk[:32]
 
-    def _read(self, file: Path) -> dict[str, Unit]:
+    def _read(self, file: Path) -> dict[str, Unit] | None:
         try:
-            with np.load(file, allow_pickle=False) as data:  # the zip format checks every member's CRC
-                units: dict[str, Unit] = {str(key): {} for key in data["keys"]}
-                keys = list(units)
-                for name in data.files:
-                    if name != "keys":
-                        index, field = name.split("|", 1)
-                        units[keys[int(index)]][field] = data[name]
-                return units
-        except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-            aside = file.with_suffix(".damaged")
-            with contextlib.suppress(OSError):
-                file.rename(aside)
-            warnings.warn(f"{file} is damaged ({error}); set aside as {aside.name}, measured again", stacklevel=2)
-            return {}
+            data = file.read_bytes()
+        except FileNotFoundError:  # another worker has just set it aside
+            return None
+        except OSError as error:
+            _set_aside(file, str(error))
+            return None
+        # A zip's CRCs leave its directory unchecked: a flipped bit there can hide an array without an error.
+        if _sha256(data) != file.stem:
+            _set_aside(file, "its bytes do not have the SHA-256 it is named for")
+            return None
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            units: dict[str, Unit] = {str(key): {} for key in arrays["keys"]}
+            keys = list(units)
+            for name in arrays.files:
+                if name != "keys":
+                    index, field = name.split("|", 1)
+                    units[keys[int(index)]][field] = arrays[name]
+        return units
 
     def judged(self, key: str) -> dict[str, Any] | None:
         """A decided statement, or None."""
+        file = self.root / "judged" / f"{key}.json"
         try:
-            loaded = json.loads((self.root / "judged" / f"{key}.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            loaded = json.loads(file.read_bytes())
+            entry = loaded["entry"]
+            if loaded["sha256"] == _sha256(json.dumps(entry).encode()):
+                return dict(entry)
+            why = "its content does not have its SHA-256"
+        except FileNotFoundError:
             return None
-        return loaded if isinstance(loaded, dict) else None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            why = repr(error)
+        _set_aside(file, why)
+        return None
 
     def add_judged(self, key: str, entry: Mapping[str, Any]) -> None:
         """Write a decided statement."""
+        text = json.dumps(dict(entry))
         with atomic(self.root / "judged" / f"{key}.json") as temporary:
-            temporary.write_text(json.dumps(entry))
+            temporary.write_text(f'{{"sha256": "{_sha256(text.encode())}", "entry": {text}}}')
 
     def run_folder(self, run: str) -> Path:
         """Where one run's workers meet."""
@@ -117,6 +140,17 @@ class Store:
             yield True
         finally:
             lock.release()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _set_aside(file: Path, why: str) -> None:
+    aside = file.with_suffix(".damaged")
+    with contextlib.suppress(OSError):
+        file.rename(aside)
+    warnings.warn(f"{file} is damaged ({why}); set aside as {aside.name}, made again", stacklevel=4)
 
 
 @contextlib.contextmanager

@@ -84,7 +84,6 @@ class Suite:
 
     def __init__(self, settings: Settings, workers: int = 1) -> None:
         self.settings = settings
-        self.workers = workers
         self.store = Store(settings.store)
         prompts = load_prompts(settings.prompts)
         limit = QUICK_PROMPTS if settings.quick else settings.n_prompts
@@ -92,31 +91,20 @@ class Suite:
         self.prompts_name, self.prompts_digest = prompts.name, prompts.digest
         for split, part in self.prompts.items():
             if not len(part):
-                raise ValueError(f"{settings.prompts}: no prompt belongs to the {split} split; add some or name the split")
-        self.columns: dict[tuple[Split, Quantity], np.ndarray] = {}
-        self.records: dict[tuple[Split, Quantity], object] = {}
-
-    @cached_property
-    def trained(self) -> Checkpoint:
-        """The checkpoint that the claims are about."""
-        return inspect_checkpoint(self.settings.trained)
-
-    @cached_property
-    def checkpoints(self) -> dict[Role, Checkpoint]:
-        """Every role's checkpoint; the wrapped baseline has the trained one's block count unless given."""
-        blocks = self.settings.num_blocks or self.trained.dialect.num_blocks
-        wrapped = inspect_checkpoint(self.settings.vanilla, wrap=self.settings.recency_bias, num_blocks=blocks)
-        return {
+                raise ValueError(
+                    f"{settings.prompts}: no prompt belongs to the {split} split; add some or name the split"
+                )
+        self.trained = inspect_checkpoint(settings.trained)
+        blocks = settings.num_blocks or self.trained.dialect.num_blocks  # the wrapped baseline follows the trained one
+        self.checkpoints: dict[Role, Checkpoint] = {
             Role.TRAINED: self.trained,
-            Role.WRAPPED: wrapped,
+            Role.WRAPPED: inspect_checkpoint(settings.vanilla, wrap=settings.recency_bias, num_blocks=blocks),
             Role.UNTRAINED: dataclasses.replace(self.trained, untrained=True),
         }
-
-    @cached_property
-    def place(self) -> Place:
-        """Where the run computes."""
         size = max(file.stat().st_size for c in self.checkpoints.values() for file in c.files)
-        return choose_place(self.settings.device, self.settings.dtype, self.workers, size)
+        self.place: Place = choose_place(settings.device, settings.dtype, workers, size)
+        self.columns: dict[tuple[Split, Quantity], np.ndarray] = {}
+        self.records: dict[tuple[Split, Quantity], object] = {}
 
     @cached_property
     def material(self) -> Material:
@@ -204,8 +192,6 @@ class Suite:
 
     def _choose(self, pick: Pick, lost: Mapping[Bundle, str]) -> Family:
         """The family a pick comes out as on the trained model's exploration split."""
-        if why := next(iter(lost.values()), None):
-            raise ValueError(why)
         trained = self.checkpoints[Role.TRAINED]
         masses, effects = {}, {}
         for family in Family:
@@ -213,8 +199,10 @@ class Suite:
                 family_sites(family, pick.sublayer, pick.layers, trained.sites, trained.num_layers)
             except NotApplicable:
                 continue
-            masses[family] = float(self.column(_mass(family, pick), Split.EXPLORATION).mean())
-            effects[family] = float(self.column(_effect(family, pick), Split.EXPLORATION).mean())
+            pair = _mass(family, pick), _effect(family, pick)
+            if why := self._loss(pair, Split.EXPLORATION, lost):
+                raise ValueError(why)
+            masses[family], effects[family] = (float(self.column(q, Split.EXPLORATION).mean()) for q in pair)
         ranked = sorted(masses, key=lambda family: -masses[family])
         if pick.rule is PickRule.MASSIVE:
             if pick.rank >= len(ranked):
@@ -232,7 +220,7 @@ class Suite:
         alpha = claims_module.ALPHA / claims_module.PROVISIONAL_CLAIMS
         asked: dict[int, list[Question]] = {}
         for index, outcome in enumerate(outcomes):
-            if why := self._loss(outcome, lost):
+            if why := self._loss(outcome.quantities, Split.CONFIRMATION, lost):
                 outcome.error = why
                 continue
             count = len(outcome.claim.statements)
@@ -259,12 +247,12 @@ class Suite:
             outcomes[index].decisions = tuple(decisions[question] for question in several)
             outcomes[index].verdict = combine(outcomes[index].decisions)
 
-    def _loss(self, outcome: Outcome, lost: Mapping[Bundle, str]) -> str:
-        """Why the outcome's columns are missing; empty when they are all there."""
-        for quantity in outcome.quantities:
+    def _loss(self, quantities: Iterable[Quantity], split: Split, lost: Mapping[Bundle, str]) -> str:
+        """Why columns are missing; empty when they are all there."""
+        for quantity in quantities:
             key, _ = unit_key(quantity.what, self.checkpoints[quantity.role])
             for bundle, why in lost.items():
-                if bundle.role is quantity.role and key in bundle.missing(self.store):
+                if (bundle.role, bundle.split) == (quantity.role, split) and key in bundle.missing(self.store):
                     return why
         return ""
 

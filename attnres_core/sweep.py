@@ -120,9 +120,15 @@ def sweep_chunk(
     network, batch = model.network, _Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
     wanted = list(dict.fromkeys([SHAM, *interventions]))
-    snapshots: dict[int, Any] = {intervention.first_layer: None for intervention in wanted}
+    starts = {intervention.first_layer for intervention in wanted}
+    snapshots: dict[int, DepthStream[Source]] = {}
+
+    def keep(layer: int, stream: DepthStream[Source]) -> None:
+        if layer in starts:
+            snapshots[layer] = stream.copy()
+
     routing = _RoutingObserver(model, batch)
-    clean = network.run(network.begin(batch.ids), inputs, observe=routing, snapshots=snapshots)
+    clean = network.run(network.begin(batch.ids), inputs, observe=routing, before_layer=keep)
     hidden: dict[Intervention, Tensor] = {}
     effects: dict[Intervention, _EffectObserver] = {}
     rows_each = len(token_ids)
@@ -229,9 +235,7 @@ class _EffectObserver:
         }
 
 
-def _score(
-    model: AttnResModel, batch: _Batch, clean: Tensor, hidden: Mapping[Intervention, Tensor]
-) -> dict[Any, Unit]:
+def _score(model: AttnResModel, batch: _Batch, clean: Tensor, hidden: Mapping[Intervention, Tensor]) -> dict[Any, Unit]:
     """NLL rise and KL per prompt, unembedding scored positions only, in blocks of bounded size.
 
     KL(clean || ablated) = sum_v p_v log p_v - sum_v p_v l_v + logsumexp(l), with l the ablated logits.
@@ -256,6 +260,7 @@ def _score(
             scores[key][Metric.DELTA_NLL][at] = norm - logits.gather(1, wanted)[:, 0] - nll[at]
             scores[key][Metric.KL][at] = negentropy - torch.linalg.vecdot(p, logits) + norm
     units: dict[Any, Unit] = {
-        key: {metric.value: batch.per_prompt(values) for metric, values in found.items()} for key, found in scores.items()
+        key: {metric.value: batch.per_prompt(values) for metric, values in found.items()}
+        for key, found in scores.items()
     }
     return {**units, None: {"nll": batch.per_prompt(nll)}}

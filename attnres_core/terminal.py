@@ -49,10 +49,11 @@ class ProgressBar:
                 self.reporter.write_line(line)
         if not plan["bundles"] or not sys.stderr.isatty():
             return
-        with tqdm(total=plan["bundles"], desc="measuring", unit="bundle", leave=False) as bar:
+        total = int(plan["bundles"])
+        with tqdm(total=total, desc="measuring", unit="bundle", leave=False) as bar:
             while not self._stop.wait(0.2):
-                bar.n = len(list(done.iterdir())) if done.is_dir() else bar.n
-                bar.total = max(bar.total, bar.n)  # families chosen on exploration add bundles
+                bar.n = len(list(done.iterdir())) if done.is_dir() else 0
+                bar.total = max(total, bar.n)  # families chosen on exploration add bundles
                 bar.refresh()
 
 

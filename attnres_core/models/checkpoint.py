@@ -1,9 +1,12 @@
-"""What a checkpoint is, read from its config and tensor headers alone: dialect, sites, digest. No torch, no guessing."""
+"""What a checkpoint is, from its config and tensor headers alone: dialect, sites, digest. No torch, no guessing."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +30,11 @@ DIALECTS: Mapping[tuple[bool, bool, str], type[Dialect]] = {
     (False, True, "block"): KimiBlock,
 }
 """(has a recency bias, has a final read-out, attnres_mode) -> dialect: the table of ATTNRES.md."""
+
+
+STORED_DTYPES = ("F32", "BF16", "F16", "F64")
+SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "max_position_embeddings")
+"""Config fields that are positive whole numbers wherever they are given."""
 
 
 class UnsupportedCheckpoint(ValueError):
@@ -106,11 +114,11 @@ def inspect_checkpoint(
     files = _weight_files(folder)
     shapes = _shapes(files)
     dialect = _recognise(folder, config, shapes, wrap, num_blocks)
-    return Checkpoint(folder, config, shapes, files, dialect, wrap)
+    return Checkpoint(folder, config, shapes, files, dialect, None if wrap is None else float(wrap))
 
 
 def _folder(path_or_repo_id: str | Path) -> Path:
-    path = Path(path_or_repo_id).expanduser()
+    path = Path(os.path.expanduser(path_or_repo_id))  # Path.expanduser raises RuntimeError on an unknown user
     if path.is_dir():
         return path.resolve()
     text = str(path_or_repo_id)
@@ -134,7 +142,9 @@ def _config(folder: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UnsupportedCheckpoint(folder, "no config.json", "Save the model with save_pretrained.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UnsupportedCheckpoint(file, f"unreadable ({error})", "Save the model again.") from error
+    except (ValueError, RecursionError) as error:
         raise UnsupportedCheckpoint(file, f"malformed JSON ({error})", "Save the model again.") from error
     if not isinstance(config, dict):
         raise UnsupportedCheckpoint(file, f"a {type(config).__name__}, not an object", "Save the model again.")
@@ -148,15 +158,21 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     if index.exists():
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+            outside = [name for name in names if Path(name).name != name]
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
             raise UnsupportedCheckpoint(index, f"malformed shard index ({error!r})", "Save the model again.") from error
-        missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+        if outside:
+            found = f"shards outside the folder ({', '.join(outside)})"
+            raise UnsupportedCheckpoint(index, found, "Shards lie beside their index; save the model again.")
+        missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise UnsupportedCheckpoint(folder, f"missing shards {', '.join(missing)}", "Copy or download them too.")
         return tuple(folder / name for name in names)
     pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
     if pickles:
-        remedy = "Pickled weights can run code when loaded; convert them with safe_serialization=True where you trust them."
+        remedy = (
+            "Pickled weights can run code when loaded; convert them with safe_serialization=True where you trust them."
+        )
         raise UnsupportedCheckpoint(folder, f"only pickled weights ({', '.join(pickles)})", remedy)
     raise UnsupportedCheckpoint(folder, "no model.safetensors", "Save the model with save_pretrained.")
 
@@ -166,10 +182,19 @@ def _shapes(files: tuple[Path, ...]) -> dict[str, tuple[int, ...]]:
     for file in files:
         try:
             with safe_open(file, framework="numpy") as tensors:
-                for key in tensors.keys():  # noqa: SIM118 (safe_open is no mapping)
-                    shapes[key] = tuple(tensors.get_slice(key).get_shape())
+                for key in tensors.keys():
+                    if key in shapes:
+                        raise UnsupportedCheckpoint(file, f"{key} is in another shard too", "Save the model again.")
+                    tensor = tensors.get_slice(key)
+                    if tensor.get_dtype() not in STORED_DTYPES:
+                        found = f"{key} is stored as {tensor.get_dtype()}"
+                        remedy = f"Quantised weights are not read; save them as one of {', '.join(STORED_DTYPES)}."
+                        raise UnsupportedCheckpoint(file, found, remedy)
+                    shapes[key] = tuple(tensor.get_shape())
         except (SafetensorError, OSError) as error:
-            raise UnsupportedCheckpoint(file, f"unreadable safetensors ({error})", "Copy or download it again.") from error
+            raise UnsupportedCheckpoint(
+                file, f"unreadable safetensors ({error})", "Copy or download it again."
+            ) from error
     return shapes
 
 
@@ -192,8 +217,22 @@ def _recognise(
         raise UnsupportedCheckpoint(folder, f"model_type {kind!r}", "Other architectures need an adapter.")
     layers = _positive(folder, config, "num_hidden_layers")
     routing = sorted(key for key in shapes if "_res_" in key)
-    if sliding := sorted(set(config.get("layer_types") or []) - {"full_attention"}):
-        raise UnsupportedCheckpoint(folder, f"layer types {', '.join(map(str, sliding))}", "Only full attention is read.")
+    for field in SIZES:
+        if field in config:
+            _positive(folder, config, field)
+    stored = {int(key.split(".")[2]) for key in shapes if re.match(r"model\.layers\.\d+\.", key)}
+    if stored and (len(stored), max(stored)) != (layers, layers - 1):
+        found = f"num_hidden_layers {layers} in config.json, and tensors of {len(stored)} layers"
+        raise UnsupportedCheckpoint(folder, found, "Correct config.json or the weights.")
+    kinds = config.get("layer_types")
+    if kinds is None and config.get("use_sliding_window"):
+        raise UnsupportedCheckpoint(folder, "use_sliding_window", "Only full attention is read.")
+    if kinds is not None and (not isinstance(kinds, list) or len(kinds) != layers):
+        raise UnsupportedCheckpoint(folder, f"layer_types {kinds!r} for {layers} layers", "Give one type a layer.")
+    if sliding := sorted({str(kind) for kind in kinds or []} - {"full_attention"}):
+        raise UnsupportedCheckpoint(folder, f"layer types {', '.join(sliding)}", "Only full attention is read.")
+    if config.get("quantization_config"):
+        raise UnsupportedCheckpoint(folder, "quantised weights", "Save the model in float32, bfloat16 or float16.")
     if kind == "qwen3":
         if routing:
             found = f"model_type 'qwen3' (vanilla) beside routing tensors such as {routing[0]}"
@@ -202,8 +241,12 @@ def _recognise(
             raise UnsupportedCheckpoint(folder, "a vanilla Qwen3", "Give `wrap`, a recency bias such as 10.0.")
         if num_blocks is None:
             raise UnsupportedCheckpoint(folder, "a vanilla Qwen3 and no `num_blocks`", "Give the number of blocks.")
-        if not 1 <= num_blocks <= layers:
-            raise UnsupportedCheckpoint(folder, f"`num_blocks` {num_blocks} for {layers} layers", f"Give 1 to {layers}.")
+        if isinstance(wrap, bool) or not isinstance(wrap, (int, float)) or not math.isfinite(wrap):
+            raise UnsupportedCheckpoint(folder, f"`wrap` {wrap!r}", "Give a finite number, such as 10.0.")
+        if isinstance(num_blocks, bool) or not isinstance(num_blocks, int) or not 1 <= num_blocks <= layers:
+            raise UnsupportedCheckpoint(
+                folder, f"`num_blocks` {num_blocks!r} for {layers} layers", f"Give a whole number from 1 to {layers}."
+            )
         return Wrapped(layers, num_blocks)
     if wrap is not None:
         raise UnsupportedCheckpoint(folder, "an AttnRes checkpoint, and `wrap`", "Only a vanilla Qwen3 can be wrapped.")

@@ -68,10 +68,14 @@ class Dialect(ABC):
     def begin(self, embedding: State, accumulate: Callable[[State, State], State]) -> DepthStream[State]:
         """The stream before layer 0."""
 
-    def before_read(self, stream: DepthStream[State], layer: int, sublayer: Sublayer) -> None:
+    def before_read(  # noqa: B027 (most dialects do nothing here)
+        self, stream: DepthStream[State], layer: int, sublayer: Sublayer
+    ) -> None:
         """What happens to the stream just before a site reads it."""
 
-    def after_read(self, stream: DepthStream[State], layer: int, sublayer: Sublayer) -> None:
+    def after_read(  # noqa: B027
+        self, stream: DepthStream[State], layer: int, sublayer: Sublayer
+    ) -> None:
         """What happens just after, before the sublayer's output is added."""
 
 

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from attnres_core.models.checkpoint import Checkpoint, UnsupportedCheckpoint, inspect_checkpoint
+from attnres_core.models.config import Qwen3AttnResConfig
 from attnres_core.models.model import AttnResModel
-from attnres_core.models.qwen3 import Qwen3AttnResConfig, Qwen3AttnResForCausalLM
+from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 UNTRAINED_SEED = 0
@@ -35,34 +38,50 @@ def load_model(
 
     Raises:
         UnsupportedCheckpoint: anything unrecognised, incomplete, contradictory or damaged.
-        ValueError: an unknown dtype.
+        ValueError: an unknown dtype, a device that is not there.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"`dtype` is {dtype!r}; allowed: {', '.join(DTYPES)}")
     return load_checkpoint(inspect_checkpoint(path_or_repo_id, wrap, num_blocks), device, dtype)
 
 
 def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> AttnResModel:
-    """Load a checkpoint that was recognised before."""
+    """Load a checkpoint that was recognised before; errors as for `load_model`."""
+    if dtype not in DTYPES:
+        raise ValueError(f"`dtype` is {dtype!r}; allowed: {', '.join(DTYPES)}")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # an AssertionError where torch has no CUDA
+        raise ValueError(
+            f"`device` {device!r} cannot be used here ({error}); give 'cpu' or a device you have"
+        ) from error
     fields = {key: value for key, value in checkpoint.config.items() if key not in ("model_type", "architectures")}
     try:
         config = Qwen3AttnResConfig(**fields)
         config._attn_implementation = "sdpa"
         with torch.device("meta"):
             expected = Qwen3AttnResForCausalLM(config, checkpoint.dialect).state_dict()
-    except (TypeError, ValueError, KeyError, ZeroDivisionError, RuntimeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
         found = f"a config.json that describes no Qwen3 model ({error})"
+        raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json.") from error
+    except StrictDataclassError as error:  # a field of the wrong type; its message has several lines
+        found = f"a config.json that describes no Qwen3 model ({' '.join(str(error).split())})"
         raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json.") from error
     if checkpoint.untrained:
         return AttnResModel(checkpoint, _untrained(config, checkpoint).to(device=device, dtype=DTYPES[dtype]).eval())
     tensors: dict[str, Tensor] = {}
     for file in checkpoint.files:
-        tensors.update(load_file(file))
+        try:
+            tensors.update(load_file(file))
+        except (SafetensorError, OSError) as error:  # changed since it was recognised
+            found = f"unreadable safetensors ({error})"
+            raise UnsupportedCheckpoint(file, found, "Copy or download it again.") from error
     if checkpoint.wrap is not None:
         tensors |= _constant_routing(expected, checkpoint.wrap)
     if config.tie_word_embeddings and "model.embed_tokens.weight" in tensors:
-        tensors.setdefault("lm_head.weight", tensors["model.embed_tokens.weight"])
-    _validate(checkpoint, tensors, expected)
+        embedding = tensors["model.embed_tokens.weight"]
+        if not torch.equal(tensors.setdefault("lm_head.weight", embedding), embedding):
+            found = "tie_word_embeddings, and an lm_head.weight that differs from model.embed_tokens.weight"
+            raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json or the weights.")
+    _validate(checkpoint, tensors, expected, dtype)
     # Built for real, not on "meta": the rotary tables are buffers that no checkpoint holds.
     network = Qwen3AttnResForCausalLM(config, checkpoint.dialect)
     network.load_state_dict(tensors)
@@ -91,7 +110,9 @@ def _constant_routing(expected: Mapping[str, Tensor], bias: float) -> dict[str, 
     }
 
 
-def _validate(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def _validate(
+    checkpoint: Checkpoint, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], dtype: str
+) -> None:
     missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unexpected:
         found = "; ".join(
@@ -112,3 +133,7 @@ def _validate(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], expected: M
     if broken:
         found = f"NaN or infinite weights in {', '.join(broken[:8])}"
         raise UnsupportedCheckpoint(checkpoint.folder, found, "Use a checkpoint from before the training diverged.")
+    beyond = [key for key, tensor in tensors.items() if not torch.isfinite(tensor.to(DTYPES[dtype])).all()]
+    if beyond:
+        found = f"weights beyond the range of {dtype} in {', '.join(beyond[:8])}"
+        raise UnsupportedCheckpoint(checkpoint.folder, found, "Load it in float32 or bfloat16.")

@@ -98,9 +98,13 @@ class AttnResModel:
             raise ValueError(f"`input_ids` has shape {tuple(input_ids.shape)}; give [batch, pos], at least one token")
         vocabulary = self.network.config.vocab_size
         if int(input_ids.min()) < 0 or int(input_ids.max()) >= vocabulary:
-            raise ValueError(f"`input_ids` holds ids outside 0 to {vocabulary - 1}; tokenise with this model's tokenizer")
+            raise ValueError(
+                f"`input_ids` holds ids outside 0 to {vocabulary - 1}; tokenise with this model's tokenizer"
+            )
         if input_ids.shape[1] > self.checkpoint.context:
-            raise ValueError(f"`input_ids` has {input_ids.shape[1]} positions; the context is {self.checkpoint.context}")
+            raise ValueError(
+                f"`input_ids` has {input_ids.shape[1]} positions; the context is {self.checkpoint.context}"
+            )
         if attention_mask is None:
             return input_ids.to(self.device), None
         if attention_mask.shape != input_ids.shape:

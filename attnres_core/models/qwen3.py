@@ -16,6 +16,7 @@ from transformers.models.qwen3.modeling_qwen3 import (
     Qwen3RotaryEmbedding,
 )
 
+from attnres_core.models.config import Qwen3AttnResConfig
 from attnres_core.models.dialect import DepthStream, Dialect
 from attnres_core.models.routing import Read, SiteOverride, Source, route
 from attnres_core.shapes import Bool, Float, Int
@@ -24,12 +25,6 @@ from attnres_core.vocabulary import Sublayer
 SiteKey = tuple[int, Sublayer]
 Observer = Callable[[SiteKey, list[Source], Read], None]
 """Called at every site with its sources and what it read."""
-
-
-class Qwen3AttnResConfig(Qwen3Config):
-    """A Qwen3 config that also holds the routing's own fields (`attnres_mode`, `attnres_num_blocks`, ...)."""
-
-    model_type = "qwen3_attnres"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +127,7 @@ class Qwen3AttnResForCausalLM(Qwen3PreTrainedModel):
         start: int = 0,
         overrides: Mapping[SiteKey, SiteOverride] | None = None,
         observe: Observer | None = None,
-        snapshots: dict[int, DepthStream[Source]] | None = None,
+        before_layer: Callable[[int, DepthStream[Source]], None] | None = None,
     ) -> Float[Tensor, "batch pos d"]:
         """Run the layers from `start` on and return the normalised final state.
 
@@ -142,7 +137,7 @@ class Qwen3AttnResForCausalLM(Qwen3PreTrainedModel):
             start: the first layer to run.
             overrides: interventions, by site.
             observe: called at every site.
-            snapshots: its keys are layers (or the number of layers); each value becomes the stream before that layer.
+            before_layer: called with each layer's number (last, the number of layers) and the stream before it.
         """
 
         def read(owner: nn.Module, key: SiteKey) -> Tensor:
@@ -158,15 +153,15 @@ class Qwen3AttnResForCausalLM(Qwen3PreTrainedModel):
         eps = self.config.rms_norm_eps
         for index in range(start, len(self.model.layers)):
             layer = self.model.layers[index]
-            if snapshots is not None and index in snapshots:
-                snapshots[index] = stream.copy()
+            if before_layer is not None:
+                before_layer(index, stream)
             for sublayer in (Sublayer.ATTN, Sublayer.MLP):
                 self.dialect.before_read(stream, index, sublayer)
                 mixture = read(layer, (index, sublayer))
                 self.dialect.after_read(stream, index, sublayer)
                 stream.add(Source(layer.read(sublayer, mixture, inputs), eps))
-        if snapshots is not None and len(self.model.layers) in snapshots:
-            snapshots[len(self.model.layers)] = stream.copy()
+        if before_layer is not None:
+            before_layer(len(self.model.layers), stream)
         if self.dialect.has_readout:
             state = read(self.model, (len(self.model.layers), Sublayer.FINAL))
         else:

@@ -65,7 +65,7 @@ class Read(NamedTuple):
 def depth_logits(
     sources: Sequence[Source], query: Float[Tensor, "d"], recency_bias: Float[Tensor, ""] | None
 ) -> Float[Tensor, "source batch pos"]:
-    """w . RMSNorm(s_i), the recency bias added to the last source; float32 (arXiv:2603.15031, eq. 2-4).
+    """W . RMSNorm(s_i), the recency bias added to the last source; float32 (arXiv:2603.15031, eq. 2-4).
 
     Args:
         sources: the site's sources in order, the current one last.

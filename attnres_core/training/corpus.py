@@ -12,7 +12,7 @@ import inspect
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -115,12 +115,16 @@ def shingles(text: str) -> set[int]:
 
 
 def build() -> Corpus:
+    """Both splits of every package's docstrings."""
+    return split_documents(document for package in PACKAGES for document in docstrings(package))
+
+
+def split_documents(documents: Iterable[Document]) -> Corpus:
     """Both splits, without near-duplicates across the split or within the held-out documents."""
-    documents: dict[str, Document] = {}
-    for package in PACKAGES:
-        for document in docstrings(package):
-            documents.setdefault(document.digest, document)
-    ordered = sorted(documents.values(), key=lambda document: document.digest)
+    unique: dict[str, Document] = {}
+    for document in documents:
+        unique.setdefault(document.digest, document)
+    ordered = sorted(unique.values(), key=lambda document: document.digest)
     cut = f"{int(HELD_OUT_SHARE * 16**8):08x}"
     candidates = [document for document in ordered if document.digest[:8] < cut]
     held_out, seen = [], set[int]()

@@ -24,9 +24,10 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 
+from attnres_core.models.config import Qwen3AttnResConfig
 from attnres_core.models.kimi_block import KimiBlock
 from attnres_core.models.open_block import OpenBlock
-from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM, Qwen3AttnResConfig
+from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
 from attnres_core.training.corpus import Corpus, Document, build, sources
 
 NAMES = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
@@ -202,9 +203,19 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def train_one(
-    name: str, documents: Sequence[np.ndarray], recipe: Recipe, *, device: str, scratch: Path, compiled: bool
+    name: str,
+    documents: Sequence[np.ndarray],
+    recipe: Recipe,
+    *,
+    device: str,
+    scratch: Path,
+    compiled: bool,
+    save_every: int = 500,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Train one model, resuming from `scratch` where an earlier run of the same recipe stopped."""
+    """Train one model, resuming from `scratch` where an earlier run of the same recipe stopped.
+
+    Its state is saved every `save_every` steps; a multiple of 100 keeps a resumed curve's means whole.
+    """
     model = build_model(name, recipe.seed).to(device).train()
     optimizer = make_optimizer(model, recipe)
     state_file = scratch / f"{name}.pt"
@@ -241,7 +252,7 @@ def train_one(
             curve.append({"step": step, "loss": round(sum(recent) / len(recent), 4)})
             bar.set_postfix(loss=f"{curve[-1]['loss']:.3f}")
             recent.clear()
-        if step % 500 == 0 or step == recipe.steps:
+        if step % save_every == 0 or step == recipe.steps:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
             temporary = state_file.with_suffix(".tmp")
             torch.save({**state, "curve": curve, "recipe": asdict(recipe)}, temporary)

@@ -1,0 +1,32 @@
+# Two commands on a fresh machine, each self-sufficient; extra arguments: make verify ARGS="-k older"
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python -m
+ARGS ?=
+
+.PHONY: verify test lint types install clean
+
+verify: $(VENV)/.installed  ## decide every claim on the reference checkpoints and write reports/latest.html
+	$(RUN) pytest hypotheses/ -n 4 $(ARGS)
+
+test: $(VENV)/.installed  ## the library's own tests
+	$(RUN) pytest tests/ -n 2 $(ARGS)
+
+lint: $(VENV)/.installed
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+types: $(VENV)/.installed
+	$(RUN) mypy
+
+install: $(VENV)/.installed
+
+# torch first and by its exact version: a bare or ranged `torch` may bring a CUDA build of several gigabytes.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(RUN) pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	touch $@
+
+clean:  ## forget measured columns and reports (the environment stays)
+	rm -rf .attnres reports/*.html reports/*.json

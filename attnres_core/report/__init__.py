@@ -1,0 +1,120 @@
+"""One run's record -> one self-contained HTML page, and the same record as JSON."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import markupsafe
+import vl_convert
+
+from attnres_core.report import charts, forest, text
+
+__all__ = ["render", "write"]
+
+_HERE = Path(__file__).parent
+_SCRIPT_SAFE = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
+
+
+def write(record: dict[str, Any], html_path: Path, json_path: Path) -> None:
+    """Write the record as a page and as JSON, each atomically.
+
+    Both files are rendered in full before either is touched: if rendering fails, the old ones stay.
+
+    Raises:
+        ValueError: the record holds a NaN or an infinite number (write a missing limit as None).
+    """
+    contents = {
+        json_path: json.dumps(record, allow_nan=False, indent=1) + "\n",
+        html_path: render(record),
+    }
+    staged: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staged[path] = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            staged[path].write_bytes(content.encode("utf-8", "backslashreplace"))
+        for path, temporary in staged.items():
+            os.replace(temporary, path)
+    finally:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+
+
+def render(record: dict[str, Any]) -> str:
+    """The page: every script, style, chart and number in one document that loads nothing."""
+    columns, routing = record["columns"], record["routing"]
+    scripts = [_vega_bundle(), _asset("page.js")]
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            record=record,
+            scripts=scripts,
+            style=_asset("page.css"),
+            policy=_content_policy(scripts),
+            families=text.by_family(record["claims"]),
+            failed_controls=[claim for claim in record["claims"] if text.control_failed(claim)],
+            forests=forest.forests(record["claims"]),
+            scatter=charts.mass_against_effect(columns),
+            heatmap=charts.routing_heatmap(routing),
+        )
+    )
+
+
+def json_block(value: object) -> str:
+    """JSON that is inert inside <script>: ASCII only, and no character that opens a tag or an entity."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).translate(_SCRIPT_SAFE)
+
+
+def _content_policy(scripts: list[str]) -> str:
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _asset(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _vega_bundle() -> str:
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub lacks its default
+    return bundle.replace("https://vega.github.io/editor/", "").replace("</script", r"<\/script")
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "json_block": lambda value: markupsafe.Markup(json_block(value)),
+        "number": text.number,
+        "interval": text.interval,
+        "threshold": text.threshold,
+        "given": text.given,
+        "duration": text.duration,
+        "confidence": text.confidence,
+    }
+    environment.globals |= {
+        "expectation": text.expectation,
+        "deciding": text.deciding,
+        "levels": text.levels,
+        "answer": text.answer,
+        "VERDICTS": text.VERDICTS,
+    }
+    return environment

@@ -1,0 +1,118 @@
+"""What the report's charts share: the figure record, axes over orders of magnitude, one look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+Row = dict[str, Any]
+
+SYMLOG_RANGE = 100
+"""An axis is linear until its largest value exceeds its smallest threshold by more than this factor."""
+MIN_TICK_DISTANCE = 0.05
+"""Fraction of the axis that keeps a tick's label clear of zero's."""
+INK = "#85898f"
+"""Readable on light and on dark; the page's style sheet overrides it for words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart, the sentence that stands in for it, and its data."""
+
+    key: str
+    title: str
+    summary: str
+    spec: dict[str, Any]
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A scale over given values: linear, or symlog (linear within ±`constant`) over orders of magnitude."""
+
+    constant: float | None
+    low: float
+    high: float
+
+    @classmethod
+    def over(cls, values: Iterable[float], bend: float, *, symlog: bool | None = None) -> Axis:
+        """The axis that holds `values` and zero, bent at `bend` if it must be."""
+        known = [*values, 0.0]
+        if symlog is None:
+            symlog = max(map(abs, known)) > SYMLOG_RANGE * bend
+        flat = cls(bend if symlog else None, 0.0, 0.0)
+        low, high = flat._forward(min(known)), flat._forward(max(known))
+        pad = 0.04 * (high - low) or 1.0
+        return cls(flat.constant, flat._inverse(low - pad), flat._inverse(high + pad))
+
+    def _forward(self, value: float) -> float:
+        return value if self.constant is None else math.copysign(math.log1p(abs(value) / self.constant), value)
+
+    def _inverse(self, value: float) -> float:
+        return value if self.constant is None else math.copysign(math.expm1(abs(value)) * self.constant, value)
+
+    @property
+    def scale(self) -> alt.Scale:
+        """The Vega-Lite scale."""
+        if self.constant is None:
+            return alt.Scale(domain=[self.low, self.high], nice=False, zero=False)
+        return alt.Scale(type="symlog", constant=self.constant, domain=[self.low, self.high], nice=False)
+
+    def axis(self, title: str) -> alt.Axis:
+        """The Vega-Lite axis, with a tick at each power of ten if symlog."""
+        if self.constant is None:
+            return alt.Axis(title=title, format="~g", tickCount=7)
+        top = max(abs(self.low), abs(self.high))
+        powers = range(math.floor(math.log10(self.constant)), math.ceil(math.log10(top)) + 1)
+        sizes = [float(f"1e{power}") for power in powers]
+        apart = MIN_TICK_DISTANCE * (self._forward(self.high) - self._forward(self.low))
+        sizes = [size for size in sizes if self._forward(size) >= apart]
+        ticks = sorted([-size for size in sizes] + [0.0, *sizes])
+        return alt.Axis(title=title, format="~g", values=[tick for tick in ticks if self.low <= tick <= self.high])
+
+
+def clamped(low: float | None, high: float | None, axis: Axis) -> Row:
+    """Limits to draw: an infinite one ends at the axis and is marked open."""
+    return {
+        "low": axis.low if low is None else low,
+        "high": axis.high if high is None else high,
+        "low_open": low is None,
+        "high_open": high is None,
+    }
+
+
+def finite(*values: float | None) -> list[float]:
+    """The values that are there."""
+    return [value for value in values if value is not None]
+
+
+def tooltips(**titles: str) -> list[alt.Tooltip]:
+    """One line for each field, in order, under its title."""
+    return [alt.Tooltip(f"{field}:N", title=title) for field, title in titles.items()]
+
+
+def cells(rows: list[Row], *keys: str) -> tuple[tuple[str, ...], ...]:
+    """The rows as a table of the given fields."""
+    return tuple(tuple(row[key] for key in keys) for row in rows)
+
+
+def finish(chart: Any, **datasets: list[Row]) -> dict[str, Any]:
+    """The chart's spec in the report's look, with the data sets that it names."""
+    words = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
+    lines = {"domainColor": INK, "tickColor": INK, "gridColor": INK, "gridOpacity": 0.18}
+    spec: dict[str, Any] = (
+        chart.configure(background="transparent", font="system-ui, sans-serif")
+        .configure_view(stroke=None)
+        .configure_axis(titleFontWeight="normal", **words, **lines)
+        .configure_header(labelFontWeight="bold", **words)
+        .configure_title(color=INK, fontSize=12, fontWeight="bold", anchor="middle")
+        .configure_legend(**words)
+        .to_dict()
+    )
+    spec.pop("$schema")
+    return spec | {"datasets": datasets}

@@ -1,0 +1,151 @@
+"""The forest plots: every statement's estimate and interval on the zone that would support it.
+
+Text from the record reaches a spec as data only, never inside an expression.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from attnres_core.report import text
+from attnres_core.report.figure import INK, Axis, Figure, Row, cells, clamped, finish, finite, tooltips
+
+VERDICT_MARKS = {
+    "SUPPORTED": ("circle", "#2a84c6"),
+    "REFUTED": ("diamond", "#dd5f13"),
+    "INCONCLUSIVE": ("square", "#8b8f96"),
+    "ERROR": ("cross", "#c0568f"),
+}
+WIDTH, LABELS = 480, 400
+"""Pixels of the plot, and of the claims beside it."""
+_TITLE_BESIDE_STATEMENT = 34
+_FALLBACK_BEND = 0.01
+
+
+def forests(claims: list[Row]) -> list[Figure]:
+    """One forest plot per unit, its rows grouped by the claims' families."""
+    units: dict[str, list[Row]] = {}
+    for family, members in text.by_family(claims).items():
+        for claim in members:
+            for statement in claim["statements"]:
+                if statement["estimate"] is not None and statement["verdict"] in VERDICT_MARKS:
+                    units.setdefault(statement["unit"], []).append(_row(family, claim, statement))
+    return [_forest(index, unit, rows) for index, (unit, rows) in enumerate(units.items())]
+
+
+def _label(claim: Row, statement: Row) -> str:
+    title: str = claim["title"]
+    if len(claim["statements"]) == 1:
+        return title
+    if len(title) > _TITLE_BESIDE_STATEMENT:
+        title = title[: _TITLE_BESIDE_STATEMENT - 1].rstrip() + "…"
+    return f"{title}: {statement['text']}"
+
+
+def _row(family: str, claim: Row, statement: Row) -> Row:
+    unit, limits = statement["unit"], (statement["low"], statement["high"])
+    return {
+        "family": family,
+        "label": _label(claim, statement),
+        "title": claim["title"],
+        "text": statement["text"],
+        "verdict": statement["verdict"],
+        "estimate": statement["estimate"],
+        "numbers": text.number(statement["estimate"], unit),
+        "limits": "exact" if statement["exact"] else text.interval(limits, unit),
+        "against": text.threshold(statement),
+        "statement": statement,
+    }
+
+
+def _place(rows: list[Row]) -> Axis:
+    """Fix the axis of the rows, and on it each row's limits and the zone that would support it."""
+    statements = [row.pop("statement") for row in rows]
+    values = [v for s in statements for v in finite(s["estimate"], s["low"], s["high"], s["threshold"])]
+    values += [-s["threshold"] for s in statements if s["op"] == "abs<"]
+    thresholds = [abs(s["threshold"]) for s in statements if s["threshold"]]
+    axis = Axis.over(values, min(thresholds, default=max(map(abs, values)) or _FALLBACK_BEND))
+    for row, statement in zip(rows, statements, strict=True):
+        edge, within = statement["threshold"], statement["op"] == "abs<"
+        row |= clamped(statement["low"], statement["high"], axis)
+        row |= {"edge": edge, "far_edge": -edge if within else edge}
+        row["zone_low"] = -edge if within else axis.low if statement["op"] == "<" else edge
+        row["zone_high"] = axis.high if statement["op"] == ">" else edge
+    return axis
+
+
+def _number_lines(rows: list[Row]) -> list[Row]:
+    """Give every row its line, and return the headings, each on a line of its own."""
+    headings: list[Row] = []
+    for index, row in enumerate(rows):
+        if not headings or headings[-1]["heading"] != row["family"]:
+            headings.append({"heading": row["family"], "line": len(headings) + index})
+        row["line"] = len(headings) + index
+    return headings
+
+
+def _forest(index: int, unit: str, rows: list[Row]) -> Figure:
+    axis, headings = _place(rows), _number_lines(rows)
+    words = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in VERDICT_MARKS}
+    counts = ", ".join(f"{count} {verdict.lower()}" for verdict, count in words.items() if count)
+    return Figure(
+        key=f"forest-{index}",
+        title=unit,
+        summary=f"Forest plot in {unit}: {len(rows)} statements, {counts}. Each row shows the "
+        "estimate with its interval; shading marks where the statement would be supported.",
+        spec=finish(_chart(unit, axis, len(rows) + len(headings)), rows=rows, headings=headings),
+        header=("claim", "statement", "verdict", "estimate", "interval", "threshold"),
+        rows=cells(rows, "title", "text", "verdict", "numbers", "limits", "against"),
+    )
+
+
+def _chart(unit: str, axis: Axis, lines: int) -> Any:
+    shapes, colours = zip(*VERDICT_MARKS.values(), strict=True)
+    verdicts = list(VERDICT_MARKS)
+    colour = alt.Color("verdict:N", scale=alt.Scale(domain=verdicts, range=list(colours)), legend=None)
+    shape = alt.Shape("verdict:N", scale=alt.Scale(domain=verdicts, range=list(shapes)), legend=None)
+    line = alt.Y("line:O", axis=None, scale=alt.Scale(domain=list(range(lines))))
+    base = alt.Chart().encode(y=line)
+
+    def x(field: str) -> alt.X:
+        return alt.X(f"{field}:Q", scale=axis.scale, axis=axis.axis(unit))
+
+    def edge(field: str) -> Any:
+        return base.mark_tick(color=INK, thickness=2, height=15).encode(x=x(field))
+
+    def open_end(field: str, pointer: str) -> Any:
+        size = alt.condition(f"datum.{field}_open", alt.value(60), alt.value(0))
+        return base.mark_point(shape=pointer, filled=True, opacity=1).encode(x=x(field), color=colour, size=size)
+
+    def words(field: str, at: int, align: alt.Align_T, **style: Any) -> Any:
+        mark = base.mark_text(align=align, fontSize=12, color=INK, **style)
+        return mark.encode(x=alt.value(at), text=f"{field}:N").properties(name=f"words_{field}")
+
+    tooltip = tooltips(
+        title="claim",
+        text="statement",
+        verdict="verdict",
+        numbers="estimate",
+        limits="interval",
+        against="threshold",
+    )
+    return alt.layer(
+        words("heading", -LABELS, "left", fontWeight="bold", dy=3, limit=LABELS + WIDTH).properties(
+            data=alt.NamedData(name="headings")
+        ),
+        words("label", -LABELS, "left", limit=LABELS - 8),
+        base.mark_bar(color=INK, opacity=0.16, height=15).encode(x=x("zone_low"), x2="zone_high"),
+        edge("edge"),
+        edge("far_edge"),
+        base.mark_rule(strokeWidth=2).encode(x=x("low"), x2="high", color=colour),
+        open_end("low", "triangle-left"),
+        open_end("high", "triangle-right"),
+        base.mark_point(filled=True, size=85, opacity=1).encode(
+            x=x("estimate"), color=colour, shape=shape, tooltip=tooltip
+        ),
+        words("numbers", WIDTH + 82, "right"),
+        words("limits", WIDTH + 92, "left"),
+        data=alt.NamedData(name="rows"),
+    ).properties(width=WIDTH, height=alt.Step(20))

@@ -1,0 +1,125 @@
+"""Numbers and verdicts as a reader sees them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+VERDICTS = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT APPLICABLE", "ERROR")
+OTHER = "other claims"
+
+_SIGNED_UNITS = ("nats/token",)
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float | None, unit: str | None = None, *, signed: bool | None = None) -> str:
+    """Three significant digits with a true minus sign; effects carry their sign; None is a dash."""
+    if value is None:
+        return "\N{EN DASH}"
+    if signed is None:
+        signed = unit in _SIGNED_UNITS
+    return _sign(value, signed) + _magnitude(abs(value))
+
+
+def _sign(value: float, signed: bool) -> str:
+    if value < 0:
+        return "\N{MINUS SIGN}"
+    return "+" if signed and value > 0 else ""
+
+
+def _magnitude(size: float) -> str:
+    if size == 0:
+        return "0"
+    exponent = int(f"{size:.2e}".split("e")[1])
+    if exponent < -4 or exponent > 6:
+        mantissa = f"{size:.2e}".split("e")[0]
+        return f"{mantissa}\N{MULTIPLICATION SIGN}10{str(exponent).translate(_SUPERSCRIPT)}"
+    return f"{size:,.{max(0, 2 - exponent)}f}"
+
+
+def given(value: float) -> str:
+    """A number that someone chose, as they would write it: `0.02`, `0.00078`, `10⁻⁶`."""
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return f"{value:,.6g}".replace("-", "\N{MINUS SIGN}") if abs(value) < 1000 else f"{value:,.0f}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    factor = f"{float(mantissa):g}\N{MULTIPLICATION SIGN}" if float(mantissa) != 1 else ""
+    return f"{factor}10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+def interval(limits: tuple[float | None, float | None], unit: str | None = None) -> str:
+    """`[+0.110, +0.160]`; a limit that is None is infinite."""
+    low, high = limits
+    below = "\N{MINUS SIGN}∞" if low is None else number(low, unit)
+    above = "+∞" if high is None else number(high, unit)
+    return f"[{below}, {above}]"
+
+
+def threshold(statement: dict[str, Any]) -> str:
+    """What the estimate is held against: `> 0.02`, or `within ±0.01`."""
+    size = given(statement["threshold"])
+    return f"within ±{size}" if statement["op"] == "abs<" else f"{statement['op']} {size}"
+
+
+def confidence(level: float) -> str:
+    """A confidence level in percent, with the digits it needs: `99.92 %`."""
+    digits = 0 if level >= 1 else max(0, math.ceil(-math.log10(1 - level)) - 1)
+    return f"{100 * level:.{min(digits, 6)}f} %"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.3g} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def answer(counts: dict[str, int]) -> str:
+    """The run in one sentence."""
+    decided = sum(counts.get(verdict, 0) for verdict in VERDICTS)
+    if not decided:
+        return "No claim has a verdict yet."
+    parts = [f"{counts.get(verdict, 0)} {verdict.lower()}" for verdict in VERDICTS[:3]]
+    asides = [f"{counts[verdict]} {verdict.lower()}" for verdict in VERDICTS[3:] if counts.get(verdict)]
+    tail = f"; {', '.join(asides)}" if asides else ""
+    return f"Of {decided} claims, {parts[0]}, {parts[1]} and {parts[2]}{tail}."
+
+
+def expectation(claim: dict[str, Any]) -> tuple[str, str] | None:
+    """How the verdict meets the claim's expectation: a mark and a reason, or None where none is set."""
+    expected = claim["expected"]
+    if not expected:
+        return None
+    if expected["verdict"] == claim["verdict"]:
+        return "as expected", expected["reason"]
+    return f"expected {expected['verdict']}", expected["reason"]
+
+
+def deciding(claim: dict[str, Any]) -> dict[str, Any] | None:
+    """The statement that gave the claim its verdict: the first with the same one."""
+    statements: list[dict[str, Any]] = claim["statements"]
+    same = [statement for statement in statements if statement["verdict"] == claim["verdict"]]
+    return next(iter(same or statements), None)
+
+
+def levels(claims: list[dict[str, Any]]) -> str:
+    """The confidence of the claims' intervals, where they share one."""
+    found = {s["confidence"] for claim in claims for s in claim["statements"] if not s["exact"]}
+    return f"Intervals are at {confidence(found.pop())} confidence." if len(found) == 1 else ""
+
+
+def control_failed(claim: dict[str, Any]) -> bool:
+    """Whether a control says that the instrument, not the model, may be at fault."""
+    held = ("SUPPORTED", "NOT APPLICABLE")
+    unexpected = not claim["expected"] or claim["expected"]["verdict"] != claim["verdict"]
+    return bool(claim["control"]) and claim["verdict"] not in held and unexpected
+
+
+def by_family(claims: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The claims under their families, both in the record's order."""
+    families: dict[str, list[dict[str, Any]]] = {}
+    for claim in claims:
+        families.setdefault(claim["family"] or OTHER, []).append(claim)
+    return families

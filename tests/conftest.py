@@ -1,0 +1,49 @@
+"""Shape checks at run time, and small real checkpoints that suites can run on."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+install_import_hook([f"attnres_core.models.{module}" for module in ("routing", "qwen3")], "beartype.beartype")
+
+pytest_plugins = ["pytester"]
+
+CONFORMANCE = Path(__file__).parent.parent / "fixtures" / "conformance"
+
+
+@pytest.fixture(scope="session")
+def conformance() -> Path:
+    return CONFORMANCE
+
+
+def write_tokenizer(folder: Path, vocabulary: int = 96) -> None:
+    """A tokenizer whose words are w0, w1, ...: enough for checkpoints with random weights."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {f"w{index}": index for index in range(vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture(scope="session")
+def micro(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `trained/` (open_block), `vanilla/` and `prompts.jsonl`: 40 prompts a split, random words."""
+    import numpy as np
+
+    root = tmp_path_factory.mktemp("micro")
+    for name, source in (("trained", "open_block_11"), ("vanilla", "vanilla_21"), ("kimi", "kimi_block_14")):
+        shutil.copytree(CONFORMANCE / source, root / name)
+        write_tokenizer(root / name)
+    rng = np.random.default_rng(0)
+    with (root / "prompts.jsonl").open("w") as stream:
+        for index in range(80):
+            text = " ".join(f"w{token}" for token in rng.integers(0, 96, rng.integers(10, 30)))
+            split = "exploration" if index % 2 else "confirmation"
+            stream.write(json.dumps({"id": f"p{index}", "text": text, "split": split}) + "\n")
+    return root

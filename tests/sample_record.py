@@ -1,0 +1,217 @@
+"""A made-up but realistic record of one run, for the tests of the report."""
+
+# ruff: noqa: E501 - a table of claims reads better one to a line
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+LAYERS, BLOCKS = 12, 4
+BANDS = {"early": range(0, 4), "mid": range(4, 8), "late": range(8, 12)}
+PUBLISHED = "arXiv:2606.13168"
+
+
+def statement(
+    text: str,
+    op: str,
+    estimate: float,
+    half: float,
+    threshold: float,
+    *,
+    unit: str = "nats/token",
+    **given: Any,
+) -> dict[str, Any]:
+    """One statement, judged by its own interval."""
+    low, high = given.get("low", estimate - half), given.get("high", estimate + half)
+    floor, ceiling = (-math.inf if low is None else low), (math.inf if high is None else high)
+    if op == "abs<":
+        supported, refuted = (
+            -threshold < floor and ceiling < threshold,
+            floor > threshold or ceiling < -threshold,
+        )
+    elif op == ">":
+        supported, refuted = floor > threshold, ceiling < threshold
+    else:
+        supported, refuted = ceiling < threshold, floor > threshold
+    verdict = "SUPPORTED" if supported else "REFUTED" if refuted else "INCONCLUSIVE"
+    return {
+        "text": text,
+        "op": op,
+        "estimate": estimate,
+        "low": low,
+        "high": high,
+        "threshold": threshold,
+        "unit": unit,
+        "verdict": verdict,
+        "reason": "the interval crosses the threshold" if verdict == "INCONCLUSIVE" else "",
+        "n": 256,
+        "exact": half == 0,
+        "confidence": 1 - 2 * 0.00078,
+    }
+
+
+def claim(title: str, *statements: dict[str, Any], family: str | None, **given: Any) -> dict[str, Any]:
+    """One claim whose verdict follows from its statements; none makes it NOT APPLICABLE."""
+    verdicts = [item["verdict"] for item in statements]
+    verdict = "NOT APPLICABLE"
+    if statements:
+        verdict = next((word for word in ("REFUTED", "INCONCLUSIVE") if word in verdicts), "SUPPORTED")
+    first = statements[0] if statements else None
+    reasons = {
+        "SUPPORTED": "every statement's limit clears its threshold",
+        "REFUTED": "the opposite limit clears the threshold",
+        "INCONCLUSIVE": "the interval crosses the threshold; about 1,150 prompts would decide it",
+        "NOT APPLICABLE": "no site in the early layers has an older source with 4 blocks",
+    }
+    return {
+        "node_id": "hypotheses/test_motifs.py::test_" + title.lower().replace(" ", "_"),
+        "title": title,
+        "family": family,
+        "cites": PUBLISHED,
+        "control": False,
+        "verdict": verdict,
+        "expected": None,
+        "statement": " and ".join(item["text"] for item in statements),
+        "statements": list(statements),
+        "estimate": first and first["estimate"],
+        "interval": [first and first["low"], first and first["high"]],
+        "threshold": first and first["threshold"],
+        "n": first and first["n"],
+        "sites_touched": [f"{layer}.mlp" for layer in range(4)] if statements else [],
+        "reason": reasons[verdict],
+        "needed_prompts": 1150 if verdict == "INCONCLUSIVE" else None,
+    } | given
+
+
+def _claims() -> list[dict[str, Any]]:
+    one, two, three, four = (
+        "Motif 1: embedding",
+        "Motif 2: current",
+        "Motif 3: older blocks",
+        "Mass is not effect",
+    )
+    control, wrapped, five = "Controls", "Wrapped baseline", "Shape of routing"
+    share, error = {"unit": "depth weight"}, {"unit": "max depth-weight error"}
+    known = {"verdict": "REFUTED", "reason": "the 124M study reports the opposite at this size"}
+    return [
+        claim("Embedding source is necessary for early MLP", statement("effect > 0.02", ">", 1.83, 0.11, 0.02), family=one),
+        claim("Embedding pathway is local to early layers", statement("early - late > 0.02", ">", 1.79, 0.12, 0.02), family=one),
+        claim("Embedding feeds early MLP more than early attention", statement("mlp - attn > 0.02", ">", 0.31, 0.05, 0.02), family=one),
+        claim("Embedding has no role in late attention", statement("abs(effect) < 0.01", "abs<", 0.0031, 0.0021, 0.01), family=one),
+        claim("Embedding has no role in late MLP", statement("abs(effect) < 0.01", "abs<", 0.0118, 0.0034, 0.01), family=one),
+        claim("Current state is necessary for early attention", statement("effect > 0.02", ">", 0.412, 0.06, 0.02), family=two),
+        claim("Current state is necessary for early MLP", statement("effect > 0.02", ">", 3.97, 0.3, 0.02), family=two),
+        claim(
+            "Current state matters more early than late, in both sublayers",
+            statement("attn early - attn late > 0.02", ">", 0.204, 0.07, 0.02),
+            statement("mlp early - mlp late > 0.02", ">", -0.61, 0.21, 0.02), family=two, expected=known,
+        ),
+        claim("Current state is necessary in the middle", statement("effect > 0.02", ">", 0.027, 0.012, 0.02), family=two),
+        claim("Older blocks are necessary for late attention", statement("effect > 0.02", ">", 0.0643, 0.013, 0.02), family=three),
+        claim("Older blocks matter most in late attention", statement("late - mid > 0", ">", 0.011, 0.008, 0), family=three),
+        claim("Older blocks have no role in mid MLP", statement("abs(effect) < 0.01", "abs<", 0.0009, 0.0011, 0.01), family=three),
+        claim("Older blocks feed early attention", family=three),
+        claim("Older blocks feed early MLP", family=three),
+        claim("Recent block is necessary for late MLP", statement("effect > 0.02", ">", 0.0083, 0.0019, 0.02), family=three),
+        claim("Most massive family is not the most causal in early attention", statement("causal - massive > 0.02", ">", 0.36, 0.07, 0.02), family=four),
+        claim("Most massive family is not the most causal in late MLP", statement("causal - massive > 0.02", ">", -0.19, 0.04, 0.02), family=four, expected=known),
+        claim(
+            "Some family carries mass and has no role",
+            statement("mass > 0.1", ">", 0.231, 0.004, 0.1, **share),
+            statement("abs(effect) < 0.01", "abs<", 0.0042, 0.0037, 0.01), family=four,
+        ),
+        claim("Structure is absent from the wrapped baseline", statement("trained - wrapped > 0.02", ">", 1.81, 0.14, 0.02), family=control, control=True),
+        claim("Dropping current breaks the wrapped model", statement("effect > 1", ">", 4.92, 0.28, 1), family=control, control=True),
+        claim("A sham moves nothing", statement("abs(effect) < 0.001", "abs<", 0.0, 0.0, 0.001), family=control, control=True),
+        claim("Dropping recent from wrapped changes nothing", statement("abs(effect) < 0.01", "abs<", 0.00004, 0.00003, 0.01), family=control, control=True),
+        claim("Wrapped weights do not depend on content", statement("spread < 1e-6", "<", 2.98e-8, 0, 1e-6, **error), family=wrapped, cites=None),
+        claim("Wrapped weights follow the closed form", statement("error < 1e-6", "<", 5.96e-8, 0, 1e-6, **error), family=wrapped),
+        claim("Wrapped mass sits on the current source", statement("mass > 0.5", ">", 0.9998, 0, 0.5, **share), family=wrapped),
+        claim("Embedding keeps its mass in late attention", statement("mass - uniform > 0.05", ">", 0.122, 0.006, 0.05, **share), family=five),
+        claim("Embedding has more mass before attention than MLP", statement("attn - mlp > 0.02", ">", -0.034, 0.009, 0.02, **share), family=five),
+        claim("Peak weight collapses with depth", statement("late < 0.4", "<", 0.38, 0.031, 0.4, **share), family=five),
+        claim("Pre-MLP routing is sharper than pre-attention", statement("attn - mlp > 0", ">", 0.143, 0.02, 0, unit="nats"), family=five),
+        claim("Routing entropy stays under the uniform null", statement("entropy - uniform < 0", "<", -0.41, 0.03, 0, unit="nats", low=None), family=five),
+        claim("Routing summaries carry a stable calibration signal", statement("effect > 0.02", ">", 0.004, 0.9, 0.02, low=None, high=None), family=None),
+    ]  # fmt: skip
+
+
+def _sources(layer: int) -> list[str]:
+    completed = layer // 3
+    older = ["older"] * max(0, completed - 1)
+    return ["embedding", *older, *(["recent"] if completed else []), "current"]
+
+
+def _routing(rng: random.Random, bias: float | None) -> dict[str, Any]:
+    sites = [(layer, sublayer) for layer in range(LAYERS) for sublayer in ("attn", "mlp")]
+    masses = []
+    for layer, _ in sites:
+        logits = [rng.gauss(0, 1.0) if bias is None else 0.0 for _ in _sources(layer)]
+        logits[-1] += 0.8 if bias is None else bias
+        total = sum(map(math.exp, logits))
+        masses.append([math.exp(logit) / total for logit in logits])
+    return {
+        "sites": [f"{layer}.{sublayer}" for layer, sublayer in sites],
+        "sources": [_sources(layer) for layer, _ in sites],
+        "mass": masses,
+        "entropy": [-sum(p * math.log(p) for p in mass) for mass in masses],
+        "peak": [max(mass) for mass in masses],
+    }
+
+
+def _columns(rng: random.Random) -> list[dict[str, Any]]:
+    columns = []
+    for role in ("trained", "wrapped"):
+        for sublayer in ("attn", "mlp"):
+            for band, layers in BANDS.items():
+                for family in ("embedding", "current", "recent", "older"):
+                    if family == "older" and band == "early":
+                        continue
+                    trained = role == "trained"
+                    mass = rng.uniform(0.02, 0.55) if trained else 0.9998 if family == "current" else 0.0001
+                    mean = 10 ** rng.uniform(-3.3, 0.5) * rng.choice([1, 1, 1, -0.05])
+                    if not trained:
+                        mean = rng.uniform(2, 5) if family == "current" else rng.gauss(0, 0.0001)
+                    half = 0.15 * abs(mean) + 0.001
+                    columns.append(
+                        {
+                            "name": f"drop({family}, {sublayer}, {band}) on {role} [delta_nll]", "role": role,
+                            "metric": "delta_nll", "split": "confirmation", "n": 256, "mean": mean, "sd": half * 5,
+                            "low": mean - half, "high": mean + half,
+                            "sites_touched": [f"{layer}.{sublayer}" for layer in layers], "kept_mass": 1 - mass,
+                            "kept_mass_min": 0.5 * (1 - mass), "input_change": 0.31,
+                            "copies": ["3.attn"] if (family, sublayer, band) == ("recent", "attn", "early") else [],
+                            "kind": "drop", "family": family, "sublayer": sublayer, "layers": band, "mass": mass,
+                        }
+                    )  # fmt: skip
+    return columns
+
+
+def sample_record() -> dict[str, Any]:
+    """A complete run on a 12-layer checkpoint and its wrapped baseline."""
+    rng = random.Random(7)
+    claims = _claims()
+    words = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT APPLICABLE", "ERROR")
+    shape = {"num_layers": LAYERS, "num_blocks": BLOCKS}
+    return {
+        "schema": 1, "complete": True, "question": "Which routing pathways are causal in this checkpoint?",
+        "run": {
+            "started": "2026-11-22T17:40:00+00:00", "wall_seconds": 371.4,
+            "command": "pytest hypotheses/ -n 4 --attnres-trained fixtures/reference --attnres-vanilla fixtures/vanilla",
+            "versions": {"attnres-hypotheses": "0.1.0", "torch": "2.9.1", "transformers": "5.2.0", "pytest": "9.2.0"},
+            "seed": 20261122, "bundles_measured": 96, "bundles_reused": 32, "noise_floor": 3.8e-6,
+        },
+        "models": {
+            "trained": {"name": "attnres-tiny-12L", "path": "fixtures/reference", "digest": "9f1c" * 16, "dialect": "open_block", "recency_bias": None, **shape},
+            "wrapped": {"name": "vanilla-tiny-12L", "path": "fixtures/vanilla", "digest": "04be" * 16, "dialect": "wrapped", "recency_bias": 10.0, **shape},
+        },
+        "settings": {
+            "device": "cpu", "dtype": "float32", "quick": False, "alpha": 0.05, "alpha_claim": 0.00078, "resamples": 255999,
+            "prompts": {"name": "tinystories-held-out", "digest": "77aa" * 16, "window": 64, "confirmation": 256, "exploration": 256},
+        },
+        "counts": {word: sum(item["verdict"] == word for item in claims) for word in words},
+        "claims": claims, "columns": _columns(rng),
+        "routing": {"trained": _routing(rng, None), "wrapped": _routing(rng, 10.0)},
+    }  # fmt: skip

@@ -1,0 +1,284 @@
+"""The report: one self-contained page that tells a run truthfully and trusts none of its strings."""
+
+from __future__ import annotations
+
+import copy
+import html
+import html.parser
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sample_record import sample_record
+
+from attnres_core.report import json_block, render, text, write
+
+CHROMIUM = shutil.which("chromium")
+HOSTILE = "</script><!--\u2028<img src=x onerror=alert(1)><b id=pwned>\"'&{{ 7*7 }}"
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+URL_ATTRIBUTES = {"src", "href", "srcset", "action", "data", "poster", "xlink:href", "style"}
+
+
+class Page(html.parser.HTMLParser):
+    """Tags, attributes and JSON blocks of a page."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.blocks: dict[str, str] = {}
+        self.words: list[str] = []
+        self._open: str | None = None
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        given = dict(attrs)
+        self._open = given.get("id") or given.get("data-chart") or "script" if tag == "script" else None
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.blocks[self._open] = self.blocks.get(self._open, "") + data
+        else:
+            self.words.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = None
+
+
+def hostile(value: Any) -> Any:
+    """The value with a hostile string appended to every text in it but the words of the schema."""
+    if isinstance(value, dict):
+        choices = {"op", "verdict", "role", "metric", "split", "kind", "sublayer"}
+        choices |= {"family"} if "metric" in value else set()
+        return {key: item if key in choices else hostile(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [hostile(item) for item in value]
+    return value + HOSTILE if isinstance(value, str) else value
+
+
+@pytest.fixture(scope="module")
+def record() -> dict[str, Any]:
+    return sample_record()
+
+
+@pytest.fixture(scope="module")
+def page(record: dict[str, Any]) -> str:
+    return render(record)
+
+
+def test_the_page_loads_nothing(page: str) -> None:
+    loads = [(name, value) for name, value in Page(page).attributes if name in URL_ATTRIBUTES]
+    assert all(value.startswith("#") for _, value in loads), loads
+    assert not {"link", "iframe", "img", "object", "embed", "base", "form"} & set(Page(page).tags)
+
+
+def test_the_policy_allows_only_the_scripts_that_the_page_carries(page: str) -> None:
+    policy = next(value for _, value in Page(page).attributes if value.startswith("default-src 'none'"))
+    assert policy.count("'sha256-") == 2
+    assert "unsafe-eval" not in policy
+    assert "script-src 'unsafe-inline'" not in policy
+
+
+def test_the_page_is_smaller_than_two_megabytes(page: str) -> None:
+    assert len(page.encode()) < 2_000_000
+
+
+def test_the_record_block_is_the_record(record: dict[str, Any], page: str) -> None:
+    assert json.loads(Page(page).blocks["record"]) == record
+
+
+def test_the_same_record_gives_the_same_bytes(record: dict[str, Any], page: str) -> None:
+    assert render(copy.deepcopy(record)) == page
+
+
+def test_hostile_strings_add_no_element(record: dict[str, Any], page: str) -> None:
+    attacked = Page(render(hostile(record)))
+    assert sorted(set(attacked.tags)) == sorted(set(Page(page).tags))
+    assert attacked.tags.count("script") == Page(page).tags.count("script")
+    assert json.loads(attacked.blocks["record"]) == hostile(record)
+
+
+def test_a_json_block_is_ascii_without_angle_brackets() -> None:
+    block = json_block({"text": HOSTILE})
+    assert block.isascii()
+    assert not set("<>&") & set(block)
+    assert json.loads(block) == {"text": HOSTILE}
+
+
+def test_every_claim_and_its_reason_are_on_the_page(record: dict[str, Any], page: str) -> None:
+    words = "\n".join(Page(page).words)
+    missing = [c["title"] for c in record["claims"] if c["title"] not in words or c["reason"] not in words]
+    assert missing == []
+
+
+def test_every_chart_has_its_words_and_its_table(page: str) -> None:
+    charts = [json.loads(block) for name, block in Page(page).blocks.items() if name.startswith("chart-")]
+    assert len(charts) == 6
+    assert all(chart["description"] for chart in charts)
+    assert page.count("Data as a table:") == len(charts)
+
+
+def test_an_expected_refutation_is_marked_with_its_reason(page: str) -> None:
+    assert "as expected" in page
+    assert "the 124M study reports the opposite at this size" in page
+
+
+def test_a_claim_shows_the_statement_that_decided_it(record: dict[str, Any]) -> None:
+    claim = next(c for c in record["claims"] if c["title"].startswith("Current state matters more early"))
+    decided_by = text.deciding(claim)
+    assert decided_by is not None
+    assert (claim["verdict"], decided_by["verdict"], decided_by["estimate"]) == ("REFUTED", "REFUTED", -0.61)
+
+
+def test_a_failed_control_is_announced(record: dict[str, Any]) -> None:
+    broken = copy.deepcopy(record)
+    control = next(claim for claim in broken["claims"] if claim["control"])
+    control["verdict"] = "REFUTED"
+    assert "1 control did not hold." in render(broken)
+    assert "did not hold." not in render(record)
+
+
+def test_an_incomplete_run_says_how_far_it_came(record: dict[str, Any]) -> None:
+    partial = copy.deepcopy(record) | {"complete": False}
+    partial["claims"][0] |= {
+        "verdict": "ERROR",
+        "statements": [],
+        "estimate": None,
+        "interval": None,
+        "n": None,
+    }
+    assert "incomplete: 30 of 31 claims decided" in render(partial)
+
+
+def test_an_empty_record_renders(record: dict[str, Any]) -> None:
+    empty = copy.deepcopy(record) | {"claims": [], "columns": [], "routing": {}, "models": {}, "counts": {}}
+    assert "This run holds no claims." in render(empty)
+
+
+def test_a_run_without_a_wrapped_model_renders(record: dict[str, Any]) -> None:
+    alone = copy.deepcopy(record)
+    del alone["models"]["wrapped"], alone["routing"]["wrapped"]
+    alone["columns"] = [column for column in alone["columns"] if column["role"] == "trained"]
+    assert "attn, trained" in render(alone)
+
+
+@pytest.mark.parametrize("missing", [{}, {"sites": [], "sources": [], "mass": [], "entropy": [], "peak": []}])
+def test_routing_without_sites_renders(record: dict[str, Any], missing: dict[str, Any]) -> None:
+    quiet = copy.deepcopy(record) | {"routing": {"trained": missing}}
+    assert "This run recorded no routing." in render(quiet)
+
+
+def test_both_files_are_written_and_nothing_else(record: dict[str, Any], tmp_path: Path) -> None:
+    write(record, tmp_path / "new" / "run.html", tmp_path / "new" / "run.json")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["run.html", "run.json"]
+    assert json.loads((tmp_path / "new" / "run.json").read_text()) == record
+
+
+@pytest.mark.parametrize("broken", [{"question": float("nan")}, {"claims": None}])
+def test_a_failure_keeps_the_old_files(record: dict[str, Any], tmp_path: Path, broken: dict[str, Any]) -> None:
+    paths = tmp_path / "run.html", tmp_path / "run.json"
+    for path in paths:
+        path.write_text("old")
+    with pytest.raises((ValueError, TypeError)):
+        write(record | broken, *paths)
+    assert [path.read_text() for path in paths] == ["old", "old"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_failing_disk_leaves_no_temporary_file(
+    record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        write(record, tmp_path / "run.html", tmp_path / "run.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_that_is_no_unicode_is_written(record: dict[str, Any], tmp_path: Path) -> None:
+    write(record | {"question": "lone \udc80 surrogate"}, tmp_path / "run.html", tmp_path / "run.json")
+    assert json.loads((tmp_path / "run.json").read_text())["question"] == "lone \udc80 surrogate"
+
+
+def test_reporting_imports_no_torch() -> None:
+    code = "import sys, attnres_core.report; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (1.8349, "nats/token", "+1.83"),
+        (-0.19, "nats/token", f"{MINUS}0.190"),
+        (0.0, "nats/token", "0"),
+        (0.9996, "depth weight", "1.00"),
+        (0.00031, None, "0.000310"),
+        (2.98e-8, None, f"2.98{TIMES}10⁻⁸"),
+        (1234.6, None, "1,235"),
+        (None, None, "\N{EN DASH}"),
+    ],
+)
+def test_numbers_have_three_digits_and_effects_a_sign(value: float | None, unit: str | None, shown: str) -> None:
+    assert text.number(value, unit) == shown
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.02, "0.02"), (0.00078, "0.00078"), (1e-6, "10⁻⁶"), (10.0, "10")])
+def test_chosen_numbers_are_shown_as_chosen(value: float, shown: str) -> None:
+    assert text.given(value) == shown
+
+
+def test_a_missing_limit_is_infinite() -> None:
+    assert text.interval((None, 0.5), "nats/token") == f"[{MINUS}∞, +0.500]"
+
+
+def browse(page: Path, profile: Path) -> tuple[Page, str]:
+    """The page as the browser leaves it after running its scripts, and what the browser logged."""
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+        "--disable-sync --no-first-run --virtual-time-budget=20000 --enable-logging=stderr --dump-dom"
+    ).split()
+    command = [str(CHROMIUM), *flags, f"--user-data-dir={profile}", f"file://{page}"]
+    browser = subprocess.run(command, check=True, capture_output=True, text=True, timeout=180)
+    return Page(browser.stdout), browser.stderr
+
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed; the page's scripts are not run")
+
+
+@needs_browser
+def test_a_browser_draws_every_chart_and_no_hostile_element(record: dict[str, Any], tmp_path: Path) -> None:
+    write(hostile(record), tmp_path / "run.html", tmp_path / "run.json")
+    drawn, log = browse(tmp_path / "run.html", tmp_path / "profile")
+    assert "CONSOLE" not in log
+    assert drawn.attributes.count(("class", "marks")) == 6
+    assert "img" not in drawn.tags
+    assert ("id", "pwned") not in drawn.attributes
+    assert any("Embedding source is necessary" in words and "<img" in words for words in drawn.words)
+
+
+@needs_browser
+def test_a_tooltip_shows_hostile_text_as_text(record: dict[str, Any], tmp_path: Path) -> None:
+    source = render(hostile(record))
+    policy = next(value for _, value in Page(source).attributes if value.startswith("default-src"))
+    hover = """<script>setTimeout(() => {
+        for (const mark of document.querySelectorAll("#chart-forest-0 .mark-symbol.role-mark path"))
+            for (const type of ["pointerover", "pointermove", "mousemove"])
+                mark.dispatchEvent(new PointerEvent(type, {bubbles: true, clientX: 9, clientY: 9}));
+    }, 3000)</script>"""
+    head, _, tail = source.rpartition("</body>")
+    path = tmp_path / "hovered.html"
+    path.write_text(head.replace(html.escape(policy).replace("&#x27;", "&#39;"), "") + hover + tail)
+    hovered, _ = browse(path, tmp_path / "profile")
+    assert ("id", "vg-tooltip-element") in hovered.attributes
+    assert "td" in hovered.tags
+    assert "img" not in hovered.tags
+    assert any(words.startswith("Routing summaries") and "<img" in words for words in hovered.words[-40:])

@@ -1,0 +1,92 @@
+"""The routing operation, worked out by hand and as properties."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attnres_core.models.routing import SiteOverride, Source, route
+
+EPS = 0.0
+
+
+def state(*values):
+    return Source(torch.tensor([[values]], dtype=torch.float32), EPS)  # one row, one position
+
+
+def test_two_sources_by_hand():
+    """s0 = (2, 0), s1 = (0, 2): rms is sqrt 2 for both, so the logits of w = (log 2 / sqrt 2, 0) are log 2 and 0."""
+    read = route([state(2, 0), state(0, 2)], torch.tensor([math.log(2) / math.sqrt(2), 0.0]), None)
+    assert read.weights.flatten().tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert read.mixture.flatten().tolist() == pytest.approx([4 / 3, 2 / 3])
+
+
+def test_recency_bias_joins_the_last_source_alone():
+    sources = [state(1, 1), state(1, 1), state(1, 1)]
+    read = route(sources, torch.zeros(2), torch.tensor(math.log(8)))
+    assert read.weights.flatten().tolist() == pytest.approx([0.1, 0.1, 0.8])
+
+
+def test_drop_by_hand():
+    """Dropping one of three equally weighted sources leaves halves, and the mean of the other two."""
+    bias = torch.tensor([-torch.inf, 0.0, 0.0])[:, None, None]
+    read = route([state(9, 9), state(2, 0), state(0, 4)], torch.zeros(2), None, SiteOverride(logit_bias=bias))
+    assert read.weights.flatten().tolist() == pytest.approx([0, 0.5, 0.5])
+    assert read.mixture.flatten().tolist() == pytest.approx([1, 2])
+    assert read.natural.flatten().tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_weight_override_by_hand():
+    weights = torch.tensor([0.25, 0.75])[:, None, None]
+    read = route([state(4, 0), state(0, 4)], torch.ones(2), None, SiteOverride(weights=weights))
+    assert read.mixture.flatten().tolist() == [1, 3]
+
+
+def test_value_override_replaces_values_and_keeps_keys():
+    values = torch.tensor([[torch.nan, torch.nan], [10.0, 20.0]])[:, None, None]
+    read = route([state(4, 0), state(0, 4)], torch.zeros(2), None, SiteOverride(values=values))
+    assert read.weights.flatten().tolist() == pytest.approx([0.5, 0.5])
+    assert read.mixture.flatten().tolist() == pytest.approx([7, 10])
+
+
+@st.composite
+def sites(draw):
+    n, d = draw(st.integers(2, 6)), 4
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    sources = [Source(3 * torch.randn(2, 3, d, generator=generator), 1e-6) for _ in range(n)]
+    return sources, 2 * torch.randn(d, generator=generator), torch.randn((), generator=generator)
+
+
+@given(sites())
+def test_weights_sum_to_one(site):
+    read = route(*site)
+    assert torch.allclose(read.weights.sum(0), torch.ones(2, 3), atol=1e-6)
+
+
+@given(sites(), st.data())
+def test_a_drop_is_the_natural_weights_renormalised(site, data):
+    sources, query, bias = site
+    gone = data.draw(st.integers(0, len(sources) - 1))
+    mask = torch.zeros(len(sources), 1, 1)
+    mask[gone] = -torch.inf
+    read = route(sources, query, bias, SiteOverride(logit_bias=mask))
+    kept = read.natural * (mask == 0)
+    assert torch.allclose(read.weights, kept / kept.sum(0), atol=1e-5)
+    assert bool((read.weights[gone] == 0).all())
+
+
+@given(sites())
+def test_an_override_of_nothing_changes_nothing(site):
+    sources, query, bias = site
+    sham = route(sources, query, bias, SiteOverride(logit_bias=torch.zeros(len(sources), 1, 1)))
+    assert torch.equal(sham.mixture, route(sources, query, bias).mixture)
+
+
+@given(sites(), st.floats(0.1, 10))
+def test_keys_do_not_see_a_source_s_scale(site, factor):
+    sources, query, bias = site
+    scaled = [Source(source.state * factor, 1e-12) for source in sources]
+    plain = [Source(source.state, 1e-12) for source in sources]
+    assert torch.allclose(route(scaled, query, bias).weights, route(plain, query, bias).weights, atol=1e-4)
