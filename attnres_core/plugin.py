@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 import uuid
+import warnings
 from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from attnres_core.claims import ClaimError, ClaimInfo, Decision, Estimate, Linea
 from attnres_core.expected import Expected, load_expected, write_expected
 from attnres_core.record import base_record, claim_entry, completed_record
 from attnres_core.statistics import Interval, Verdict
-from attnres_core.store import atomic
+from attnres_core.store import DamagedStoreWarning, atomic
 from attnres_core.suite import Claim, Outcome, Suite
 from attnres_core.terminal import LETTERS, ProgressBar, failure_text, verdict_table
 from attnres_core.vocabulary import Quantity
@@ -134,7 +135,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         if fixtures := sorted(set(item.fixturenames) - set(parameters) - {"request"}):
             raise ClaimError(f"a claim takes quantities and plain parameters, no fixtures: {', '.join(fixtures)}")
         statements = trace(item.obj, quantities, others)
-        words = (info.statement if info else None) or item.name.removeprefix("test_").replace("_", " ")
+        name = item.originalname
+        words = (info.statement if info else None) or name.removeprefix("test_").replace("_", " ")
+        words += (
+            f" {item.name.removeprefix(name)}" if item.name != name else ""
+        )  # which of a parametrized claim's cases
         family = (info.family if info else None) or item.path.stem.removeprefix("test_").replace("_", " ")
         cites = info.cites if info else None
         used = tuple(dict.fromkeys(quantities.values()))
@@ -163,8 +168,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             bar = ProgressBar(suite.store.root / "runs" / mine.run, reporter, header=False)
         mine.suite = suite
         mine.expected = load_expected(suite, collected)
-        mine.outcomes = suite.decide(collected, mine.run)
-        _leave_base_record(suite, mine)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", DamagedStoreWarning)  # a notice, even where warnings are errors
+            mine.outcomes = suite.decide(collected, mine.run)
+            _leave_base_record(suite, mine)
     except (pytest.UsageError, ValueError) as error:
         if not _is_worker(config):
             raise pytest.UsageError(str(error)) from None

@@ -33,6 +33,10 @@ Unit = dict[str, NDArray[np.float64]]
 """Named arrays whose first axis is the chunk's prompts."""
 
 
+class DamagedStoreWarning(UserWarning):
+    """A stored file did not hold what was written; it was set aside and is made again."""
+
+
 class Store:
     """A folder of measured units and decided statements."""
 
@@ -150,7 +154,8 @@ def _set_aside(file: Path, why: str) -> None:
     aside = file.with_suffix(".damaged")
     with contextlib.suppress(OSError):
         file.rename(aside)
-    warnings.warn(f"{file} is damaged ({why}); set aside as {aside.name}, made again", stacklevel=4)
+    message = f"{file} is damaged ({why}); set aside as {aside.name}, made again"
+    warnings.warn(message, DamagedStoreWarning, stacklevel=4)
 
 
 @contextlib.contextmanager

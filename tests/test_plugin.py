@@ -155,6 +155,18 @@ def test_a_subset_gets_the_same_verdict_and_reuses_columns(suite, pytester):
     assert alone["test_refuted"] == whole
 
 
+def test_a_damaged_unit_is_measured_again_with_a_notice_even_where_warnings_are_errors(suite, pytester):
+    pytester.makeini("[pytest]\nfilterwarnings = error")
+    suite("-n", "0")
+    before = verdicts(pytester)
+    unit = next((pytester.path / ".attnres/units").rglob("*.npz"))
+    unit.write_bytes(unit.read_bytes()[:-7])
+    result = suite("-n", "0")
+    result.stdout.fnmatch_lines(["*DamagedStoreWarning: *is damaged*set aside as *made again*"])
+    assert verdicts(pytester) == before
+    assert unit.with_suffix(".damaged").exists()
+
+
 def test_collecting_imports_no_torch(suite, pytester):
     watch = "import sys\ndef pytest_unconfigure():\n    print('TORCH', 'torch' in sys.modules)\n"
     result = suite("--collect-only", "-q", conftest=watch)

@@ -10,6 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
 from attnres_core.models.checkpoint import Checkpoint, UnsupportedCheckpoint, inspect_checkpoint
 from attnres_core.models.config import Qwen3AttnResConfig
@@ -66,7 +67,7 @@ def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "f
         found = f"a config.json that describes no Qwen3 model ({' '.join(str(error).split())})"
         raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json.") from error
     if checkpoint.untrained:
-        return AttnResModel(checkpoint, _untrained(config, checkpoint).to(device=device, dtype=DTYPES[dtype]).eval())
+        return AttnResModel(checkpoint, _placed(_untrained(config, checkpoint), device, dtype))
     tensors: dict[str, Tensor] = {}
     for file in checkpoint.files:
         try:
@@ -85,7 +86,15 @@ def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "f
     # Built for real, not on "meta": the rotary tables are buffers that no checkpoint holds.
     network = Qwen3AttnResForCausalLM(config, checkpoint.dialect)
     network.load_state_dict(tensors)
-    return AttnResModel(checkpoint, network.to(device=device, dtype=DTYPES[dtype]).eval())
+    return AttnResModel(checkpoint, _placed(network, device, dtype))
+
+
+def _placed(network: Qwen3AttnResForCausalLM, device: str, dtype: str) -> Qwen3AttnResForCausalLM:
+    """The network on its device, in its dtype but for the rotary tables: rounded angles would be other positions."""
+    torch.nn.Module.to(network, device=device, dtype=DTYPES[dtype])
+    network.model.rotary_emb = Qwen3RotaryEmbedding(network.config).to(device)
+    network.eval()
+    return network
 
 
 def _untrained(config: Qwen3AttnResConfig, checkpoint: Checkpoint) -> Qwen3AttnResForCausalLM:
