@@ -70,12 +70,14 @@ def sources() -> list[dict[str, str]]:
     """Name, version and licence of every package the text comes from, for the manifests."""
     rows = [{"package": "stdlib", "version": sys.version.split()[0], "licence": "PSF-2.0"}]
     for package in PACKAGES[1:]:
-        about = metadata.metadata(package)
-        licence = about.get("License-Expression") or about.get("License") or ""
-        if not licence or len(licence) > 80:
-            classifiers = [c for c in about.get_all("Classifier", []) if c.startswith("License ::")]
-            licence = classifiers[0].rsplit(" :: ", 1)[-1] if classifiers else licence.strip().splitlines()[0]
-        rows.append({"package": package, "version": metadata.version(package), "licence": licence})
+        about = metadata.metadata(package).json
+        licence = str(about.get("license_expression") or about.get("license") or "")
+        named = [entry.rsplit(" :: ", 1)[-1] for entry in about.get("classifier", ()) if entry.startswith("License ::")]
+        if named and (not licence or len(licence) > 80):  # some packages put the whole text there
+            licence = named[0]
+        rows.append(
+            {"package": package, "version": metadata.version(package), "licence": licence.strip().split("\n")[0]}
+        )
     return rows
 
 

@@ -9,10 +9,10 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from scipy import stats
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 
@@ -78,8 +78,9 @@ def build_model(name: str, seed: int) -> nn.Module:
     vanilla = Qwen3ForCausalLM(Qwen3Config(**base_config()))
     if name == "tiny-vanilla":
         return vanilla
-    routing = {"attnres_mode": "block", "attnres_num_blocks": NUM_BLOCKS, "attnres_gate_type": "bias"}
-    config = Qwen3AttnResConfig(**base_config(), **routing)
+    fields = base_config()
+    fields |= {"attnres_mode": "block", "attnres_num_blocks": NUM_BLOCKS, "attnres_gate_type": "bias"}
+    config = Qwen3AttnResConfig(**fields)
     kind = {"tiny-open-block": OpenBlock, "tiny-kimi-block": KimiBlock}[name]
     model = Qwen3AttnResForCausalLM(config, kind(config.num_hidden_layers, NUM_BLOCKS))
     model.load_state_dict(vanilla.state_dict(), strict=False)
@@ -140,10 +141,10 @@ def ngram_nll(train: Sequence[np.ndarray], held_out: Sequence[np.ndarray]) -> di
     tokens = 0
     for ids in held_out:
         before, after = ids[:-1], ids[1:]
-        count = np.array([pairs.get(pair, 0) for pair in (before * VOCABULARY + after).tolist()])
+        both = np.array([pairs.get(pair, 0) for pair in (before * VOCABULARY + after).tolist()])
         seen = np.maximum(context[before], 1)
         backoff = np.where(context[before] > 0, discount * kinds[before] / seen, 1.0)
-        bigram = np.maximum(count - discount, 0) / seen + backoff * probability[after]
+        bigram = np.maximum(both - discount, 0) / seen + backoff * probability[after]
         total += -np.log(probability[after]).sum(), -np.log(bigram).sum()
         tokens += len(after)
     return {"unigram": total[0] / tokens, "bigram": total[1] / tokens}
@@ -171,7 +172,7 @@ def document_nll(model: nn.Module, documents: Sequence[np.ndarray], device: str)
     return result
 
 
-def logits_of(model: nn.Module, ids: Tensor) -> Tensor:
+def logits_of(model: Callable[[Tensor], Any], ids: Tensor) -> Tensor:
     """Logits of either kind of model."""
     output = model(ids)
     return output if isinstance(output, Tensor) else output.logits
@@ -264,7 +265,7 @@ def train_one(
 def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folder: Path) -> None:
     """A `save_pretrained` folder with its manifest, every file made anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.to("cpu").save_pretrained(folder)
+    cast(PreTrainedModel, model.cpu()).save_pretrained(folder)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
     wrapped.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for the owner alone
