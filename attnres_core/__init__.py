@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attnres_core.claims import ClaimError as ClaimError
     from attnres_core.claims import NotSupported as NotSupported
     from attnres_core.claims import claim as claim
-    from attnres_core.claims import estimate as estimate
+    from attnres_core.estimates import ClaimError as ClaimError
+    from attnres_core.estimates import estimate as estimate
     from attnres_core.intervention import NotApplicable as NotApplicable
     from attnres_core.models.checkpoint import UnsupportedCheckpoint as UnsupportedCheckpoint
     from attnres_core.models.loading import load_model as load_model
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from attnres_core.vocabulary import uniform_mass as uniform_mass
 
 _HOMES = {
-    "claims": ("ClaimError", "NotSupported", "claim", "estimate"),
+    "claims": ("NotSupported", "claim"),
+    "estimates": ("ClaimError", "estimate"),
     "intervention": ("NotApplicable",),
     "models.checkpoint": ("UnsupportedCheckpoint",),
     "models.loading": ("load_model",),

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnres_core import claims as claims_module
-from attnres_core.statistics import Verdict
-from attnres_core.store import atomic
-from attnres_core.suite import Claim, Outcome, Suite
+from attnres_core.claims import ALPHA, PROVISIONAL_CLAIMS
+from attnres_core.plan import tokenizer_digest
+from attnres_core.prompts import WINDOW
+from attnres_core.statistics import SEED, Verdict
+from attnres_core.store import NUMERICS_VERSION, atomic
+from attnres_core.suite import JUDGE_VERSION, Claim, Outcome, Suite
 from attnres_core.vocabulary import Role
 
 FILE = "expected_verdicts.json"
@@ -28,24 +30,34 @@ class Expected:
 
 def conditions(suite: Suite) -> dict[str, object]:
     """Everything beside a claim's own text that its verdict depends on."""
+    tokenizers = {role: tokenizer_digest(suite.checkpoints[role]) for role in (Role.TRAINED, Role.WRAPPED)}
     return {
         "trained": suite.checkpoints[Role.TRAINED].digest,
         "wrapped": suite.checkpoints[Role.WRAPPED].digest,
+        "tokenizers": {role.value: digest for role, digest in tokenizers.items()},
         "prompts": suite.prompts_digest,
         "prompts_per_split": {split.value: len(part) for split, part in suite.prompts.items()},
+        "window": WINDOW,
         "dtype": suite.settings.dtype,
-        "alpha_per_claim": claims_module.ALPHA / claims_module.PROVISIONAL_CLAIMS,
+        "device": suite.place.device_class,
+        "alpha_per_claim": ALPHA / PROVISIONAL_CLAIMS,
+        "versions": {"numerics": NUMERICS_VERSION, "judge": JUDGE_VERSION, "seed": SEED},
     }
 
 
 def statement_digest(claim: Claim) -> str:
     """SHA-256 of what a claim states, so that an edited claim matches no old expectation."""
-    return hashlib.sha256("\n".join(map(str, claim.statements)).encode()).hexdigest()[:16]
+    exact = [
+        [str(s.operator), s.threshold.hex(), [[str(quantity), c.hex()] for quantity, c in s.form.terms]]
+        for s in claim.statements
+    ]
+    return hashlib.sha256(json.dumps(exact).encode()).hexdigest()[:16]
 
 
 def claim_key(node_id: str) -> str:
     """A claim's name relative to its file's folder: the same from any working directory."""
-    return node_id.rsplit("/", 1)[-1]
+    path, separator, name = node_id.partition("::")
+    return path.rsplit("/", 1)[-1] + separator + name
 
 
 def load_expected(suite: Suite, collected: Sequence[Claim]) -> dict[str, Expected]:
@@ -76,18 +88,25 @@ def load_expected(suite: Suite, collected: Sequence[Claim]) -> dict[str, Expecte
 
 
 def write_expected(suite: Suite, outcomes: Mapping[str, Outcome]) -> Path:
-    """Rewrite the file from this run; reasons of unchanged verdicts stay, the others must be written by hand."""
+    """Rewrite this run's entries; reasons of unchanged verdicts stay, the others must be written by hand.
+
+    Under the same conditions, entries of claims that did not run stay too.
+    """
     file = suite.trained.folder / FILE
-    before = json.loads(file.read_text(encoding="utf-8"))["claims"] if file.is_file() else {}
-    entries = {}
-    for node_id, outcome in sorted(outcomes.items()):
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+        entries, same = dict(before["claims"]), before["conditions"] == conditions(suite)
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, ValueError):
+        entries, same = {}, False
+    kept = dict(entries) if same else {}
+    for node_id, outcome in outcomes.items():
         if outcome.error:
             continue
         key, verdict = claim_key(node_id), outcome.verdict.value
-        old = before.get(key, {})
+        old = entries.get(key, {})
         reason = old.get("reason", "") if old.get("verdict") == verdict else ""
-        entries[key] = {"verdict": verdict, "statement": statement_digest(outcome.claim), "reason": reason}
+        kept[key] = {"verdict": verdict, "statement": statement_digest(outcome.claim), "reason": reason}
     with atomic(file) as temporary:
-        content = {"conditions": conditions(suite), "claims": entries}
+        content = {"conditions": conditions(suite), "claims": dict(sorted(kept.items()))}
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return file

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from attnres_core.columns import ROUTING, unit_key
@@ -32,10 +32,6 @@ class Material:
     """"cpu" or "cuda"."""
     dtype: str
 
-    @cached_property
-    def _tokenizers(self) -> dict[Path, str]:
-        return {}
-
     def model_key(self, role: Role) -> str:
         """Identifies a model and the arithmetic it is run in."""
         parts = [self.checkpoints[role].digest, self.device_class, self.dtype, NUMERICS_VERSION]
@@ -48,16 +44,22 @@ class Material:
 
     def chunk_key(self, role: Role, prompts: Sequence[Prompt]) -> str:
         """Identifies a chunk as this role's tokenizer reads it."""
-        file = self.checkpoints[role].folder / "tokenizer.json"
-        if file not in self._tokenizers:
-            content = file.read_bytes() if file.is_file() else b""
-            self._tokenizers[file] = hashlib.sha256(content).hexdigest()
-        return chunk_digest(prompts, self._tokenizers[file])
+        return chunk_digest(prompts, tokenizer_digest(self.checkpoints[role]))
 
     def units(self, store: Store, role: Role, split: Split) -> list[dict[str, Unit]]:
         """Everything stored for this role and split, chunk by chunk."""
         model = self.model_key(role)
         return [store.units(model, self.chunk_key(role, chunk)) for chunk in self.chunks(split)]
+
+
+@cache
+def _file_digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes() if file.is_file() else b"").hexdigest()
+
+
+def tokenizer_digest(checkpoint: Checkpoint) -> str:
+    """SHA-256 of a checkpoint's tokenizer file."""
+    return _file_digest(checkpoint.folder / "tokenizer.json")
 
 
 @dataclass(frozen=True)

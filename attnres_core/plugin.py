@@ -8,7 +8,6 @@ turn each test only looks up its verdict.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -21,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.outcomes import OutcomeException
 
 from attnres_core import options
-from attnres_core.claims import ClaimError, ClaimInfo, Decision, Estimate, Linear, NotSupported, Statement, trace
+from attnres_core.claims import ClaimInfo, NotSupported, trace
+from attnres_core.estimates import ClaimError, Decision, Estimate, Linear, Statement
 from attnres_core.expected import Expected, load_expected, write_expected
-from attnres_core.record import base_record, claim_entry, completed_record
+from attnres_core.record import base_record, claim_entry, completed_record, undecided_entry
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import DamagedStoreWarning, atomic
 from attnres_core.suite import Claim, Outcome, Suite
@@ -87,6 +88,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if not _is_controller(config) or config.option.collectonly:
         return
+    if options.option(config, "write-expected"):
+        raise pytest.UsageError("--attnres-write-expected needs one process: add -n 0")
     if any(config.getoption(option.ini) is not None for option in options.OPTIONS):
         _suite(config)  # a wrong path is one error here, not one from every worker
     reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -132,7 +135,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         return
     try:
         others = {name: value for name, value in parameters.items() if name not in quantities}
-        if fixtures := sorted(set(item.fixturenames) - set(parameters) - {"request"}):
+        if fixtures := sorted(set(item._fixtureinfo.argnames) - set(parameters)):
             raise ClaimError(f"a claim takes quantities and plain parameters, no fixtures: {', '.join(fixtures)}")
         statements = trace(item.obj, quantities, others)
         name = item.originalname
@@ -146,6 +149,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.stash[_TRACED] = Claim(item.nodeid, words, family, cites, used, statements)
     except ClaimError as error:
         item.stash[_TRACED] = error
+    except OutcomeException as error:
+        item.stash[_TRACED] = ClaimError(f"the body calls pytest.{type(error).__name__.lower()}; it may only assert")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -153,7 +158,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Measure and judge every collected claim, together with the run's other workers."""
     config = session.config
     collected = [claim for item in session.items if isinstance(claim := item.stash.get(_TRACED, None), Claim)]
-    if not collected or config.option.collectonly or _is_controller(config):
+    only_listing = config.option.collectonly or config.option.showfixtures or config.option.setuponly
+    if not collected or only_listing or _is_controller(config) or _collection_failed(session):
         return
     mine = config.stash[_SESSION]
     reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -163,15 +169,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if not _is_worker(config) and reporter is not None:
             if reporter._tw.width_of_current_line:  # "collecting ..."
                 reporter.write_line("")
-            for line in suite.header():
+            for line in suite.header(len(collected)):
                 reporter.write_line(line)
             bar = ProgressBar(suite.store.root / "runs" / mine.run, reporter, header=False)
         mine.suite = suite
-        mine.expected = load_expected(suite, collected)
+        writing = options.option(config, "write-expected")
+        mine.expected = {} if writing else load_expected(suite, collected)
         with warnings.catch_warnings():
             warnings.simplefilter("always", DamagedStoreWarning)  # a notice, even where warnings are errors
             mine.outcomes = suite.decide(collected, mine.run)
-            _leave_base_record(suite, mine)
+            _leave_base_record(suite, mine, sum(_TRACED in item.stash for item in session.items))
+        if writing:
+            path = write_expected(suite, mine.outcomes)
+            if reporter is not None:
+                reporter.write_line(f"attnres: expected verdicts written to {path}; reasons are yours to write")
     except (pytest.UsageError, ValueError) as error:
         if not _is_worker(config):
             raise pytest.UsageError(str(error)) from None
@@ -179,20 +190,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     finally:
         if bar is not None:
             bar.close()
-    if mine.suite and not _is_worker(config):
-        if options.option(config, "write-expected"):
-            path = write_expected(mine.suite, mine.outcomes)
-            mine.expected = {}
-            if reporter is not None:
-                reporter.write_line(f"attnres: expected verdicts written to {path}; reasons are yours to write")
 
 
-def _leave_base_record(suite: Suite, mine: _Session) -> None:
+def _collection_failed(session: pytest.Session) -> bool:
+    """Whether no test will run: pytest calls this hook even when collection broke off."""
+    broken = session.testsfailed and not session.config.option.continue_on_collection_errors
+    return bool(broken) or sys.exc_info()[0] is not None
+
+
+def _leave_base_record(suite: Suite, mine: _Session, collected: int) -> None:
     """Write what the controller needs beside the claims' own entries; every worker would write the same."""
     file = suite.store.run_folder(mine.run) / "base.json"
     if not file.exists():
         with atomic(file) as temporary:
-            temporary.write_text(json.dumps(base_record(suite, list(mine.outcomes.values()))))
+            temporary.write_text(json.dumps(base_record(suite, list(mine.outcomes.values()), collected)))
 
 
 # Running --------------------------------------------------------------------------------------------------------------
@@ -224,13 +235,14 @@ class _Judged:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A claim that cannot be decided is an error, not a failure."""
     claim = item.stash.get(_TRACED, None)
-    if isinstance(claim, ClaimError):
-        raise claim
     if claim is None:
         return
     mine = item.config.stash[_SESSION]
-    if mine.problem:
-        raise pytest.UsageError(mine.problem)
+    if isinstance(claim, ClaimError) or mine.problem:
+        error = claim if isinstance(claim, ClaimError) else ClaimError(mine.problem)
+        entry = undecided_entry(item.nodeid, item.name, item.path.stem.removeprefix("test_"), str(error))
+        item.user_properties.append((PROPERTY, json.dumps(entry)))
+        raise error
     outcome = mine.outcomes[item.nodeid]
     assert mine.suite is not None
     entry = claim_entry(outcome, mine.expected.get(item.nodeid), mine.suite)
@@ -266,23 +278,37 @@ def pytest_runtest_makereport(
     """Compare a verdict with the expected one: a known refutation is expected, any change fails."""
     report = yield
     claim = item.stash.get(_TRACED, None)
-    if isinstance(claim, Claim) and call.when == "call":
-        mine = item.config.stash[_SESSION]
-        verdict = mine.outcomes[item.nodeid].verdict
-        decided = call.excinfo is None or call.excinfo.errisinstance((NotSupported, pytest.skip.Exception))
-        if call.excinfo is not None and call.excinfo.errisinstance(NotSupported):
-            report.longrepr = str(call.excinfo.value)  # the finding; a traceback into this plugin says nothing
-        expected = mine.expected.get(item.nodeid)
-        if expected is not None and decided:
-            if expected.verdict is verdict:
-                if report.failed:
-                    report.outcome = "skipped"
-                    report.wasxfail = f"{verdict} as expected: {expected.reason}"
-            elif not report.failed or verdict is not expected.verdict:
-                report.outcome = "failed"
-                found = failure_text(mine.outcomes[item.nodeid])
-                report.longrepr = f"expected {expected.verdict}, and the verdict is {verdict}\n{found}"
+    if claim is None:
+        return report
+    if hasattr(report, "wasxfail"):  # an xfail mark would hide a changed verdict, and an error
+        del report.wasxfail
+        report.outcome = "passed" if call.excinfo is None else "failed"
+        report.longrepr = None if call.excinfo is None else item.repr_failure(call.excinfo)
+    if not isinstance(claim, Claim) or call.when != "call":
+        return report
+    mine = item.config.stash[_SESSION]
+    outcome, expected = mine.outcomes[item.nodeid], mine.expected.get(item.nodeid)
+    if call.excinfo is not None and not call.excinfo.errisinstance((NotSupported, pytest.skip.Exception)):
+        _amend(report, verdict="ERROR", reason=f"the body raised {call.excinfo.typename}")  # never an expected verdict
+        return report
+    finding = "" if outcome.verdict in (Verdict.SUPPORTED, Verdict.NOT_APPLICABLE) else failure_text(outcome)
+    if finding:
+        report.longrepr = finding  # a traceback into this plugin would say nothing
+    if expected is not None and expected.verdict is not outcome.verdict:
+        report.outcome = "failed"
+        report.longrepr = f"expected {expected.verdict}, and the verdict is {outcome.verdict}\n{finding}".rstrip()
+    elif expected is not None and report.failed:
+        report.outcome = "skipped"
+        report.wasxfail = f"{outcome.verdict} as expected: {expected.reason}"
     return report
+
+
+def _amend(report: pytest.TestReport, **changes: str) -> None:
+    """Change a claim's entry in a report."""
+    entry = _entry_of(report)
+    if entry is not None:
+        others = [(name, value) for name, value in report.user_properties if name != PROPERTY]
+        report.user_properties = [*others, (PROPERTY, json.dumps({**entry, **changes}))]
 
 
 def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
@@ -316,8 +342,6 @@ class _Teller:
         """Keep a claim's entry when it has run (or could not)."""
         entry = _entry_of(report)
         if entry is not None and (report.when == "call" or (report.when == "setup" and report.failed)):
-            if report.failed and entry["verdict"] in ("SUPPORTED", "NOT APPLICABLE") and not entry["expected"]:
-                entry = {**entry, "verdict": "ERROR", "reason": "the test's body raised an error"}
             self.config.stash[_SESSION].entries[report.nodeid] = entry
 
     def pytest_sessionfinish(self) -> None:
@@ -334,7 +358,8 @@ class _Teller:
                 list(mine.entries.values()),
                 started=started,
                 wall_seconds=time.time() - mine.started,
-                command=shlex.join([os.path.basename(sys.argv[0]), *self.config.invocation_params.args]),
+                command=shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
+                bundles_measured=len(list((folder / "done").iterdir())),
             )
             from attnres_core import report  # altair is slow to import
 

@@ -54,8 +54,8 @@ class PromptSet:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the prompts' digests."""
-        return hashlib.sha256("".join(prompt.digest for prompt in self.prompts).encode()).hexdigest()
+        """SHA-256 over the prompts' digests and splits."""
+        return hashlib.sha256("".join(prompt.digest + prompt.split for prompt in self.prompts).encode()).hexdigest()
 
     def __len__(self) -> int:
         """The number of prompts."""

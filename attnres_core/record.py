@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from attnres_core import claims as claims_module
-from attnres_core import statistics
-from attnres_core.claims import Decision
+from attnres_core import __version__, statistics
+from attnres_core.claims import ALPHA, PROVISIONAL_CLAIMS
 from attnres_core.columns import ROUTING, InterventionRecord
+from attnres_core.estimates import Decision
 from attnres_core.expected import Expected
 from attnres_core.prompts import WINDOW, Split
 from attnres_core.statistics import Verdict
@@ -82,6 +82,14 @@ def claim_entry(outcome: Outcome, expected: Expected | None, suite: Suite) -> di
     }
 
 
+def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[str, Any]:
+    """The entry of a claim that could not be traced or measured."""
+    nothing = dict.fromkeys(("cites", "expected", "estimate", "interval", "threshold", "n", "needed_prompts"))
+    lists: dict[str, Any] = {"statements": [], "sites_touched": [], "statement": ""}
+    names = {"node_id": node_id, "title": title, "family": family, "control": family == CONTROL}
+    return {**names, "verdict": "ERROR", "reason": reason, **nothing, **lists}
+
+
 def _statement_entry(decision: Decision) -> dict[str, Any]:
     interval = decision.interval
     units = sorted({unit_of(quantity) for quantity, _ in decision.statement.form.terms})
@@ -107,20 +115,24 @@ def _records(quantities: Sequence[Quantity], suite: Suite) -> dict[Quantity, Int
     return {quantity: measured.record(quantity) for quantity in measured}
 
 
-def base_record(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What is known of a run once its claims are decided: everything but the claims as they were reported."""
+def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> dict[str, Any]:
+    """What is known of a run once its claims are decided: everything but the claims as they were reported.
+
+    Args:
+        suite: the run's material.
+        outcomes: its decided claims.
+        collected: all its claims, those that could not be traced included.
+    """
     quantities = list(dict.fromkeys(q for o in outcomes if o.decisions for q in o.quantities))
-    packages = ("torch", "transformers", "numpy", "scipy", "attnres-core")
-    versions = {name: importlib.metadata.version(name) for name in packages}
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy", "scipy")}
     return {
         "schema": 1,
         "question": QUESTION,
-        "collected": len(outcomes),
+        "collected": collected,
         "run": {
-            "versions": {"python": platform.python_version(), **versions},
+            "versions": {"python": platform.python_version(), **versions, "attnres-core": __version__},
             "seed": statistics.SEED,
-            "bundles_measured": suite.bundles_measured,
-            "bundles_reused": suite.bundles_needed - suite.bundles_measured,
+            "bundles_needed": suite.bundles_needed,
             "noise_floor": number(suite.noise_floor()),
         },
         "models": {role.value: _model_entry(suite, role) for role in (Role.TRAINED, Role.WRAPPED)},
@@ -128,9 +140,9 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, Any]:
             "device": suite.place.device_class,
             "dtype": suite.settings.dtype,
             "quick": suite.settings.quick,
-            "alpha": claims_module.ALPHA,
-            "alpha_claim": claims_module.ALPHA / claims_module.PROVISIONAL_CLAIMS,
-            "resamples": statistics.resamples_for(claims_module.ALPHA / claims_module.PROVISIONAL_CLAIMS),
+            "alpha": ALPHA,
+            "alpha_claim": ALPHA / PROVISIONAL_CLAIMS,
+            "resamples": statistics.resamples_for(ALPHA / PROVISIONAL_CLAIMS),
             "prompts": {
                 "name": suite.prompts_name,
                 "digest": suite.prompts_digest,
@@ -144,11 +156,18 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def completed_record(
-    base: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], *, started: str, wall_seconds: float, command: str
+    base: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    *,
+    started: str,
+    wall_seconds: float,
+    command: str,
+    bundles_measured: int,
 ) -> dict[str, Any]:
     """The record of a finished (or interrupted) run, its claims in order of node id."""
     verdicts = [*(verdict.value for verdict in Verdict), "ERROR"]
     run = {"started": started, "wall_seconds": round(wall_seconds, 2), "command": command, **base["run"]}
+    run |= {"bundles_measured": bundles_measured, "bundles_reused": run.pop("bundles_needed") - bundles_measured}
     return {
         **base,
         "complete": len(entries) == base["collected"],

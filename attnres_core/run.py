@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose_place(device: str, dtype: str, workers: int, model_bytes: int) -> Place:
+def choose_place(device: str, dtype: str, workers: int, slot_bytes: int) -> Place:
     """Slots = min(workers, cores, devices, what memory allows), found without importing torch.
+
+    Args:
+        device: auto, cpu or cuda.
+        dtype: what the models are loaded in.
+        workers: processes that may measure.
+        slot_bytes: the weights that one slot may come to hold.
 
     Raises:
         ValueError: the device is neither auto, cpu nor cuda, or CUDA is asked for and not there.
@@ -68,7 +74,7 @@ def choose_place(device: str, dtype: str, workers: int, model_bytes: int) -> Pla
         return Place("cuda", dtype, tuple(f"cuda:{index}" for index in range(min(devices, workers))))
     if device != "cpu":
         raise ValueError(f"--attnres-device is {device!r}; allowed: auto, cpu, cuda")
-    fitting = max(1, int(_physical_memory() * 0.8 / (3 * model_bytes + 2**30)))
+    fitting = max(1, int(_physical_memory() * 0.8 / (1.5 * slot_bytes + 2**30)))
     return Place("cpu", dtype, ("cpu",) * min(workers, cores(), fitting))
 
 
@@ -135,39 +141,37 @@ class Barrier:
         return len(list((self.folder / "done").iterdir()))
 
 
-Notify = Callable[[int, int], None]
-"""Called with (bundles finished, bundles to measure)."""
+class Crew:
+    """This process's part in a run's measuring: a slot, once it has one, is kept until the crew is dismissed."""
 
+    def __init__(self, checkpoints: Mapping[Role, Checkpoint], barrier: Barrier, place: Place) -> None:
+        self.checkpoints, self.barrier, self.place = checkpoints, barrier, place
+        self._stack = ExitStack()
+        self._bench: _Workbench | None = None
 
-def carry_out(
-    bundles: Sequence[Bundle],
-    checkpoints: Mapping[Role, Checkpoint],
-    barrier: Barrier,
-    place: Place,
-    notify: Notify | None = None,
-) -> None:
-    """Return when every bundle has a result or a failure; measure what this worker gets hold of."""
-    open_bundles = [bundle for bundle in bundles if bundle.missing(barrier.store)]
-    total = len(open_bundles)
-    while open_bundles:
-        with ExitStack() as stack:
-            slot = next(
-                (
-                    device
-                    for index, device in enumerate(place.slots)
-                    if stack.enter_context(barrier.store.held(f"slot-{place.device_class}-{index}"))
-                ),
-                None,
-            )
-            if slot is not None:
-                bench = _Workbench(checkpoints, place, slot)
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def carry_out(self, bundles: Sequence[Bundle]) -> None:
+        """Return when every bundle has a result or a failure; measure what this process gets hold of."""
+        store = self.barrier.store
+        while open_bundles := [b for b in bundles if b.missing(store) and self.barrier.failure(b) is None]:
+            bench = self._slot()
+            if bench is not None:
                 for bundle in open_bundles:
-                    _measure_if_free(bundle, barrier, bench)
-                    if notify is not None:
-                        notify(barrier.measured, total)
-        open_bundles = [b for b in open_bundles if b.missing(barrier.store) and barrier.failure(b) is None]
-        if open_bundles:
+                    _measure_if_free(bundle, self.barrier, bench)
             time.sleep(POLL_SECONDS)
+
+    def _slot(self) -> _Workbench | None:
+        if self._bench is None:
+            for index, device in enumerate(self.place.slots):
+                if self._stack.enter_context(self.barrier.store.held(f"slot-{self.place.device_class}-{index}")):
+                    self._bench = _Workbench(self.checkpoints, self.place, device)
+                    break
+        return self._bench
 
 
 def _measure_if_free(bundle: Bundle, barrier: Barrier, bench: _Workbench) -> None:
@@ -181,8 +185,9 @@ def _measure_if_free(bundle: Bundle, barrier: Barrier, bench: _Workbench) -> Non
             return
         try:
             bench.measure(bundle, missing, barrier.store)
-        except (RuntimeError, ValueError, OSError) as error:
-            barrier.fail(bundle, f"measuring {bundle} failed: {type(error).__name__}: {error}")
+        except (RuntimeError, ValueError, OSError, MemoryError) as error:
+            if attempts + 1 == ATTEMPTS or isinstance(error, ValueError):  # a ValueError is the same every time
+                barrier.fail(bundle, f"measuring {bundle} failed: {type(error).__name__}: {error}")
         else:
             barrier.finish(bundle)
 

@@ -18,6 +18,8 @@ from scipy import stats
 
 Column = NDArray[np.float64]
 
+NULL_UNITS = 256
+"""Null claims and REFUTED verdicts want this many documents; with fewer, the verdict says so."""
 MIN_UNITS = 16
 """Fewer documents than this decide nothing."""
 EXACT_TOLERANCE = 1e-6
@@ -129,13 +131,10 @@ def intervals(columns: Sequence[Column], alphas: Sequence[Sequence[float]], seed
     result: list[list[Interval]] = [[] for _ in columns]
     sound = []
     for index, column in enumerate(columns):
-        gates = [describe_gate(column, alpha) for alpha in alphas[index]]
-        if any(gates):
+        if gate := describe_gate(column, alphas[index][0]):
             mean = float(column.mean()) if len(column) else math.nan
-            result[index] = [
-                Interval(mean, -math.inf, math.inf, len(column), alpha, gate=next(filter(None, gates)))
-                for alpha in alphas[index]
-            ]
+            n = len(column)
+            result[index] = [Interval(mean, -math.inf, math.inf, n, alpha, gate=gate) for alpha in alphas[index]]
         else:
             sound.append(index)
     by_shape: dict[tuple[int, int], list[int]] = {}
@@ -176,7 +175,9 @@ def exact_interval(column: Column, alpha: float, *, worst: bool) -> Interval:
     if worst:
         value = float(column.max())
         return Interval(value, value, value, len(column), alpha, 0.0, exact=True)
-    return Interval(float(column.mean()), float(column.min()), float(column.max()), len(column), alpha, 0.0, exact=True)
+    low, high = float(column.min()), float(column.max())
+    mean = min(max(float(column.mean()), low), high)  # rounding can carry a mean of constants past them
+    return Interval(mean, low, high, len(column), alpha, 0.0, exact=True)
 
 
 def decide(operator: Operator, threshold: float, interval: Interval, strict: Interval | None = None) -> Verdict:

@@ -26,7 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Raise when a change to the arithmetic changes measured numbers."""
 
 Unit = dict[str, NDArray[np.float64]]

@@ -12,20 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from attnres_core import claims as claims_module
 from attnres_core import statistics
-from attnres_core.claims import Decision, Linear, Question, Statement, combine
+from attnres_core.claims import ALPHA, PROVISIONAL_CLAIMS
 from attnres_core.columns import Columns, derive, unit_key
+from attnres_core.estimates import Decision, Linear, Question, Statement, combine, judge
 from attnres_core.intervention import SHAM, NotApplicable, family_sites
 from attnres_core.models.checkpoint import Checkpoint, inspect_checkpoint
 from attnres_core.plan import Bundle, Material, make_bundles
 from attnres_core.prompts import PromptSet, Split, load_prompts
-from attnres_core.run import Barrier, Notify, Place, carry_out, choose_place
+from attnres_core.run import Barrier, Crew, Place, choose_place
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import Store
 from attnres_core.vocabulary import MIN_PICK_MASS, Family, Pick, PickRule, Quantity, Role, drop, mass
 
-JUDGE_VERSION = 1
+JUDGE_VERSION = 2
 """Raise when a change to the decision rules changes verdicts or limits."""
 QUICK_PROMPTS = 64
 """Prompts of a `--attnres-quick` run, which is never confirmatory."""
@@ -86,7 +86,8 @@ class Suite:
         self.settings = settings
         self.store = Store(settings.store)
         prompts = load_prompts(settings.prompts)
-        limit = QUICK_PROMPTS if settings.quick else settings.n_prompts
+        limits = [settings.n_prompts, QUICK_PROMPTS if settings.quick else None]
+        limit = min((limit for limit in limits if limit is not None), default=None)
         self.prompts: dict[Split, PromptSet] = {split: prompts.part(split, limit) for split in Split}
         self.prompts_name, self.prompts_digest = prompts.name, prompts.digest
         for split, part in self.prompts.items():
@@ -101,7 +102,8 @@ class Suite:
             Role.WRAPPED: inspect_checkpoint(settings.vanilla, wrap=settings.recency_bias, num_blocks=blocks),
             Role.UNTRAINED: dataclasses.replace(self.trained, untrained=True),
         }
-        size = max(file.stat().st_size for c in self.checkpoints.values() for file in c.files)
+        held = sum(checkpoint.parameters for checkpoint in self.checkpoints.values())  # a slot may load every role
+        size = held * (4 if settings.dtype == "float32" else 2)
         self.place: Place = choose_place(settings.device, settings.dtype, workers, size)
         self.columns: dict[tuple[Split, Quantity], np.ndarray] = {}
         self.records: dict[tuple[Split, Quantity], object] = {}
@@ -111,8 +113,8 @@ class Suite:
         """What the keys of stored units depend on."""
         return Material(self.checkpoints, self.prompts, self.place.device_class, self.settings.dtype)
 
-    def header(self) -> list[str]:
-        """What a reader must know of the run, in a few lines."""
+    def header(self, collected: int) -> list[str]:
+        """What a reader must know of a run of so many claims, in a few lines."""
         lines = [
             f"attnres: {role}: {c.name} ({c.dialect.name}, {c.num_layers} layers, {c.dialect.num_blocks} blocks"
             f"{'' if c.wrap is None else f', recency bias {c.wrap:g}'}), digest {c.digest[:12]}"
@@ -128,26 +130,27 @@ class Suite:
             f"attnres: device: {place.device_class}, {place.dtype}, {len(place.slots)} measuring "
             f"slot{'s' if len(place.slots) > 1 else ''} x {place.threads} threads; seed {statistics.SEED}; "
             f"store {self.settings.store}",
+            *_budget_note(collected),
         ]
 
-    def decide(self, collected: Sequence[Claim], run: str, notify: Notify | None = None) -> dict[str, Outcome]:
+    def decide(self, collected: Sequence[Claim], run: str) -> dict[str, Outcome]:
         """Choose, measure and judge; every worker of the run calls this and gets the same outcomes."""
         barrier = Barrier(self.store, run)
         picks = {pick for claim in collected for quantity in claim.quantities for pick in quantity.picks}
         asked = [quantity for claim in collected for quantity in claim.quantities]
-        first = make_bundles(_needed_for(picks), Split.EXPLORATION, self.material) if picks else []
-        certain = make_bundles([q for q in asked if not q.picks], Split.CONFIRMATION, self.material)
-        barrier.announce([b for b in (*first, *certain) if b.missing(self.store)], self.header())
-        carry_out([*first, *certain], self.checkpoints, barrier, self.place, notify)
-        lost = {bundle: why for bundle in (*first, *certain) if (why := barrier.failure(bundle)) is not None}
-        outcomes = {claim.node_id: self._prepared(claim, lost) for claim in collected}
-        resolved = [q for outcome in outcomes.values() for q in outcome.quantities]
-        rest = make_bundles(resolved, Split.CONFIRMATION, self.material)
-        carry_out(rest, self.checkpoints, barrier, self.place, notify)
+        bundles = make_bundles(_needed_for(picks), Split.EXPLORATION, self.material) if picks else []
+        bundles += make_bundles([q for q in asked if not q.picks], Split.CONFIRMATION, self.material)
+        barrier.announce([bundle for bundle in bundles if bundle.missing(self.store)], self.header(len(collected)))
+        with Crew(self.checkpoints, barrier, self.place) as crew:
+            crew.carry_out(bundles)
+            lost = {bundle: why for bundle in bundles if (why := barrier.failure(bundle)) is not None}
+            outcomes = {claim.node_id: self._prepared(claim, lost) for claim in collected}
+            resolved = [quantity for outcome in outcomes.values() for quantity in outcome.quantities]
+            rest = make_bundles(resolved, Split.CONFIRMATION, self.material)
+            crew.carry_out(rest)
         lost |= {bundle: why for bundle in rest if (why := barrier.failure(bundle)) is not None}
-        self._judge([o for o in outcomes.values() if o.quantities], lost)
-        self.bundles_measured = barrier.measured
-        self.bundles_needed = len({bundle.id for bundle in (*first, *certain, *rest)})
+        self._judge([outcome for outcome in outcomes.values() if outcome.quantities], lost)
+        self.bundles_needed = len({bundle.id for bundle in (*bundles, *rest)})
         return outcomes
 
     def column(self, quantity: Quantity, split: Split = Split.CONFIRMATION) -> np.ndarray:
@@ -217,7 +220,7 @@ class Suite:
 
     def _judge(self, outcomes: Sequence[Outcome], lost: Mapping[Bundle, str]) -> None:
         """Fill in decisions and verdicts; what was judged before is read from the store."""
-        alpha = claims_module.ALPHA / claims_module.PROVISIONAL_CLAIMS
+        alpha = ALPHA / PROVISIONAL_CLAIMS
         asked: dict[int, list[Question]] = {}
         for index, outcome in enumerate(outcomes):
             if why := self._loss(outcome.quantities, Split.CONFIRMATION, lost):
@@ -239,7 +242,7 @@ class Suite:
         if len(decisions) < len(questions):
             with self.store.held("judge", wait=True):
                 decisions = known()
-                fresh = claims_module.judge([q for q in questions if q not in decisions], columns)
+                fresh = judge([q for q in questions if q not in decisions], columns)
                 for question, decision in fresh.items():
                     self.store.add_judged(keys[question], _freeze(decision))
                 decisions |= fresh
@@ -255,6 +258,16 @@ class Suite:
                 if (bundle.role, bundle.split) == (quantity.role, split) and key in bundle.missing(self.store):
                     return why
         return ""
+
+
+def _budget_note(collected: int) -> list[str]:
+    if collected <= PROVISIONAL_CLAIMS:
+        return []
+    bound = ALPHA * collected / PROVISIONAL_CLAIMS
+    return [
+        f"attnres: {collected} claims share a budget meant for {PROVISIONAL_CLAIMS}: "
+        f"P(any wrong verdict) is bounded by {bound:.3f}, not {ALPHA}"
+    ]
 
 
 def _mass(family: Family, pick: Pick) -> Quantity:

@@ -2,7 +2,7 @@
 
 Ablating at layer l changes nothing before l: the clean run leaves a snapshot of its depth stream at each layer where
 some intervention starts, and ablated rows resume there. Interventions that start at the same layer are rows of one
-batch. A sham (an intervention that drops nothing) travels with them and measures the engine's own noise.
+batch. A sham (an intervention that drops nothing) travels last in every such group and measures the engine's own noise.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def sweep_chunk(
     """
     network, batch = model.network, _Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
-    wanted = list(dict.fromkeys([SHAM, *interventions]))
-    starts = {intervention.first_layer for intervention in wanted}
+    wanted = list(dict.fromkeys(interventions))
+    starts = {intervention.first_layer for intervention in wanted} or {0}
     snapshots: dict[int, DepthStream[Source]] = {}
 
     def keep(layer: int, stream: DepthStream[Source]) -> None:
@@ -129,12 +129,12 @@ def sweep_chunk(
 
     routing = _RoutingObserver(model, batch)
     clean = network.run(network.begin(batch.ids), inputs, observe=routing, before_layer=keep)
-    hidden: dict[Intervention, Tensor] = {}
+    hidden: dict[Any, Tensor] = {}  # by intervention, and by layer for the shams
     effects: dict[Intervention, _EffectObserver] = {}
     rows_each = len(token_ids)
     together = max(1, BATCH_TOKENS // batch.ids.numel())
     for layer, stream in sorted(snapshots.items()):
-        starting = [intervention for intervention in wanted if intervention.first_layer == layer]
+        starting = [*(i for i in wanted if i.first_layer == layer), SHAM]
         for start in range(0, len(starting), together):
             group = starting[start : start + together]
             observer = _EffectObserver(model, batch, group)
@@ -146,10 +146,12 @@ def sweep_chunk(
                 observe=observer,
             )
             for intervention, state in zip(group, states.split(rows_each), strict=True):
-                hidden[intervention] = state
+                hidden[layer if intervention is SHAM else intervention] = state
                 effects[intervention] = observer
     scores = _score(model, batch, clean, hidden)
-    units = {ROUTING: {**routing.unit(), "nll": scores.pop(None)["nll"]}}
+    units = {ROUTING: {**routing.unit(), "nll": scores[None]["nll"]}}
+    worst = {metric.value: np.max([abs(scores[layer][metric.value]) for layer in starts], axis=0) for metric in Metric}
+    units[SHAM.key] = {**worst, **effects[SHAM].unit(SHAM)}
     for intervention in wanted:
         units[intervention.key] = {**scores[intervention], **effects[intervention].unit(intervention)}
     return units
@@ -235,7 +237,7 @@ class _EffectObserver:
         }
 
 
-def _score(model: AttnResModel, batch: _Batch, clean: Tensor, hidden: Mapping[Intervention, Tensor]) -> dict[Any, Unit]:
+def _score(model: AttnResModel, batch: _Batch, clean: Tensor, hidden: Mapping[Any, Tensor]) -> dict[Any, Unit]:
     """NLL rise and KL per prompt, unembedding scored positions only, in blocks of bounded size.
 
     KL(clean || ablated) = sum_v p_v log p_v - sum_v p_v l_v + logsumexp(l), with l the ablated logits.

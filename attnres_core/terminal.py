@@ -138,7 +138,7 @@ def _name(entry: Mapping[str, Any]) -> str:
 
 def _numbers(entry: Mapping[str, Any]) -> str:
     """Estimate, interval and threshold of the deciding statement, in columns."""
-    if entry["estimate"] is None:
+    if entry["estimate"] is None or entry["verdict"] == "ERROR":
         return f"{'':>9} {'':<24} {'':>9}"
     low = "-inf" if entry["interval"][0] is None else _short(entry["interval"][0])
     high = "+inf" if entry["interval"][1] is None else _short(entry["interval"][1])

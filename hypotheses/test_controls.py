@@ -2,6 +2,9 @@
 
 The wrapped baseline reads almost nothing but the current source, so dropping that must register as an effect: more than
 the bar that a motif has to pass. Dropping a source it does not read, or any in a model that never learned, must not.
+
+The first bar of the two positive controls was 1 nat per token, written without a reason. tiny-vanilla came out at +0.28
+in attention (and +4.4 in the MLPs) on the confirmation split; the bar was replaced after that, so it is post hoc.
 """
 
 from attnres_core import ATTN, CURRENT, EARLY, EMBEDDING, LATE, MLP, OLDER, UNTRAINED, WRAPPED, claim, drop, mass
@@ -11,12 +14,12 @@ NO_ROLE = 0.01  # nats per token: the margin of every "no role" claim
 
 
 @claim(effect=drop(CURRENT, ATTN).on(WRAPPED), family="control")
-def test_wrapped_model_breaks_without_the_current_source_in_attention(effect):
+def test_wrapped_model_needs_the_current_source_in_attention(effect):
     assert effect > MIN_EFFECT
 
 
 @claim(effect=drop(CURRENT, MLP).on(WRAPPED), family="control")
-def test_wrapped_model_breaks_without_the_current_source_in_mlp(effect):
+def test_wrapped_model_needs_the_current_source_in_mlp(effect):
     assert effect > MIN_EFFECT
 
 

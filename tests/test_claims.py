@@ -1,9 +1,12 @@
 """What a claim's body may say, and the error that names the remedy when it says something else."""
 
+import math
+
 import pytest
 
 import attnres_core as ac
-from attnres_core.claims import ClaimError, Linear, trace
+from attnres_core.claims import trace
+from attnres_core.estimates import ClaimError, Linear
 from attnres_core.statistics import Operator
 from attnres_core.vocabulary import Quantity
 
@@ -136,6 +139,14 @@ def mixed_worst(error, a):
     assert error + a < 1
 
 
+def logarithm(a):
+    assert math.log(a) > 1
+
+
+def missing_name(a):
+    assert a > MIN_EFFECTS
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -156,6 +167,8 @@ def mixed_worst(error, a):
         (itself, "both sides of the comparison are the same quantity; nothing is left to decide"),
         (text, "an estimate is compared with '0.02'; compare it with a number or another estimate"),
         (number, "an estimate is not a number; compare it, or use `.mean` outside a claim"),
+        (logarithm, "an estimate is not a number; compare it, or use `.mean` outside a claim"),
+        (missing_name, "the body raised NameError: name 'MIN_EFFECTS' is not defined; it is called with symbolic"),
         (mixed_worst, "a largest deviation stands alone, as `x < tolerance` or `x > tolerance`"),
     ],
 )

@@ -138,7 +138,7 @@ def test_a_run_tells_its_findings(suite, pytester):
 
 def test_a_warm_run_measures_nothing_and_imports_no_torch(suite, pytester):
     suite("-n", "0")
-    watch = "import sys\ndef pytest_unconfigure():\n    print('TORCH', 'torch' in sys.modules)\n"
+    watch = "import sys\ndef pytest_unconfigure():\n    print("TORCH", "torch" in sys.modules)\n"
     result = suite("-n", "0", conftest=watch)
     assert "TORCH False" in result.stdout.str() + result.stderr.str()
     record = json.loads((pytester.path / "reports/latest.json").read_text())
@@ -168,7 +168,7 @@ def test_a_damaged_unit_is_measured_again_with_a_notice_even_where_warnings_are_
 
 
 def test_collecting_imports_no_torch(suite, pytester):
-    watch = "import sys\ndef pytest_unconfigure():\n    print('TORCH', 'torch' in sys.modules)\n"
+    watch = "import sys\ndef pytest_unconfigure():\n    print("TORCH", "torch" in sys.modules)\n"
     result = suite("--collect-only", "-q", conftest=watch)
     assert "TORCH False" in result.stdout.str() + result.stderr.str()
     assert "8 tests collected" in result.stdout.str()
@@ -266,6 +266,79 @@ def test_out_of_range(effect):
 def test_sound(effect):
     assert effect > -9
 """
+
+
+def test_marks_and_outcomes_cannot_hide_a_verdict(suite, pytester):
+    claims = """
+        import pytest
+        from attnres_core import CURRENT, MLP, TRAINED, claim, drop
+
+        @pytest.mark.xfail
+        @claim(effect=drop(CURRENT, MLP).on(TRAINED))
+        def test_marked(effect):
+            assert effect > 9
+
+        @pytest.mark.xfail
+        @claim(effect=drop(CURRENT, MLP).on(TRAINED))
+        def test_malformed(effect):
+            assert not effect > 9
+
+        @claim(effect=drop(CURRENT, MLP).on(TRAINED))
+        def test_skips(effect):
+            pytest.skip("no")
+    """
+    result = suite(claims=claims)
+    result.assert_outcomes(failed=1, errors=2)
+    result.stdout.fnmatch_lines(["*the body calls pytest.skipped; it may only assert*"])
+    found = verdicts(pytester)
+    assert {name: entry["verdict"] for name, entry in found.items()} == {
+        "test_marked": "REFUTED",
+        "test_malformed": "ERROR",
+        "test_skips": "ERROR",
+    }
+
+
+def test_autouse_fixtures_and_classes_do_not_disturb_claims(suite):
+    claims = """
+        import pytest
+        from attnres_core import CURRENT, MLP, TRAINED, claim, drop
+
+        @pytest.fixture(autouse=True)
+        def seed():
+            return 1
+
+        class TestClaims:
+            def setup_method(self):
+                self.ready = True
+
+            @claim(effect=drop(CURRENT, MLP).on(TRAINED))
+            def test_method(self, effect):
+                assert effect > -9
+    """
+    suite(claims=claims).assert_outcomes(passed=1)
+
+
+def test_a_broken_file_costs_no_measurement(suite, pytester):
+    result = suite(test_broken="def test_x(:\n")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert not (pytester.path / ".attnres").exists()
+
+
+def test_rewriting_expectations_keeps_other_entries_and_needs_one_process(suite, pytester, micro, tmp_path):
+    import shutil
+
+    shutil.copytree(micro / "trained", tmp_path / "trained")
+    here = f"--attnres-trained={tmp_path / 'trained'}"
+    file = tmp_path / "trained" / "expected_verdicts.json"
+    file.write_text("{malformed")
+    suite(here, "--attnres-write-expected")
+    whole = json.loads(file.read_text())
+    assert len(whole["claims"]) == 8
+    suite(here, "--attnres-write-expected", "-k", "refuted")
+    assert json.loads(file.read_text()) == whole
+    refused = suite(here, "--attnres-write-expected", "-n", "2")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(["*--attnres-write-expected needs one process: add -n 0*"])
 
 
 def test_claims_that_cannot_be_decided_are_errors_with_a_remedy_and_others_go_on(suite):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import math
 import os
@@ -76,6 +77,11 @@ class Checkpoint:
         return self.dialect.num_layers
 
     @property
+    def parameters(self) -> int:
+        """The number of stored weights."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
     def context(self) -> int:
         """The longest prompt, in tokens."""
         return int(self.config.get("max_position_embeddings", 32768))
@@ -92,7 +98,9 @@ class Checkpoint:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that decides the function computed: weights, wrapping, block count."""
-        parts = [self.weights_digest, self.dialect.name, self.wrap, self.dialect.num_blocks, self.untrained]
+        parts: list[object] = [self.weights_digest, self.dialect.name, self.wrap, self.dialect.num_blocks]
+        if self.untrained:  # an initialisation is whatever these versions make of the seed
+            parts += ["untrained", *(importlib.metadata.version(name) for name in ("torch", "transformers"))]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
