@@ -206,6 +206,8 @@ class Suite:
             if why := self._loss(pair, Split.EXPLORATION, lost):
                 raise ValueError(why)
             masses[family], effects[family] = (float(self.column(q, Split.EXPLORATION).mean()) for q in pair)
+        if pick.of is not None and pick.of != len(masses):
+            raise NotApplicable(f"`{pick}`: {len(masses)} families are present there, not {pick.of}")
         ranked = sorted(masses, key=lambda family: -masses[family])
         if pick.rule is PickRule.MASSIVE:
             if pick.rank >= len(ranked):

@@ -170,11 +170,14 @@ class Pick:
     sublayer: Sublayer
     layers: Layers
     rank: int = 0
+    of: int | None = None
+    """Applies only where exactly so many families are present; None: anywhere."""
 
     def __str__(self) -> str:
         """`most_massive#1(attn, late)`."""
         rank = f"#{self.rank}" if self.rank else ""
-        return f"{self.rule}{rank}({self.sublayer}, {layers_text(self.layers)})"
+        of = f" of {self.of}" if self.of else ""
+        return f"{self.rule}{rank}{of}({self.sublayer}, {layers_text(self.layers)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,12 +293,21 @@ def closed_form_error(sublayer: Sublayer | str, layers: Layers | str = Band.ALL)
     return _summary(Summary.CLOSED_FORM_ERROR, None, sublayer, layers)
 
 
-def most_massive(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, rank: int = 0) -> Pick:
-    """The family with the largest mass on the trained model's exploration split (`rank` 1: the second, ...)."""
+def most_massive(
+    sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, rank: int = 0, of: int | None = None
+) -> Pick:
+    """The family with the largest mass on the trained model's exploration split.
+
+    Args:
+        sublayer: whose sites.
+        layers: in which layers.
+        rank: 1 for the second, 2 for the third, ...
+        of: the claim applies only where exactly so many families are present.
+    """
     reader = _choice(Sublayer, sublayer, "sublayer")
     if rank not in range(len(Family)):
         raise ValueError(f"`rank` is {rank!r}; allowed: 0 (largest mass) to {len(Family) - 1}")
-    return Pick(PickRule.MASSIVE, reader, _layers(layers, reader), rank)
+    return Pick(PickRule.MASSIVE, reader, _layers(layers, reader), rank, of)
 
 
 def most_causal(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Pick:

@@ -138,7 +138,7 @@ def test_a_run_tells_its_findings(suite, pytester):
 
 def test_a_warm_run_measures_nothing_and_imports_no_torch(suite, pytester):
     suite("-n", "0")
-    watch = "import sys\ndef pytest_unconfigure():\n    print("TORCH", "torch" in sys.modules)\n"
+    watch = "import sys\ndef pytest_unconfigure():\n    print('TORCH', 'torch' in sys.modules)\n"
     result = suite("-n", "0", conftest=watch)
     assert "TORCH False" in result.stdout.str() + result.stderr.str()
     record = json.loads((pytester.path / "reports/latest.json").read_text())
@@ -168,7 +168,7 @@ def test_a_damaged_unit_is_measured_again_with_a_notice_even_where_warnings_are_
 
 
 def test_collecting_imports_no_torch(suite, pytester):
-    watch = "import sys\ndef pytest_unconfigure():\n    print("TORCH", "torch" in sys.modules)\n"
+    watch = "import sys\ndef pytest_unconfigure():\n    print('TORCH', 'torch' in sys.modules)\n"
     result = suite("--collect-only", "-q", conftest=watch)
     assert "TORCH False" in result.stdout.str() + result.stderr.str()
     assert "8 tests collected" in result.stdout.str()
@@ -183,7 +183,7 @@ def test_a_killed_worker_costs_no_claim(suite, pytester):
         from pathlib import Path
 
         def pytest_configure(config):
-            if os.environ.get("PYTEST_XDIST_WORKER") != "gw0":
+            if getattr(config, "workerinput", {}).get("workerid") != "gw0":
                 return
             def watch():
                 while not list(Path(".attnres/runs").glob("*/done/*")):
