@@ -16,6 +16,7 @@ MATTERS, NO_ROLE = 0.02, 0.01
 """Nats per token: the effect that counts as causal, and the margin within which there is no role."""
 FAMILY_COLOURS = {"embedding": "#d39a00", "current": "#7d5fd0", "recent": "#12a07c", "older": "#d0659d"}
 SUBLAYER_SHAPES = {"attn": "circle", "mlp": "square", "final": "triangle-up"}
+_ROLES = ("trained", "wrapped", "untrained")
 _SPLITS = ("confirmation", "exploration")
 
 
@@ -65,7 +66,7 @@ def _split_rank(column: Row) -> int:
 
 def _scatter(rows: list[Row], axis: Axis) -> Row:
     panels: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: _ROLES.index(row["role"]) if row["role"] in _ROLES else len(_ROLES)):
         panels.setdefault(row["role"], []).append(row)
     width = 510 if len(panels) > 1 else 760
     mass = alt.X(
