@@ -30,7 +30,7 @@ from attnres_core.record import base_record, claim_entry, completed_record, unde
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import DamagedStoreWarning, atomic
 from attnres_core.suite import Claim, Outcome, Suite
-from attnres_core.terminal import LETTERS, ProgressBar, failure_text, verdict_table
+from attnres_core.terminal import LETTERS, ProgressBar, failure_text, verdict_table, write_header
 from attnres_core.vocabulary import Quantity
 
 PROPERTY = "attnres"
@@ -94,7 +94,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         _suite(config)  # a wrong path is one error here, not one from every worker
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     folder = config.rootpath / options.option(config, "store") / "runs" / config.stash[_SESSION].run
-    config.stash[_SESSION].bar = ProgressBar(folder, reporter)
+    if reporter is not None:
+        config.stash[_SESSION].bar = ProgressBar(folder, reporter)
 
 
 def _suite(config: pytest.Config) -> Suite:
@@ -167,10 +168,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         suite = _suite(config)
         if not _is_worker(config) and reporter is not None:
-            if reporter._tw.width_of_current_line:  # "collecting ..."
-                reporter.write_line("")
-            for line in suite.header(len(collected)):
-                reporter.write_line(line)
+            write_header(reporter, suite.header(len(collected)))
             bar = ProgressBar(suite.store.root / "runs" / mine.run, reporter, header=False)
         mine.suite = suite
         writing = options.option(config, "write-expected")

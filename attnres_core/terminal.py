@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,17 +43,25 @@ class ProgressBar:
             if self._stop.wait(0.1):
                 return
         plan = json.loads(plan_file.read_text())
-        if self.header and self.reporter is not None:
-            for line in plan["lines"]:
-                self.reporter.write_line(line)
-        if not plan["bundles"] or not sys.stderr.isatty():
+        if self.header:
+            write_header(self.reporter, plan["lines"])
+        terminal = self.reporter._tw._file  # stderr itself is captured while pytest collects
+        if not plan["bundles"] or not terminal.isatty():
             return
         total = int(plan["bundles"])
-        with tqdm(total=total, desc="measuring", unit="bundle", leave=False) as bar:
+        with tqdm(total=total, desc="measuring", unit="bundle", leave=False, file=terminal) as bar:
             while not self._stop.wait(0.2):
                 bar.n = len(list(done.iterdir())) if done.is_dir() else 0
                 bar.total = max(total, bar.n)  # families chosen on exploration add bundles
                 bar.refresh()
+
+
+def write_header(reporter: Any, lines: Sequence[str]) -> None:
+    """What the run works on, on lines of its own whatever pytest was just writing."""
+    if reporter._tw.width_of_current_line:  # "collecting ...", or xdist's count of workers
+        reporter.write_line("")
+    for line in lines:
+        reporter.write_line(line)
 
 
 def failure_text(outcome: Outcome) -> str:
