@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
@@ -12,6 +13,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 install_import_hook([f"attnres_core.models.{module}" for module in ("routing", "qwen3")], "beartype.beartype")
 
 pytest_plugins = ["pytester"]
+# A busy machine is no counterexample.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 CONFORMANCE = Path(__file__).parent.parent / "fixtures" / "conformance"
 
