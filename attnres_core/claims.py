@@ -17,6 +17,8 @@ ALPHA = 0.05
 """Bounds the probability of any wrong verdict in a registered suite."""
 PROVISIONAL_CLAIMS = 64
 """Until a lock file assigns every claim its share of ALPHA, each claim owns ALPHA / 64."""
+CLAIM_ALPHA = ALPHA / PROVISIONAL_CLAIMS
+"""A claim's one-sided share."""
 
 
 class NotSupported(AssertionError):
@@ -41,7 +43,12 @@ class Tracer:
 
     def summary(self, form: Linear) -> NoReturn:
         """A body may not look at the numbers."""
-        raise ClaimError(f"the body reads a number of `{form}`; a claim compares estimates: `effect > MIN_EFFECT`")
+        raise number_read(form)
+
+
+def number_read(form: Linear) -> ClaimError:
+    """The error of a body that looks at an estimate's numbers."""
+    return ClaimError(f"the body reads a number of `{form}`; a claim compares estimates: `effect > MIN_EFFECT`")
 
 
 def trace(

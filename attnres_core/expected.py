@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnres_core.claims import ALPHA, PROVISIONAL_CLAIMS
+from attnres_core.claims import CLAIM_ALPHA
 from attnres_core.plan import tokenizer_digest
 from attnres_core.prompts import WINDOW
 from attnres_core.statistics import SEED, Verdict
@@ -40,7 +40,7 @@ def conditions(suite: Suite) -> dict[str, object]:
         "window": WINDOW,
         "dtype": suite.settings.dtype,
         "device": suite.place.device_class,
-        "alpha_per_claim": ALPHA / PROVISIONAL_CLAIMS,
+        "alpha_per_claim": CLAIM_ALPHA,
         "versions": {"numerics": NUMERICS_VERSION, "judge": JUDGE_VERSION, "seed": SEED},
     }
 

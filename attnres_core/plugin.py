@@ -23,7 +23,7 @@ import pytest
 from _pytest.outcomes import OutcomeException
 
 from attnres_core import options
-from attnres_core.claims import ClaimInfo, NotSupported, trace
+from attnres_core.claims import ClaimInfo, NotSupported, number_read, trace
 from attnres_core.estimates import ClaimError, Decision, Estimate, Linear, Statement
 from attnres_core.expected import Expected, load_expected, write_expected
 from attnres_core.record import base_record, claim_entry, completed_record, undecided_entry
@@ -141,9 +141,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         statements = trace(item.obj, quantities, others)
         name = item.originalname
         words = (info.statement if info else None) or name.removeprefix("test_").replace("_", " ")
-        words += (
-            f" {item.name.removeprefix(name)}" if item.name != name else ""
-        )  # which of a parametrized claim's cases
+        if item.name != name:  # which of a parametrized claim's cases
+            words += f" {item.name.removeprefix(name)}"
         family = (info.family if info else None) or item.path.stem.removeprefix("test_").replace("_", " ")
         cites = info.cites if info else None
         used = tuple(dict.fromkeys(quantities.values()))
@@ -227,7 +226,7 @@ class _Judged:
 
     def summary(self, form: Linear) -> Interval:
         """Not while a claim runs."""
-        raise ClaimError(f"the body reads a number of `{form}`; a claim compares estimates: `effect > MIN_EFFECT`")
+        raise number_read(form)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import stats
 
 from attnres_core import __version__, statistics
-from attnres_core.claims import ALPHA, PROVISIONAL_CLAIMS
-from attnres_core.columns import ROUTING, InterventionRecord
+from attnres_core.claims import ALPHA, CLAIM_ALPHA
+from attnres_core.columns import ROUTING
 from attnres_core.estimates import Decision
 from attnres_core.expected import Expected
 from attnres_core.prompts import WINDOW, Split
@@ -52,9 +52,9 @@ def claim_entry(outcome: Outcome, expected: Expected | None, suite: Suite) -> di
     leading = next((s for s in statements if s["verdict"] == outcome.verdict.value), None)  # the one that decides
     sites: dict[str, None] = {}
     if outcome.decisions:
-        for quantity, record in _records(outcome.quantities, suite).items():
+        for quantity in outcome.quantities:
             if isinstance(quantity.what, Ablation):
-                sites.update(dict.fromkeys(record.sites))
+                sites.update(dict.fromkeys(suite.record(quantity).sites))
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons += [decision.reason for decision in outcome.decisions]
     needed = [
@@ -110,11 +110,6 @@ def _statement_entry(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _records(quantities: Sequence[Quantity], suite: Suite) -> dict[Quantity, InterventionRecord]:
-    measured = suite.measured(quantities)
-    return {quantity: measured.record(quantity) for quantity in measured}
-
-
 def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> dict[str, Any]:
     """What is known of a run once its claims are decided: everything but the claims as they were reported.
 
@@ -141,8 +136,8 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
             "dtype": suite.settings.dtype,
             "quick": suite.settings.quick,
             "alpha": ALPHA,
-            "alpha_claim": ALPHA / PROVISIONAL_CLAIMS,
-            "resamples": statistics.resamples_for(ALPHA / PROVISIONAL_CLAIMS),
+            "alpha_claim": CLAIM_ALPHA,
+            "resamples": statistics.resamples_for(CLAIM_ALPHA),
             "prompts": {
                 "name": suite.prompts_name,
                 "digest": suite.prompts_digest,
@@ -191,7 +186,7 @@ def _model_entry(suite: Suite, role: Role) -> dict[str, Any]:
 
 
 def _column_entry(quantity: Quantity, suite: Suite) -> dict[str, Any]:
-    column, record = suite.column(quantity), _records([quantity], suite)[quantity]
+    column, record = suite.column(quantity), suite.record(quantity)
     half = float(stats.t.ppf(0.975, len(column) - 1) * stats.sem(column)) if len(column) > 1 else math.nan
     what = quantity.what
     weight = None

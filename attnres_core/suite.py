@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from attnres_core import statistics
-from attnres_core.claims import ALPHA, PROVISIONAL_CLAIMS
-from attnres_core.columns import Columns, derive, unit_key
+from attnres_core.claims import ALPHA, CLAIM_ALPHA, PROVISIONAL_CLAIMS
+from attnres_core.columns import InterventionRecord, derive, unit_key
 from attnres_core.estimates import Decision, Linear, Question, Statement, combine, judge
 from attnres_core.intervention import SHAM, NotApplicable, family_sites
 from attnres_core.models.checkpoint import Checkpoint, inspect_checkpoint
@@ -105,8 +105,7 @@ class Suite:
         held = sum(checkpoint.parameters for checkpoint in self.checkpoints.values())  # a slot may load every role
         size = held * (4 if settings.dtype == "float32" else 2)
         self.place: Place = choose_place(settings.device, settings.dtype, workers, size)
-        self.columns: dict[tuple[Split, Quantity], np.ndarray] = {}
-        self.records: dict[tuple[Split, Quantity], object] = {}
+        self._derived: dict[tuple[Split, Quantity], tuple[np.ndarray, InterventionRecord]] = {}
 
     @cached_property
     def material(self) -> Material:
@@ -155,20 +154,18 @@ class Suite:
 
     def column(self, quantity: Quantity, split: Split = Split.CONFIRMATION) -> np.ndarray:
         """A measured column, `[prompt]`."""
-        self._derive(quantity, split)
-        return self.columns[split, quantity]
+        return self._measured(quantity, split)[0]
 
-    def _derive(self, quantity: Quantity, split: Split) -> None:
-        if (split, quantity) not in self.columns:
+    def record(self, quantity: Quantity, split: Split = Split.CONFIRMATION) -> InterventionRecord:
+        """What a measured column's intervention touched."""
+        return self._measured(quantity, split)[1]
+
+    def _measured(self, quantity: Quantity, split: Split) -> tuple[np.ndarray, InterventionRecord]:
+        if (split, quantity) not in self._derived:
             chunks = self.material.units(self.store, quantity.role, split)
             found = derive(quantity.what, quantity.metric, chunks, self.checkpoints[quantity.role])
-            self.columns[split, quantity], self.records[split, quantity] = found
-
-    def measured(self, quantities: Iterable[Quantity], split: Split = Split.CONFIRMATION) -> Columns:
-        """Measured columns with their intervention records."""
-        wanted = list(dict.fromkeys(quantities))
-        columns = {quantity: self.column(quantity, split) for quantity in wanted}
-        return Columns(columns, {q: self.records[split, q] for q in wanted})  # type: ignore[misc]
+            self._derived[split, quantity] = found
+        return self._derived[split, quantity]
 
     def noise_floor(self) -> float:
         """The largest |effect| of a sham that travelled with the ablated rows, over everything stored."""
@@ -222,7 +219,6 @@ class Suite:
 
     def _judge(self, outcomes: Sequence[Outcome], lost: Mapping[Bundle, str]) -> None:
         """Fill in decisions and verdicts; what was judged before is read from the store."""
-        alpha = ALPHA / PROVISIONAL_CLAIMS
         asked: dict[int, list[Question]] = {}
         for index, outcome in enumerate(outcomes):
             if why := self._loss(outcome.quantities, Split.CONFIRMATION, lost):
@@ -230,7 +226,7 @@ class Suite:
                 continue
             count = len(outcome.claim.statements)
             statements = [_filled_statement(statement, outcome.chosen) for statement in outcome.claim.statements]
-            asked[index] = [Question(statement, alpha, count) for statement in statements]
+            asked[index] = [Question(statement, CLAIM_ALPHA, count) for statement in statements]
         questions = list(dict.fromkeys(question for several in asked.values() for question in several))
         needed = {q for question in questions for q, _ in question.statement.form.terms}
         columns = {quantity: self.column(quantity) for quantity in needed}

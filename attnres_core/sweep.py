@@ -20,14 +20,13 @@ from attnres_core.columns import ROUTING, Columns, as_parts, derive, unit_key
 from attnres_core.intervention import SHAM, Intervention
 from attnres_core.models.dialect import DepthStream
 from attnres_core.models.model import AttnResModel, drop_overrides
-from attnres_core.models.qwen3 import Inputs, SiteKey
+from attnres_core.models.qwen3 import SiteKey
 from attnres_core.models.routing import Read, Source, mix
+from attnres_core.plan import CHUNK
 from attnres_core.prompts import PromptSet
 from attnres_core.store import Unit
 from attnres_core.vocabulary import Metric
 
-CHUNK = 16
-"""Prompts swept together."""
 BATCH_TOKENS = 4096
 """Rows x positions of one ablated batch: small enough for the cache, large enough for the matrix products."""
 LOGIT_BYTES = 64 * 2**20
@@ -138,9 +137,10 @@ def sweep_chunk(
         for start in range(0, len(starting), together):
             group = starting[start : start + together]
             observer = _EffectObserver(model, batch, group)
+            index = torch.arange(rows_each, device=model.device).repeat(len(group))
             states = network.run(
-                repeated(stream, len(group), rows_each, model.device),
-                Inputs(inputs.rotary, None).rows(torch.arange(rows_each, device=model.device).repeat(len(group))),
+                picked_rows(stream, index),
+                inputs.rows(index),
                 start=layer,
                 overrides=drop_overrides(group, rows_each, model.device),
                 observe=observer,
@@ -157,9 +157,8 @@ def sweep_chunk(
     return units
 
 
-def repeated(stream: DepthStream[Source], times: int, rows_each: int, device: torch.device) -> DepthStream[Source]:
-    """A snapshot for `times` copies of its rows; a state that serves as two sources stays one tensor."""
-    index = torch.arange(rows_each, device=device).repeat(times)
+def picked_rows(stream: DepthStream[Source], index: Tensor) -> DepthStream[Source]:
+    """A snapshot for a batch of the given rows; a state that serves as two sources stays one tensor."""
     made: dict[int, Source] = {}
 
     def rows(source: Source) -> Source:
