@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from attnres_core.reference import reference as reference
     from attnres_core.statistics import Verdict as Verdict
     from attnres_core.sweep import measure as measure
+    from attnres_core.vocabulary import at_step as at_step
     from attnres_core.vocabulary import closed_form_error as closed_form_error
     from attnres_core.vocabulary import drop as drop
     from attnres_core.vocabulary import entropy as entropy
@@ -44,7 +45,7 @@ _HOMES = {
     "sweep": ("measure",),
     "vocabulary": (
         *("drop", "mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error"),
-        *("most_massive", "most_causal", "least_causal"),
+        *("most_massive", "most_causal", "least_causal", "at_step"),
     ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -54,13 +55,13 @@ from attnres_core.vocabulary import Band, Family, Metric, Role, Sublayer  # noqa
 EMBEDDING, CURRENT, RECENT, OLDER = Family.EMBEDDING, Family.CURRENT, Family.RECENT, Family.OLDER
 ATTN, MLP, FINAL = Sublayer.ATTN, Sublayer.MLP, Sublayer.FINAL
 EARLY, MID, LATE, ALL = Band.EARLY, Band.MID, Band.LATE, Band.ALL
-TRAINED, WRAPPED, UNTRAINED = Role.TRAINED, Role.WRAPPED, Role.UNTRAINED
+TRAINED, WRAPPED, STOCK, UNTRAINED = Role.TRAINED, Role.WRAPPED, Role.STOCK, Role.UNTRAINED
 DELTA_NLL, KL = Metric.DELTA_NLL, Metric.KL
 
 __version__ = "0.1.0"
 __all__ = [
     *("EMBEDDING", "CURRENT", "RECENT", "OLDER", "ATTN", "MLP", "FINAL", "EARLY", "MID", "LATE", "ALL"),
-    *("TRAINED", "WRAPPED", "UNTRAINED", "DELTA_NLL", "KL"),
+    *("TRAINED", "WRAPPED", "STOCK", "UNTRAINED", "DELTA_NLL", "KL"),
     *_HOME,
 ]
 

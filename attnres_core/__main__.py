@@ -26,6 +26,14 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=20261122, help="default: %(default)s")
     train.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     train.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    train.add_argument(
+        "--keep",
+        type=int,
+        nargs="*",
+        default=[],
+        metavar="STEP",
+        help="also keep these steps, as OUT/NAME/checkpoint-STEP",
+    )
     train.add_argument("--compile", action="store_true", help="torch.compile: a minute or two first, then faster")
 
     prompts = commands.add_parser(
@@ -54,7 +62,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         recipe = train.Recipe(steps=arguments.steps, seed=arguments.seed, precision=arguments.precision)
         names = arguments.names or train.NAMES
-        train.main(names, arguments.out, recipe, device=device, scratch=arguments.scratch, compiled=arguments.compile)
+        if beyond := [step for step in arguments.keep if not 0 <= step <= recipe.steps]:
+            root.error(f"--keep {beyond[0]}: the run has steps 0 to {recipe.steps}")
+        train.main(
+            names,
+            arguments.out,
+            recipe,
+            device=device,
+            scratch=arguments.scratch,
+            compiled=arguments.compile,
+            kept_steps=arguments.keep,
+        )
     elif arguments.command == "prompts":
         from attnres_core.reference import reference
         from attnres_core.training import prompts

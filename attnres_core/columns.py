@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from attnres_core.intervention import Intervention, NotApplicable, family_sites, resolve
 from attnres_core.models.checkpoint import Checkpoint
-from attnres_core.statistics import Column
-from attnres_core.store import Unit
+from attnres_core.shapes import Column, Unit
 from attnres_core.vocabulary import (
     Ablation,
     Family,
@@ -42,8 +41,10 @@ class InterventionRecord:
     """Its smallest value."""
     input_change: float = math.nan
     """The largest absolute change of a touched sublayer's input, before its norm."""
-    copies: tuple[str, ...] = ()
-    """Touched sites where a dropped source and a kept one are the same tensor: nothing is lost there."""
+    duplicates: tuple[str, ...] = ()
+    """Touched sites where a dropped source and a kept one are the same tensor: it is read less there, not lost."""
+    no_ops: tuple[str, ...] = ()
+    """Touched sites where all sources are one tensor: the ablation changes nothing there, by construction."""
 
 
 class Columns(Mapping[Any, Column]):
@@ -70,20 +71,25 @@ class Columns(Mapping[Any, Column]):
         return self._records[what]
 
 
-def unit_key(what: Ablation | RoutingSummary, checkpoint: Checkpoint) -> tuple[str, Intervention | None]:
-    """The unit a column is derived from, and the intervention to measure for it (None: the clean run).
+def interventions_for(what: Ablation | RoutingSummary, checkpoint: Checkpoint) -> tuple[Intervention, ...]:
+    """The interventions whose units a column is derived from; none for a summary of the clean run.
 
     Raises:
         NotApplicable: the checkpoint has no such site.
         ValueError: the request is out of range or leaves a site without a source.
     """
     if isinstance(what, Ablation):
-        intervention = resolve(what, checkpoint.sites, checkpoint.num_layers)
-        return intervention.key, intervention
+        whole = resolve(what, checkpoint.sites, checkpoint.num_layers)
+        return whole.by_layer() if what.per_site else (whole,)
     if what.kind is Summary.CLOSED_FORM_ERROR and checkpoint.wrap is None:
         raise ValueError(f"`{what}` is defined by the wrapped baseline's recency bias; use it .on(WRAPPED)")
     _summary_sites(what, checkpoint)
-    return ROUTING, None
+    return ()
+
+
+def unit_keys(what: Ablation | RoutingSummary, checkpoint: Checkpoint) -> frozenset[str]:
+    """The units that a column is derived from; errors as for `interventions_for`."""
+    return frozenset(i.key for i in interventions_for(what, checkpoint)) or frozenset({ROUTING})
 
 
 def _summary_sites(what: RoutingSummary, checkpoint: Checkpoint) -> list[Site]:
@@ -103,23 +109,25 @@ def derive(
     what: Ablation | RoutingSummary, metric: Metric | None, chunks: Sequence[Mapping[str, Unit]], checkpoint: Checkpoint
 ) -> tuple[Column, InterventionRecord]:
     """One column over all chunks of prompts, and its record."""
-    key, intervention = unit_key(what, checkpoint)
-    units = [chunk[key] for chunk in chunks]
+    interventions = interventions_for(what, checkpoint)
 
-    def joined(field: str) -> NDArray[np.float64]:
-        return np.concatenate([unit[field] for unit in units])
+    def joined(field: str, key: str = ROUTING) -> NDArray[np.float64]:
+        return np.concatenate([chunk[key][field] for chunk in chunks])
 
-    if intervention is not None:
-        kept = joined("kept_mass")
+    if isinstance(what, Ablation):
+
+        def stacked(field: str) -> NDArray[np.float64]:  # (intervention, prompt)
+            return np.stack([joined(field, intervention.key) for intervention in interventions])
+
         record = InterventionRecord(
-            intervention.sites,
-            float(kept.mean()),
-            float(joined("kept_mass_min").min()),
-            float(joined("input_change").max()),
-            intervention.copies_kept,
+            sites=tuple(site for i in interventions for site in i.sites),
+            kept_mass=float(stacked("kept_mass").mean()),
+            kept_mass_min=float(stacked("kept_mass_min").min()),
+            input_change=float(stacked("input_change").max()),
+            duplicates=tuple(site for i in interventions for site in i.duplicates),
+            no_ops=tuple(site for i in interventions for site in i.no_ops),
         )
-        return joined(metric or Metric.DELTA_NLL), record
-    assert isinstance(what, RoutingSummary)
+        return stacked(metric or Metric.DELTA_NLL).mean(0), record
     sites = _summary_sites(what, checkpoint)
     places = {site: index for index, site in enumerate(checkpoint.sites)}
     record = InterventionRecord(tuple(str(site) for site in sites))

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attnres_core import statistics
-from attnres_core.statistics import Column, Interval, Operator, Verdict
+from attnres_core.shapes import Column
+from attnres_core.statistics import Interval, Operator, Verdict
 from attnres_core.vocabulary import Quantity, Summary
 
 MAX_KINDS = frozenset({Summary.SPREAD, Summary.CLOSED_FORM_ERROR})

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnres_core.claims import CLAIM_ALPHA
-from attnres_core.plan import tokenizer_digest
+from attnres_core.plan import NUMERICS_VERSION, tokenizer_digest
 from attnres_core.prompts import WINDOW
 from attnres_core.statistics import SEED, Verdict
-from attnres_core.store import NUMERICS_VERSION, atomic
+from attnres_core.store import atomic
 from attnres_core.suite import JUDGE_VERSION, Claim, Outcome, Suite
-from attnres_core.vocabulary import Role
+from attnres_core.vocabulary import Role, Step
 
 FILE = "expected_verdicts.json"
 """Its name, inside the trained checkpoint's folder."""
@@ -34,6 +34,7 @@ def conditions(suite: Suite) -> dict[str, object]:
     return {
         "trained": suite.checkpoints[Role.TRAINED].digest,
         "wrapped": suite.checkpoints[Role.WRAPPED].digest,
+        "kept_steps": {role.value: c.digest for role, c in suite.checkpoints.items() if isinstance(role, Step)},
         "tokenizers": {role.value: digest for role, digest in tokenizers.items()},
         "prompts": suite.prompts_digest,
         "prompts_per_split": {split.value: len(part) for split, part in suite.prompts.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,10 +39,22 @@ class Intervention:
         return tuple(str(site) for site, _ in self.dropped)
 
     @property
-    def copies_kept(self) -> tuple[str, ...]:
-        """Sites where a dropped source lives on in a kept one that is the same tensor: structural no-ops."""
+    def duplicates(self) -> tuple[str, ...]:
+        """Sites where a dropped source lives on in a kept one, the same tensor: it is read less, not lost."""
         return tuple(
             str(site) for site, indices in self.dropped if any((i in indices) != (j in indices) for i, j in site.copies)
+        )
+
+    @property
+    def no_ops(self) -> tuple[str, ...]:
+        """Sites where all sources are one tensor, so that no weights can change what is read: structural no-ops."""
+        return tuple(str(site) for site, _ in self.dropped if len(site.copies) == math.comb(len(site.sources), 2))
+
+    def by_layer(self) -> tuple[Intervention, ...]:
+        """The same, one layer at a time."""
+        layers = dict.fromkeys(site.layer for site, _ in self.dropped)
+        return tuple(
+            Intervention(self.kind, tuple(pair for pair in self.dropped if pair[0].layer == layer)) for layer in layers
         )
 
 
@@ -67,7 +80,7 @@ def family_sites(
 
 
 def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int) -> Intervention:
-    """What an ablation does to the sites of a model.
+    """What an ablation does to the sites of a model, all at once.
 
     Raises:
         NotApplicable: no site has a source of the family.

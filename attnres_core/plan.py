@@ -9,32 +9,51 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from attnres_core.columns import ROUTING, unit_key
+from attnres_core.columns import ROUTING, interventions_for
 from attnres_core.intervention import SHAM, Intervention, NotApplicable
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.prompts import Prompt, PromptSet, Split, chunk_digest
-from attnres_core.store import NUMERICS_VERSION, Store, Unit
-from attnres_core.vocabulary import Quantity, Role
+from attnres_core.vocabulary import AnyRole, Quantity, Step
 
 CHUNK = 16
 """Prompts of a bundle."""
 GROUP = 48
 """Interventions of a bundle: what a killed worker loses stays small."""
+BATCH_TOKENS = 4096
+"""Rows x positions of one ablated batch: small enough for the cache, large enough for the matrix products."""
+LOGIT_BYTES = 64 * 2**20
+"""Size of one float32 block of logits while scoring."""
+NUMERICS_VERSION = 2
+"""Raise when a change to the arithmetic changes measured numbers."""
 
 
 @dataclass(frozen=True)
 class Material:
     """What every unit's key depends on: checkpoints, prompts and numerics of a run."""
 
-    checkpoints: Mapping[Role, Checkpoint]
+    checkpoints: Mapping[AnyRole, Checkpoint]
     prompts: Mapping[Split, PromptSet]
     device_class: str
     """"cpu" or "cuda"."""
     dtype: str
 
-    def model_key(self, role: Role) -> str:
+    def checkpoint(self, role: AnyRole) -> Checkpoint:
+        """The model in a role.
+
+        Raises:
+            NotApplicable: the trained checkpoint kept no such step.
+        """
+        try:
+            return self.checkpoints[role]
+        except KeyError:
+            kept = ", ".join(str(other) for other in self.checkpoints if isinstance(other, Step))
+            raise NotApplicable(
+                f"the trained checkpoint's folder holds no `{role}`; it holds: {kept or 'none'}"
+            ) from None
+
+    def model_key(self, role: AnyRole) -> str:
         """Identifies a model and the arithmetic it is run in."""
-        parts = [self.checkpoints[role].digest, self.device_class, self.dtype, NUMERICS_VERSION]
+        parts = [self.checkpoint(role).digest, self.device_class, self.dtype, NUMERICS_VERSION]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def chunks(self, split: Split) -> list[tuple[Prompt, ...]]:
@@ -42,14 +61,9 @@ class Material:
         prompts = self.prompts[split].prompts
         return [prompts[start : start + CHUNK] for start in range(0, len(prompts), CHUNK)]
 
-    def chunk_key(self, role: Role, prompts: Sequence[Prompt]) -> str:
+    def chunk_key(self, role: AnyRole, prompts: Sequence[Prompt]) -> str:
         """Identifies a chunk as this role's tokenizer reads it."""
-        return chunk_digest(prompts, tokenizer_digest(self.checkpoints[role]))
-
-    def units(self, store: Store, role: Role, split: Split) -> list[dict[str, Unit]]:
-        """Everything stored for this role and split, chunk by chunk."""
-        model = self.model_key(role)
-        return [store.units(model, self.chunk_key(role, chunk)) for chunk in self.chunks(split)]
+        return chunk_digest(prompts, tokenizer_digest(self.checkpoint(role)))
 
 
 @cache
@@ -59,14 +73,14 @@ def _file_digest(file: Path) -> str:
 
 def tokenizer_digest(checkpoint: Checkpoint) -> str:
     """SHA-256 of a checkpoint's tokenizer file."""
-    return _file_digest(checkpoint.folder / "tokenizer.json")
+    return _file_digest(checkpoint.tokenizer_file)
 
 
 @dataclass(frozen=True)
 class Bundle:
     """One model, one chunk of prompts, some interventions: measured whole, by one worker."""
 
-    role: Role
+    role: AnyRole
     split: Split
     model: str
     chunk: str
@@ -84,10 +98,6 @@ class Bundle:
         """The units it yields."""
         return frozenset({ROUTING, SHAM.key, *(intervention.key for intervention in self.interventions)})
 
-    def missing(self, store: Store) -> frozenset[str]:
-        """The units that the store does not hold yet."""
-        return self.keys - store.units(self.model, self.chunk).keys()
-
     def __str__(self) -> str:
         """Named in errors."""
         return f"{len(self.interventions)} ablations of the {self.role} model on prompts {self.prompts[0].id} ..."
@@ -95,17 +105,15 @@ class Bundle:
 
 def make_bundles(quantities: Iterable[Quantity], split: Split, material: Material) -> list[Bundle]:
     """The bundles that yield every applicable quantity's column; the same list whatever the order of asking."""
-    wanted: dict[Role, dict[str, Intervention]] = {}
+    wanted: dict[AnyRole, dict[str, Intervention]] = {}
     for quantity in quantities:
         try:
-            key, intervention = unit_key(quantity.what, material.checkpoints[quantity.role])
+            found = interventions_for(quantity.what, material.checkpoint(quantity.role))
         except (NotApplicable, ValueError):  # its claims say so
             continue
-        mine = wanted.setdefault(quantity.role, {})
-        if intervention is not None:
-            mine[key] = intervention
+        wanted.setdefault(quantity.role, {}).update({intervention.key: intervention for intervention in found})
     bundles = []
-    for role in sorted(wanted):
+    for role in sorted(wanted, key=str):
         interventions = [wanted[role][key] for key in sorted(wanted[role])]
         interventions.sort(key=lambda intervention: intervention.first_layer)  # those that resume together
         groups = [interventions[i : i + GROUP] for i in range(0, max(1, len(interventions)), GROUP)]

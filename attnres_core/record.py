@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,20 @@ from attnres_core.columns import ROUTING
 from attnres_core.estimates import Decision
 from attnres_core.expected import Expected
 from attnres_core.prompts import WINDOW, Split
+from attnres_core.shapes import Column
 from attnres_core.statistics import Verdict
 from attnres_core.suite import Outcome, Suite
-from attnres_core.vocabulary import Ablation, Family, Quantity, Role, RoutingSummary, Summary, layers_text, mass
+from attnres_core.vocabulary import (
+    Ablation,
+    AnyRole,
+    Family,
+    Quantity,
+    Role,
+    RoutingSummary,
+    Summary,
+    layers_text,
+    mass,
+)
 
 QUESTION = "Which routing pathways are causal in this checkpoint?"
 _UNITS = {
@@ -50,11 +62,8 @@ def claim_entry(outcome: Outcome, expected: Expected | None, suite: Suite) -> di
     """One claim, as the record lists it."""
     statements = [_statement_entry(decision) for decision in outcome.decisions]
     leading = next((s for s in statements if s["verdict"] == outcome.verdict.value), None)  # the one that decides
-    sites: dict[str, None] = {}
-    if outcome.decisions:
-        for quantity in outcome.quantities:
-            if isinstance(quantity.what, Ablation):
-                sites.update(dict.fromkeys(suite.record(quantity).sites))
+    ablations = [q for q in outcome.quantities if isinstance(q.what, Ablation)] if outcome.decisions else []
+    records = [suite.record(quantity) for quantity in ablations]
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons += [decision.reason for decision in outcome.decisions]
     needed = [
@@ -76,16 +85,28 @@ def claim_entry(outcome: Outcome, expected: Expected | None, suite: Suite) -> di
         "interval": [leading["low"], leading["high"]] if leading else None,
         "threshold": leading["threshold"] if leading else None,
         "n": leading["n"] if leading else None,
-        "sites_touched": list(sites),
+        "sites_touched": _union(record.sites for record in records),
+        "duplicates": _union(record.duplicates for record in records),
+        "no_ops": _union(record.no_ops for record in records),
+        "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite)],
         "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
         "needed_prompts": max((n for n in needed if n), default=None),
     }
 
 
+def junit_properties(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A claim's main numbers as properties of its test, for JUnit XML and other readers of pytest's own reports."""
+    names = ("verdict", "effect", "low", "high", "threshold", "n", "statement", "reason")
+    low, high = entry["interval"] or (None, None)
+    values = {**entry, "effect": entry["estimate"], "low": low, "high": high}
+    return [(f"attnres_{name}", str(values[name])) for name in names if values[name] not in (None, "")]
+
+
 def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[str, Any]:
     """The entry of a claim that could not be traced or measured."""
     nothing = dict.fromkeys(("cites", "expected", "estimate", "interval", "threshold", "n", "needed_prompts"))
-    lists: dict[str, Any] = {"statements": [], "sites_touched": [], "statement": ""}
+    lists: dict[str, Any] = {"statement": "", "statements": [], "by_layer": []}
+    lists |= {"sites_touched": [], "duplicates": [], "no_ops": []}
     names = {"node_id": node_id, "title": title, "family": family, "control": family == CONTROL}
     return {**names, "verdict": "ERROR", "reason": reason, **nothing, **lists}
 
@@ -119,6 +140,7 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
         collected: all its claims, those that could not be traced included.
     """
     quantities = list(dict.fromkeys(q for o in outcomes if o.decisions for q in o.quantities))
+    shown = {Role.TRAINED, Role.WRAPPED, *(quantity.role for quantity in quantities)}
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy", "scipy")}
     return {
         "schema": 1,
@@ -130,7 +152,7 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
             "bundles_needed": suite.bundles_needed,
             "noise_floor": number(suite.noise_floor()),
         },
-        "models": {role.value: _model_entry(suite, role) for role in (Role.TRAINED, Role.WRAPPED)},
+        "models": {role.value: _model_entry(suite, role) for role in suite.checkpoints if role in shown},
         "settings": {
             "device": suite.place.device_class,
             "dtype": suite.settings.dtype,
@@ -162,7 +184,8 @@ def completed_record(
     """The record of a finished (or interrupted) run, its claims in order of node id."""
     verdicts = [*(verdict.value for verdict in Verdict), "ERROR"]
     run = {"started": started, "wall_seconds": round(wall_seconds, 2), "command": command, **base["run"]}
-    run |= {"bundles_measured": bundles_measured, "bundles_reused": run.pop("bundles_needed") - bundles_measured}
+    reused = max(run.pop("bundles_needed") - bundles_measured, 0)  # an interrupted run does not know its need
+    run |= {"bundles_measured": bundles_measured, "bundles_reused": reused}
     return {
         **base,
         "complete": len(entries) == base["collected"],
@@ -172,7 +195,7 @@ def completed_record(
     }
 
 
-def _model_entry(suite: Suite, role: Role) -> dict[str, Any]:
+def _model_entry(suite: Suite, role: AnyRole) -> dict[str, Any]:
     checkpoint = suite.checkpoints[role]
     return {
         "name": checkpoint.name,
@@ -185,9 +208,33 @@ def _model_entry(suite: Suite, role: Role) -> dict[str, Any]:
     }
 
 
+def _union(groups: Iterable[Iterable[str]]) -> list[str]:
+    """Each name once, in order of appearance."""
+    return list(dict.fromkeys(name for group in groups for name in group))
+
+
+def _by_layer(quantity: Quantity, suite: Suite) -> list[dict[str, Any]]:
+    """The effects that a per-site ablation averages, each with a descriptive 95 % t interval."""
+    if not isinstance(quantity.what, Ablation) or not quantity.what.per_site:
+        return []
+    rows = []
+    for site in suite.record(quantity).sites:
+        layer = int(site.split(".")[0])
+        alone = dataclasses.replace(quantity.what, layers=range(layer, layer + 1), per_site=False)
+        low, mean, high = _t_interval(suite.column(dataclasses.replace(quantity, what=alone)))
+        rows.append({"quantity": str(quantity), "site": site, "mean": mean, "low": low, "high": high})
+    return rows
+
+
+def _t_interval(column: Column) -> tuple[float | None, float | None, float | None]:
+    """Low, mean and high of a 95 % t interval."""
+    half = float(stats.t.ppf(0.975, len(column) - 1) * stats.sem(column)) if len(column) > 1 else math.nan
+    return number(column.mean() - half), number(column.mean()), number(column.mean() + half)
+
+
 def _column_entry(quantity: Quantity, suite: Suite) -> dict[str, Any]:
     column, record = suite.column(quantity), suite.record(quantity)
-    half = float(stats.t.ppf(0.975, len(column) - 1) * stats.sem(column)) if len(column) > 1 else math.nan
+    low, mean, high = _t_interval(column)
     what = quantity.what
     weight = None
     if isinstance(what, Ablation) and isinstance(what.family, Family):
@@ -198,16 +245,18 @@ def _column_entry(quantity: Quantity, suite: Suite) -> dict[str, Any]:
         "metric": quantity.metric.value if quantity.metric else None,
         "split": Split.CONFIRMATION.value,
         "n": len(column),
-        "mean": number(column.mean()),
+        "mean": mean,
         "sd": number(column.std(ddof=1)) if len(column) > 1 else None,
-        "low": number(column.mean() - half),
-        "high": number(column.mean() + half),
+        "low": low,
+        "high": high,
         "sites_touched": list(record.sites) if isinstance(what, Ablation) else [],
         "kept_mass": number(record.kept_mass),
         "kept_mass_min": number(record.kept_mass_min),
         "input_change": number(record.input_change),
-        "copies": list(record.copies),
+        "duplicates": list(record.duplicates),
+        "no_ops": list(record.no_ops),
         "kind": str(what.kind),
+        "per_site": isinstance(what, Ablation) and what.per_site,
         "family": what.family.value if isinstance(what.family, Family) else None,
         "sublayer": what.sublayer.value,
         "layers": layers_text(what.layers),
@@ -215,9 +264,9 @@ def _column_entry(quantity: Quantity, suite: Suite) -> dict[str, Any]:
     }
 
 
-def _routing(suite: Suite, role: Role) -> dict[str, Any] | None:
+def _routing(suite: Suite, role: AnyRole) -> dict[str, Any] | None:
     """Mean depth weights of every site, where the clean run was measured."""
-    chunks = suite.material.units(suite.store, role, Split.CONFIRMATION)
+    chunks = suite.store.chunks(suite.material, role, Split.CONFIRMATION)
     if not all(ROUTING in chunk for chunk in chunks):
         return None
     joined = {name: np.concatenate([c[ROUTING][name] for c in chunks]).mean(0) for name in ("mean", "entropy", "peak")}

@@ -7,20 +7,17 @@ nobody else holds; the others wait. The barrier is "every bundle has a result or
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnres_core.models.checkpoint import Checkpoint
+from attnres_core.place import Place, check_fit
 from attnres_core.plan import Bundle
 from attnres_core.store import Store, atomic
-from attnres_core.vocabulary import Role
+from attnres_core.vocabulary import AnyRole
 
 if TYPE_CHECKING:
     from attnres_core.models.model import AttnResModel
@@ -28,71 +25,6 @@ if TYPE_CHECKING:
 ATTEMPTS = 2
 """A bundle whose worker dies this often becomes a named failure."""
 POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where and how a run computes."""
-
-    device_class: str
-    """"cpu" or "cuda"."""
-    dtype: str
-    slots: tuple[str, ...]
-    """One device a measuring slot."""
-
-    @property
-    def threads(self) -> int:
-        """Threads of each slot."""
-        return max(1, cores() // len(self.slots))
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def choose_place(device: str, dtype: str, workers: int, slot_bytes: int) -> Place:
-    """Slots = min(workers, cores, devices, what memory allows), found without importing torch.
-
-    Args:
-        device: auto, cpu or cuda.
-        dtype: what the models are loaded in.
-        workers: processes that may measure.
-        slot_bytes: the weights that one slot may come to hold.
-
-    Raises:
-        ValueError: the device is neither auto, cpu nor cuda, or CUDA is asked for and not there.
-    """
-    devices = cuda_devices()
-    if device == "auto":
-        device = "cuda" if devices else "cpu"
-    if device == "cuda":
-        if not devices:
-            raise ValueError(
-                "--attnres-device is 'cuda', and no CUDA device with a CUDA build of torch is here; use cpu"
-            )
-        return Place("cuda", dtype, tuple(f"cuda:{index}" for index in range(min(devices, workers))))
-    if device != "cpu":
-        raise ValueError(f"--attnres-device is {device!r}; allowed: auto, cpu, cuda")
-    fitting = max(1, int(_physical_memory() * 0.8 / (1.5 * slot_bytes + 2**30)))
-    return Place("cpu", dtype, ("cpu",) * min(workers, cores(), fitting))
-
-
-def cuda_devices() -> int:
-    """How many CUDA devices torch would see, without importing it."""
-    if "+cpu" in importlib.metadata.version("torch"):
-        return 0
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    present = len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
-    if visible is None or not present:
-        return present
-    return len([entry for entry in visible.split(",") if entry.strip() and entry.strip() != "-1"])
-
-
-def _physical_memory() -> int:
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 4 * 2**30
 
 
 class Barrier:
@@ -144,7 +76,7 @@ class Barrier:
 class Crew:
     """This process's part in a run's measuring: a slot, once it has one, is kept until the crew is dismissed."""
 
-    def __init__(self, checkpoints: Mapping[Role, Checkpoint], barrier: Barrier, place: Place) -> None:
+    def __init__(self, checkpoints: Mapping[AnyRole, Checkpoint], barrier: Barrier, place: Place) -> None:
         self.checkpoints, self.barrier, self.place = checkpoints, barrier, place
         self._stack = ExitStack()
         self._bench: _Workbench | None = None
@@ -158,7 +90,7 @@ class Crew:
     def carry_out(self, bundles: Sequence[Bundle]) -> None:
         """Return when every bundle has a result or a failure; measure what this process gets hold of."""
         store = self.barrier.store
-        while open_bundles := [b for b in bundles if b.missing(store) and self.barrier.failure(b) is None]:
+        while open_bundles := [b for b in bundles if store.missing(b) and self.barrier.failure(b) is None]:
             bench = self._slot()
             if bench is not None:
                 for bundle in open_bundles:
@@ -176,7 +108,7 @@ class Crew:
 
 def _measure_if_free(bundle: Bundle, barrier: Barrier, bench: _Workbench) -> None:
     with barrier.store.held(f"bundle-{bundle.id}") as mine:
-        missing = bundle.missing(barrier.store)
+        missing = barrier.store.missing(bundle)
         if not mine or not missing or barrier.failure(bundle) is not None:
             return
         attempts = barrier.attempt(bundle)
@@ -193,24 +125,38 @@ def _measure_if_free(bundle: Bundle, barrier: Barrier, bench: _Workbench) -> Non
 
 
 class _Workbench:
-    """A slot's loaded models."""
+    """A slot's device with the model it measures now; bundles come role by role, so models change seldom."""
 
-    def __init__(self, checkpoints: Mapping[Role, Checkpoint], place: Place, device: str) -> None:
+    def __init__(self, checkpoints: Mapping[AnyRole, Checkpoint], place: Place, device: str) -> None:
         self.checkpoints, self.place, self.device = checkpoints, place, device
-        self.models: dict[Role, AttnResModel] = {}
+        self._loaded: tuple[AnyRole, AttnResModel] | None = None
 
     def measure(self, bundle: Bundle, missing: frozenset[str], store: Store) -> None:
-        """Measure a bundle's missing units into the store."""
+        """Measure a bundle's missing units into the store.
+
+        Raises:
+            ValueError: the model cannot be loaded, does not fit the device, or cannot read the prompts.
+        """
         import torch
 
-        from attnres_core.models.loading import load_checkpoint
         from attnres_core.prompts import PromptSet
         from attnres_core.sweep import sweep_chunk, validated
 
         torch.set_num_threads(self.place.threads)
-        if bundle.role not in self.models:
-            self.models[bundle.role] = load_checkpoint(self.checkpoints[bundle.role], self.device, self.place.dtype)
-        model = self.models[bundle.role]
+        model = self._model(bundle.role)
         wanted = [intervention for intervention in bundle.interventions if intervention.key in missing]
         units = sweep_chunk(model, validated(model, PromptSet("chunk", bundle.prompts)), wanted)
         store.add_units(bundle.model, bundle.chunk, {key: units[key] for key in missing})
+
+    def _model(self, role: AnyRole) -> AttnResModel:
+        if self._loaded is None or self._loaded[0] != role:
+            import torch
+
+            from attnres_core.models.loading import load_checkpoint
+
+            self._loaded = None  # its memory first
+            if self.place.device_class == "cuda":
+                free, _ = torch.cuda.mem_get_info(self.device)
+                check_fit(self.place.need, free, self.place.dtype, f"{self.device} (what is free of it)")
+            self._loaded = role, load_checkpoint(self.checkpoints[role], self.device, self.place.dtype)
+        return self._loaded[1]

@@ -1,9 +1,17 @@
-"""Shape annotations: jaxtyping's where it is installed (our tests check them at run time), inert otherwise.
+"""Types of arrays. Shape annotations are jaxtyping's where it is installed (our tests check them), inert otherwise.
 
 Axis names: batch (rows), pos (token positions), source (depth sources of a site), d (model width), vocab.
 """
 
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Column = NDArray[np.float64]
+"""One number per prompt, `[prompt]`."""
+Unit = dict[str, NDArray[np.float64]]
+"""What one intervention was measured to do to one chunk: named arrays whose first axis is the chunk's prompts."""
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -20,4 +28,4 @@ else:
 
         Bool = Float = Int = _Unchecked
 
-__all__ = ["Bool", "Float", "Int"]
+__all__ = ["Bool", "Column", "Float", "Int", "Unit"]

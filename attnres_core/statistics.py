@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-Column = NDArray[np.float64]
+from attnres_core.shapes import Column
 
 NULL_UNITS = 256
 """Null claims and REFUTED verdicts want this many documents; with fewer, the verdict says so."""

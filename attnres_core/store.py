@@ -24,13 +24,11 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
-NUMERICS_VERSION = 2
-"""Raise when a change to the arithmetic changes measured numbers."""
-
-Unit = dict[str, NDArray[np.float64]]
-"""Named arrays whose first axis is the chunk's prompts."""
+from attnres_core.plan import Bundle, Material
+from attnres_core.prompts import Split
+from attnres_core.shapes import Unit
+from attnres_core.vocabulary import AnyRole
 
 
 class DamagedStoreWarning(UserWarning):
@@ -62,6 +60,15 @@ class Store:
                 self._seen[file] = units
             found |= self._seen[file]
         return found
+
+    def missing(self, bundle: Bundle) -> frozenset[str]:
+        """A bundle's units that are not here yet."""
+        return bundle.keys - self.units(bundle.model, bundle.chunk).keys()
+
+    def chunks(self, material: Material, role: AnyRole, split: Split) -> list[dict[str, Unit]]:
+        """Everything measured for this role and split, chunk by chunk."""
+        model = material.model_key(role)
+        return [self.units(model, material.chunk_key(role, chunk)) for chunk in material.chunks(split)]
 
     def add_units(self, model: str, chunk: str, units: Mapping[str, Unit]) -> None:
         """Write units; they appear all at once or not at all."""

@@ -14,16 +14,17 @@ import numpy as np
 
 from attnres_core import statistics
 from attnres_core.claims import ALPHA, CLAIM_ALPHA, PROVISIONAL_CLAIMS
-from attnres_core.columns import InterventionRecord, derive, unit_key
+from attnres_core.columns import InterventionRecord, derive, interventions_for, unit_keys
 from attnres_core.estimates import Decision, Linear, Question, Statement, combine, judge
 from attnres_core.intervention import SHAM, NotApplicable, family_sites
-from attnres_core.models.checkpoint import Checkpoint, inspect_checkpoint
+from attnres_core.models.checkpoint import Checkpoint, Weights, inspect_checkpoint, kept_steps
+from attnres_core.place import Place, choose_place, size
 from attnres_core.plan import Bundle, Material, make_bundles
 from attnres_core.prompts import PromptSet, Split, load_prompts
-from attnres_core.run import Barrier, Crew, Place, choose_place
+from attnres_core.run import Barrier, Crew
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import Store
-from attnres_core.vocabulary import MIN_PICK_MASS, Family, Pick, PickRule, Quantity, Role, drop, mass
+from attnres_core.vocabulary import MIN_PICK_MASS, AnyRole, Family, Pick, PickRule, Quantity, Role, Step, drop, mass
 
 JUDGE_VERSION = 2
 """Raise when a change to the decision rules changes verdicts or limits."""
@@ -97,14 +98,17 @@ class Suite:
                 )
         self.trained = inspect_checkpoint(settings.trained)
         blocks = settings.num_blocks or self.trained.dialect.num_blocks  # the wrapped baseline follows the trained one
-        self.checkpoints: dict[Role, Checkpoint] = {
+        wrapped = inspect_checkpoint(settings.vanilla, wrap=settings.recency_bias, num_blocks=blocks)
+        self.checkpoints: dict[AnyRole, Checkpoint] = {
             Role.TRAINED: self.trained,
-            Role.WRAPPED: inspect_checkpoint(settings.vanilla, wrap=settings.recency_bias, num_blocks=blocks),
-            Role.UNTRAINED: dataclasses.replace(self.trained, untrained=True),
+            Role.WRAPPED: wrapped,
+            Role.STOCK: dataclasses.replace(wrapped, weights=Weights.STOCK),
+            Role.UNTRAINED: dataclasses.replace(self.trained, weights=Weights.UNTRAINED),
+            **{Step(number): kept for number, kept in kept_steps(self.trained).items()},
         }
-        held = sum(checkpoint.parameters for checkpoint in self.checkpoints.values())  # a slot may load every role
-        size = held * (4 if settings.dtype == "float32" else 2)
-        self.place: Place = choose_place(settings.device, settings.dtype, workers, size)
+        self.place: Place = choose_place(settings.device, settings.dtype, workers, self.checkpoints.values())
+        self.bundles_needed = 0
+        """Known once the claims are decided."""
         self._derived: dict[tuple[Split, Quantity], tuple[np.ndarray, InterventionRecord]] = {}
 
     @cached_property
@@ -118,7 +122,7 @@ class Suite:
             f"attnres: {role}: {c.name} ({c.dialect.name}, {c.num_layers} layers, {c.dialect.num_blocks} blocks"
             f"{'' if c.wrap is None else f', recency bias {c.wrap:g}'}), digest {c.digest[:12]}"
             for role, c in self.checkpoints.items()
-            if role is not Role.UNTRAINED
+            if c.weights is Weights.STORED
         ]
         counts = ", ".join(f"{len(part)} {split}" for split, part in self.prompts.items())
         quick = "; quick, never confirmatory" if self.settings.quick else ""
@@ -129,6 +133,8 @@ class Suite:
             f"attnres: device: {place.device_class}, {place.dtype}, {len(place.slots)} measuring "
             f"slot{'s' if len(place.slots) > 1 else ''} x {place.threads} threads; seed {statistics.SEED}; "
             f"store {self.settings.store}",
+            f"attnres: memory: a slot needs up to {place.need}"
+            + ("" if place.memory is None else f" beside the libraries; this machine has {size(place.memory)}"),
             *_budget_note(collected),
         ]
 
@@ -139,7 +145,7 @@ class Suite:
         asked = [quantity for claim in collected for quantity in claim.quantities]
         bundles = make_bundles(_needed_for(picks), Split.EXPLORATION, self.material) if picks else []
         bundles += make_bundles([q for q in asked if not q.picks], Split.CONFIRMATION, self.material)
-        barrier.announce([bundle for bundle in bundles if bundle.missing(self.store)], self.header(len(collected)))
+        barrier.announce([bundle for bundle in bundles if self.store.missing(bundle)], self.header(len(collected)))
         with Crew(self.checkpoints, barrier, self.place) as crew:
             crew.carry_out(bundles)
             lost = {bundle: why for bundle in bundles if (why := barrier.failure(bundle)) is not None}
@@ -162,7 +168,7 @@ class Suite:
 
     def _measured(self, quantity: Quantity, split: Split) -> tuple[np.ndarray, InterventionRecord]:
         if (split, quantity) not in self._derived:
-            chunks = self.material.units(self.store, quantity.role, split)
+            chunks = self.store.chunks(self.material, quantity.role, split)
             found = derive(quantity.what, quantity.metric, chunks, self.checkpoints[quantity.role])
             self._derived[split, quantity] = found
         return self._derived[split, quantity]
@@ -172,7 +178,7 @@ class Suite:
         worst = 0.0
         for role in self.checkpoints:
             for split in self.prompts:
-                for units in self.material.units(self.store, role, split):
+                for units in self.store.chunks(self.material, role, split):
                     if SHAM.key in units:
                         worst = max(worst, float(np.abs(units[SHAM.key]["delta_nll"]).max()))
         return worst
@@ -183,7 +189,10 @@ class Suite:
             chosen = {pick: self._choose(pick, lost) for q in claim.quantities for pick in q.picks}
             quantities = tuple(_filled(quantity, chosen) for quantity in claim.quantities)
             for quantity in quantities:
-                unit_key(quantity.what, self.checkpoints[quantity.role])
+                interventions = interventions_for(quantity.what, self.material.checkpoint(quantity.role))
+                if interventions and all(i.no_ops == i.sites for i in interventions):
+                    where = ", ".join(site for i in interventions for site in i.sites)
+                    raise NotApplicable(f"`{quantity.what}` is a no-op by construction: {where} read one tensor only")
         except NotApplicable as error:
             return Outcome(claim, Verdict.NOT_APPLICABLE, reason=str(error))
         except ValueError as error:
@@ -251,9 +260,9 @@ class Suite:
     def _loss(self, quantities: Iterable[Quantity], split: Split, lost: Mapping[Bundle, str]) -> str:
         """Why columns are missing; empty when they are all there."""
         for quantity in quantities:
-            key, _ = unit_key(quantity.what, self.checkpoints[quantity.role])
+            keys = unit_keys(quantity.what, self.checkpoints[quantity.role])
             for bundle, why in lost.items():
-                if (bundle.role, bundle.split) == (quantity.role, split) and key in bundle.missing(self.store):
+                if (bundle.role, bundle.split) == (quantity.role, split) and keys & self.store.missing(bundle):
                     return why
         return ""
 

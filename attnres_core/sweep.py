@@ -16,21 +16,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnres_core.columns import ROUTING, Columns, as_parts, derive, unit_key
+from attnres_core.columns import ROUTING, Columns, as_parts, derive, interventions_for
 from attnres_core.intervention import SHAM, Intervention
 from attnres_core.models.dialect import DepthStream
 from attnres_core.models.model import AttnResModel, drop_overrides
 from attnres_core.models.qwen3 import SiteKey
 from attnres_core.models.routing import Read, Source, mix
-from attnres_core.plan import CHUNK
+from attnres_core.plan import BATCH_TOKENS, CHUNK, LOGIT_BYTES
 from attnres_core.prompts import PromptSet
-from attnres_core.store import Unit
+from attnres_core.shapes import Unit
 from attnres_core.vocabulary import Metric
-
-BATCH_TOKENS = 4096
-"""Rows x positions of one ablated batch: small enough for the cache, large enough for the matrix products."""
-LOGIT_BYTES = 64 * 2**20
-"""Size of one float32 block of logits while scoring."""
 
 
 def measure(
@@ -52,8 +47,7 @@ def measure(
         ValueError: malformed prompts, or a request that makes no sense on this model.
     """
     asked = list(dict.fromkeys(wanted))
-    needed = dict(unit_key(as_parts(what)[0], model.checkpoint) for what in asked)
-    interventions = [intervention for intervention in needed.values() if intervention is not None]
+    interventions = [i for what in asked for i in interventions_for(as_parts(what)[0], model.checkpoint)]
     ids = validated(model, prompts)
     starts = range(0, len(ids), chunk)
     chunks = [sweep_chunk(model, ids[start : start + chunk], interventions) for start in starts]
@@ -68,7 +62,7 @@ def validated(model: AttnResModel, prompts: PromptSet | Sequence[Sequence[int]])
         ValueError: no prompts, a prompt of fewer than two tokens, beyond the context or outside the vocabulary.
     """
     if isinstance(prompts, PromptSet):
-        prompts = prompts.token_ids(model.checkpoint.folder / "tokenizer.json")
+        prompts = prompts.token_ids(model.checkpoint.tokenizer_file)
     rows = [list(map(int, row)) for row in prompts]
     if not rows:
         raise ValueError("`prompts` is empty; give at least one prompt")

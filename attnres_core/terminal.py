@@ -64,7 +64,7 @@ def write_header(reporter: Any, lines: Sequence[str]) -> None:
         reporter.write_line(line)
 
 
-def failure_text(outcome: Outcome) -> str:
+def failure_text(outcome: Outcome, entry: Mapping[str, Any]) -> str:
     """A finding: the deciding numbers in one line, then the claim and each statement with what would decide it."""
     claim = outcome.claim
     deciding = next(d for d in outcome.decisions if d.verdict is outcome.verdict)
@@ -72,6 +72,12 @@ def failure_text(outcome: Outcome) -> str:
     if claim.cites:
         lines.append(f"cites     {claim.cites}")
     lines += [f"chosen    {pick} is {family}, on the exploration split" for pick, family in outcome.chosen.items()]
+    if entry["duplicates"]:
+        lines.append(
+            f"copies    {', '.join(entry['duplicates'])}: the dropped source lives on in a kept, identical one"
+        )
+    if entry["no_ops"]:
+        lines.append(f"no-ops    {', '.join(entry['no_ops'])}: all sources are one tensor, the drop changes nothing")
     for decision in outcome.decisions:
         interval, statement = decision.interval, decision.statement
         how = "exact, no sampling inference" if interval.exact else f"{100 * (1 - 2 * interval.alpha):.4g} % interval"

@@ -72,8 +72,29 @@ class Role(StrEnum):
     """The AttnRes checkpoint that the claims are about (`--attnres-trained`)."""
     WRAPPED = "wrapped"
     """The vanilla baseline with a constant recency schedule (`--attnres-vanilla`)."""
+    STOCK = "stock"
+    """The vanilla baseline as the public code loads it: pseudo-queries random instead of zero. A negative control."""
     UNTRAINED = "untrained"
     """The trained checkpoint's architecture at a seeded initialisation, pseudo-queries zero: a control."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The trained checkpoint's own run at an earlier step, kept as `checkpoint-<number>` in its folder."""
+
+    number: int
+
+    @property
+    def value(self) -> str:
+        """`step-200`, as a role's value."""
+        return f"step-{self.number}"
+
+    def __str__(self) -> str:
+        """`step-200`."""
+        return self.value
+
+
+AnyRole = Role | Step
 
 
 class Metric(StrEnum):
@@ -113,6 +134,21 @@ def _choice(kind: type[_Choice], given: object, argument: str) -> _Choice:
     except ValueError:
         allowed = ", ".join(f"{member.name} ({member.value!r})" for member in kind)
         raise ValueError(f"`{argument}` is {given!r}; allowed: {allowed}") from None
+
+
+def _role(given: object) -> AnyRole:
+    return given if isinstance(given, Step) else _choice(Role, given, "role")
+
+
+def at_step(number: int) -> Step:
+    """An earlier step of the trained checkpoint's run, for `.on(at_step(200))`.
+
+    It is read from the folder `checkpoint-<number>` inside the trained checkpoint's own, where the transformers Trainer
+    (and `python -m attnres_core train --keep`) puts it. Where there is none, the claim is NOT APPLICABLE.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ValueError(f"`number` is {number!r}; give the number of a training step, 0 or more")
+    return Step(number)
 
 
 def _layers(given: object, sublayer: Sublayer) -> Layers:
@@ -189,13 +225,17 @@ class Ablation:
     sublayer: Sublayer
     layers: Layers
 
-    def on(self, role: Role | str, *, metric: Metric | str = Metric.DELTA_NLL) -> Quantity:
+    per_site: bool = False
+    """Whether each layer's site is ablated alone, and the effects averaged: free of how many sites a band has."""
+
+    def on(self, role: AnyRole | str, *, metric: Metric | str = Metric.DELTA_NLL) -> Quantity:
         """This ablation's effect on the model in `role`, as a column in units of `metric` (nats per token)."""
-        return Quantity(self, _choice(Role, role, "role"), _choice(Metric, metric, "metric"))
+        return Quantity(self, _role(role), _choice(Metric, metric, "metric"))
 
     def __str__(self) -> str:
         """`drop(embedding, mlp, early)`."""
-        return f"{self.kind}({self.family}, {self.sublayer}, {layers_text(self.layers)})"
+        per_site = ", per site" if self.per_site else ""
+        return f"{self.kind}({self.family}, {self.sublayer}, {layers_text(self.layers)}{per_site})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +247,9 @@ class RoutingSummary:
     sublayer: Sublayer
     layers: Layers
 
-    def on(self, role: Role | str) -> Quantity:
+    def on(self, role: AnyRole | str) -> Quantity:
         """This summary of the model in `role`, as a column."""
-        return Quantity(self, _choice(Role, role, "role"), None)
+        return Quantity(self, _role(role), None)
 
     def __str__(self) -> str:
         """`mass(older, attn, late)`."""
@@ -222,7 +262,7 @@ class Quantity:
     """One number per prompt: an ablation's effect or a routing summary, on one of the suite's models."""
 
     what: Ablation | RoutingSummary
-    role: Role
+    role: AnyRole
     metric: Metric | None
     """The effect's metric; None for a routing summary."""
 
@@ -246,14 +286,17 @@ def _family(given: object) -> Family | Pick:
     return given if isinstance(given, Pick) else _choice(Family, given, "family")
 
 
-def drop(family: Family | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Ablation:
+def drop(
+    family: Family | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False
+) -> Ablation:
     """Mask a family's sources before the softmax and renormalise, at every matching site.
 
     Estimand: what the sublayers lose when they can no longer read this family directly, the rest of
-    their read scaled up to take its place.
+    their read scaled up to take its place. With `per_site`, one layer's site is ablated at a time and the effects
+    are averaged over the layers that have the family, so that bands of different size can be compared.
     """
     reader = _choice(Sublayer, sublayer, "sublayer")
-    return Ablation("drop", _family(family), reader, _layers(layers, reader))
+    return Ablation("drop", _family(family), reader, _layers(layers, reader), bool(per_site))
 
 
 def _summary(kind: Summary, family: object, sublayer: Sublayer | str, layers: Layers | str) -> RoutingSummary:

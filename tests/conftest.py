@@ -4,10 +4,13 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from checkpoint_copies import Copy, configure
 from jaxtyping import install_import_hook
+from small_suite import CLAIMS
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 install_import_hook([f"attnres_core.models.{module}" for module in ("routing", "qwen3")], "beartype.beartype")
@@ -51,3 +54,39 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> Path:
             split = "exploration" if index % 2 else "confirmation"
             stream.write(json.dumps({"id": f"p{index}", "text": text, "split": split}) + "\n")
     return root
+
+
+@pytest.fixture
+def _quiet(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+
+
+@pytest.fixture
+def suite(pytester, micro):
+    """Run the claims of small_suite (or others) with given arguments."""
+
+    def run(*arguments, claims=CLAIMS, **files):
+        pytester.makepyfile(test_claims=claims, **files)
+        return pytester.runpytest_subprocess(
+            f"--attnres-trained={micro / 'trained'}",
+            f"--attnres-vanilla={micro / 'vanilla'}",
+            f"--attnres-prompts={micro / 'prompts.jsonl'}",
+            *arguments,
+        )
+
+    return run
+
+
+@pytest.fixture
+def copy(tmp_path: Path, conformance: Path) -> Copy:
+    """Copies a checkpoint, changing config fields (None removes one)."""
+
+    def copied(name: str = "open_block_11", **changes: Any) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in ("config.json", "model.safetensors"):
+            shutil.copy(conformance / name / file, folder)
+        return configure(folder, **changes)
+
+    return copied

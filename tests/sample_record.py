@@ -80,6 +80,19 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "threshold": first and first["threshold"],
         "n": first and first["n"],
         "sites_touched": [f"{layer}.mlp" for layer in range(4)] if statements else [],
+        "duplicates": ["3.attn"] if statements else [],
+        "no_ops": ["0.attn"] if statements else [],
+        "by_layer": [
+            {
+                "quantity": "drop(embedding, mlp, early, per site)",
+                "site": "0.mlp",
+                "mean": 0.21,
+                "low": 0.19,
+                "high": 0.23,
+            }
+        ]
+        if len(statements) > 1
+        else [],
         "reason": reasons[verdict],
         "needed_prompts": 1150 if verdict == "INCONCLUSIVE" else None,
     } | given
@@ -182,7 +195,8 @@ def _columns(rng: random.Random) -> list[dict[str, Any]]:
                             "low": mean - half, "high": mean + half,
                             "sites_touched": [f"{layer}.{sublayer}" for layer in layers], "kept_mass": 1 - mass,
                             "kept_mass_min": 0.5 * (1 - mass), "input_change": 0.31,
-                            "copies": ["3.attn"] if (family, sublayer, band) == ("recent", "attn", "early") else [],
+                            "duplicates": ["3.attn"] if (family, sublayer, band) == ("recent", "attn", "early") else [],
+                            "no_ops": [], "per_site": False,
                             "kind": "drop", "family": family, "sublayer": sublayer, "layers": band, "mass": mass,
                         }
                     )  # fmt: skip

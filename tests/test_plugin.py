@@ -5,71 +5,9 @@ import re
 import sys
 
 import pytest
+from small_suite import verdicts
 
 pytestmark = pytest.mark.usefixtures("_quiet")
-
-CLAIMS = """
-import pytest
-from attnres_core import (ALL, ATTN, CURRENT, EARLY, EMBEDDING, LATE, MLP, OLDER, RECENT, TRAINED, WRAPPED,
-    claim, closed_form_error, drop, mass, most_causal, most_massive)
-
-@claim(effect=drop(CURRENT, ATTN, EARLY).on(TRAINED), cites="a paper")
-def test_supported(effect):
-    assert effect > -5
-
-@claim("a claim in words", effect=drop(EMBEDDING, MLP, EARLY).on(TRAINED))
-def test_refuted(effect):
-    assert effect > 5
-
-@claim(effect=drop(RECENT, MLP, LATE).on(TRAINED))
-def test_inconclusive(effect):
-    assert abs(effect) < 1e-6
-
-@claim(effect=drop(OLDER, ATTN, EARLY).on(TRAINED))
-def test_not_applicable(effect):
-    assert effect > 0
-
-@claim(error=closed_form_error(ATTN).on(WRAPPED), family="control")
-def test_closed_form(error):
-    assert error < 1e-6
-
-@claim(most=mass(most_massive(MLP), MLP).on(TRAINED), least=mass(most_massive(MLP, rank=3), MLP).on(TRAINED))
-def test_picked(most, least):
-    assert most - least > 0
-
-@pytest.mark.parametrize("margin", [3, 4])
-@pytest.mark.parametrize("effect", [drop(EMBEDDING, ATTN, LATE).on(TRAINED)])
-def test_parametrized(effect, margin):
-    assert abs(effect) < margin
-"""
-
-
-@pytest.fixture
-def _quiet(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-
-
-@pytest.fixture
-def suite(pytester, micro):
-    """Run the claims above (or others) with given arguments."""
-
-    def run(*arguments, claims=CLAIMS, **files):
-        pytester.makepyfile(test_claims=claims, **files)
-        return pytester.runpytest_subprocess(
-            f"--attnres-trained={micro / 'trained'}",
-            f"--attnres-vanilla={micro / 'vanilla'}",
-            f"--attnres-prompts={micro / 'prompts.jsonl'}",
-            *arguments,
-        )
-
-    return run
-
-
-def verdicts(pytester, name="reports/latest.json"):
-    record = json.loads((pytester.path / name).read_text())
-    return {entry["node_id"].split("::")[1]: entry for entry in record["claims"]}
-
 
 EXPECTED = {
     "test_supported": "SUPPORTED",
@@ -377,7 +315,7 @@ def test_ini_twins_and_quick(suite, pytester):
 
 
 def test_every_option_has_help_and_an_ini_twin(pytester):
-    from attnres_core.options import OPTIONS
+    from attnres_core.plugin.options import OPTIONS
 
     text = pytester.runpytest_subprocess("--help").stdout.str()
     for option in OPTIONS:

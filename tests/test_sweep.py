@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import attnres_core as ac
-from attnres_core.columns import as_parts, unit_key
+from attnres_core.columns import as_parts, interventions_for
 from attnres_core.intervention import SHAM, NotApplicable
 from attnres_core.sweep import sweep_chunk
 from attnres_core.vocabulary import Band, Family, Sublayer
@@ -31,7 +31,7 @@ def applicable(model, make):
         for sublayer in Sublayer:
             for band in (Band.ALL,) if sublayer is Sublayer.FINAL else Band:
                 try:
-                    unit_key(as_parts(make(family, sublayer, band))[0], model.checkpoint)
+                    interventions_for(as_parts(make(family, sublayer, band))[0], model.checkpoint)
                 except NotApplicable:
                     continue
                 found.append(make(family, sublayer, band))
@@ -100,9 +100,33 @@ def test_record_says_what_was_touched(conformance, token_ids):
     drop = ac.drop(ac.EMBEDDING, ac.ATTN, range(0, 2))
     record = ac.measure(model, token_ids, [drop]).record(drop)
     assert record.sites == ("0.attn", "1.attn")
-    assert record.copies == ("0.attn",)  # there the embedding and the current source are one tensor
+    assert record.duplicates == record.no_ops == ("0.attn",)  # the embedding and the current source are one tensor
     assert 0 < record.kept_mass_min < record.kept_mass < 1
     assert record.input_change > 0
+
+
+def test_a_duplicate_is_read_less_but_not_lost(conformance, token_ids):
+    """At a block's first attention the newest snapshot is the current state; dropping one still moves the mixture."""
+    model = ac.load_model(conformance / "open_block_11")
+    start = model.checkpoint.dialect.layers_per_block
+    drop = ac.drop(ac.CURRENT, ac.ATTN, range(start, start + 1))
+    record = ac.measure(model, token_ids, [drop]).record(drop)
+    assert record.duplicates == (f"{start}.attn",)
+    assert record.no_ops == ()
+    assert record.input_change > 1e-3
+
+
+def test_a_per_site_drop_is_the_mean_over_layers(model, token_ids):
+    whole = ac.drop(ac.CURRENT, ac.MLP, ac.EARLY)
+    each = ac.drop(ac.CURRENT, ac.MLP, ac.EARLY, per_site=True)
+    layers = Band.EARLY.layers(model.num_layers)
+    alone = [ac.drop(ac.CURRENT, ac.MLP, range(layer, layer + 1)) for layer in layers]
+    columns = ac.measure(model, token_ids, [whole, each, *alone])
+    assert columns[each] == pytest.approx(np.mean([columns[drop] for drop in alone], axis=0), abs=1e-6)
+    assert columns.record(each).sites == columns.record(whole).sites
+    assert columns.record(each).kept_mass_min == min(columns.record(drop).kept_mass_min for drop in alone)
+    with pytest.raises(ValueError, match="is several runs, one a layer; give one layer"):
+        model.logits(torch.tensor([[1, 2]]), ablation=each)
 
 
 def test_structural_no_op_changes_no_input(conformance, token_ids):
@@ -150,11 +174,11 @@ def test_what_cannot_be_measured_is_refused(conformance):
 def test_untrained_role_is_the_architecture_with_uniform_routing(conformance):
     import dataclasses
 
-    from attnres_core.models.checkpoint import inspect_checkpoint
+    from attnres_core.models.checkpoint import Weights, inspect_checkpoint
     from attnres_core.models.loading import load_checkpoint
 
     trained = inspect_checkpoint(conformance / "open_block_11")
-    untrained = dataclasses.replace(trained, untrained=True)
+    untrained = dataclasses.replace(trained, weights=Weights.UNTRAINED)
     assert untrained.digest != trained.digest
     ids = torch.arange(8)[None]
     one, two = load_checkpoint(untrained), load_checkpoint(untrained)

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,27 @@ DIALECTS: Mapping[tuple[bool, bool, str], type[Dialect]] = {
 }
 """(has a recency bias, has a final read-out, attnres_mode) -> dialect: the table of ATTNRES.md."""
 
-
+_KEPT_STEP = re.compile(r"checkpoint-(\d+)")
 STORED_DTYPES = ("F32", "BF16", "F16", "F64")
-SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "max_position_embeddings")
-"""Config fields that are positive whole numbers wherever they are given."""
+_DEFAULT_SIZES = {
+    "vocab_size": 151936,
+    "hidden_size": 4096,
+    "intermediate_size": 22016,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 32768,
+}
+"""Config fields that are positive whole numbers wherever they are given, with Qwen3's defaults."""
+
+
+class Weights(StrEnum):
+    """Where a model's weights come from."""
+
+    STORED = "stored"
+    """The files (and, for a wrapped vanilla model, its constant routing)."""
+    UNTRAINED = "untrained"
+    """A seeded initialisation of the same architecture, pseudo-queries zero."""
+    STOCK = "stock"
+    """A wrapped vanilla model whose pseudo-queries stay at their seeded random initialisation, N(0, 0.02)."""
 
 
 class UnsupportedCheckpoint(ValueError):
@@ -58,13 +76,21 @@ class Checkpoint:
     dialect: Dialect
     wrap: float | None
     """The recency bias of a wrapped vanilla checkpoint."""
-    untrained: bool = False
-    """Whether the weights are left out and a seeded initialisation takes their place."""
+    weights: Weights = Weights.STORED
 
     @property
     def name(self) -> str:
-        """The folder's name; says so where its weights are left out."""
-        return f"{self.folder.name} (untrained)" if self.untrained else self.folder.name
+        """The folder's name; says so where not all weights are its own."""
+        parent = f"{self.folder.parent.name}/" if _KEPT_STEP.fullmatch(self.folder.name) else ""
+        suffix = "" if self.weights is Weights.STORED else f" ({self.weights})"
+        return f"{parent}{self.folder.name}{suffix}"
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """Its tokenizer.json; a kept step may leave that to the folder it lies in."""
+        own = self.folder / "tokenizer.json"
+        kept = _KEPT_STEP.fullmatch(self.folder.name) and not own.exists()
+        return self.folder.parent / "tokenizer.json" if kept else own
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -81,10 +107,14 @@ class Checkpoint:
         """The number of stored weights."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
+    def size(self, field: str) -> int:
+        """A size from the config, or Qwen3's own default where it leaves that out."""
+        return int(self.config.get(field) or _DEFAULT_SIZES[field])
+
     @property
     def context(self) -> int:
         """The longest prompt, in tokens."""
-        return int(self.config.get("max_position_embeddings", 32768))
+        return self.size("max_position_embeddings")
 
     @cached_property
     def weights_digest(self) -> str:
@@ -99,8 +129,8 @@ class Checkpoint:
     def digest(self) -> str:
         """SHA-256 of everything that decides the function computed: weights, wrapping, block count."""
         parts: list[object] = [self.weights_digest, self.dialect.name, self.wrap, self.dialect.num_blocks]
-        if self.untrained:  # an initialisation is whatever these versions make of the seed
-            parts += ["untrained", *(importlib.metadata.version(name) for name in ("torch", "transformers"))]
+        if self.weights is not Weights.STORED:  # an initialisation is whatever these versions make of the seed
+            parts += [self.weights, *(importlib.metadata.version(name) for name in ("torch", "transformers"))]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -123,6 +153,21 @@ def inspect_checkpoint(
     shapes = _shapes(files)
     dialect = _recognise(folder, config, shapes, wrap, num_blocks)
     return Checkpoint(folder, config, shapes, files, dialect, None if wrap is None else float(wrap))
+
+
+def kept_steps(checkpoint: Checkpoint) -> dict[int, Checkpoint]:
+    """The earlier steps of a checkpoint's own training run: its folders `checkpoint-<step>`, in order.
+
+    Raises:
+        UnsupportedCheckpoint: one of them is damaged, or of another shape than the checkpoint.
+    """
+    folders = {int(match[1]): f for f in checkpoint.folder.iterdir() if (match := _KEPT_STEP.fullmatch(f.name))}
+    kept = {step: inspect_checkpoint(folders[step]) for step in sorted(folders) if folders[step].is_dir()}
+    for earlier in kept.values():
+        if (earlier.dialect, earlier.shapes) != (checkpoint.dialect, checkpoint.shapes):
+            found = f"another architecture than {checkpoint.folder}, in whose folder it lies"
+            raise UnsupportedCheckpoint(earlier.folder, found, "Keep only steps of the same run there.")
+    return kept
 
 
 def _folder(path_or_repo_id: str | Path) -> Path:
@@ -225,7 +270,7 @@ def _recognise(
         raise UnsupportedCheckpoint(folder, f"model_type {kind!r}", "Other architectures need an adapter.")
     layers = _positive(folder, config, "num_hidden_layers")
     routing = sorted(key for key in shapes if "_res_" in key)
-    for field in SIZES:
+    for field in _DEFAULT_SIZES:
         if field in config:
             _positive(folder, config, field)
     stored = {int(key.split(".")[2]) for key in shapes if re.match(r"model\.layers\.\d+\.", key)}

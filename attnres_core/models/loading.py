@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
-from attnres_core.models.checkpoint import Checkpoint, UnsupportedCheckpoint, inspect_checkpoint
+from attnres_core.models.checkpoint import Checkpoint, UnsupportedCheckpoint, Weights, inspect_checkpoint
 from attnres_core.models.config import Qwen3AttnResConfig
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
@@ -66,7 +66,7 @@ def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "f
     except StrictDataclassError as error:  # a field of the wrong type; its message has several lines
         found = f"a config.json that describes no Qwen3 model ({' '.join(str(error).split())})"
         raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json.") from error
-    if checkpoint.untrained:
+    if checkpoint.weights is Weights.UNTRAINED:
         return AttnResModel(checkpoint, _placed(_untrained(config, checkpoint), device, dtype))
     tensors: dict[str, Tensor] = {}
     for file in checkpoint.files:
@@ -77,20 +77,28 @@ def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "f
             raise UnsupportedCheckpoint(file, found, "Copy or download it again.") from error
     if checkpoint.wrap is not None:
         tensors |= _constant_routing(expected, checkpoint.wrap)
+    if checkpoint.weights is Weights.STOCK:
+        tensors |= _random_queries(expected, config.initializer_range)
     if config.tie_word_embeddings and "model.embed_tokens.weight" in tensors:
         embedding = tensors["model.embed_tokens.weight"]
         if not torch.equal(tensors.setdefault("lm_head.weight", embedding), embedding):
             found = "tie_word_embeddings, and an lm_head.weight that differs from model.embed_tokens.weight"
             raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json or the weights.")
     _validate(checkpoint, tensors, expected, dtype)
-    # Built for real, not on "meta": the rotary tables are buffers that no checkpoint holds.
-    network = Qwen3AttnResForCausalLM(config, checkpoint.dialect)
-    network.load_state_dict(tensors)
+    with torch.device("meta"):  # the stored tensors become the weights: no second copy
+        network = Qwen3AttnResForCausalLM(config, checkpoint.dialect)
+    network.load_state_dict(tensors, assign=True)
+    network.tie_weights()
+    del tensors
     return AttnResModel(checkpoint, _placed(network, device, dtype))
 
 
 def _placed(network: Qwen3AttnResForCausalLM, device: str, dtype: str) -> Qwen3AttnResForCausalLM:
-    """The network on its device, in its dtype but for the rotary tables: rounded angles would be other positions."""
+    """The network on its device, in its dtype but for the rotary tables: rounded angles would be other positions.
+
+    The tables are made anew: no checkpoint holds them.
+    """
+    network.model.rotary_emb = Qwen3RotaryEmbedding(network.config)
     torch.nn.Module.to(network, device=device, dtype=DTYPES[dtype])
     network.model.rotary_emb = Qwen3RotaryEmbedding(network.config).to(device)
     network.eval()
@@ -117,6 +125,13 @@ def _constant_routing(expected: Mapping[str, Tensor], bias: float) -> dict[str, 
         for ending, value in values.items()
         if key.endswith(ending)
     }
+
+
+def _random_queries(expected: Mapping[str, Tensor], std: float) -> dict[str, Tensor]:
+    """What the public code's own loading leaves a vanilla model's pseudo-queries at: N(0, initializer_range)."""
+    generator = torch.Generator().manual_seed(UNTRAINED_SEED)
+    queries = [key for key in expected if key.endswith("_res_proj.weight")]
+    return {key: torch.normal(0.0, std, expected[key].shape, generator=generator) for key in queries}
 
 
 def _validate(

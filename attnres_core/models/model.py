@@ -91,6 +91,8 @@ class AttnResModel:
     def _overrides(self, ablation: Ablation | None) -> dict[SiteKey, SiteOverride]:
         if ablation is None:
             return {}
+        if ablation.per_site:
+            raise ValueError(f"`{ablation}` is several runs, one a layer; give one layer: range(l, l + 1)")
         return drop_overrides([resolve(ablation, self.sites, self.num_layers)], 1, self.device)
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -17,6 +17,7 @@ MATTERS, NO_ROLE = 0.02, 0.01
 FAMILY_COLOURS = {"embedding": "#d39a00", "current": "#7d5fd0", "recent": "#12a07c", "older": "#d0659d"}
 SUBLAYER_SHAPES = {"attn": "circle", "mlp": "square", "final": "triangle-up"}
 _ROLES = ("trained", "wrapped", "untrained")
+"""The models drawn, in order; the others are in the claims' own tables."""
 _SPLITS = ("confirmation", "exploration")
 
 
@@ -25,7 +26,8 @@ def mass_against_effect(columns: list[Row]) -> Figure | None:
     chosen: dict[tuple[str, ...], Row] = {}
     for column in columns:
         is_drop = column["kind"] == "drop" and column["metric"] == "delta_nll" and column["family"] in FAMILY_COLOURS
-        if not is_drop or column["mass"] is None or column["mean"] is None:
+        shown = column["role"] in _ROLES and not column["per_site"]
+        if not is_drop or not shown or column["mass"] is None or column["mean"] is None:
             continue
         key = (column["role"], column["family"], column["sublayer"], column["layers"])
         if key not in chosen or _split_rank(column) < _split_rank(chosen[key]):
@@ -44,7 +46,7 @@ def mass_against_effect(columns: list[Row]) -> Figure | None:
             "effect": text.number(c["mean"], "nats/token"),
             "share": text.number(c["mass"]),
             "limits": text.interval((c["low"], c["high"]), "nats/token"),
-            "note": ", ".join(c["copies"]) or "none",
+            "note": ", ".join(c["duplicates"]) or "none",
         }
         for c in drops
     ]

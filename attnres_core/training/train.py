@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -212,10 +213,12 @@ def train_one(
     scratch: Path,
     compiled: bool,
     save_every: int = 500,
+    keep: Callable[[int, nn.Module], None] | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train one model, resuming from `scratch` where an earlier run of the same recipe stopped.
 
-    Its state is saved every `save_every` steps; a multiple of 100 keeps a resumed curve's means whole.
+    Its state is saved every `save_every` steps; a multiple of 100 keeps a resumed curve's means whole. `keep` sees
+    the model at every step, the first before any update.
     """
     model = build_model(name, recipe.seed).to(device).train()
     optimizer = make_optimizer(model, recipe)
@@ -233,6 +236,8 @@ def train_one(
         next(feed)
     bar = tqdm(total=recipe.steps, initial=step, desc=name, unit="step", mininterval=5)
     recent = list[float]()
+    if keep is not None and step == 0:
+        keep(0, model)
     while step < recipe.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, recipe)
@@ -249,6 +254,8 @@ def train_one(
         step += 1
         recent.append(loss.item())
         bar.update()
+        if keep is not None:
+            keep(step, model)
         if step % 100 == 0 or step == recipe.steps:
             curve.append({"step": step, "loss": round(sum(recent) / len(recent), 4)})
             bar.set_postfix(loss=f"{curve[-1]['loss']:.3f}")
@@ -273,9 +280,19 @@ def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folde
 
 
 def main(
-    names: Sequence[str], out: Path, recipe: Recipe, *, device: str, scratch: Path, compiled: bool = False
+    names: Sequence[str],
+    out: Path,
+    recipe: Recipe,
+    *,
+    device: str,
+    scratch: Path,
+    compiled: bool = False,
+    kept_steps: Sequence[int] = (),
 ) -> None:
-    """Train `names` one after the other into `out/<name>`."""
+    """Train `names` one after the other into `out/<name>`, and keep earlier steps in `out/<name>/checkpoint-<step>`.
+
+    Kept steps are rounded to bfloat16, to be small; the name is the one that the transformers Trainer gives.
+    """
     scratch.mkdir(parents=True, exist_ok=True)
     tqdm.write("reading the installed packages' docstrings ...")
     corpus: Corpus = build()
@@ -292,14 +309,26 @@ def main(
         f"{len(train)} training documents, {sum(map(len, train)):,} tokens; {len(held_out)} held out; "
         + ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
     )
+    command = shlex.join(["python", "-m", "attnres_core", *sys.argv[1:]])
     for name in names:
         started = time.monotonic()
-        model, curve = train_one(name, train, recipe, device=device, scratch=scratch, compiled=compiled)
+
+        def keep(step: int, model: nn.Module, name: str = name) -> None:
+            if step not in kept_steps:
+                return
+            small = copy.deepcopy(model).to(torch.bfloat16)
+            nll = summarise_nll(document_nll(copy.deepcopy(small).float(), held_out, device))
+            tqdm.write(f"{name} at step {step}: held-out NLL {nll['mean']:.3f} nats/token")
+            manifest = {"name": f"{name} at step {step}", "command": command, "recipe": asdict(recipe), "step": step}
+            manifest |= {"tokens": step * recipe.batch * recipe.length, "held_out_nll": nll, "stored_as": "bfloat16"}
+            save(small, tokenizer, manifest, out / name / f"checkpoint-{step}")
+
+        model, curve = train_one(name, train, recipe, device=device, scratch=scratch, compiled=compiled, keep=keep)
         nll = summarise_nll(document_nll(model, held_out, device))
         tqdm.write(f"{name}: held-out NLL {nll['mean']:.3f} [{nll['low']:.3f}, {nll['high']:.3f}] nats/token")
         manifest = {
             "name": name,
-            "command": shlex.join(["python", "-m", "attnres_core", *sys.argv[1:]]),
+            "command": command,
             "recipe": asdict(recipe),
             "tokens": recipe.steps * recipe.batch * recipe.length,
             "parameters": sum(p.numel() for p in model.parameters()),

@@ -8,52 +8,29 @@ turn each test only looks up its verdict.
 from __future__ import annotations
 
 import json
-import shlex
-import shutil
 import sys
-import time
 import uuid
 import warnings
 from collections.abc import Generator
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from attnres_core import options
 from attnres_core.claims import ClaimInfo, NotSupported, number_read, trace
 from attnres_core.estimates import ClaimError, Decision, Estimate, Linear, Statement
-from attnres_core.expected import Expected, load_expected, write_expected
-from attnres_core.record import base_record, claim_entry, completed_record, undecided_entry
+from attnres_core.expected import load_expected, write_expected
+from attnres_core.plugin import options
+from attnres_core.plugin.teller import BEGUN, DECIDED, REPORTED, SESSION, ClaimEntry, Session, Teller
+from attnres_core.record import base_record, claim_entry, junit_properties, undecided_entry
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import DamagedStoreWarning, atomic
 from attnres_core.suite import Claim, Outcome, Suite
-from attnres_core.terminal import LETTERS, ProgressBar, failure_text, verdict_table, write_header
+from attnres_core.terminal import LETTERS, ProgressBar, failure_text, write_header
 from attnres_core.vocabulary import Quantity
 
-PROPERTY = "attnres"
-"""The user property that carries a claim's entry, as JSON text, from worker to controller."""
 _TRACED: pytest.StashKey[Claim | ClaimError] = pytest.StashKey()
-_SESSION: pytest.StashKey[_Session] = pytest.StashKey()
-
-
-class _Session:
-    """What one pytest process knows of the run."""
-
-    def __init__(self, run: str) -> None:
-        self.run = run
-        self.started = time.time()
-        self.suite: Suite | None = None
-        self.outcomes: dict[str, Outcome] = {}
-        self.expected: dict[str, Expected] = {}
-        self.problem = ""
-        """Why no claim of this session can be decided."""
-        self.entries: dict[str, dict[str, Any]] = {}
-        """The claims' entries as they were reported, by node id."""
-        self.report: Path | None = None
-        self.bar: ProgressBar | None = None
+_ENTRY: pytest.StashKey[ClaimEntry] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,15 +49,15 @@ def _is_controller(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Name the run (the controller's name reaches every worker) and listen where reports end up."""
     run = config.workerinput["attnres_run"] if _is_worker(config) else uuid.uuid4().hex  # type: ignore[attr-defined]
-    config.stash[_SESSION] = _Session(run)
+    config.stash[SESSION] = Session(run)
     if not _is_worker(config):
-        config.pluginmanager.register(_Teller(config), "attnres-teller")
+        config.pluginmanager.register(Teller(config), "attnres-teller")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell an xdist worker the run's name."""
-    node.workerinput["attnres_run"] = node.config.stash[_SESSION].run
+    node.workerinput["attnres_run"] = node.config.stash[SESSION].run
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -93,9 +70,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if any(config.getoption(option.ini) is not None for option in options.OPTIONS):
         _suite(config)  # a wrong path is one error here, not one from every worker
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    folder = config.rootpath / options.option(config, "store") / "runs" / config.stash[_SESSION].run
+    folder = config.rootpath / options.option(config, "store") / "runs" / config.stash[SESSION].run
     if reporter is not None:
-        config.stash[_SESSION].bar = ProgressBar(folder, reporter)
+        config.stash[SESSION].bar = ProgressBar(folder, reporter)
 
 
 def _suite(config: pytest.Config) -> Suite:
@@ -161,7 +138,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     only_listing = config.option.collectonly or config.option.showfixtures or config.option.setuponly
     if not collected or only_listing or _is_controller(config) or _collection_failed(session):
         return
-    mine = config.stash[_SESSION]
+    mine = config.stash[SESSION]
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     bar = None
     try:
@@ -174,8 +151,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         mine.expected = {} if writing else load_expected(suite, collected)
         with warnings.catch_warnings():
             warnings.simplefilter("always", DamagedStoreWarning)  # a notice, even where warnings are errors
+            claims = sum(_TRACED in item.stash for item in session.items)
+            _leave_base_record(suite, mine, claims, BEGUN)  # should measuring be interrupted
             mine.outcomes = suite.decide(collected, mine.run)
-            _leave_base_record(suite, mine, sum(_TRACED in item.stash for item in session.items))
+            _leave_base_record(suite, mine, claims, DECIDED)
         if writing:
             path = write_expected(suite, mine.outcomes)
             if reporter is not None:
@@ -195,9 +174,9 @@ def _collection_failed(session: pytest.Session) -> bool:
     return bool(broken) or sys.exc_info()[0] is not None
 
 
-def _leave_base_record(suite: Suite, mine: _Session, collected: int) -> None:
+def _leave_base_record(suite: Suite, mine: Session, collected: int, name: str) -> None:
     """Write what the controller needs beside the claims' own entries; every worker would write the same."""
-    file = suite.store.run_folder(mine.run) / "base.json"
+    file = suite.store.run_folder(mine.run) / name
     if not file.exists():
         with atomic(file) as temporary:
             temporary.write_text(json.dumps(base_record(suite, list(mine.outcomes.values()), collected)))
@@ -234,18 +213,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     claim = item.stash.get(_TRACED, None)
     if claim is None:
         return
-    mine = item.config.stash[_SESSION]
+    mine = item.config.stash[SESSION]
     if isinstance(claim, ClaimError) or mine.problem:
         error = claim if isinstance(claim, ClaimError) else ClaimError(mine.problem)
         entry = undecided_entry(item.nodeid, item.name, item.path.stem.removeprefix("test_"), str(error))
-        item.user_properties.append((PROPERTY, json.dumps(entry)))
+        _enter(item, entry)
         raise error
     outcome = mine.outcomes[item.nodeid]
     assert mine.suite is not None
     entry = claim_entry(outcome, mine.expected.get(item.nodeid), mine.suite)
-    item.user_properties.append((PROPERTY, json.dumps(entry)))
+    _enter(item, entry)
     if outcome.error:
         raise ClaimError(outcome.error)
+
+
+def _enter(item: pytest.Item, entry: ClaimEntry) -> None:
+    """Keep a claim's entry for its reports; its main numbers become properties of the test in JUnit XML."""
+    item.stash[_ENTRY] = entry
+    item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("attnres_")]
+    item.user_properties += junit_properties(entry)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -254,7 +240,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     claim = pyfuncitem.stash.get(_TRACED, None)
     if not isinstance(claim, Claim):
         return None
-    outcome = pyfuncitem.config.stash[_SESSION].outcomes[pyfuncitem.nodeid]
+    outcome = pyfuncitem.config.stash[SESSION].outcomes[pyfuncitem.nodeid]
     if outcome.verdict is Verdict.NOT_APPLICABLE:
         pytest.skip(f"NOT APPLICABLE: {outcome.reason}")
     judged = _Judged(outcome)
@@ -264,7 +250,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             arguments[name] = Estimate(Linear(((value, 1.0),)), judged)
     pyfuncitem.obj(**arguments)
     if outcome.verdict is not Verdict.SUPPORTED:
-        raise NotSupported(failure_text(outcome))
+        entry = pyfuncitem.stash[_ENTRY]
+        raise NotSupported(failure_text(outcome, entry))
     return True
 
 
@@ -277,18 +264,24 @@ def pytest_runtest_makereport(
     claim = item.stash.get(_TRACED, None)
     if claim is None:
         return report
+    if call.when == "call" and call.excinfo is not None:
+        if not call.excinfo.errisinstance((NotSupported, pytest.skip.Exception)):  # never an expected verdict
+            reason = f"the body raised {call.excinfo.typename}"
+            _enter(item, item.stash[_ENTRY] | {"verdict": "ERROR", "reason": reason})
+    entry = item.stash.get(_ENTRY, None)
+    report.__dict__[REPORTED] = entry
     if hasattr(report, "wasxfail"):  # an xfail mark would hide a changed verdict, and an error
         del report.wasxfail
         report.outcome = "passed" if call.excinfo is None else "failed"
         report.longrepr = None if call.excinfo is None else item.repr_failure(call.excinfo)
-    if not isinstance(claim, Claim) or call.when != "call":
+    if not isinstance(claim, Claim) or call.when != "call" or not entry or entry["verdict"] == "ERROR":
         return report
-    mine = item.config.stash[_SESSION]
+    mine = item.config.stash[SESSION]
     outcome, expected = mine.outcomes[item.nodeid], mine.expected.get(item.nodeid)
-    if call.excinfo is not None and not call.excinfo.errisinstance((NotSupported, pytest.skip.Exception)):
-        _amend(report, verdict="ERROR", reason=f"the body raised {call.excinfo.typename}")  # never an expected verdict
-        return report
-    finding = "" if outcome.verdict in (Verdict.SUPPORTED, Verdict.NOT_APPLICABLE) else failure_text(outcome)
+    held = outcome.verdict in (Verdict.SUPPORTED, Verdict.NOT_APPLICABLE)
+    finding = "" if held else failure_text(outcome, entry)
+    if outcome.verdict is Verdict.NOT_APPLICABLE:  # the claim's own line, not this plugin's
+        report.longrepr = (str(item.path), (item.location[1] or 0) + 1, outcome.reason)
     if finding:
         report.longrepr = finding  # a traceback into this plugin would say nothing
     if expected is not None and expected.verdict is not outcome.verdict:
@@ -300,17 +293,9 @@ def pytest_runtest_makereport(
     return report
 
 
-def _amend(report: pytest.TestReport, **changes: str) -> None:
-    """Change a claim's entry in a report."""
-    entry = _entry_of(report)
-    if entry is not None:
-        others = [(name, value) for name, value in report.user_properties if name != PROPERTY]
-        report.user_properties = [*others, (PROPERTY, json.dumps({**entry, **changes}))]
-
-
 def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
     """A claim's own letter and word; the category stays pytest's, so that FAILURES and exit codes work."""
-    entry = _entry_of(report)
+    entry = getattr(report, REPORTED, None)
     if entry is None or getattr(report, "when", None) != "call":
         return None
     verdict = entry["verdict"]
@@ -319,61 +304,3 @@ def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -
     if report.outcome == "failed" and entry["expected"] and entry["expected"]["verdict"] != verdict:
         return "failed", LETTERS[verdict], f"{verdict} (expected {entry['expected']['verdict']})"
     return report.outcome, LETTERS[verdict], verdict
-
-
-def _entry_of(report: Any) -> dict[str, Any] | None:
-    text = dict(getattr(report, "user_properties", ())).get(PROPERTY)
-    return json.loads(text) if isinstance(text, str) else None
-
-
-# Telling --------------------------------------------------------------------------------------------------------------
-
-
-class _Teller:
-    """Collects entries where reports end up: the controller, or the only process."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self.config = config
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep a claim's entry when it has run (or could not)."""
-        entry = _entry_of(report)
-        if entry is not None and (report.when == "call" or (report.when == "setup" and report.failed)):
-            self.config.stash[_SESSION].entries[report.nodeid] = entry
-
-    def pytest_sessionfinish(self) -> None:
-        """Write the report and the JSON record."""
-        mine = self.config.stash[_SESSION]
-        if mine.bar is not None:
-            mine.bar.close()
-        folder = self.config.rootpath / options.option(self.config, "store") / "runs" / mine.run
-        base = folder / "base.json"
-        if base.is_file():
-            started = datetime.fromtimestamp(mine.started, UTC).isoformat(timespec="seconds")
-            record = completed_record(
-                json.loads(base.read_text()),
-                list(mine.entries.values()),
-                started=started,
-                wall_seconds=time.time() - mine.started,
-                command=shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
-                bundles_measured=len(list((folder / "done").iterdir())),
-            )
-            from attnres_core import report  # altair is slow to import
-
-            mine.report = self.config.rootpath / options.option(self.config, "report")
-            mine.report.parent.mkdir(parents=True, exist_ok=True)
-            report.write(record, mine.report, mine.report.with_suffix(".json"))
-        shutil.rmtree(folder, ignore_errors=True)
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """The table of verdicts, the counts, the report's path."""
-        mine = self.config.stash[_SESSION]
-        if not mine.entries:
-            return
-        terminalreporter.section("verdicts")
-        entries = sorted(mine.entries.values(), key=lambda entry: entry["node_id"])
-        for line, markup in verdict_table(entries, terminalreporter._tw.fullwidth):
-            terminalreporter.write_line(line, **markup)
-        if mine.report is not None:
-            terminalreporter.write_line(f"report: {mine.report}")
-            terminalreporter.write_line(f"record: {mine.report.with_suffix('.json')}")

@@ -1,0 +1,102 @@
+"""What one process knows of a run, and the telling of it where reports end up: the controller, or the only process."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnres_core.expected import Expected
+from attnres_core.plugin import options
+from attnres_core.record import completed_record
+from attnres_core.suite import Outcome, Suite
+from attnres_core.terminal import ProgressBar, verdict_table
+
+ClaimEntry = dict[str, Any]
+REPORTED = "attnres"
+"""The attribute of a test report that carries a claim's entry, as plain data, from worker to controller."""
+BEGUN, DECIDED = "begun.json", "decided.json"
+"""What is known of a run before and after its claims are decided, for the report."""
+
+
+SESSION: pytest.StashKey[Session] = pytest.StashKey()
+
+
+class Session:
+    """What one pytest process knows of the run."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.started = time.time()
+        self.suite: Suite | None = None
+        self.outcomes: dict[str, Outcome] = {}
+        self.expected: dict[str, Expected] = {}
+        self.problem = ""
+        """Why no claim of this session can be decided."""
+        self.entries: dict[str, dict[str, Any]] = {}
+        """The claims' entries as they were reported, by node id."""
+        self.report: Path | None = None
+        self.missing = 0
+        """Claims that were collected and not reported: the run was cut short."""
+        self.bar: ProgressBar | None = None
+
+
+class Teller:
+    """Collects entries where reports end up: the controller, or the only process."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep a claim's entry when it has run (or could not)."""
+        entry = getattr(report, REPORTED, None)
+        if entry is not None and (report.when == "call" or (report.when == "setup" and report.failed)):
+            self.config.stash[SESSION].entries[report.nodeid] = entry
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the report and the JSON record."""
+        mine = self.config.stash[SESSION]
+        if mine.bar is not None:
+            mine.bar.close()
+        folder = self.config.rootpath / options.option(self.config, "store") / "runs" / mine.run
+        base = next((file for name in (DECIDED, BEGUN) if (file := folder / name).is_file()), None)
+        if base is not None:
+            started = datetime.fromtimestamp(mine.started, UTC).isoformat(timespec="seconds")
+            record = completed_record(
+                json.loads(base.read_text()),
+                list(mine.entries.values()),
+                started=started,
+                wall_seconds=time.time() - mine.started,
+                command=shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
+                bundles_measured=len(list((folder / "done").iterdir())),
+            )
+            from attnres_core import report  # altair is slow to import
+
+            mine.report = self.config.rootpath / options.option(self.config, "report")
+            mine.report.parent.mkdir(parents=True, exist_ok=True)
+            mine.missing = record["collected"] - len(record["claims"])
+            report.write(record, mine.report, mine.report.with_suffix(".json"))
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """The table of verdicts, the counts, the report's path."""
+        mine = self.config.stash[SESSION]
+        if mine.report is None and not mine.entries:
+            return
+        terminalreporter.section("verdicts")
+        entries = sorted(mine.entries.values(), key=lambda entry: entry["node_id"])
+        for line, markup in verdict_table(entries, terminalreporter._tw.fullwidth):
+            terminalreporter.write_line(line, **markup)
+        if mine.missing:
+            decided = len(mine.entries)
+            text = f"incomplete: {decided} of {decided + mine.missing} claims decided; what was measured is kept"
+            terminalreporter.write_line(text, bold=True)
+        if mine.report is not None:
+            terminalreporter.write_line(f"report: {mine.report}")
+            terminalreporter.write_line(f"record: {mine.report.with_suffix('.json')}")

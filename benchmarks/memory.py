@@ -1,0 +1,102 @@
+"""The memory that measuring takes against what the header promised: one fresh process a shape, peak RSS.
+
+python benchmarks/memory.py            # shapes up to 100 M parameters
+python benchmarks/memory.py --large    # and the 0.6 B shape (about 6 GiB, some minutes)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# hidden, layers, blocks, feed-forward, vocabulary, mode
+SHAPES = {
+    "tiny": (128, 12, 4, 384, 4096, "block"),
+    "30M full": (512, 8, 4, 1536, 8192, "full"),
+    "100M block": (768, 12, 6, 2048, 32000, "block"),
+}
+LARGE = {"0.6B block": (1024, 28, 8, 3072, 151936, "block")}
+
+
+def write_checkpoint(folder: Path, shape: tuple[int, int, int, int, int, str]) -> None:
+    """A checkpoint of random weights."""
+    import torch
+
+    from attnres_core.models.config import Qwen3AttnResConfig
+    from attnres_core.models.open_block import OpenBlock
+    from attnres_core.models.open_full import OpenFull
+    from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
+
+    hidden, layers, blocks, feed, vocabulary, mode = shape
+    config = Qwen3AttnResConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=max(1, hidden // 128),
+        head_dim=64,
+        intermediate_size=feed,
+        tie_word_embeddings=True,
+        attnres_mode=mode,
+        attnres_num_blocks=blocks,
+        attnres_gate_type="bias",
+    )
+    dialect = {"block": OpenBlock, "full": OpenFull}[mode](layers, blocks)
+    torch.manual_seed(0)
+    Qwen3AttnResForCausalLM(config, dialect).save_pretrained(folder)
+
+
+def measure_one(folder: Path) -> None:
+    """In a fresh process: sweep one chunk of prompts under as many ablations as a bundle holds."""
+    import torch
+
+    import attnres_core as ac
+    from attnres_core.place import LIBRARIES, need_of
+    from attnres_core.plan import CHUNK, GROUP
+    from attnres_core.prompts import WINDOW
+
+    libraries = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    model = ac.load_model(folder)
+    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    drops = [
+        ac.drop(family, sublayer, range(layer, layer + 1))
+        for layer in range(model.num_layers)
+        for sublayer in (ac.ATTN, ac.MLP)
+        for family in (ac.EMBEDDING, ac.CURRENT)
+    ][:GROUP]
+    generator = torch.Generator().manual_seed(0)
+    prompts = torch.randint(0, model.network.config.vocab_size, (CHUNK, WINDOW), generator=generator).tolist()
+    ac.measure(model, prompts, drops)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    need = need_of(model.checkpoint, "float32")
+    figures = {"need": need.total + LIBRARIES, "libraries": libraries, "loaded": loaded, "peak": peak}
+    print(json.dumps(figures | {"promise": str(need)}))
+
+
+def main() -> None:
+    """Measure every shape and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", action="store_true", help="also the 0.6 B shape")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        measure_one(arguments.one)
+        return
+    print(f"{'shape':<12} {'libraries':>10} {'loaded':>8} {'peak':>8} {'need':>8} {'peak/need':>10}   MiB")
+    for name, shape in (SHAPES | (LARGE if arguments.large else {})).items():
+        with tempfile.TemporaryDirectory() as folder:
+            write_checkpoint(Path(folder), shape)
+            command = [sys.executable, __file__, "--one", folder]
+            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        sizes = [found[key] / 2**20 for key in ("libraries", "loaded", "peak", "need")]
+        print(f"{name:<12} {sizes[0]:>10.0f} {sizes[1]:>8.0f} {sizes[2]:>8.0f} {sizes[3]:>8.0f} ", end="")
+        print(f"{found['peak'] / found['need']:>10.2f}   {found['promise']}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Copies of conformance checkpoints, changed and broken on purpose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from attnres_core.models.checkpoint import SUPPORTED, UnsupportedCheckpoint
+from attnres_core.models.loading import load_model
+
+DIALECTS = {
+    "open_block_11": "open_block",
+    "open_full_13": "open_full",
+    "open_reset_12": "open_reset",
+    "kimi_block_14": "kimi_block",
+}
+EMBEDDING = "model.embed_tokens.weight"
+IDS = torch.arange(12).reshape(2, 6)
+Copy = Callable[..., Path]
+
+
+def configure(folder: Path, **changes: Any) -> Path:
+    config = json.loads((folder / "config.json").read_text()) | changes
+    kept = {key: value for key, value in config.items() if value is not None or key not in changes}
+    (folder / "config.json").write_text(json.dumps(kept))
+    return folder
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def shard(folder: Path) -> Path:
+    """Splits the single file into three shards with an index."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = [f"model-{index}-of-3.safetensors" for index in (1, 2, 3)]
+    weight_map = {key: names[position % 3] for position, key in enumerate(sorted(tensors))}
+    for name in names:
+        save_file({key: tensors[key] for key, where in weight_map.items() if where == name}, folder / name)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def refusal(path: Path | str, **options: Any) -> tuple[str, str]:
+    """What was found, and the remedy; the message names the place and what is supported in between."""
+    with pytest.raises(UnsupportedCheckpoint) as caught:
+        load_model(path, **options)
+    where, _, rest = str(caught.value).partition(": ")
+    assert where.startswith(str(path))
+    found, supported, remedy = rest.partition(f". Supported: {SUPPORTED}. ")
+    assert supported
+    return found, remedy

@@ -1,0 +1,44 @@
+"""A small suite of claims that tests run in real pytest processes."""
+
+import json
+
+CLAIMS = """
+import pytest
+from attnres_core import (ALL, ATTN, CURRENT, EARLY, EMBEDDING, LATE, MLP, OLDER, RECENT, TRAINED, WRAPPED,
+    claim, closed_form_error, drop, mass, most_causal, most_massive)
+
+@claim(effect=drop(CURRENT, ATTN, EARLY).on(TRAINED), cites="a paper")
+def test_supported(effect):
+    assert effect > -5
+
+@claim("a claim in words", effect=drop(EMBEDDING, MLP, EARLY).on(TRAINED))
+def test_refuted(effect):
+    assert effect > 5
+
+@claim(effect=drop(RECENT, MLP, LATE).on(TRAINED))
+def test_inconclusive(effect):
+    assert abs(effect) < 1e-6
+
+@claim(effect=drop(OLDER, ATTN, EARLY).on(TRAINED))
+def test_not_applicable(effect):
+    assert effect > 0
+
+@claim(error=closed_form_error(ATTN).on(WRAPPED), family="control")
+def test_closed_form(error):
+    assert error < 1e-6
+
+@claim(most=mass(most_massive(MLP), MLP).on(TRAINED), least=mass(most_massive(MLP, rank=3), MLP).on(TRAINED))
+def test_picked(most, least):
+    assert most - least > 0
+
+@pytest.mark.parametrize("margin", [3, 4])
+@pytest.mark.parametrize("effect", [drop(EMBEDDING, ATTN, LATE).on(TRAINED)])
+def test_parametrized(effect, margin):
+    assert abs(effect) < margin
+"""
+
+
+def verdicts(pytester, name="reports/latest.json"):
+    """The claims of a record, by the test's name."""
+    record = json.loads((pytester.path / name).read_text())
+    return {entry["node_id"].split("::")[1]: entry for entry in record["claims"]}
