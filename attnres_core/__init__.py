@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from attnres_core.models.loading import load_model as load_model
     from attnres_core.prompts import PromptSet as PromptSet
     from attnres_core.prompts import load_prompts as load_prompts
-    from attnres_core.reference import reference as reference
+    from attnres_core.references import reference as reference
     from attnres_core.statistics import Verdict as Verdict
     from attnres_core.sweep import measure as measure
     from attnres_core.vocabulary import at_step as at_step
@@ -40,7 +40,7 @@ _HOMES = {
     "models.checkpoint": ("UnsupportedCheckpoint",),
     "models.loading": ("load_model",),
     "prompts": ("PromptSet", "load_prompts"),
-    "reference": ("reference",),
+    "references": ("reference",),
     "statistics": ("Verdict",),
     "sweep": ("measure",),
     "vocabulary": (

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             kept_steps=arguments.keep,
         )
     elif arguments.command == "prompts":
-        from attnres_core.reference import reference
+        from attnres_core.references import reference
         from attnres_core.training import prompts
 
         tokenizer = reference("tiny-open-block") / "tokenizer.json"

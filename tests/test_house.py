@@ -25,7 +25,7 @@ RANKS = [
     {"plan"},
     {"columns"},
     {"models"},
-    {"prompts", "reference"},
+    {"prompts", "references"},
     {"intervention"},
     {"vocabulary", "shapes", "__init__"},
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from attnres_core.reference import reference, reference_prompts
+from attnres_core.references import reference, reference_prompts
 from attnres_core.suite import Settings
 
 

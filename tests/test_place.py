@@ -1,0 +1,83 @@
+"""Where a run computes: what it needs is known before loading, and what cannot fit is refused with advice."""
+
+import dataclasses
+import re
+
+import pytest
+
+from attnres_core import place
+from attnres_core.models.checkpoint import inspect_checkpoint
+from attnres_core.place import LIBRARIES, check_fit, choose_place, need_of
+
+
+@pytest.fixture
+def checkpoint(conformance):
+    return inspect_checkpoint(conformance / "open_full_13")
+
+
+def memory_of(monkeypatch, count):
+    monkeypatch.setattr(place, "host_memory", lambda: count)
+
+
+def test_weights_are_counted_from_the_header(checkpoint):
+    assert need_of(checkpoint, "float32").weights == 4 * checkpoint.parameters
+    assert (
+        need_of(checkpoint, "bfloat16").weights == need_of(checkpoint, "float16").weights == 2 * checkpoint.parameters
+    )
+
+
+def test_more_depth_sources_need_more_memory(checkpoint, conformance):
+    fewer = dataclasses.replace(checkpoint, dialect=inspect_checkpoint(conformance / "open_block_11").dialect)
+    assert max(len(site.sources) for site in fewer.sites) < max(len(site.sources) for site in checkpoint.sites)
+    assert need_of(fewer, "float32").states < need_of(checkpoint, "float32").states
+    assert need_of(fewer, "float32").batch < need_of(checkpoint, "float32").batch
+
+
+def test_slots_are_what_memory_allows(checkpoint, monkeypatch):
+    monkeypatch.setattr(place, "cores", lambda: 8)
+    each = need_of(checkpoint, "float32").total + LIBRARIES
+    for slots in (1, 3):
+        memory_of(monkeypatch, int((slots + 0.5) * each / place.USABLE))
+        assert len(choose_place("cpu", "float32", 4, [checkpoint]).slots) == slots
+    memory_of(monkeypatch, 2**50)
+    found = choose_place("cpu", "float32", 4, [checkpoint])
+    assert (len(found.slots), found.threads) == (4, 2)
+    assert len(choose_place("cpu", "float32", 99, [checkpoint]).slots) == 8
+
+
+def test_a_run_that_cannot_fit_is_refused_with_advice(checkpoint, monkeypatch):
+    memory_of(monkeypatch, LIBRARIES)
+    message = (
+        r"measuring needs \d+ MiB \(weights \d+ MiB, states \d+ MiB, batch \d+ MiB\) in float32, and this machine .* "
+        r"has 0 MiB: --attnres-dtype bfloat16 halves the weights; otherwise use a larger machine or GPU"
+    )
+    with pytest.raises(ValueError, match=message):
+        choose_place("cpu", "float32", 4, [checkpoint])
+    with pytest.raises(ValueError, match="the weights are halved already"):
+        check_fit(need_of(checkpoint, "bfloat16"), 0, "bfloat16", "cuda:0")
+
+
+def test_a_run_that_cannot_fit_loads_nothing(suite):
+    shrink = "import attnres_core.place as place\nplace.host_memory = lambda: 2**20"
+    result = suite("-n", "0", conftest=shrink)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: measuring needs * in float32, and this machine * has 0 MiB: *"])
+
+
+def test_a_control_group_limits_the_memory(monkeypatch):
+    real = place.Path.read_text
+    limit = {"/sys/fs/cgroup/memory.max": "1048576\n"}
+    monkeypatch.setattr(place.Path, "read_text", lambda self: limit[str(self)] if str(self) in limit else real(self))
+    assert place.host_memory() == 2**20
+
+
+def test_cuda_asked_for_and_not_there_is_refused(checkpoint, monkeypatch):
+    monkeypatch.setattr(place, "cuda_devices", lambda: 0)
+    with pytest.raises(ValueError, match=re.escape("no CUDA device with a CUDA build of torch is here; use cpu")):
+        choose_place("cuda", "float32", 1, [checkpoint])
+
+
+def test_cuda_takes_one_slot_a_visible_device(checkpoint, monkeypatch):
+    monkeypatch.setattr(place, "cuda_devices", lambda: 2)
+    assert choose_place("auto", "float32", 4, [checkpoint]).slots == ("cuda:0", "cuda:1")
+    assert choose_place("cuda", "float32", 1, [checkpoint]).slots == ("cuda:0",)
