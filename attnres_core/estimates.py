@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from attnres_core import statistics
 from attnres_core.shapes import Column
-from attnres_core.statistics import Interval, Operator, Verdict
+from attnres_core.statistics import Bootstrap, Interval, Operator, Strata, Verdict
 from attnres_core.vocabulary import Quantity, Summary
 
 MAX_KINDS = frozenset({Summary.SPREAD, Summary.CLOSED_FORM_ERROR})
@@ -97,6 +97,8 @@ class Decision:
     verdict: Verdict
     interval: Interval
     reason: str = ""
+    p_value: float | None = None
+    """One-sided; None where a gate forbids a verdict. Exact decisions have 0 or 1."""
 
     def __bool__(self) -> bool:
         """Whether the statement is supported."""
@@ -325,28 +327,39 @@ class Question:
     """Statements in the claim: each may refute at alpha / refuters."""
 
 
-def judge(questions: Iterable[Question], columns: Mapping[Any, Column]) -> dict[Question, Decision]:
+def judge(
+    questions: Iterable[Question], columns: Mapping[Any, Column], strata: Strata | None = None
+) -> dict[Question, Decision]:
     """Decide statements together: one bootstrap over the documents serves them all.
 
     Args:
         questions: what to decide; equal questions are decided once.
-        columns: the measured columns.
+        columns: the measured columns, one value a document.
+        strata: the documents of each stratum, resampled within; None: all in one.
     """
     data = {question: question.statement.form.of(columns) for question in dict.fromkeys(questions)}
     sampled = [q for q, column in data.items() if not _is_exact(q.statement, column)]
-    alphas = [[q.alpha, q.alpha / q.refuters] for q in sampled]
-    limits = dict(zip(sampled, statistics.intervals([data[q] for q in sampled], alphas), strict=True))
-    decisions = {}
-    for question, column in data.items():
-        statement = question.statement
-        if question in limits:
-            wide, strict = limits[question]
-        else:
-            wide = strict = statistics.exact_interval(column, question.alpha, worst=statement.takes_worst)
-        verdict = statistics.decide(statement.operator, statement.threshold, wide, strict)
-        shown = wide if verdict is Verdict.SUPPORTED else strict  # the limits that decided
-        decisions[question] = Decision(statement, verdict, shown, _reason(statement, verdict, shown))
-    return decisions
+    made = statistics.bootstraps([data[q] for q in sampled], [q.alpha for q in sampled], strata)
+    found = dict(zip(sampled, made, strict=True))
+    return {question: _decide(question, column, found.get(question)) for question, column in data.items()}
+
+
+def _decide(question: Question, column: Column, bootstrap: Bootstrap | str | None) -> Decision:
+    """One statement's decision; without a bootstrap it is exact, a string is the gate that forbids one."""
+    statement = question.statement
+    p_value: float | None = None
+    if bootstrap is None:
+        wide = strict = statistics.exact_interval(column, question.alpha, worst=statement.takes_worst)
+    elif isinstance(bootstrap, str):
+        wide = strict = statistics.gated(column, question.alpha, bootstrap)
+    else:
+        wide, strict = bootstrap.interval(question.alpha), bootstrap.interval(question.alpha / question.refuters)
+        p_value = bootstrap.p_value(statement.operator, statement.threshold)
+    verdict = statistics.decide(statement.operator, statement.threshold, wide, strict)
+    if bootstrap is None and not wide.gate:
+        p_value = 0.0 if verdict is Verdict.SUPPORTED else 1.0
+    shown = wide if verdict is Verdict.SUPPORTED else strict  # the limits that decided
+    return Decision(statement, verdict, shown, _reason(statement, verdict, shown), p_value)
 
 
 def _is_exact(statement: Statement, column: Column) -> bool:
@@ -363,6 +376,9 @@ def _reason(statement: Statement, verdict: Verdict, interval: Interval) -> str:
     if null and not interval.exact and interval.n < statistics.NULL_UNITS:
         notes.append(f"null claims and REFUTED verdicts want {statistics.NULL_UNITS} documents; here are {interval.n}")
     if verdict is Verdict.INCONCLUSIVE:
+        detectable = statistics.detectable(interval)
+        if detectable is not None:
+            notes.append(f"{interval.n} prompts detect a distance of {detectable:.3g} with 80 % power")
         needed = statistics.needed_units(statement.operator, statement.threshold, interval)
         if needed is None:
             notes.append("the estimate sits too close to the threshold for any number of prompts")

@@ -20,12 +20,20 @@ from attnres_core.shapes import Column
 
 NULL_UNITS = 256
 """Null claims and REFUTED verdicts want this many documents; with fewer, the verdict says so."""
+MIN_STRATUM = 8
+"""Strata of fewer documents are pooled."""
 MIN_UNITS = 16
 """Fewer documents than this decide nothing."""
+TAIL = 1.0
+"""A limit on the long-tail side is discarded when |skewness| z / sqrt(n) is at least this."""
 EXACT_TOLERANCE = 1e-6
 """A routing column whose values differ by at most this (float32 rounding) is constant."""
 SEED = 20261122
 _CHUNK = 8192
+
+
+Strata = tuple[NDArray[np.intp], ...]
+"""The documents of each stratum; together, every document once."""
 
 
 class Verdict(StrEnum):
@@ -62,6 +70,7 @@ class Interval:
     n: int
     alpha: float
     sd: float = math.nan
+    """Standard error x sqrt(n): of one document, within strata."""
     exact: bool = False
     """Decided by value over all measured prompts: no sampling inference."""
     gate: str = ""
@@ -75,31 +84,65 @@ def resamples_for(alpha: float) -> int:
     return math.ceil(200 / alpha - 1e-9) - 1
 
 
-def bootstrap_t(columns: NDArray[np.float64], resamples: int, seed: int = SEED) -> NDArray[np.float32]:
+def strata_of(labels: Sequence[object], least: int = MIN_STRATUM) -> Strata:
+    """The documents of each stratum; strata of fewer than `least` documents are pooled into one.
+
+    Args:
+        labels: each document's stratum.
+        least: fewer documents than this give no variance worth having.
+    """
+    found: dict[object, list[int]] = {}
+    for index, label in enumerate(labels):
+        found.setdefault(label, []).append(index)
+    groups = [np.array(rows) for _, rows in sorted(found.items(), key=lambda pair: str(pair[0])) if len(rows) >= least]
+    rest = [index for rows in found.values() if len(rows) < least for index in rows]
+    if rest and len(rest) < least and groups:  # too few even together: they join the largest
+        largest = max(range(len(groups)), key=lambda place: len(groups[place]))
+        groups[largest] = np.sort(np.concatenate([groups[largest], rest]))
+    elif rest:
+        groups.append(np.sort(np.array(rest)))
+    return tuple(groups)
+
+
+def standard_error(column: Column, strata: Strata | None = None) -> float:
+    """Of the mean over documents, from the variance within strata (their shares are fixed, not drawn)."""
+    n = len(column)
+    groups = strata or (np.arange(n),)
+    return math.sqrt(sum(len(rows) * float(column[rows].var(ddof=1)) for rows in groups)) / n
+
+
+def bootstrap_t(
+    columns: NDArray[np.float64], resamples: int, seed: int = SEED, strata: Strata | None = None
+) -> NDArray[np.float32]:
     """Studentised bootstrap statistics of many columns under the same resampled documents.
 
     Args:
         columns: `[document, column]`; one resampling of documents serves every column.
         resamples: number of resamples.
         seed: decides the resampled documents, whatever the columns are.
+        strata: the documents of each stratum, resampled within; None: all in one.
 
     Returns:
         `[column, resample]`, (mean* - mean) / se*; infinite where a resample is constant off the mean.
     """
     n, width = columns.shape
     rng = np.random.default_rng(seed)
-    centred = columns - columns.mean(0)
-    both = np.concatenate([centred, centred**2], axis=1)  # (document, 2 columns)
     result = np.empty((width, resamples), dtype=np.float32)
+    groups = [(rows, columns[rows] - columns[rows].mean(0)) for rows in strata or (np.arange(n),)]
+    both = [np.concatenate([centred, centred**2], axis=1) for _, centred in groups]  # (document, 2 columns)
     for start in range(0, resamples, _CHUNK):
         count = min(_CHUNK, resamples - start)
-        drawn = rng.integers(0, n, size=(count, n)) + n * np.arange(count)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n) / n
-        moments = weights @ both
-        shift, square = moments[:, :width], moments[:, width:]
-        variance = np.maximum(square - shift**2, 0) * n / (n - 1)
+        shift, variance = np.zeros((count, width)), np.zeros((count, width))
+        for (rows, _), moments_of in zip(groups, both, strict=True):
+            size = len(rows)
+            drawn = rng.integers(0, size, size=(count, size)) + size * np.arange(count)[:, None]
+            weights = np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size) / size
+            moments = weights @ moments_of
+            within = np.maximum(moments[:, width:] - moments[:, :width] ** 2, 0) * size / (size - 1)
+            shift += moments[:, :width] * (size / n)
+            variance += within * (size / n**2)
         with np.errstate(divide="ignore", invalid="ignore"):
-            t = shift / np.sqrt(variance / n)
+            t = shift / np.sqrt(variance)
         result[:, start : start + count] = np.where(np.isnan(t), 0.0, t).T
     return result
 
@@ -120,52 +163,97 @@ def describe_gate(column: Column, alpha: float) -> str:
     return ""
 
 
-def intervals(columns: Sequence[Column], alphas: Sequence[Sequence[float]], seed: int = SEED) -> list[list[Interval]]:
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """A column's studentised resamples, in order, with what turns them into limits and p-values."""
+
+    column: Column
+    ordered: NDArray[np.float32]
+    error: float
+    freedom: int
+    """Documents less strata: degrees of freedom of Student's t."""
+
+    def interval(self, alpha: float) -> Interval:
+        """The outer of bootstrap-t and Student-t; a limit on the side of a long tail is discarded."""
+        n, mean = len(self.column), float(self.column.mean())
+        rank = max(1, math.floor(alpha * (len(self.ordered) + 1) + 1e-9))
+        student = float(stats.t.ppf(1 - alpha, self.freedom))
+        upper_t = max(float(self.ordered[-rank]), student)
+        lower_t = min(float(self.ordered[rank - 1]), -student)
+        low, high = mean - upper_t * self.error, mean - lower_t * self.error
+        skewness, note = float(stats.skew(self.column)), ""
+        if abs(skewness) * float(stats.norm.ppf(1 - alpha)) / math.sqrt(n) >= TAIL:
+            side = "upper" if skewness > 0 else "lower"
+            note = f"skewness {skewness:.1f}: the {side} limit is discarded (long tail)"
+            low, high = (low, math.inf) if skewness > 0 else (-math.inf, high)
+        return Interval(mean, low, high, n, alpha, self.error * math.sqrt(n), note=note)
+
+    def p_value(self, operator: Operator, threshold: float) -> float:
+        """One-sided p-value of the statement: the larger of the bootstrap's and Student's; gates are not in it."""
+        mean = float(self.column.mean())
+        if operator is Operator.WITHIN:
+            sides = [((mean + threshold) / self.error, 1), ((mean - threshold) / self.error, -1)]
+        else:
+            sides = [((mean - threshold) / self.error, 1 if operator is Operator.ABOVE else -1)]
+        return max(self._tail(t, sign) for t, sign in sides)
+
+    def _tail(self, t: float, sign: int) -> float:
+        """P(t* >= t), or P(t* <= t) where `sign` is -1."""
+        beyond = np.searchsorted(self.ordered, t, "left" if sign > 0 else "right")
+        count = len(self.ordered) - beyond if sign > 0 else beyond
+        return max((1 + int(count)) / (len(self.ordered) + 1), float(stats.t.sf(sign * t, self.freedom)))
+
+
+def bootstraps(
+    columns: Sequence[Column], alphas: Sequence[float], strata: Strata | None = None, seed: int = SEED
+) -> list[Bootstrap | str]:
+    """Each column's resamples at its own level, or the gate that forbids a verdict on it.
+
+    Args:
+        columns: each `[document]`, documents in one order.
+        alphas: each column's one-sided level, which sets the number of resamples.
+        strata: see `bootstrap_t`.
+        seed: see `bootstrap_t`.
+    """
+    result: list[Bootstrap | str] = [describe_gate(c, alpha) for c, alpha in zip(columns, alphas, strict=True)]
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for index, gate in enumerate(result):
+        if not gate:
+            by_shape.setdefault((len(columns[index]), resamples_for(alphas[index])), []).append(index)
+    for (n, resamples), group in by_shape.items():
+        groups = strata if strata is not None and sum(map(len, strata)) == n else None
+        for start in range(0, len(group), 64):  # 64 columns of 256,000 float32 statistics: 65 MB
+            part = group[start : start + 64]
+            drawn = bootstrap_t(np.stack([columns[i] for i in part], axis=1), resamples, seed, groups)
+            for row, index in enumerate(part):
+                error = standard_error(columns[index], groups)
+                result[index] = Bootstrap(columns[index], np.sort(drawn[row]), error, n - len(groups or (n,)))
+    return result
+
+
+def intervals(
+    columns: Sequence[Column], alphas: Sequence[Sequence[float]], seed: int = SEED, strata: Strata | None = None
+) -> list[list[Interval]]:
     """Limits for many columns over the same documents, each at several one-sided levels.
 
     Args:
         columns: each `[document]`, documents in one order.
         alphas: for each column, the one-sided levels wanted; the first is the claim's own.
         seed: see `bootstrap_t`.
+        strata: see `bootstrap_t`.
     """
-    result: list[list[Interval]] = [[] for _ in columns]
-    sound = []
-    for index, column in enumerate(columns):
-        if gate := describe_gate(column, alphas[index][0]):
-            mean = float(column.mean()) if len(column) else math.nan
-            n = len(column)
-            result[index] = [Interval(mean, -math.inf, math.inf, n, alpha, gate=gate) for alpha in alphas[index]]
-        else:
-            sound.append(index)
-    by_shape: dict[tuple[int, int], list[int]] = {}
-    for index in sound:
-        by_shape.setdefault((len(columns[index]), resamples_for(alphas[index][0])), []).append(index)
-    for (_, resamples), group in by_shape.items():
-        for start in range(0, len(group), 64):  # 64 columns of 256,000 float32 statistics: 65 MB
-            part = group[start : start + 64]
-            statistics = bootstrap_t(np.stack([columns[i] for i in part], axis=1), resamples, seed)
-            for row, index in enumerate(part):
-                ordered = np.sort(statistics[row])
-                result[index] = [_interval(columns[index], ordered, alpha) for alpha in alphas[index]]
-    return result
+    found = bootstraps(columns, [levels[0] for levels in alphas], strata, seed)
+    return [
+        [gated(column, level, made) if isinstance(made, str) else made.interval(level) for level in levels]
+        for column, levels, made in zip(columns, alphas, found, strict=True)
+    ]
 
 
-def _interval(column: Column, ordered: NDArray[np.float32], alpha: float) -> Interval:
-    """The outer of bootstrap-t and Student-t; a limit on the side of a long tail is discarded."""
-    n = len(column)
-    mean, sd = float(column.mean()), float(column.std(ddof=1))
-    error = sd / math.sqrt(n)
-    rank = max(1, math.floor(alpha * (len(ordered) + 1) + 1e-9))
-    student = float(stats.t.ppf(1 - alpha, n - 1))
-    upper_t = max(float(ordered[-rank]), student)
-    lower_t = min(float(ordered[rank - 1]), -student)
-    low, high = mean - upper_t * error, mean - lower_t * error
-    skewness, note = float(stats.skew(column)), ""
-    if abs(skewness) * float(stats.norm.ppf(1 - alpha)) / math.sqrt(n) >= 1:
-        side = "upper" if skewness > 0 else "lower"
-        note = f"skewness {skewness:.1f}: the {side} limit is discarded (long tail)"
-        low, high = (low, math.inf) if skewness > 0 else (-math.inf, high)
-    return Interval(mean, low, high, n, alpha, sd, note=note)
+def gated(column: Column, alpha: float, gate: str) -> Interval:
+    """The interval of a column that no verdict may rest on."""
+    return Interval(
+        float(column.mean()) if len(column) else math.nan, -math.inf, math.inf, len(column), alpha, gate=gate
+    )
 
 
 def exact_interval(column: Column, alpha: float, *, worst: bool) -> Interval:
@@ -217,6 +305,41 @@ def needed_units(operator: Operator, threshold: float, interval: Interval, power
     z = float(stats.norm.ppf(1 - interval.alpha) + stats.norm.ppf(power))
     needed = math.ceil((z * interval.sd / distance) ** 2)
     return needed if needed <= 10**7 else None
+
+
+def detectable(interval: Interval, power: float = 0.8) -> float | None:
+    """The smallest distance from the threshold that this many documents would decide with `power`."""
+    if not math.isfinite(interval.sd) or interval.sd == 0:
+        return None
+    z = float(stats.norm.ppf(1 - interval.alpha) + stats.norm.ppf(power))
+    return z * interval.sd / math.sqrt(interval.n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm-adjusted p-values (statsmodels), in the order given."""
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+
+
+def max_t(
+    columns: Sequence[Column], scores: Sequence[float], strata: Strata | None = None, resamples: int = 19_999
+) -> list[float]:
+    """Single-step max-T adjusted p-values: how often the largest of all resampled statistics reaches each score.
+
+    Args:
+        columns: each `[document]`, turned so that a large mean speaks for its statement.
+        scores: each statement's (mean - threshold) / standard error.
+        strata: see `bootstrap_t`.
+        resamples: number of resamples.
+    """
+    largest = np.full(resamples, -np.inf)
+    for start in range(0, len(columns), 64):
+        part = np.stack(columns[start : start + 64], axis=1)
+        largest = np.maximum(largest, bootstrap_t(part, resamples, SEED, strata).max(0))
+    return [(1 + int((largest >= score).sum())) / (resamples + 1) for score in scores]
 
 
 def unseen_share(alpha: float, n: int) -> float:

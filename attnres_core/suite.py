@@ -26,7 +26,7 @@ from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import Store
 from attnres_core.vocabulary import MIN_PICK_MASS, AnyRole, Family, Pick, PickRule, Quantity, Role, Step, drop, mass
 
-JUDGE_VERSION = 2
+JUDGE_VERSION = 3
 """Raise when a change to the decision rules changes verdicts or limits."""
 QUICK_PROMPTS = 64
 """Prompts of a `--attnres-quick` run, which is never confirmatory."""
@@ -314,9 +314,11 @@ def _question_key(question: Question, columns: Mapping[Quantity, np.ndarray]) ->
 
 def _freeze(decision: Decision) -> dict[str, object]:
     interval = dataclasses.asdict(decision.interval)
-    return {"verdict": decision.verdict.value, "reason": decision.reason, "interval": interval}
+    verdict = {"verdict": decision.verdict.value, "reason": decision.reason, "p_value": decision.p_value}
+    return {**verdict, "interval": interval}
 
 
 def _thaw(question: Question, entry: Mapping[str, object]) -> Decision:
     interval = Interval(**entry["interval"])  # type: ignore[arg-type]
-    return Decision(question.statement, Verdict(str(entry["verdict"])), interval, str(entry["reason"]))
+    p_value: float | None = entry["p_value"]  # type: ignore[assignment]
+    return Decision(question.statement, Verdict(str(entry["verdict"])), interval, str(entry["reason"]), p_value)
