@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from attnres_core.claims import NotSupported as NotSupported
     from attnres_core.claims import claim as claim
     from attnres_core.estimates import ClaimError as ClaimError
-    from attnres_core.estimates import estimate as estimate
     from attnres_core.intervention import NotApplicable as NotApplicable
+    from attnres_core.judging import estimate as estimate
     from attnres_core.models.checkpoint import UnsupportedCheckpoint as UnsupportedCheckpoint
     from attnres_core.models.loading import load_model as load_model
     from attnres_core.prompts import PromptSet as PromptSet
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "claims": ("NotSupported", "claim"),
-    "estimates": ("ClaimError", "estimate"),
+    "estimates": ("ClaimError",),
+    "judging": ("estimate",),
     "intervention": ("NotApplicable",),
     "models.checkpoint": ("UnsupportedCheckpoint",),
     "models.loading": ("load_model",),

@@ -41,6 +41,10 @@ class Tracer:
         unknown = Interval(np.nan, -np.inf, np.inf, 0, ALPHA)
         return Decision(statement, verdict, unknown)
 
+    def joined(self, other: Tracer) -> Tracer:
+        """One tracer serves a whole body."""
+        return self
+
     def summary(self, form: Linear) -> NoReturn:
         """A body may not look at the numbers."""
         raise number_read(form)

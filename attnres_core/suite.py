@@ -15,8 +15,9 @@ import numpy as np
 from attnres_core import statistics
 from attnres_core.claims import ALPHA, CLAIM_ALPHA, PROVISIONAL_CLAIMS
 from attnres_core.columns import InterventionRecord, derive, interventions_for, unit_keys
-from attnres_core.estimates import Decision, Linear, Question, Statement, combine, judge
+from attnres_core.estimates import Decision, Linear, Statement
 from attnres_core.intervention import SHAM, NotApplicable, family_sites
+from attnres_core.judging import Question, combine, judge
 from attnres_core.models.checkpoint import Checkpoint, Weights, inspect_checkpoint, kept_steps
 from attnres_core.place import Place, choose_place, size
 from attnres_core.plan import Bundle, Material, make_bundles

@@ -17,6 +17,7 @@ RANKS = [
     {"suite"},
     {"run"},
     {"claims"},
+    {"judging"},
     {"estimates"},
     {"statistics"},
     {"sweep"},

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from attnres_core import estimate
-from attnres_core.estimates import Linear, Question, Sample, Statement, judge
+from attnres_core.estimates import Linear, Statement
+from attnres_core.judging import Question, Sample, judge
 from attnres_core.statistics import (
     Interval,
     Operator,

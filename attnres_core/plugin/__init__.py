@@ -203,6 +203,10 @@ class _Judged:
         self.asked += 1
         return Decision(statement, Verdict.SUPPORTED, decision.interval, decision.reason)
 
+    def joined(self, other: _Judged) -> _Judged:
+        """One claim's decisions serve its whole body."""
+        return self
+
     def summary(self, form: Linear) -> Interval:
         """Not while a claim runs."""
         raise number_read(form)
