@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,13 @@ def parser() -> argparse.ArgumentParser:
         description="Write 512 prompts, one from each of 512 held-out documents, half for exploration.",
     )
     prompts.add_argument("--out", type=Path, default=Path("fixtures/prompts"), help="default: %(default)s")
+    plan = commands.add_parser(
+        "plan",
+        help="print the prompts that each claim needs",
+        description="Measure the claims on the exploration split and print how many prompts would decide each with "
+        "80 %% power at its share of alpha. The confirmation split is not read.",
+    )
+    plan.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="as for pytest (default: hypotheses/)")
     return root
 
 
@@ -73,6 +81,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             compiled=arguments.compile,
             kept_steps=arguments.keep,
         )
+    elif arguments.command == "plan":
+        import pytest
+
+        sys.exit(pytest.main(["--attnres-plan", "-q", *(arguments.arguments or ["hypotheses/"])]))
     elif arguments.command == "prompts":
         from attnres_core.references import reference
         from attnres_core.training import prompts

@@ -103,6 +103,29 @@ def trace(
     return statements
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim as collected: what it is called and what its body states."""
+
+    node_id: str
+    title: str
+    family: str
+    cites: str | None
+    quantities: tuple[Quantity, ...]
+    statements: tuple[Statement, ...]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Its statements, exactly."""
+        return tuple(map(str, self.statements))
+
+
+def claim_key(node_id: str) -> str:
+    """A claim's name relative to its file's folder: the same from any working directory."""
+    path, separator, name = node_id.partition("::")
+    return path.rsplit("/", 1)[-1] + separator + name
+
+
 # The decorator ------------------------------------------------------------------------------------------------------
 
 Function = TypeVar("Function", bound=Callable[..., object])

@@ -7,8 +7,10 @@ runs, or columns at hand (`estimate(column)`) in a notebook.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -53,7 +55,7 @@ class Linear:
         text = ""
         for quantity, coefficient in self.terms:
             sign = ("- " if coefficient < 0 else "+ ") if text else ("-" if coefficient < 0 else "")
-            factor = "" if abs(coefficient) == 1 else f"{abs(coefficient):g} * "
+            factor = "" if abs(coefficient) == 1 else f"{exact_text(abs(coefficient))} * "
             text += f"{' ' if text else ''}{sign}{factor}{quantity}"
         return text
 
@@ -79,8 +81,20 @@ class Statement:
     def __str__(self) -> str:
         """`drop(embedding, mlp, early) on trained [delta_nll] > 0.02`."""
         if self.operator is Operator.WITHIN:
-            return f"|{self.form}| < {self.threshold:g}"
-        return f"{self.form} {self.operator} {self.threshold:g}"
+            return f"|{self.form}| < {exact_text(self.threshold)}"
+        return f"{self.form} {self.operator} {exact_text(self.threshold)}"
+
+
+def _finite(number: object) -> float:
+    """A number of a claim's body, or a ClaimError."""
+    if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(float(number)):
+        raise ClaimError(f"an estimate meets {number!r}; give a finite number")
+    return float(number)
+
+
+def exact_text(number: float) -> str:
+    """The shortest text that reads back as this very number: two statements are equal when their texts are."""
+    return f"{number:g}" if float(f"{number:g}") == number else repr(number)
 
 
 def _kind(quantity: object) -> object:
@@ -157,8 +171,8 @@ class Estimate:
     def _combined(self, other: object, sign: float) -> Estimate:
         if isinstance(other, Estimate):
             return Estimate(self._form.plus(other._form, sign), self._scope.joined(other._scope))
-        if isinstance(other, (int, float)) and not isinstance(other, bool):
-            return Estimate(self._form.plus(Linear((), float(other)), sign), self._scope)
+        if isinstance(other, Real) and not isinstance(other, bool):
+            return Estimate(self._form.plus(Linear((), _finite(other)), sign), self._scope)
         return NotImplemented
 
     def __add__(self, other: object) -> Estimate:
@@ -178,14 +192,16 @@ class Estimate:
     def __mul__(self, factor: object) -> Estimate:
         if isinstance(factor, Estimate):
             raise ClaimError("a product of two estimates is no mean of a column; claims are linear contrasts")
-        return Estimate(self._form.scaled(float(factor)), self._scope)  # type: ignore[arg-type]
+        return Estimate(self._form.scaled(_finite(factor)), self._scope)
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: object) -> Estimate:
         if isinstance(divisor, Estimate):
             raise ClaimError("write a ratio `a / b > k` as two statements: `a > k * b` and `b > 0`")
-        return self * (1.0 / float(divisor))  # type: ignore[arg-type]
+        if not _finite(divisor):
+            raise ClaimError("an estimate is divided by zero")
+        return self * (1.0 / _finite(divisor))
 
     def __abs__(self) -> Magnitude:
         return Magnitude(self)
@@ -238,7 +254,7 @@ class Magnitude:
         self._estimate = estimate
 
     def __lt__(self, margin: object) -> Decision:
-        if not isinstance(margin, (int, float)) or isinstance(margin, bool) or margin <= 0:
+        if not isinstance(margin, Real) or isinstance(margin, bool) or not 0 < float(margin) < math.inf:
             raise ClaimError(f"the margin of `abs(x) < margin` is {margin!r}; give a positive number")
         form = self._estimate._form
         if form.constant:

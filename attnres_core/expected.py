@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnres_core.claims import CLAIM_ALPHA
+from attnres_core.claims import Claim, claim_key
+from attnres_core.models.checkpoint import earlier_step
 from attnres_core.plan import NUMERICS_VERSION, tokenizer_digest
 from attnres_core.prompts import WINDOW
 from attnres_core.statistics import SEED, Verdict
 from attnres_core.store import atomic
-from attnres_core.suite import JUDGE_VERSION, Claim, Outcome, Suite
-from attnres_core.vocabulary import Role, Step
+from attnres_core.suite import JUDGE_VERSION, Outcome, Suite
+from attnres_core.vocabulary import Role
 
 FILE = "expected_verdicts.json"
 """Its name, inside the trained checkpoint's folder."""
@@ -34,14 +35,14 @@ def conditions(suite: Suite) -> dict[str, object]:
     return {
         "trained": suite.checkpoints[Role.TRAINED].digest,
         "wrapped": suite.checkpoints[Role.WRAPPED].digest,
-        "kept_steps": {role.value: c.digest for role, c in suite.checkpoints.items() if isinstance(role, Step)},
+        "kept_steps": {step.value: earlier_step(suite.trained, f).digest for step, f in suite.kept.items()},
         "tokenizers": {role.value: digest for role, digest in tokenizers.items()},
         "prompts": suite.prompts_digest,
         "prompts_per_split": {split.value: len(part) for split, part in suite.prompts.items()},
         "window": WINDOW,
         "dtype": suite.settings.dtype,
         "device": suite.place.device_class,
-        "alpha_per_claim": CLAIM_ALPHA,
+        "registrations": suite.registry.digest,
         "versions": {"numerics": NUMERICS_VERSION, "judge": JUDGE_VERSION, "seed": SEED},
     }
 
@@ -53,12 +54,6 @@ def statement_digest(claim: Claim) -> str:
         for s in claim.statements
     ]
     return hashlib.sha256(json.dumps(exact).encode()).hexdigest()[:16]
-
-
-def claim_key(node_id: str) -> str:
-    """A claim's name relative to its file's folder: the same from any working directory."""
-    path, separator, name = node_id.partition("::")
-    return path.rsplit("/", 1)[-1] + separator + name
 
 
 def load_expected(suite: Suite, collected: Sequence[Claim]) -> dict[str, Expected]:

@@ -14,6 +14,9 @@ from attnres_core.estimates import Decision, Estimate, Linear, Statement
 from attnres_core.shapes import Column
 from attnres_core.statistics import Bootstrap, Interval, Operator, Strata, Verdict
 
+MOST_CONFIDENT = 0.9999
+"""Beyond this a bootstrap needs more resamples (200 / alpha) than are worth their time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -96,6 +99,75 @@ def combine(decisions: Sequence[Decision]) -> Verdict:
     return Verdict.SUPPORTED if verdicts == {Verdict.SUPPORTED} else Verdict.INCONCLUSIVE
 
 
+def planned_units(decision: Decision, column: Column) -> int | None:
+    """Documents that would decide a statement with 80 % power if this exploration column is the truth.
+
+    Limits are forecast with Hall's (1992) cubic transformation, which knows the column's skewness. None: no number
+    of documents would, or a gate forbids a verdict on the column at all.
+    """
+    if decision.interval.exact:
+        return statistics.MIN_UNITS
+    if decision.interval.gate or not np.ptp(column):
+        return None
+    needed = []
+    for sign, threshold in _sides(decision.statement):
+        turned = sign * (column - threshold)
+        needed.append(statistics.hall_units(turned if turned.mean() > 0 else -turned, decision.interval.alpha))
+    if decision.statement.operator is Operator.WITHIN and abs(column.mean()) >= decision.statement.threshold:
+        return min((n for n in needed if n is not None), default=None)  # one side refutes it
+    return None if None in needed else max(n for n in needed if n is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """A claim's p-value over its statements, and adjusted over the whole registered set."""
+
+    p: float
+    holm: float
+    max_t: float
+
+
+def adjust(
+    claims: Mapping[str, Sequence[Decision]], columns: Mapping[Any, Column], strata: Strata | None = None
+) -> dict[str, Adjusted]:
+    """p-values adjusted over a whole set of claims, by Holm and by the joint bootstrap's max-T.
+
+    A claim holds when all its statements do, so its p-value is their largest (intersection-union). Exact claims take
+    no part in the max; a claim with a gate has p = 1.
+
+    Args:
+        claims: every claim's decisions, by name.
+        columns: the measured columns, one value a document.
+        strata: see `judge`.
+    """
+    p_values = {name: max(1.0 if d.p_value is None else d.p_value for d in found) for name, found in claims.items()}
+    turned, scores, own = list[Column](), list[float](), dict[str, list[int]]()
+    for name, found in claims.items():
+        for decision in found:
+            if decision.interval.exact or decision.p_value is None:
+                continue
+            for sign, threshold in _sides(decision.statement):
+                column = sign * decision.statement.form.of(columns)
+                error = statistics.standard_error(column, strata)
+                own.setdefault(name, []).append(len(scores))
+                turned.append(column)
+                scores.append((float(column.mean()) - sign * threshold) / error)
+    reached = [min((scores[i] for i in own.get(name, [])), default=np.inf) for name in claims]
+    joint = statistics.max_t(turned, reached, strata) if turned else [0.0] * len(claims)
+    holm = statistics.holm(list(p_values.values()))
+    return {
+        name: Adjusted(p, holm[place], max(p, joint[place]) if own.get(name) else p)
+        for place, (name, p) in enumerate(p_values.items())
+    }
+
+
+def _sides(statement: Statement) -> list[tuple[int, float]]:
+    """(sign, threshold) of each one-sided test: sign * (x - threshold) > 0."""
+    if statement.operator is Operator.WITHIN:
+        return [(1, -statement.threshold), (-1, statement.threshold)]
+    return [(1 if statement.operator is Operator.ABOVE else -1, statement.threshold)]
+
+
 @dataclass(slots=True)
 class Sample:
     """Columns at hand: every question is answered on the spot."""
@@ -135,8 +207,8 @@ def estimate(column: ArrayLike, confidence: float = 0.95) -> Estimate:
     values = np.asarray(column, dtype=np.float64)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"`column` has shape {values.shape}; give one number per document, at least one document")
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` is {confidence!r}; give a number between 0 and 1, such as 0.95")
+    if not isinstance(confidence, int | float) or not 0 < confidence <= MOST_CONFIDENT:
+        raise ValueError(f"`confidence` is {confidence!r}; give a number from 0 to {MOST_CONFIDENT}, such as 0.95")
     key = _ColumnKey(values)
     return Estimate(Linear(((key, 1.0),)), Sample({key: values}, (1 - confidence) / 2))
 

@@ -59,8 +59,10 @@ class Place:
 
     @property
     def threads(self) -> int:
-        """Threads of each slot."""
-        return max(1, cores() // len(self.slots))
+        """Threads of each slot; an OMP_NUM_THREADS of the caller's is a limit."""
+        share = max(1, cores() // len(self.slots))
+        asked = os.environ.get("OMP_NUM_THREADS", "")
+        return min(share, int(asked)) if asked.isdigit() and int(asked) else share
 
 
 def need_of(checkpoint: Checkpoint, dtype: str) -> Need:
@@ -68,7 +70,7 @@ def need_of(checkpoint: Checkpoint, dtype: str) -> Need:
     width = BYTES[dtype]
     hidden, vocab, feed = (checkpoint.size(name) for name in ("hidden_size", "vocab_size", "intermediate_size"))
     heads = checkpoint.size("num_attention_heads")
-    head_dim = int(checkpoint.config.get("head_dim") or hidden // heads)
+    head_dim = checkpoint.size("head_dim")
     sources = max(len(site.sources) for site in checkpoint.sites)
     chunk = CHUNK * WINDOW
     snapshots = checkpoint.num_layers + 2 * sources  # currents differ at every start, completed blocks are shared
@@ -78,10 +80,16 @@ def need_of(checkpoint: Checkpoint, dtype: str) -> Need:
     working = (sources + 8) * hidden + 4 * heads * head_dim + 3 * feed
     blocks = 6 * max(LOGIT_BYTES, 4 * vocab)
     return Need(
-        weights=checkpoint.parameters * width,
+        weights=max(checkpoint.parameters * width, checkpoint.stored_bytes),
         states=(snapshots + last) * chunk * hidden * width,
         batch=rows * working * max(width, 4) + blocks,
     )
+
+
+def memory_words(memory: int) -> str:
+    """What the machine has, and what is free of it now where that is less than half."""
+    free = psutil.virtual_memory().available
+    return f"this machine has {size(memory)}" + (f", {size(free)} free now" if free < memory / 2 else "")
 
 
 def size(count: int) -> str:
@@ -147,7 +155,7 @@ def cuda_devices() -> int:
     present = len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
     if visible is None or not present:
         return present
-    return len([entry for entry in visible.split(",") if entry.strip() and entry.strip() != "-1"])
+    return min(present, len([entry for entry in visible.split(",") if entry.strip() and entry.strip() != "-1"]))
 
 
 def host_memory() -> int:

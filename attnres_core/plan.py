@@ -13,7 +13,7 @@ from attnres_core.columns import ROUTING, interventions_for
 from attnres_core.intervention import SHAM, Intervention, NotApplicable
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.prompts import Prompt, PromptSet, Split, chunk_digest
-from attnres_core.vocabulary import AnyRole, Quantity, Step
+from attnres_core.vocabulary import AnyRole, Quantity
 
 CHUNK = 16
 """Prompts of a bundle."""
@@ -32,6 +32,8 @@ class Material:
     """What every unit's key depends on: checkpoints, prompts and numerics of a run."""
 
     checkpoints: Mapping[AnyRole, Checkpoint]
+    kept: tuple[str, ...]
+    """Earlier steps that the trained checkpoint's folder holds, by name, read or not."""
     prompts: Mapping[Split, PromptSet]
     device_class: str
     """"cpu" or "cuda"."""
@@ -46,10 +48,8 @@ class Material:
         try:
             return self.checkpoints[role]
         except KeyError:
-            kept = ", ".join(str(other) for other in self.checkpoints if isinstance(other, Step))
-            raise NotApplicable(
-                f"the trained checkpoint's folder holds no `{role}`; it holds: {kept or 'none'}"
-            ) from None
+            kept = ", ".join(self.kept) or "none"
+            raise NotApplicable(f"the trained checkpoint's folder holds no `{role}`; it holds: {kept}") from None
 
     def model_key(self, role: AnyRole) -> str:
         """Identifies a model and the arithmetic it is run in."""

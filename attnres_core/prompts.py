@@ -11,10 +11,14 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer
+
+from attnres_core.shapes import Column
 
 WINDOW = 64
 """Tokens of a prompt that are read; every next-token prediction among them is scored."""
+_TOO_SHORT = "has {} tokens; a next-token loss needs at least 2: lengthen it or leave it out"
 FIELDS = ("id", "text", "document", "stratum", "split")
 
 
@@ -61,6 +65,25 @@ class PromptSet:
         """The number of prompts."""
         return len(self.prompts)
 
+    @cached_property
+    def documents(self) -> tuple[str, ...]:
+        """The documents, in order of their first prompts: the units that verdicts count."""
+        return tuple(dict.fromkeys(prompt.document for prompt in self.prompts))
+
+    @cached_property
+    def strata(self) -> tuple[str, ...]:
+        """Each document's stratum."""
+        of = {prompt.document: prompt.stratum for prompt in self.prompts}
+        return tuple(of[document] for document in self.documents)
+
+    def by_document(self, column: Column) -> Column:
+        """A column `[prompt]` as means `[document]`: prompts of one document are no independent evidence."""
+        if len(self.documents) == len(self.prompts):
+            return column
+        places = {document: place for place, document in enumerate(self.documents)}
+        index = np.array([places[prompt.document] for prompt in self.prompts])
+        return np.asarray(np.bincount(index, weights=column) / np.bincount(index), dtype=np.float64)
+
     def part(self, split: Split, limit: int | None = None) -> PromptSet:
         """The prompts of one split, at most `limit`, the first in digest order."""
         return PromptSet(f"{self.name}/{split}", tuple(p for p in self.prompts if p.split is split)[:limit])
@@ -83,8 +106,24 @@ class PromptSet:
         ids = [encoding.ids[:window] for encoding in encoded]
         for prompt, row in zip(self.prompts, ids, strict=True):
             if len(row) < 2:
-                raise ValueError(f"prompt {prompt.id!r} has {len(row)} tokens; a next-token loss needs at least 2")
+                raise ValueError(f"prompt {prompt.id!r} {_TOO_SHORT.format(len(row))}")
         return ids
+
+
+def check_tokens(rows: Sequence[Sequence[int]], names: Sequence[object], vocabulary: int, context: int) -> None:
+    """Refuse token ids that a model cannot read.
+
+    Raises:
+        ValueError: which prompt (by its name), what is wrong with it, the remedy.
+    """
+    for name, row in zip(names, rows, strict=True):
+        if len(row) < 2:
+            raise ValueError(f"prompt {name} {_TOO_SHORT.format(len(row))}")
+        if len(row) > context:
+            raise ValueError(f"prompt {name} has {len(row)} tokens; the context is {context}: cut it")
+        if outside := [token for token in row if not 0 <= token < vocabulary]:
+            remedy = f"ids run from 0 to {vocabulary - 1}: tokenise with this model's tokenizer"
+            raise ValueError(f"prompt {name} holds token id {outside[0]}; {remedy}")
 
 
 def load_prompts(path: str | Path) -> PromptSet:
@@ -96,6 +135,8 @@ def load_prompts(path: str | Path) -> PromptSet:
     Raises:
         ValueError: what is wrong, with file, line and remedy.
     """
+    if not isinstance(path, (str, Path)):
+        raise ValueError(f"a prompt file is {path!r}; give its path")
     path = Path(path)
     if path.is_dir():
         candidates = sorted(path.glob("*.jsonl"))
@@ -106,16 +147,23 @@ def load_prompts(path: str | Path) -> PromptSet:
         lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such prompt file; give a JSONL file with `id` and `text`") from None
+    except OSError as error:
+        raise ValueError(f"{path}: unreadable ({error}); give a JSONL file that may be read") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from None
     prompts = [_prompt(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not prompts:
         raise ValueError(f"{path}: no prompts; write one JSON object a line with `id` and `text`")
-    for field in ("id", "document"):
-        values = Counter(getattr(prompt, field) for prompt in prompts)
-        if twice := sorted(value for value, count in values.items() if count > 1):
-            remedy = "give each its own" if field == "id" else "keep one prompt per document: they are not independent"
-            raise ValueError(f"{path}: {field} {twice[0]!r} stands on several lines; {remedy}")
+    ids = Counter(prompt.id for prompt in prompts)
+    if twice := sorted(name for name, count in ids.items() if count > 1):
+        raise ValueError(f"{path}: id {twice[0]!r} stands on several lines; give each its own")
+    for field in ("stratum", "split"):
+        values: dict[str, str] = {}
+        for prompt in prompts:
+            mine = getattr(prompt, field)
+            if values.setdefault(prompt.document, mine) != mine:
+                found = f"document {prompt.document!r} has prompts of several {field}s"
+                raise ValueError(f"{path}: {found}; a document belongs to one")
     return PromptSet(path.stem, tuple(sorted(prompts, key=lambda prompt: prompt.digest)))
 
 

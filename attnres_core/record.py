@@ -17,6 +17,7 @@ from attnres_core.claims import ALPHA, CLAIM_ALPHA
 from attnres_core.columns import ROUTING
 from attnres_core.estimates import Decision
 from attnres_core.expected import Expected
+from attnres_core.judging import Adjusted
 from attnres_core.prompts import WINDOW, Split
 from attnres_core.shapes import Column
 from attnres_core.statistics import Verdict
@@ -58,12 +59,15 @@ def unit_of(quantity: Any) -> str:
     return "nats/token"
 
 
-def claim_entry(outcome: Outcome, expected: Expected | None, suite: Suite) -> dict[str, Any]:
-    """One claim, as the record lists it."""
+def claim_entry(
+    outcome: Outcome, expected: Expected | None, suite: Suite, adjusted: Adjusted | None = None
+) -> dict[str, Any]:
+    """One claim, as the record lists it; `adjusted` where the whole registered set was decided."""
     statements = [_statement_entry(decision) for decision in outcome.decisions]
     leading = next((s for s in statements if s["verdict"] == outcome.verdict.value), None)  # the one that decides
     ablations = [q for q in outcome.quantities if isinstance(q.what, Ablation)] if outcome.decisions else []
-    records = [suite.record(quantity) for quantity in ablations]
+    split = outcome.standing.split
+    records = [suite.record(quantity, split) for quantity in ablations]
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons += [decision.reason for decision in outcome.decisions]
     needed = [
@@ -79,6 +83,13 @@ def claim_entry(outcome: Outcome, expected: Expected | None, suite: Suite) -> di
         "control": outcome.claim.family == CONTROL,
         "verdict": "ERROR" if outcome.error else outcome.verdict.value,
         "expected": {"verdict": expected.verdict.value, "reason": expected.reason} if expected else None,
+        "registration": outcome.standing.status,
+        "registration_note": outcome.standing.note,
+        "split": split.value,
+        "alpha": outcome.standing.alpha,
+        "p_value": number(adjusted.p) if adjusted else None,
+        "p_holm": number(adjusted.holm) if adjusted else None,
+        "p_max_t": number(adjusted.max_t) if adjusted else None,
         "statement": " and ".join(map(str, outcome.claim.statements)),
         "statements": statements,
         "estimate": leading["estimate"] if leading else None,
@@ -88,7 +99,7 @@ def claim_entry(outcome: Outcome, expected: Expected | None, suite: Suite) -> di
         "sites_touched": _union(record.sites for record in records),
         "duplicates": _union(record.duplicates for record in records),
         "no_ops": _union(record.no_ops for record in records),
-        "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite)],
+        "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite, split)],
         "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
         "needed_prompts": max((n for n in needed if n), default=None),
     }
@@ -104,7 +115,8 @@ def junit_properties(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[str, Any]:
     """The entry of a claim that could not be traced or measured."""
-    nothing = dict.fromkeys(("cites", "expected", "estimate", "interval", "threshold", "n", "needed_prompts"))
+    absent = ("cites", "expected", "estimate", "interval", "threshold", "n", "needed_prompts", "split", "alpha")
+    nothing = dict.fromkeys((*absent, "registration", "registration_note", "p_value", "p_holm", "p_max_t"))
     lists: dict[str, Any] = {"statement": "", "statements": [], "by_layer": []}
     lists |= {"sites_touched": [], "duplicates": [], "no_ops": []}
     names = {"node_id": node_id, "title": title, "family": family, "control": family == CONTROL}
@@ -122,6 +134,8 @@ def _statement_entry(decision: Decision) -> dict[str, Any]:
         "high": number(interval.high),
         "threshold": decision.statement.threshold,
         "unit": " and ".join(units),
+        "p_value": None if decision.p_value is None else number(decision.p_value),
+        "detectable": None if interval.exact else _or_none(statistics.detectable(interval)),
         "verdict": decision.verdict.value,
         "reason": decision.reason,
         "n": interval.n,
@@ -139,8 +153,9 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
         outcomes: its decided claims.
         collected: all its claims, those that could not be traced included.
     """
-    quantities = list(dict.fromkeys(q for o in outcomes if o.decisions for q in o.quantities))
-    shown = {Role.TRAINED, Role.WRAPPED, *(quantity.role for quantity in quantities)}
+    measured = list(dict.fromkeys((q, o.standing.split) for o in outcomes if o.decisions for q in o.quantities))
+    shown = {Role.TRAINED, Role.WRAPPED, *(quantity.role for quantity, _ in measured)}
+    shares = [outcome.standing.alpha for outcome in outcomes] or [CLAIM_ALPHA]
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy", "scipy")}
     return {
         "schema": 1,
@@ -158,8 +173,9 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
             "dtype": suite.settings.dtype,
             "quick": suite.settings.quick,
             "alpha": ALPHA,
-            "alpha_claim": CLAIM_ALPHA,
-            "resamples": statistics.resamples_for(CLAIM_ALPHA),
+            "alpha_claim": min(shares),
+            "resamples": statistics.resamples_for(min(shares)),
+            "registrations": {"lock": suite.registry.digest, "claims": len(suite.registry.entries)},
             "prompts": {
                 "name": suite.prompts_name,
                 "digest": suite.prompts_digest,
@@ -167,7 +183,7 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
                 **{split.value: len(part) for split, part in suite.prompts.items()},
             },
         },
-        "columns": [_column_entry(quantity, suite) for quantity in quantities],
+        "columns": [_column_entry(quantity, suite, split) for quantity, split in measured],
         "routing": {role.value: found for role in (Role.TRAINED, Role.WRAPPED) if (found := _routing(suite, role))},
     }
 
@@ -208,20 +224,24 @@ def _model_entry(suite: Suite, role: AnyRole) -> dict[str, Any]:
     }
 
 
+def _or_none(value: float | None) -> float | None:
+    return None if value is None else number(value)
+
+
 def _union(groups: Iterable[Iterable[str]]) -> list[str]:
     """Each name once, in order of appearance."""
     return list(dict.fromkeys(name for group in groups for name in group))
 
 
-def _by_layer(quantity: Quantity, suite: Suite) -> list[dict[str, Any]]:
+def _by_layer(quantity: Quantity, suite: Suite, split: Split) -> list[dict[str, Any]]:
     """The effects that a per-site ablation averages, each with a descriptive 95 % t interval."""
     if not isinstance(quantity.what, Ablation) or not quantity.what.per_site:
         return []
     rows = []
-    for site in suite.record(quantity).sites:
+    for site in suite.record(quantity, split).sites:
         layer = int(site.split(".")[0])
         alone = dataclasses.replace(quantity.what, layers=range(layer, layer + 1), per_site=False)
-        low, mean, high = _t_interval(suite.column(dataclasses.replace(quantity, what=alone)))
+        low, mean, high = _t_interval(suite.column(dataclasses.replace(quantity, what=alone), split))
         rows.append({"quantity": str(quantity), "site": site, "mean": mean, "low": low, "high": high})
     return rows
 
@@ -232,18 +252,18 @@ def _t_interval(column: Column) -> tuple[float | None, float | None, float | Non
     return number(column.mean() - half), number(column.mean()), number(column.mean() + half)
 
 
-def _column_entry(quantity: Quantity, suite: Suite) -> dict[str, Any]:
-    column, record = suite.column(quantity), suite.record(quantity)
+def _column_entry(quantity: Quantity, suite: Suite, split: Split) -> dict[str, Any]:
+    column, record = suite.column(quantity, split), suite.record(quantity, split)
     low, mean, high = _t_interval(column)
     what = quantity.what
     weight = None
     if isinstance(what, Ablation) and isinstance(what.family, Family):
-        weight = number(suite.column(mass(what.family, what.sublayer, what.layers).on(quantity.role)).mean())
+        weight = number(suite.column(mass(what.family, what.sublayer, what.layers).on(quantity.role), split).mean())
     return {
         "name": str(quantity),
         "role": quantity.role.value,
         "metric": quantity.metric.value if quantity.metric else None,
-        "split": Split.CONFIRMATION.value,
+        "split": split.value,
         "n": len(column),
         "mean": mean,
         "sd": number(column.std(ddof=1)) if len(column) > 1 else None,
@@ -274,7 +294,7 @@ def _routing(suite: Suite, role: AnyRole) -> dict[str, Any] | None:
     return {
         "sites": [str(site) for site in sites],
         "sources": [[family.value if family else "only source" for family in site.sources] for site in sites],
-        "mass": [joined["mean"][row, : len(site.sources)].tolist() for row, site in enumerate(sites)],
-        "entropy": joined["entropy"].tolist(),
-        "peak": joined["peak"].tolist(),
+        "mass": [list(map(number, joined["mean"][row, : len(site.sources)])) for row, site in enumerate(sites)],
+        "entropy": list(map(number, joined["entropy"])),
+        "peak": list(map(number, joined["peak"])),
     }

@@ -117,7 +117,7 @@ def _measure_if_free(bundle: Bundle, barrier: Barrier, bench: _Workbench) -> Non
             return
         try:
             bench.measure(bundle, missing, barrier.store)
-        except (RuntimeError, ValueError, OSError, MemoryError) as error:
+        except Exception as error:  # whatever it is, it is this bundle's failure and not the run's
             if attempts + 1 == ATTEMPTS or isinstance(error, ValueError):  # a ValueError is the same every time
                 barrier.fail(bundle, f"measuring {bundle} failed: {type(error).__name__}: {error}")
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,19 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from attnres_core import statistics
-from attnres_core.claims import ALPHA, CLAIM_ALPHA, PROVISIONAL_CLAIMS
-from attnres_core.columns import InterventionRecord, derive, interventions_for, unit_keys
-from attnres_core.estimates import Decision, Linear, Statement
-from attnres_core.intervention import SHAM, NotApplicable, family_sites
-from attnres_core.judging import Question, combine, judge
-from attnres_core.models.checkpoint import Checkpoint, Weights, inspect_checkpoint, kept_steps
-from attnres_core.place import Place, choose_place, size
+from attnres_core.claims import Claim, claim_key
+from attnres_core.columns import ROUTING, InterventionRecord, derive, interventions_for, unit_keys
+from attnres_core.estimates import Decision
+from attnres_core.intervention import SHAM, NotApplicable
+from attnres_core.judging import Adjusted, Question, adjust, combine, judge, planned_units
+from attnres_core.models.checkpoint import Checkpoint, Weights, earlier_step, inspect_checkpoint, kept_steps
+from attnres_core.picks import choose, filled, filled_statement, needed_for
+from attnres_core.place import Place, choose_place, memory_words
 from attnres_core.plan import Bundle, Material, make_bundles
-from attnres_core.prompts import PromptSet, Split, load_prompts
+from attnres_core.prompts import PromptSet, Split, check_tokens, load_prompts
+from attnres_core.registry import Registry, Standing
 from attnres_core.run import Barrier, Crew
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import Store
-from attnres_core.vocabulary import MIN_PICK_MASS, AnyRole, Family, Pick, PickRule, Quantity, Role, Step, drop, mass
+from attnres_core.vocabulary import AnyRole, Family, Pick, Quantity, Role, Step
 
 JUDGE_VERSION = 3
 """Raise when a change to the decision rules changes verdicts or limits."""
@@ -47,18 +50,8 @@ class Settings:
     dtype: str
     store: Path
     quick: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A claim as collected: what it is called and what its body states."""
-
-    node_id: str
-    title: str
-    family: str
-    cites: str | None
-    quantities: tuple[Quantity, ...]
-    statements: tuple[Statement, ...]
+    registrations: Path
+    """The folder of the claims' lock and ledger."""
 
 
 @dataclass(slots=True)
@@ -66,6 +59,7 @@ class Outcome:
     """What a run found about a claim."""
 
     claim: Claim
+    standing: Standing
     verdict: Verdict
     decisions: tuple[Decision, ...] = ()
     reason: str = ""
@@ -91,6 +85,7 @@ class Suite:
         limits = [settings.n_prompts, QUICK_PROMPTS if settings.quick else None]
         limit = min((limit for limit in limits if limit is not None), default=None)
         self.prompts: dict[Split, PromptSet] = {split: prompts.part(split, limit) for split in Split}
+        self.registry = Registry(settings.registrations)
         self.prompts_name, self.prompts_digest = prompts.name, prompts.digest
         for split, part in self.prompts.items():
             if not len(part):
@@ -105,20 +100,30 @@ class Suite:
             Role.WRAPPED: wrapped,
             Role.STOCK: dataclasses.replace(wrapped, weights=Weights.STOCK),
             Role.UNTRAINED: dataclasses.replace(self.trained, weights=Weights.UNTRAINED),
-            **{Step(number): kept for number, kept in kept_steps(self.trained).items()},
         }
+        self.kept = {Step(number): folder for number, folder in kept_steps(self.trained).items()}
+        """Earlier steps of the trained checkpoint's run; only those that claims name are read."""
         self.place: Place = choose_place(settings.device, settings.dtype, workers, self.checkpoints.values())
         self.bundles_needed = 0
         """Known once the claims are decided."""
         self._derived: dict[tuple[Split, Quantity], tuple[np.ndarray, InterventionRecord]] = {}
 
+    def _read_steps(self, collected: Iterable[Claim]) -> None:
+        """Recognise the kept steps that claims name."""
+        for role in sorted({q.role for c in collected for q in c.quantities if isinstance(q.role, Step)}, key=str):
+            if role in self.kept and role not in self.checkpoints:
+                self.checkpoints[role] = earlier_step(self.trained, self.kept[role])
+
     @cached_property
     def material(self) -> Material:
         """What the keys of stored units depend on."""
-        return Material(self.checkpoints, self.prompts, self.place.device_class, self.settings.dtype)
+        return Material(
+            self.checkpoints, tuple(map(str, self.kept)), self.prompts, self.place.device_class, self.settings.dtype
+        )
 
-    def header(self, collected: int) -> list[str]:
-        """What a reader must know of a run of so many claims, in a few lines."""
+    def header(self, collected: Sequence[Claim]) -> list[str]:
+        """What a reader must know of a run of these claims, in a few lines."""
+        self._read_steps(collected)
         lines = [
             f"attnres: {role}: {c.name} ({c.dialect.name}, {c.num_layers} layers, {c.dialect.num_blocks} blocks"
             f"{'' if c.wrap is None else f', recency bias {c.wrap:g}'}), digest {c.digest[:12]}"
@@ -135,33 +140,88 @@ class Suite:
             f"slot{'s' if len(place.slots) > 1 else ''} x {place.threads} threads; seed {statistics.SEED}; "
             f"store {self.settings.store}",
             f"attnres: memory: a slot needs up to {place.need}"
-            + ("" if place.memory is None else f" beside the libraries; this machine has {size(place.memory)}"),
-            *_budget_note(collected),
+            + ("" if place.memory is None else f" beside the libraries; {memory_words(place.memory)}"),
+            f"attnres: claims: {_tally(self.standing(claim).status for claim in collected)}; "
+            f"lock {self.registry.digest[:12] or 'none'} in {self.registry.folder}",
         ]
 
-    def decide(self, collected: Sequence[Claim], run: str) -> dict[str, Outcome]:
-        """Choose, measure and judge; every worker of the run calls this and gets the same outcomes."""
+    def decide(
+        self, collected: Sequence[Claim], run: str, standings: Mapping[str, Standing] | None = None
+    ) -> dict[str, Outcome]:
+        """Choose, measure and judge; every worker of the run calls this and gets the same outcomes.
+
+        Args:
+            collected: the claims.
+            run: the run's name, the same in all its workers.
+            standings: what each verdict may rest on, by node id; default: what the registry says.
+        """
+        self._read_steps(collected)
         barrier = Barrier(self.store, run)
         picks = {pick for claim in collected for quantity in claim.quantities for pick in quantity.picks}
-        asked = [quantity for claim in collected for quantity in claim.quantities]
-        bundles = make_bundles(_needed_for(picks), Split.EXPLORATION, self.material) if picks else []
-        bundles += make_bundles([q for q in asked if not q.picks], Split.CONFIRMATION, self.material)
-        barrier.announce([bundle for bundle in bundles if self.store.missing(bundle)], self.header(len(collected)))
+        standings = standings or {c.node_id: self.standing(c) for c in collected}
+        asked = [(standings[c.node_id].split, q) for c in collected for q in c.quantities if not q.picks]
+        bundles = self._bundles([*asked, *((Split.EXPLORATION, quantity) for quantity in needed_for(picks))])
+        barrier.announce([bundle for bundle in bundles if self.store.missing(bundle)], self.header(collected))
+        if any(self.store.missing(bundle) for bundle in bundles):
+            self._check_prompts({bundle.role for bundle in bundles})
         with Crew(self.checkpoints, barrier, self.place) as crew:
             crew.carry_out(bundles)
             lost = {bundle: why for bundle in bundles if (why := barrier.failure(bundle)) is not None}
-            outcomes = {claim.node_id: self._prepared(claim, lost) for claim in collected}
-            resolved = [quantity for outcome in outcomes.values() for quantity in outcome.quantities]
-            rest = make_bundles(resolved, Split.CONFIRMATION, self.material)
+            outcomes = {c.node_id: self._prepared(c, standings[c.node_id], lost) for c in collected}
+            rest = self._bundles([(o.standing.split, q) for o in outcomes.values() for q in o.quantities])
             crew.carry_out(rest)
         lost |= {bundle: why for bundle in rest if (why := barrier.failure(bundle)) is not None}
         self._judge([outcome for outcome in outcomes.values() if outcome.quantities], lost)
         self.bundles_needed = len({bundle.id for bundle in (*bundles, *rest)})
         return outcomes
 
+    def standing(self, claim: Claim) -> Standing:
+        """What a claim's verdict may rest on."""
+        return self.registry.standing(claim, self.prompts_digest, quick=self.settings.quick)
+
+    def confirmation_seen(self, claim: Claim) -> bool:
+        """Whether the store holds any confirmation data of this claim's own quantities already."""
+        for quantity in claim.quantities:
+            try:
+                chunks = self.store.chunks(self.material, quantity.role, Split.CONFIRMATION)
+                keys = {ROUTING} if quantity.picks else unit_keys(quantity.what, self.checkpoints[quantity.role])
+            except (NotApplicable, KeyError, ValueError):
+                continue
+            if any(keys & chunk.keys() for chunk in chunks):
+                return True
+        return False
+
+    def _bundles(self, asked: Iterable[tuple[Split, Quantity]]) -> list[Bundle]:
+        """What is to be measured, split by split."""
+        wanted = list(asked)
+        parts = [[q for split, q in wanted if split is part] for part in Split]
+        return [b for part, qs in zip(Split, parts, strict=True) if qs for b in make_bundles(qs, part, self.material)]
+
+    def plan(self, collected: Sequence[Claim], run: str) -> list[tuple[Claim, Outcome, int | None]]:
+        """Every claim as its exploration columns have it, with the documents it needs for 80 % power at its alpha.
+
+        None: no number of documents would decide it, or it cannot be measured.
+        """
+        explored = {
+            claim.node_id: dataclasses.replace(self.standing(claim), split=Split.EXPLORATION, error="")
+            for claim in collected
+        }
+        outcomes = self.decide(collected, run, explored)
+        planned = []
+        for claim in collected:
+            outcome = outcomes[claim.node_id]
+            needed = [planned_units(decision, self._form_column(decision)) for decision in outcome.decisions]
+            enough = None if not needed or None in needed else max(n for n in needed if n is not None)
+            planned.append((claim, outcome, enough))
+        return planned
+
+    def _form_column(self, decision: Decision) -> np.ndarray:
+        form = decision.statement.form
+        return form.of({quantity: self.column(quantity, Split.EXPLORATION) for quantity, _ in form.terms})
+
     def column(self, quantity: Quantity, split: Split = Split.CONFIRMATION) -> np.ndarray:
-        """A measured column, `[prompt]`."""
-        return self._measured(quantity, split)[0]
+        """A measured column, `[document]`: the mean over each document's prompts."""
+        return self.prompts[split].by_document(self._measured(quantity, split)[0])
 
     def record(self, quantity: Quantity, split: Split = Split.CONFIRMATION) -> InterventionRecord:
         """What a measured column's intervention touched."""
@@ -174,6 +234,26 @@ class Suite:
             self._derived[split, quantity] = found
         return self._derived[split, quantity]
 
+    def adjusted(self, outcomes: Iterable[Outcome]) -> dict[str, Adjusted]:
+        """p-values adjusted over the registered set, by node id; empty unless the whole set was decided together."""
+        confirmed = [o for o in outcomes if o.standing.split is Split.CONFIRMATION and not o.error]
+        if {claim_key(outcome.claim.node_id) for outcome in confirmed} != self.registry.entries.keys():
+            return {}
+        claims = {outcome.claim.node_id: outcome.decisions for outcome in confirmed if outcome.decisions}
+        forms = [decision.statement.form for found in claims.values() for decision in found]
+        columns = {quantity: self.column(quantity) for form in forms for quantity, _ in form.terms}
+        labels = self.prompts[Split.CONFIRMATION].strata
+        questions = (Question(d.statement, d.interval.alpha) for found in claims.values() for d in found)
+        parts = "".join(_question_key(question, columns, labels) for question in questions)
+        key = "adjusted-" + hashlib.sha256(parts.encode()).hexdigest()
+        with self.store.held("judge", wait=True):
+            entry = self.store.judged(key)
+            if entry is None:
+                found = adjust(claims, columns, statistics.strata_of(labels))
+                entry = {name: dataclasses.asdict(values) for name, values in found.items()}
+                self.store.add_judged(key, entry)
+        return {name: Adjusted(**values) for name, values in entry.items()}
+
     def noise_floor(self) -> float:
         """The largest |effect| of a sham that travelled with the ablated rows, over everything stored."""
         worst = 0.0
@@ -181,66 +261,67 @@ class Suite:
             for split in self.prompts:
                 for units in self.store.chunks(self.material, role, split):
                     if SHAM.key in units:
-                        worst = max(worst, float(np.abs(units[SHAM.key]["delta_nll"]).max()))
+                        worst = float(np.maximum(worst, np.abs(units[SHAM.key]["delta_nll"]).max()))  # keeps NaN
         return worst
 
-    def _prepared(self, claim: Claim, lost: Mapping[Bundle, str]) -> Outcome:
+    def _explored(self, quantity: Quantity, lost: Mapping[Bundle, str]) -> float:
+        """A quantity's mean on the exploration split."""
+        if why := self._loss([quantity], Split.EXPLORATION, lost):
+            raise ValueError(why)
+        return float(self.column(quantity, Split.EXPLORATION).mean())
+
+    def _check_prompts(self, roles: Iterable[AnyRole]) -> None:
+        """Refuse prompts that a model cannot read before anything is loaded."""
+        for tokenizer, context, vocab in {
+            (c.tokenizer_file, c.context, c.size("vocab_size")) for c in map(self.material.checkpoint, roles)
+        }:
+            for part in self.prompts.values():
+                check_tokens(part.token_ids(tokenizer), [repr(p.id) for p in part.prompts], vocab, context)
+
+    def _prepared(self, claim: Claim, standing: Standing, lost: Mapping[Bundle, str]) -> Outcome:
         """The claim with its picks filled in, or the reason why it cannot be decided."""
+        if standing.error:
+            return Outcome(claim, standing, Verdict.INCONCLUSIVE, error=standing.error)
         try:
-            chosen = {pick: self._choose(pick, lost) for q in claim.quantities for pick in q.picks}
-            quantities = tuple(_filled(quantity, chosen) for quantity in claim.quantities)
+            picks = {pick for quantity in claim.quantities for pick in quantity.picks}
+            chosen = {pick: choose(pick, self.trained, lambda q: self._explored(q, lost)) for pick in picks}
+            quantities = tuple(filled(quantity, chosen) for quantity in claim.quantities)
             for quantity in quantities:
                 interventions = interventions_for(quantity.what, self.material.checkpoint(quantity.role))
                 if interventions and all(i.no_ops == i.sites for i in interventions):
                     where = ", ".join(site for i in interventions for site in i.sites)
                     raise NotApplicable(f"`{quantity.what}` is a no-op by construction: {where} read one tensor only")
         except NotApplicable as error:
-            return Outcome(claim, Verdict.NOT_APPLICABLE, reason=str(error))
+            return Outcome(claim, standing, Verdict.NOT_APPLICABLE, reason=str(error))
         except ValueError as error:
-            return Outcome(claim, Verdict.INCONCLUSIVE, error=str(error))
-        return Outcome(claim, Verdict.INCONCLUSIVE, chosen=chosen, quantities=quantities)
-
-    def _choose(self, pick: Pick, lost: Mapping[Bundle, str]) -> Family:
-        """The family a pick comes out as on the trained model's exploration split."""
-        trained = self.checkpoints[Role.TRAINED]
-        masses, effects = {}, {}
-        for family in Family:
-            try:
-                family_sites(family, pick.sublayer, pick.layers, trained.sites, trained.num_layers)
-            except NotApplicable:
-                continue
-            pair = _mass(family, pick), _effect(family, pick)
-            if why := self._loss(pair, Split.EXPLORATION, lost):
-                raise ValueError(why)
-            masses[family], effects[family] = (float(self.column(q, Split.EXPLORATION).mean()) for q in pair)
-        if pick.of is not None and pick.of != len(masses):
-            raise NotApplicable(f"`{pick}`: {len(masses)} families are present there, not {pick.of}")
-        ranked = sorted(masses, key=lambda family: -masses[family])
-        if pick.rule is PickRule.MASSIVE:
-            if pick.rank >= len(ranked):
-                raise NotApplicable(f"`{pick}`: only {len(ranked)} families are present there")
-            return ranked[pick.rank]
-        if len(ranked) < 2:
-            raise NotApplicable(f"`{pick}`: fewer than two families are present there")
-        if pick.rule is PickRule.CAUSAL:
-            return max(ranked[1:], key=lambda family: effects[family])
-        eligible = [family for family in ranked if masses[family] >= MIN_PICK_MASS]
-        return min(eligible, key=lambda family: abs(effects[family]))
+            return Outcome(claim, standing, Verdict.INCONCLUSIVE, error=str(error))
+        return Outcome(claim, standing, Verdict.INCONCLUSIVE, chosen=chosen, quantities=quantities)
 
     def _judge(self, outcomes: Sequence[Outcome], lost: Mapping[Bundle, str]) -> None:
         """Fill in decisions and verdicts; what was judged before is read from the store."""
-        asked: dict[int, list[Question]] = {}
-        for index, outcome in enumerate(outcomes):
-            if why := self._loss(outcome.quantities, Split.CONFIRMATION, lost):
-                outcome.error = why
-                continue
-            count = len(outcome.claim.statements)
-            statements = [_filled_statement(statement, outcome.chosen) for statement in outcome.claim.statements]
-            asked[index] = [Question(statement, CLAIM_ALPHA, count) for statement in statements]
-        questions = list(dict.fromkeys(question for several in asked.values() for question in several))
+        for split in Split:
+            asked: dict[int, list[Question]] = {}
+            for index, outcome in enumerate(outcomes):
+                if outcome.standing.split is not split:
+                    continue
+                if why := self._loss(outcome.quantities, split, lost):
+                    outcome.error = why
+                    continue
+                count, alpha = len(outcome.claim.statements), outcome.standing.alpha
+                statements = [filled_statement(statement, outcome.chosen) for statement in outcome.claim.statements]
+                asked[index] = [Question(statement, alpha, count) for statement in statements]
+            decisions = self._decisions([question for several in asked.values() for question in several], split)
+            for index, several in asked.items():
+                outcomes[index].decisions = tuple(decisions[question] for question in several)
+                outcomes[index].verdict = combine(outcomes[index].decisions)
+
+    def _decisions(self, asked: Iterable[Question], split: Split) -> dict[Question, Decision]:
+        """Statements judged over one split's documents, together; each is computed by one worker, once."""
+        questions = list(dict.fromkeys(asked))
         needed = {q for question in questions for q, _ in question.statement.form.terms}
-        columns = {quantity: self.column(quantity) for quantity in needed}
-        keys = {question: _question_key(question, columns) for question in questions}
+        columns = {quantity: self.column(quantity, split) for quantity in needed}
+        labels = self.prompts[split].strata
+        keys = {question: _question_key(question, columns, labels) for question in questions}
 
         def known() -> dict[Question, Decision]:
             entries = {question: self.store.judged(keys[question]) for question in questions}
@@ -250,13 +331,11 @@ class Suite:
         if len(decisions) < len(questions):
             with self.store.held("judge", wait=True):
                 decisions = known()
-                fresh = judge([q for q in questions if q not in decisions], columns)
+                fresh = judge([q for q in questions if q not in decisions], columns, statistics.strata_of(labels))
                 for question, decision in fresh.items():
                     self.store.add_judged(keys[question], _freeze(decision))
                 decisions |= fresh
-        for index, several in asked.items():
-            outcomes[index].decisions = tuple(decisions[question] for question in several)
-            outcomes[index].verdict = combine(outcomes[index].decisions)
+        return decisions
 
     def _loss(self, quantities: Iterable[Quantity], split: Split, lost: Mapping[Bundle, str]) -> str:
         """Why columns are missing; empty when they are all there."""
@@ -268,45 +347,18 @@ class Suite:
         return ""
 
 
-def _budget_note(collected: int) -> list[str]:
-    if collected <= PROVISIONAL_CLAIMS:
-        return []
-    bound = ALPHA * collected / PROVISIONAL_CLAIMS
-    return [
-        f"attnres: {collected} claims share a budget meant for {PROVISIONAL_CLAIMS}: "
-        f"P(any wrong verdict) is bounded by {bound:.3f}, not {ALPHA}"
-    ]
+def _tally(words: Iterable[str]) -> str:
+    """`51 registered, 2 exploratory`."""
+    counts = Counter(words)
+    return ", ".join(f"{count} {word}" for word, count in counts.items())
 
 
-def _mass(family: Family, pick: Pick) -> Quantity:
-    return mass(family, pick.sublayer, pick.layers).on(Role.TRAINED)
-
-
-def _effect(family: Family, pick: Pick) -> Quantity:
-    return drop(family, pick.sublayer, pick.layers).on(Role.TRAINED)
-
-
-def _needed_for(picks: Iterable[Pick]) -> list[Quantity]:
-    return [make(family, pick) for pick in picks for family in Family for make in (_mass, _effect)]
-
-
-def _filled(quantity: Quantity, chosen: Mapping[Pick, Family]) -> Quantity:
-    if not quantity.picks:
-        return quantity
-    return dataclasses.replace(quantity, what=dataclasses.replace(quantity.what, family=chosen[quantity.picks[0]]))
-
-
-def _filled_statement(statement: Statement, chosen: Mapping[Pick, Family]) -> Statement:
-    terms = tuple((_filled(quantity, chosen), coefficient) for quantity, coefficient in statement.form.terms)
-    return dataclasses.replace(statement, form=Linear(terms, statement.form.constant))
-
-
-def _question_key(question: Question, columns: Mapping[Quantity, np.ndarray]) -> str:
+def _question_key(question: Question, columns: Mapping[Quantity, np.ndarray], strata: Sequence[str]) -> str:
     """Identifies a decision by everything it depends on, the data included."""
     statement = question.statement
     parts = [
         *(JUDGE_VERSION, statistics.SEED, str(statement.operator), statement.threshold.hex()),
-        *(question.alpha.hex(), question.refuters, statement.takes_worst, statement.is_routing),
+        *(question.alpha.hex(), question.refuters, statement.takes_worst, statement.is_routing, *strata),
     ]
     digest = hashlib.sha256(json.dumps(parts).encode())
     digest.update(statement.form.of(columns).tobytes())

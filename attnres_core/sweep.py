@@ -7,6 +7,7 @@ batch. A sham (an intervention that drops nothing) travels last in every such gr
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,9 +24,9 @@ from attnres_core.models.model import AttnResModel, drop_overrides
 from attnres_core.models.qwen3 import SiteKey
 from attnres_core.models.routing import Read, Source, mix
 from attnres_core.plan import BATCH_TOKENS, CHUNK, LOGIT_BYTES
-from attnres_core.prompts import PromptSet
+from attnres_core.prompts import PromptSet, check_tokens
 from attnres_core.shapes import Unit
-from attnres_core.vocabulary import Metric
+from attnres_core.vocabulary import Ablation, Metric, Quantity, RoutingSummary
 
 
 def measure(
@@ -46,6 +47,10 @@ def measure(
         NotApplicable: the model has no site that a request speaks of.
         ValueError: malformed prompts, or a request that makes no sense on this model.
     """
+    if isinstance(wanted, Quantity | Ablation | RoutingSummary):
+        raise ValueError(f"`wanted` is {wanted}; give a list of what to measure")
+    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
+        raise ValueError(f"`chunk` is {chunk!r}; give a whole number of prompts, at least 1")
     asked = list(dict.fromkeys(wanted))
     interventions = [i for what in asked for i in interventions_for(as_parts(what)[0], model.checkpoint)]
     ids = validated(model, prompts)
@@ -61,20 +66,17 @@ def validated(model: AttnResModel, prompts: PromptSet | Sequence[Sequence[int]])
     Raises:
         ValueError: no prompts, a prompt of fewer than two tokens, beyond the context or outside the vocabulary.
     """
+    names: Sequence[object] = range(len(prompts))
     if isinstance(prompts, PromptSet):
+        names = [repr(prompt.id) for prompt in prompts.prompts]
         prompts = prompts.token_ids(model.checkpoint.tokenizer_file)
-    rows = [list(map(int, row)) for row in prompts]
+    try:
+        rows = [[operator.index(token) for token in row] for row in prompts]
+    except TypeError:
+        raise ValueError("`prompts` is no list of lists of token ids; give those, or load_prompts(...)") from None
     if not rows:
         raise ValueError("`prompts` is empty; give at least one prompt")
-    vocabulary, context = model.network.config.vocab_size, model.checkpoint.context
-    for index, row in enumerate(rows):
-        if len(row) < 2:
-            raise ValueError(f"prompt {index} has {len(row)} tokens; a next-token loss needs at least 2")
-        if len(row) > context:
-            raise ValueError(f"prompt {index} has {len(row)} tokens; the context is {context}: cut it")
-        if outside := [token for token in row if not 0 <= token < vocabulary]:
-            remedy = f"ids run from 0 to {vocabulary - 1}: tokenise with this model's tokenizer"
-            raise ValueError(f"prompt {index} holds token id {outside[0]}; {remedy}")
+    check_tokens(rows, names, model.network.config.vocab_size, model.checkpoint.context)
     return rows
 
 

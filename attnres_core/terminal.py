@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from attnres_core.claims import Claim, claim_key
 from attnres_core.statistics import Operator, Verdict, unseen_share
 from attnres_core.suite import Outcome
 
@@ -69,6 +71,8 @@ def failure_text(outcome: Outcome, entry: Mapping[str, Any]) -> str:
     claim = outcome.claim
     deciding = next(d for d in outcome.decisions if d.verdict is outcome.verdict)
     lines = [f"{deciding}", "", f"claim     {claim.title}", f"verdict   {outcome.verdict}"]
+    if outcome.standing.status != "registered":
+        lines.append(f"standing  {outcome.standing.status}: {outcome.standing.note}")
     if claim.cites:
         lines.append(f"cites     {claim.cites}")
     lines += [f"chosen    {pick} is {family}, on the exploration split" for pick, family in outcome.chosen.items()]
@@ -140,9 +144,34 @@ def verdict_table(entries: Sequence[Mapping[str, Any]], width: int) -> list[tupl
         if group:
             text = ", ".join(f"{group.count(word)} {word}" for word in LETTERS if word in group)
             lines.append((f"{len(group)} {label}: {text}", {"bold": True}))
+    standings = Counter(entry["registration"] for entry in entries if entry["registration"] not in (None, "registered"))
+    for word, count in standings.items():
+        note = next(entry["registration_note"] for entry in entries if entry["registration"] == word)
+        lines.append((f"{count} {word}: {note}", {"yellow": True}))
     if any(" *" in line for line, _ in lines):
         lines.append(("* as this reference checkpoint is known to give; the reason is in the report", {}))
     return lines
+
+
+def plan_table(planned: Sequence[tuple[Claim, Outcome, int | None]], available: int) -> list[str]:
+    """What each claim needs, neediest first, against the documents there are."""
+    rows = []
+    for claim, outcome, needed in planned:
+        if outcome.verdict is Verdict.NOT_APPLICABLE or outcome.error:
+            text, order = outcome.error or f"not applicable: {outcome.reason}", -1
+        elif needed is None:
+            text, order = "no number of prompts: too close to the threshold, or a column no verdict may rest on", 10**9
+        else:
+            text, order = (
+                f"{needed} prompts" + ("" if needed <= available else f": more than the {available} here"),
+                needed,
+            )
+        deciding = next((d for d in outcome.decisions if d.verdict is outcome.verdict), None)
+        effect = f"{deciding.interval.mean:+.4f}" if deciding is not None else ""
+        rows.append((-order, claim_key(claim.node_id).replace("::test_", " "), effect, text))
+    width = max((len(name) for _, name, _, _ in rows), default=0)
+    head = f"prompts for 80 % power at each claim's alpha, if the exploration split has the truth ({available} here)"
+    return [head, *(f"  {name:<{width}} {effect:>9}  {text}" for _, name, effect, text in sorted(rows))]
 
 
 def _name(entry: Mapping[str, Any]) -> str:

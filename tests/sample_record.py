@@ -49,6 +49,8 @@ def statement(
         "n": 256,
         "exact": half == 0,
         "confidence": 1 - 2 * 0.00078,
+        "p_value": 0.0004,
+        "detectable": 0.01,
     }
 
 
@@ -70,6 +72,13 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "title": title,
         "family": family,
         "cites": PUBLISHED,
+        "registration": "post hoc" if "late" in title else "registered",
+        "registration_note": "confirmation columns were measured before" if "late" in title else "",
+        "split": "confirmation",
+        "alpha": 0.00078,
+        "p_value": 0.0004,
+        "p_holm": 0.02,
+        "p_max_t": 0.018,
         "control": False,
         "verdict": verdict,
         "expected": None,

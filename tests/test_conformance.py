@@ -123,8 +123,10 @@ def test_wrapped_family_means_are_those_of_the_design(conformance):
     [
         (torch.zeros(3, dtype=torch.long), r"`input_ids` has shape \(3,\); give \[batch, pos\], at least one token"),
         (torch.zeros(1, 0, dtype=torch.long), r"`input_ids` has shape \(1, 0\)"),
-        (torch.full((1, 2), 96), r"`input_ids` holds ids outside 0 to 95; tokenise with this model's tokenizer"),
-        (torch.full((1, 2), -1), r"`input_ids` holds ids outside 0 to 95"),
+        (torch.full((1, 2), 96), r"`input_ids\[0, 0\]` is 96; ids run from 0 to 95: tokenise with this model"),
+        (torch.full((1, 2), -1), r"`input_ids\[0, 0\]` is -1; ids run from 0 to 95"),
+        (torch.zeros(1, 3), "`input_ids` is torch.float32; give a tensor of whole numbers"),
+        ([[1, 2]], "`input_ids` is list; give a tensor of whole numbers"),
         (torch.zeros(1, 200, dtype=torch.long), r"`input_ids` has 200 positions; the context is 128"),
     ],
 )

@@ -20,10 +20,9 @@ def memory_of(monkeypatch, count):
 
 
 def test_weights_are_counted_from_the_header(checkpoint):
-    assert need_of(checkpoint, "float32").weights == 4 * checkpoint.parameters
-    assert (
-        need_of(checkpoint, "bfloat16").weights == need_of(checkpoint, "float16").weights == 2 * checkpoint.parameters
-    )
+    assert 4 * checkpoint.parameters <= need_of(checkpoint, "float32").weights < 4 * checkpoint.parameters + 20_000
+    for dtype in ("bfloat16", "float16"):  # stored in float32, they are read before they are rounded
+        assert need_of(checkpoint, dtype).weights == checkpoint.stored_bytes
 
 
 def test_more_depth_sources_need_more_memory(checkpoint, conformance):
@@ -35,6 +34,7 @@ def test_more_depth_sources_need_more_memory(checkpoint, conformance):
 
 def test_slots_are_what_memory_allows(checkpoint, monkeypatch):
     monkeypatch.setattr(place, "cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     each = need_of(checkpoint, "float32").total + LIBRARIES
     for slots in (1, 3):
         memory_of(monkeypatch, int((slots + 0.5) * each / place.USABLE))
@@ -43,6 +43,8 @@ def test_slots_are_what_memory_allows(checkpoint, monkeypatch):
     found = choose_place("cpu", "float32", 4, [checkpoint])
     assert (len(found.slots), found.threads) == (4, 2)
     assert len(choose_place("cpu", "float32", 99, [checkpoint]).slots) == 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert found.threads == 1
 
 
 def test_a_run_that_cannot_fit_is_refused_with_advice(checkpoint, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -187,10 +188,21 @@ def test_an_id_on_two_lines_is_refused(file: Path) -> None:
     assert message == f"{file}: id 'p1' stands on several lines; give each its own"
 
 
-def test_a_document_on_two_lines_is_refused(file: Path) -> None:
-    message = refusal(write(file, *rows(3), {"id": "other", "text": "t", "document": "d1"}))
-    remedy = "keep one prompt per document: they are not independent"
-    assert message == f"{file}: document 'd1' stands on several lines; {remedy}"
+def test_prompts_of_one_document_are_one_unit(file: Path) -> None:
+    twins = [{"id": f"p{i}", "text": f"t{i}", "document": "d" if i else "e", "split": "confirmation"} for i in range(3)]
+    prompts = load_prompts(write(file, *twins))
+    column = np.array([{"t0": 5.0, "t1": 1.0, "t2": 3.0}[prompt.text] for prompt in prompts.prompts])
+    found = dict(zip(prompts.documents, prompts.by_document(column), strict=True))
+    assert found == {"d": 2.0, "e": 5.0}
+    assert len(prompts.strata) == 2
+
+
+@pytest.mark.parametrize("field", ["stratum", "split"])
+def test_a_document_in_two_strata_or_splits_is_refused(file: Path, field: str) -> None:
+    values = ("exploration", "confirmation")
+    twins = [{"id": f"p{i}", "text": "t", "document": "d", field: values[i]} for i in range(2)]
+    expected = f"{file}: document 'd' has prompts of several {field}s; a document belongs to one"
+    assert refusal(write(file, *twins)) == expected
 
 
 def test_token_ids_are_the_windows_first_tokens_in_digest_order(file: Path, tokenizer_file: Path) -> None:
@@ -225,7 +237,10 @@ def test_an_unreadable_tokenizer_is_named(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_prompt_of_one_token_is_named(file: Path, tokenizer_file: Path) -> None:
-    with pytest.raises(ValueError, match=r"^prompt 'three' has 1 tokens; a next-token loss needs at least 2$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^prompt 'three' has 1 tokens; a next-token loss needs at least 2: lengthen it or leave it out$",
+    ):
         prompt_set(file, "one two", "three").token_ids(tokenizer_file)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from checkpoint_copies import DIALECTS, Copy, configure, refusal, rewrite
 
-from attnres_core.models.checkpoint import UnsupportedCheckpoint, inspect_checkpoint, kept_steps
+from attnres_core.models.checkpoint import UnsupportedCheckpoint, earlier_step, inspect_checkpoint, kept_steps
 from attnres_core.models.loading import load_model
 
 # Where the checkpoint is
@@ -180,6 +180,19 @@ def test_a_vanilla_config_over_attnres_weights_is_refused(copy: Copy) -> None:
     assert (found, remedy) == (expected, "Correct config.json or the weights.")
 
 
+def test_routing_fields_in_a_vanilla_config_are_refused(copy: Copy) -> None:
+    found, remedy = refusal(copy("vanilla_21", attnres_mode="full"), wrap=10.0, num_blocks=3)
+    expected = "model_type 'qwen3' (vanilla) beside attnres_mode in config.json"
+    assert (found, remedy) == (expected, "Correct config.json.")
+
+
+@pytest.mark.parametrize("field", ["rms_norm_eps", "initializer_range"])
+@pytest.mark.parametrize("value", [-1.0, 0, float("nan"), "small"])
+def test_a_norm_or_range_that_is_no_small_positive_number_is_refused(copy: Copy, field: str, value: Any) -> None:
+    found, _ = refusal(copy(**{field: value}))
+    assert found == f"config.json has {field} = {value!r}"
+
+
 def test_a_vanilla_checkpoint_asks_for_wrap(copy: Copy) -> None:
     assert refusal(copy("vanilla_21")) == ("a vanilla Qwen3", "Give `wrap`, a recency bias such as 10.0.")
 
@@ -195,9 +208,9 @@ def test_a_wrapped_block_count_is_a_whole_number_up_to_the_layers(copy: Copy, nu
     assert refusal(copy("vanilla_21"), wrap=10.0, num_blocks=num_blocks) == expected
 
 
-@pytest.mark.parametrize("wrap", [float("nan"), float("inf"), "10", True])
+@pytest.mark.parametrize("wrap", [float("nan"), float("inf"), "10", True, 10**400, 1e39])
 def test_a_recency_bias_is_a_finite_number(copy: Copy, wrap: Any) -> None:
-    expected = (f"`wrap` {wrap!r}", "Give a finite number, such as 10.0.")
+    expected = (f"`wrap` {wrap!r}", "Give a number up to 100, such as 10.0.")
     assert refusal(copy("vanilla_21"), wrap=wrap, num_blocks=3) == expected
 
 
@@ -268,12 +281,12 @@ def test_kept_steps_are_the_folders_named_for_them_in_order(copy: Copy) -> None:
     for step in (1000, 200):
         shutil.copytree(folder, folder / f"checkpoint-{step}", ignore=shutil.ignore_patterns("checkpoint-*"))
     (folder / "checkpoint-x").mkdir()
-    kept = kept_steps(whole)
-    assert list(kept) == [200, 1000]
-    assert kept[200].name == "open_block_11/checkpoint-200"
-    assert kept[200].tokenizer_file == folder / "tokenizer.json"
+    assert list(kept_steps(whole)) == [200, 1000]
+    earlier = earlier_step(whole, kept_steps(whole)[200])
+    assert earlier.name == "open_block_11/checkpoint-200"
+    assert earlier.tokenizer_file == folder / "tokenizer.json"
     (folder / "checkpoint-200/tokenizer.json").touch()
-    assert kept[200].tokenizer_file == folder / "checkpoint-200/tokenizer.json"
+    assert earlier.tokenizer_file == folder / "checkpoint-200/tokenizer.json"
 
 
 def test_a_kept_step_of_another_architecture_is_refused(copy: Copy) -> None:
@@ -281,4 +294,4 @@ def test_a_kept_step_of_another_architecture_is_refused(copy: Copy) -> None:
     other = copy("kimi_block_14")
     other.rename(folder / "checkpoint-7")
     with pytest.raises(UnsupportedCheckpoint, match=r"another architecture than .* Keep only steps of the same run"):
-        kept_steps(inspect_checkpoint(folder))
+        earlier_step(inspect_checkpoint(folder), folder / "checkpoint-7")

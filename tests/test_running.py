@@ -113,6 +113,12 @@ def test_ra_lists_every_outcome_with_its_reason(suite):
     )
 
 
+def interruptible():
+    """A job that a shell started in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+ATTACHED = {"start_new_session": True, "preexec_fn": interruptible}
 INTERRUPTING = """
     import os, signal
     import attnres_core.run as run
@@ -133,7 +139,12 @@ def test_ctrl_c_while_measuring_leaves_an_incomplete_report_and_what_was_measure
     arguments += [f"--attnres-prompts={micro / 'prompts.jsonl'}", "-n", workers]
     command = [sys.executable, "-m", "pytest", *arguments]
     done = subprocess.run(
-        command, cwd=pytester.path, capture_output=True, text=True, start_new_session=True, timeout=120
+        command,
+        cwd=pytester.path,
+        capture_output=True,
+        text=True,
+        **ATTACHED,
+        timeout=120,
     )
     assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout + done.stderr
     assert re.search("incomplete: 0 of 8 claims decided; what was measured is kept", done.stdout)
@@ -161,7 +172,7 @@ def test_ctrl_c_between_tests_leaves_a_report_of_the_claims_so_far(pytester, mic
     pytester.makeconftest(slow)
     arguments = [f"--attnres-trained={micro / 'trained'}", f"--attnres-vanilla={micro / 'vanilla'}"]
     command = [sys.executable, "-m", "pytest", *arguments, f"--attnres-prompts={micro / 'prompts.jsonl'}", "-n", "0"]
-    process = subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.PIPE, text=True, **ATTACHED)
     deadline = time.monotonic() + 120
     while not (pytester.path / "reached").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

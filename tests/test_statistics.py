@@ -222,7 +222,7 @@ def test_estimate_refuses_what_is_no_column(column):
 
 
 def test_estimate_refuses_a_confidence_of_95():
-    with pytest.raises(ValueError, match=r"`confidence` is 95; give a number between 0 and 1, such as 0\.95"):
+    with pytest.raises(ValueError, match=r"`confidence` is 95; give a number from 0 to 0\.9999, such as 0\.95"):
         estimate(normal(), confidence=95)
 
 

@@ -35,11 +35,15 @@ DIALECTS: Mapping[tuple[bool, bool, str], type[Dialect]] = {
 
 _KEPT_STEP = re.compile(r"checkpoint-(\d+)")
 STORED_DTYPES = ("F32", "BF16", "F16", "F64")
+MAX_BIAS = 100
+"""The largest recency bias: from about 20 on, float32 weights are those of the current source alone."""
 _DEFAULT_SIZES = {
     "vocab_size": 151936,
     "hidden_size": 4096,
     "intermediate_size": 22016,
     "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "head_dim": 128,
     "max_position_embeddings": 32768,
 }
 """Config fields that are positive whole numbers wherever they are given, with Qwen3's defaults."""
@@ -107,6 +111,11 @@ class Checkpoint:
         """The number of stored weights."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
+    @property
+    def stored_bytes(self) -> int:
+        """The size of the weight files."""
+        return sum(file.stat().st_size for file in self.files)
+
     def size(self, field: str) -> int:
         """A size from the config, or Qwen3's own default where it leaves that out."""
         return int(self.config.get(field) or _DEFAULT_SIZES[field])
@@ -155,22 +164,28 @@ def inspect_checkpoint(
     return Checkpoint(folder, config, shapes, files, dialect, None if wrap is None else float(wrap))
 
 
-def kept_steps(checkpoint: Checkpoint) -> dict[int, Checkpoint]:
-    """The earlier steps of a checkpoint's own training run: its folders `checkpoint-<step>`, in order.
+def kept_steps(checkpoint: Checkpoint) -> dict[int, Path]:
+    """The earlier steps of a checkpoint's own training run: its folders `checkpoint-<step>`, in order."""
+    folders = {int(match[1]): f for f in checkpoint.folder.iterdir() if (match := _KEPT_STEP.fullmatch(f.name))}
+    return {step: folders[step] for step in sorted(folders) if folders[step].is_dir()}
+
+
+def earlier_step(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    """A kept step of a checkpoint's run, recognised.
 
     Raises:
-        UnsupportedCheckpoint: one of them is damaged, or of another shape than the checkpoint.
+        UnsupportedCheckpoint: it is damaged, or of another shape than the checkpoint.
     """
-    folders = {int(match[1]): f for f in checkpoint.folder.iterdir() if (match := _KEPT_STEP.fullmatch(f.name))}
-    kept = {step: inspect_checkpoint(folders[step]) for step in sorted(folders) if folders[step].is_dir()}
-    for earlier in kept.values():
-        if (earlier.dialect, earlier.shapes) != (checkpoint.dialect, checkpoint.shapes):
-            found = f"another architecture than {checkpoint.folder}, in whose folder it lies"
-            raise UnsupportedCheckpoint(earlier.folder, found, "Keep only steps of the same run there.")
-    return kept
+    earlier = inspect_checkpoint(folder)
+    if (earlier.dialect, earlier.shapes) != (checkpoint.dialect, checkpoint.shapes):
+        found = f"another architecture than {checkpoint.folder}, in whose folder it lies"
+        raise UnsupportedCheckpoint(folder, found, "Keep only steps of the same run there.")
+    return earlier
 
 
 def _folder(path_or_repo_id: str | Path) -> Path:
+    if not isinstance(path_or_repo_id, (str, Path)):
+        raise ValueError(f"a checkpoint is {path_or_repo_id!r}; give a folder or a hub id")
     path = Path(os.path.expanduser(path_or_repo_id))  # Path.expanduser raises RuntimeError on an unknown user
     if path.is_dir():
         return path.resolve()
@@ -182,7 +197,7 @@ def _folder(path_or_repo_id: str | Path) -> Path:
 
     try:
         wanted = ["*.safetensors", "*.safetensors.index.json", "*.json"]
-        return Path(huggingface_hub.snapshot_download(text, allow_patterns=wanted))
+        return Path(huggingface_hub.snapshot_download(text, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         found = f"no such folder, and the model hub did not give it ({type(error).__name__}: {error})".strip()
         remedy = "Check the id and the network; offline, download it first and give the folder."
@@ -271,8 +286,13 @@ def _recognise(
     layers = _positive(folder, config, "num_hidden_layers")
     routing = sorted(key for key in shapes if "_res_" in key)
     for field in _DEFAULT_SIZES:
-        if field in config:
+        if field in config and not (field == "num_key_value_heads" and config[field] is None):
             _positive(folder, config, field)
+    for field in ("rms_norm_eps", "initializer_range"):
+        value = config.get(field, 1.0)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1.5:
+            found = f"config.json has {field} = {value!r}"
+            raise UnsupportedCheckpoint(folder, found, "Give a small positive number.")
     stored = {int(key.split(".")[2]) for key in shapes if re.match(r"model\.layers\.\d+\.", key)}
     if stored and (len(stored), max(stored)) != (layers, layers - 1):
         found = f"num_hidden_layers {layers} in config.json, and tensors of {len(stored)} layers"
@@ -290,12 +310,16 @@ def _recognise(
         if routing:
             found = f"model_type 'qwen3' (vanilla) beside routing tensors such as {routing[0]}"
             raise UnsupportedCheckpoint(folder, found, "Correct config.json or the weights.")
+        if fields := sorted(key for key in config if key.startswith("attnres_")):
+            found = f"model_type 'qwen3' (vanilla) beside {', '.join(fields)} in config.json"
+            raise UnsupportedCheckpoint(folder, found, "Correct config.json.")
         if wrap is None:
             raise UnsupportedCheckpoint(folder, "a vanilla Qwen3", "Give `wrap`, a recency bias such as 10.0.")
         if num_blocks is None:
             raise UnsupportedCheckpoint(folder, "a vanilla Qwen3 and no `num_blocks`", "Give the number of blocks.")
-        if isinstance(wrap, bool) or not isinstance(wrap, (int, float)) or not math.isfinite(wrap):
-            raise UnsupportedCheckpoint(folder, f"`wrap` {wrap!r}", "Give a finite number, such as 10.0.")
+        if isinstance(wrap, bool) or not isinstance(wrap, (int, float)) or not abs(wrap) <= MAX_BIAS:
+            found = f"`wrap` {wrap!r}"
+            raise UnsupportedCheckpoint(folder, found, f"Give a number up to {MAX_BIAS}, such as 10.0.")
         if isinstance(num_blocks, bool) or not isinstance(num_blocks, int) or not 1 <= num_blocks <= layers:
             raise UnsupportedCheckpoint(
                 folder, f"`num_blocks` {num_blocks!r} for {layers} layers", f"Give a whole number from 1 to {layers}."

@@ -91,21 +91,28 @@ class AttnResModel:
     def _overrides(self, ablation: Ablation | None) -> dict[SiteKey, SiteOverride]:
         if ablation is None:
             return {}
+        if not isinstance(ablation, Ablation):
+            raise ValueError(f"`ablation` is {ablation}; give drop(...), without .on(...)")
         if ablation.per_site:
             raise ValueError(f"`{ablation}` is several runs, one a layer; give one layer: range(l, l + 1)")
         return drop_overrides([resolve(ablation, self.sites, self.num_layers)], 1, self.device)
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        for name, given in (("input_ids", input_ids), ("attention_mask", attention_mask)):
+            whole = isinstance(given, Tensor) and not given.is_floating_point() and not given.is_complex()
+            if given is not None and (not whole or (name == "input_ids" and given.dtype == torch.bool)):
+                found = str(given.dtype) if isinstance(given, Tensor) else type(given).__name__
+                raise ValueError(f"`{name}` is {found}; give a tensor of whole numbers, [batch, pos]")
         if input_ids.ndim != 2 or 0 in input_ids.shape:
             raise ValueError(f"`input_ids` has shape {tuple(input_ids.shape)}; give [batch, pos], at least one token")
         vocabulary = self.network.config.vocab_size
         if int(input_ids.min()) < 0 or int(input_ids.max()) >= vocabulary:
-            raise ValueError(
-                f"`input_ids` holds ids outside 0 to {vocabulary - 1}; tokenise with this model's tokenizer"
-            )
+            row, pos = ((input_ids < 0) | (input_ids >= vocabulary)).nonzero()[0].tolist()
+            where = f"`input_ids[{row}, {pos}]` is {int(input_ids[row, pos])}"
+            raise ValueError(f"{where}; ids run from 0 to {vocabulary - 1}: tokenise with this model's tokenizer")
         if input_ids.shape[1] > self.checkpoint.context:
             raise ValueError(
-                f"`input_ids` has {input_ids.shape[1]} positions; the context is {self.checkpoint.context}"
+                f"`input_ids` has {input_ids.shape[1]} positions; the context is {self.checkpoint.context}: cut it"
             )
         if attention_mask is None:
             return input_ids.to(self.device), None

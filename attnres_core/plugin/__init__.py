@@ -8,25 +8,29 @@ turn each test only looks up its verdict.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import uuid
 import warnings
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from attnres_core.claims import ClaimInfo, NotSupported, number_read, trace
+from attnres_core.claims import Claim, ClaimInfo, NotSupported, number_read, trace
 from attnres_core.estimates import ClaimError, Decision, Estimate, Linear, Statement
 from attnres_core.expected import load_expected, write_expected
 from attnres_core.plugin import options
-from attnres_core.plugin.teller import BEGUN, DECIDED, REPORTED, SESSION, ClaimEntry, Session, Teller
+from attnres_core.plugin.teller import BEGUN, DECIDED, REPORTED, SESSION, SKIPPED, ClaimEntry, Session, Teller
+from attnres_core.prompts import Split
 from attnres_core.record import base_record, claim_entry, junit_properties, undecided_entry
+from attnres_core.registry import LOCK
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import DamagedStoreWarning, atomic
-from attnres_core.suite import Claim, Outcome, Suite
-from attnres_core.terminal import LETTERS, ProgressBar, failure_text, write_header
+from attnres_core.suite import Outcome, Suite
+from attnres_core.terminal import LETTERS, ProgressBar, failure_text, plan_table, write_header
 from attnres_core.vocabulary import Quantity
 
 _TRACED: pytest.StashKey[Claim | ClaimError] = pytest.StashKey()
@@ -67,7 +71,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     if options.option(config, "write-expected"):
         raise pytest.UsageError("--attnres-write-expected needs one process: add -n 0")
-    if any(config.getoption(option.ini) is not None for option in options.OPTIONS):
+    for name in ("register", "plan"):
+        if options.option(config, name):
+            raise pytest.UsageError(f"--attnres-{name} needs one process: add -n 0")
+    if any(config.getoption(option.ini) is not None or config.getini(option.ini) for option in options.OPTIONS):
         _suite(config)  # a wrong path is one error here, not one from every worker
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     folder = config.rootpath / options.option(config, "store") / "runs" / config.stash[SESSION].run
@@ -75,15 +82,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         config.stash[SESSION].bar = ProgressBar(folder, reporter)
 
 
-def _suite(config: pytest.Config) -> Suite:
-    """The run's suite.
+def _suite(config: pytest.Config, registrations: Path | None = None) -> Suite:
+    """The run's suite; `registrations` is the folder of the claims' lock (the controller collects none).
 
     Raises:
         pytest.UsageError: something it was asked to use cannot be used.
     """
+    options.report_path(config)
     workers = int(config.workerinput["workercount"]) if _is_worker(config) else 1  # type: ignore[attr-defined]
     try:
-        return Suite(options.settings_of(config), workers)
+        return Suite(options.settings_of(config, registrations or config.rootpath), workers)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -135,25 +143,33 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Measure and judge every collected claim, together with the run's other workers."""
     config = session.config
     collected = [claim for item in session.items if isinstance(claim := item.stash.get(_TRACED, None), Claim)]
-    only_listing = config.option.collectonly or config.option.showfixtures or config.option.setuponly
-    if not collected or only_listing or _is_controller(config) or _collection_failed(session):
+    listing = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly")
+    only_listing = any(getattr(config.option, name, False) for name in listing)
+    claims = sum(_TRACED in item.stash for item in session.items)
+    if not claims or only_listing or _is_controller(config) or _collection_failed(session):
         return
     mine = config.stash[SESSION]
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     bar = None
     try:
-        suite = _suite(config)
+        suite = _suite(config, _folder_of(session))
+        if options.option(config, "register"):
+            _register(suite, collected, config, reporter)
+            return
+        if options.option(config, "plan"):
+            _plan(suite, collected, mine.run, reporter)
+            return
         if not _is_worker(config) and reporter is not None:
-            write_header(reporter, suite.header(len(collected)))
+            write_header(reporter, suite.header(collected))
             bar = ProgressBar(suite.store.root / "runs" / mine.run, reporter, header=False)
         mine.suite = suite
         writing = options.option(config, "write-expected")
         mine.expected = {} if writing else load_expected(suite, collected)
         with warnings.catch_warnings():
             warnings.simplefilter("always", DamagedStoreWarning)  # a notice, even where warnings are errors
-            claims = sum(_TRACED in item.stash for item in session.items)
             _leave_base_record(suite, mine, claims, BEGUN)  # should measuring be interrupted
             mine.outcomes = suite.decide(collected, mine.run)
+            mine.adjusted = suite.adjusted(mine.outcomes.values())
             _leave_base_record(suite, mine, claims, DECIDED)
         if writing:
             path = write_expected(suite, mine.outcomes)
@@ -166,6 +182,40 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     finally:
         if bar is not None:
             bar.close()
+
+
+def _folder_of(session: pytest.Session) -> Path:
+    """Where the session's claims are registered: the folder that holds all their files."""
+    folders = {str(item.path.parent) for item in session.items if _TRACED in item.stash}
+    return Path(os.path.commonpath(folders))
+
+
+def _register(suite: Suite, collected: list[Claim], config: pytest.Config, reporter: Any) -> None:
+    """Write the lock and say what changed; a claim whose confirmation data were read before is marked post hoc."""
+    why = f"confirmation columns of {suite.trained.name} ({suite.trained.digest[:12]}) were measured before"
+    seen = {claim.node_id: why for claim in collected if suite.confirmation_seen(claim)}
+    selected = config.option.keyword or config.option.markexpr or any("::" in str(a) for a in config.args)
+    budget = options.option(config, "budget-claims")
+    changes = suite.registry.register(
+        collected, suite.prompts_digest, seen=seen, budget=budget, whole_files=not selected
+    )
+    for line in changes or ["nothing changed"]:
+        reporter.write_line(f"attnres: {line}")
+    reporter.write_line(f"attnres: {suite.registry.folder / LOCK}, {len(suite.registry.entries)} claims; commit it")
+
+
+def _plan(suite: Suite, collected: list[Claim], run: str, reporter: Any) -> None:
+    """Print the prompts that each claim needs, by what its exploration columns say."""
+    write_header(reporter, suite.header(collected))
+    for line in plan_table(suite.plan(collected, run), len(suite.prompts[Split.CONFIRMATION].documents)):
+        reporter.write_line(line)
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Registering and planning run no test."""
+    config = session.config
+    stop = not _is_worker(config) and (options.option(config, "register") or options.option(config, "plan"))
+    return True if stop else None
 
 
 def _collection_failed(session: pytest.Session) -> bool:
@@ -215,7 +265,7 @@ class _Judged:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A claim that cannot be decided is an error, not a failure."""
     claim = item.stash.get(_TRACED, None)
-    if claim is None:
+    if claim is None or item.config.option.setuponly:  # (and --setup-plan, which implies it)
         return
     mine = item.config.stash[SESSION]
     if isinstance(claim, ClaimError) or mine.problem:
@@ -225,7 +275,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise error
     outcome = mine.outcomes[item.nodeid]
     assert mine.suite is not None
-    entry = claim_entry(outcome, mine.expected.get(item.nodeid), mine.suite)
+    entry = claim_entry(outcome, mine.expected.get(item.nodeid), mine.suite, mine.adjusted.get(item.nodeid))
     _enter(item, entry)
     if outcome.error:
         raise ClaimError(outcome.error)
@@ -274,6 +324,7 @@ def pytest_runtest_makereport(
             _enter(item, item.stash[_ENTRY] | {"verdict": "ERROR", "reason": reason})
     entry = item.stash.get(_ENTRY, None)
     report.__dict__[REPORTED] = entry
+    report.__dict__[SKIPPED] = entry is None and report.skipped
     if hasattr(report, "wasxfail"):  # an xfail mark would hide a changed verdict, and an error
         del report.wasxfail
         report.outcome = "passed" if call.excinfo is None else "failed"

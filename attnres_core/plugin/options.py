@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ class Option:
             pytest.UsageError: it cannot be read.
         """
         given = config.getoption(self.ini)
+        if given == "":
+            raise pytest.UsageError(f"--attnres-{self.name} is empty; give a value, or leave it out")
         text = given if given is not None else config.getini(self.ini) or self.default
         if self.flag:
             return text is True or str(text).lower() in ("1", "true", "yes", "on")
@@ -67,6 +70,9 @@ OPTIONS = (
     Option("store", "folder of measured columns, reused by later runs", ".attnres"),
     Option("report", "where the HTML report goes; the JSON record lies beside it", "reports/latest.html"),
     Option("quick", "64 prompts a split: a first look, never confirmatory", "", flag=True),
+    Option("register", "register the collected claims in claims.lock, beside their tests, and stop", "", flag=True),
+    Option("budget-claims", "share alpha among so many claims when registering first (default: all there)", "", _count),
+    Option("plan", "print the prompts that each claim needs, from the exploration split, and stop", "", flag=True),
     Option("write-expected", "rewrite the trained checkpoint's expected verdicts from this run", "", flag=True),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -82,7 +88,7 @@ def add_options(parser: pytest.Parser) -> None:
                 f"--attnres-{option.name}", dest=option.ini, action="store_true", default=None, help=option.help
             )
         else:
-            metavar = option.name.split("-")[-1].upper()
+            metavar = "N" if option.kind is _count else option.name.split("-")[-1].upper()
             text = option.help + default
             group.addoption(f"--attnres-{option.name}", dest=option.ini, metavar=metavar, default=None, help=text)
         parser.addini(option.ini, f"see --attnres-{option.name}", default="")
@@ -93,13 +99,37 @@ def option(config: pytest.Config, name: str) -> Any:
     return _BY_NAME[name].value(config)
 
 
-def _checkpoint(given: str) -> str:
+def report_path(config: pytest.Config) -> Path:
+    """Where the HTML report goes.
+
+    Raises:
+        pytest.UsageError: nothing can be written there, or the JSON record would take its place.
+    """
+    path: Path = config.rootpath / option(config, "report")
+    if path.suffix == ".json":
+        raise pytest.UsageError(f"--attnres-report: {path} is for the page; its JSON record lies beside it as .json")
+    above = next(folder for folder in path.parents if folder.exists())
+    if path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        raise pytest.UsageError(f"--attnres-report: {path} cannot be written; give a file in a folder that can be")
+    return path
+
+
+def _path(config: pytest.Config, name: str) -> str | None:
+    """A path as given; one from the ini file is looked for beside that file first, as pytest does."""
+    text: str | None = option(config, name)
+    from_ini = text and config.getoption(_BY_NAME[name].ini) is None and config.getini(_BY_NAME[name].ini)
+    beside = config.rootpath / text if from_ini and text else None
+    return str(beside) if beside is not None and beside.exists() else text
+
+
+def _checkpoint(given: str | None) -> str:
     """A shipped checkpoint's folder for its name; anything else as given."""
+    assert given is not None  # it has a default
     return str(reference(given)) if "/" not in given and not Path(given).exists() else given
 
 
-def settings_of(config: pytest.Config) -> Settings:
-    """The run's settings.
+def settings_of(config: pytest.Config, registrations: Path) -> Settings:
+    """The run's settings; `registrations` is the folder of the claims' lock.
 
     Raises:
         pytest.UsageError: an option cannot be read.
@@ -108,10 +138,10 @@ def settings_of(config: pytest.Config) -> Settings:
     dtype = option(config, "dtype")
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"--attnres-dtype is {dtype!r}; allowed: float32, bfloat16, float16")
-    prompts = option(config, "prompts")
+    prompts = _path(config, "prompts")
     return Settings(
-        trained=_checkpoint(option(config, "trained")),
-        vanilla=_checkpoint(option(config, "vanilla")),
+        trained=_checkpoint(_path(config, "trained")),
+        vanilla=_checkpoint(_path(config, "vanilla")),
         recency_bias=option(config, "recency-bias"),
         num_blocks=option(config, "num-blocks"),
         prompts=Path(prompts) if prompts else reference_prompts(),
@@ -120,4 +150,5 @@ def settings_of(config: pytest.Config) -> Settings:
         dtype=dtype,
         store=(config.rootpath / option(config, "store")).resolve(),
         quick=option(config, "quick"),
+        registrations=registrations,
     )

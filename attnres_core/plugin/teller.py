@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from attnres_core.expected import Expected
+from attnres_core.judging import Adjusted
 from attnres_core.plugin import options
 from attnres_core.record import completed_record
 from attnres_core.suite import Outcome, Suite
@@ -21,6 +22,8 @@ from attnres_core.terminal import ProgressBar, verdict_table
 ClaimEntry = dict[str, Any]
 REPORTED = "attnres"
 """The attribute of a test report that carries a claim's entry, as plain data, from worker to controller."""
+SKIPPED = "attnres_skipped"
+"""The attribute of a test report that says whether a claim was skipped by a mark, so that none is missed."""
 BEGUN, DECIDED = "begun.json", "decided.json"
 """What is known of a run before and after its claims are decided, for the report."""
 
@@ -36,12 +39,18 @@ class Session:
         self.started = time.time()
         self.suite: Suite | None = None
         self.outcomes: dict[str, Outcome] = {}
+        self.adjusted: dict[str, Adjusted] = {}
+        """p-values over the registered set, where the whole of it was decided."""
         self.expected: dict[str, Expected] = {}
         self.problem = ""
         """Why no claim of this session can be decided."""
         self.entries: dict[str, dict[str, Any]] = {}
         """The claims' entries as they were reported, by node id."""
         self.report: Path | None = None
+        self.unwritten = ""
+        """Why there is no report."""
+        self.skipped = 0
+        """Claims that a mark took out."""
         self.missing = 0
         """Claims that were collected and not reported: the run was cut short."""
         self.bar: ProgressBar | None = None
@@ -56,6 +65,7 @@ class Teller:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep a claim's entry when it has run (or could not)."""
         entry = getattr(report, REPORTED, None)
+        self.config.stash[SESSION].skipped += bool(getattr(report, SKIPPED, False))
         if entry is not None and (report.when == "call" or (report.when == "setup" and report.failed)):
             self.config.stash[SESSION].entries[report.nodeid] = entry
 
@@ -68,8 +78,9 @@ class Teller:
         base = next((file for name in (DECIDED, BEGUN) if (file := folder / name).is_file()), None)
         if base is not None:
             started = datetime.fromtimestamp(mine.started, UTC).isoformat(timespec="seconds")
+            begun = json.loads(base.read_text())
             record = completed_record(
-                json.loads(base.read_text()),
+                {**begun, "collected": begun["collected"] - mine.skipped},
                 list(mine.entries.values()),
                 started=started,
                 wall_seconds=time.time() - mine.started,
@@ -78,10 +89,14 @@ class Teller:
             )
             from attnres_core import report  # altair is slow to import
 
-            mine.report = self.config.rootpath / options.option(self.config, "report")
-            mine.report.parent.mkdir(parents=True, exist_ok=True)
             mine.missing = record["collected"] - len(record["claims"])
-            report.write(record, mine.report, mine.report.with_suffix(".json"))
+            path = options.report_path(self.config)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                report.write(record, path, path.with_suffix(".json"))
+                mine.report = path
+            except OSError as error:
+                mine.unwritten = f"the report could not be written ({error}); give another --attnres-report"
         shutil.rmtree(folder, ignore_errors=True)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -97,6 +112,8 @@ class Teller:
             decided = len(mine.entries)
             text = f"incomplete: {decided} of {decided + mine.missing} claims decided; what was measured is kept"
             terminalreporter.write_line(text, bold=True)
+        if mine.unwritten:
+            terminalreporter.write_line(f"attnres: {mine.unwritten}", red=True)
         if mine.report is not None:
             terminalreporter.write_line(f"report: {mine.report}")
             terminalreporter.write_line(f"record: {mine.report.with_suffix('.json')}")

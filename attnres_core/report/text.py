@@ -112,9 +112,7 @@ def levels(claims: list[dict[str, Any]]) -> str:
 
 def control_failed(claim: dict[str, Any]) -> bool:
     """Whether a control says that the instrument, not the model, may be at fault."""
-    held = ("SUPPORTED", "NOT APPLICABLE")
-    unexpected = not claim["expected"] or claim["expected"]["verdict"] != claim["verdict"]
-    return bool(claim["control"]) and claim["verdict"] not in held and unexpected
+    return bool(claim["control"]) and claim["verdict"] not in ("SUPPORTED", "NOT APPLICABLE")
 
 
 def by_family(claims: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

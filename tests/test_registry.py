@@ -1,0 +1,146 @@
+"""Registration: claims, their shares of alpha and their prompts are written down, and nothing is refunded."""
+
+import json
+
+import pytest
+
+from attnres_core.claims import ALPHA, CLAIM_ALPHA, Claim
+from attnres_core.estimates import Linear, Statement
+from attnres_core.prompts import Split
+from attnres_core.registry import LEDGER, LOCK, Registry
+from attnres_core.statistics import Operator
+from attnres_core.vocabulary import drop
+
+pytestmark = pytest.mark.usefixtures("_quiet")
+EFFECT = drop("embedding", "mlp", "early").on("trained")
+
+
+def a_claim(name, threshold=0.02):
+    statement = Statement(Linear(((EFFECT, 1.0),)), Operator.ABOVE, threshold)
+    return Claim(f"some/where/test_a.py::{name}", name, "a", None, (EFFECT,), (statement,))
+
+
+def registered(folder, *claims, prompts="p1", **given):
+    return Registry(folder).register(claims, prompts, **{"seen": {}, "today": "2026-11-23"} | given)
+
+
+def test_an_unregistered_claim_is_exploratory(tmp_path):
+    standing = Registry(tmp_path).standing(a_claim("test_x"), "p1")
+    assert (standing.split, standing.status, standing.alpha) == (Split.EXPLORATION, "exploratory", CLAIM_ALPHA)
+
+
+def test_registered_claims_share_alpha_and_are_confirmed_on_their_prompts(tmp_path):
+    registered(tmp_path, a_claim("test_x"), a_claim("test_y"))
+    registry = Registry(tmp_path)
+    standing = registry.standing(a_claim("test_x"), "p1")
+    assert (standing.split, standing.status, standing.alpha) == (Split.CONFIRMATION, "registered", ALPHA / 2)
+    assert registry.spent("p1") == ALPHA
+    assert registry.standing(a_claim("test_x"), "p2").status == "other prompts"
+    assert registry.standing(a_claim("test_x"), "p1", quick=True).status == "quick"
+
+
+def test_the_lock_is_one_readable_entry_a_claim_in_order(tmp_path):
+    registered(tmp_path, a_claim("test_y[drop(a), b-0.5]", 0.1), a_claim("test_x"), budget=64)
+    text = (tmp_path / LOCK).read_text()
+    expected = f"""["test_a.py::test_x"]
+statements = [
+    "drop(embedding, mlp, early) on trained [delta_nll] > 0.02",
+]
+alpha = {ALPHA / 64!r}
+prompts = "p1"
+registered = "2026-11-23"
+"""
+    assert expected in text
+    assert text.index("test_x") < text.index("test_y")
+
+
+def test_a_changed_statement_is_an_error_that_shows_both(tmp_path):
+    registered(tmp_path, a_claim("test_x"))
+    error = Registry(tmp_path).standing(a_claim("test_x", 0.03), "p1").error
+    assert "registered  drop(embedding, mlp, early) on trained [delta_nll] > 0.02" in error
+    assert "now         drop(embedding, mlp, early) on trained [delta_nll] > 0.03" in error
+
+
+def test_alpha_is_never_refunded(tmp_path):
+    registered(tmp_path, a_claim("test_x"), a_claim("test_y"), budget=4)
+    changes = registered(tmp_path, a_claim("test_y"), whole_files=True)
+    assert changes == ["withdrawn: test_a.py::test_x (its alpha stays spent)"]
+    assert Registry(tmp_path).spent("p1") == pytest.approx(ALPHA / 2)
+    registered(tmp_path, a_claim("test_y", 0.03), a_claim("test_z"), whole_files=True)  # the changed one pays again
+    registry = Registry(tmp_path)
+    assert registry.spent("p1") == pytest.approx(ALPHA)
+    assert {entry.alpha for entry in registry.entries.values()} == {ALPHA / 4}
+    with pytest.raises(ValueError, match=r"the error budget of this prompt set is spent .* register them on a fresh"):
+        registered(tmp_path, a_claim("test_new"))
+    registered(tmp_path, a_claim("test_new"), prompts="p2")
+    assert Registry(tmp_path).spent("p2") == pytest.approx(ALPHA)
+
+
+def test_a_part_of_a_file_withdraws_nothing(tmp_path):
+    registered(tmp_path, a_claim("test_x"), a_claim("test_y"), budget=8)
+    assert registered(tmp_path, a_claim("test_x")) == []
+    assert len(Registry(tmp_path).entries) == 2
+
+
+def test_a_claim_whose_data_were_seen_is_post_hoc(tmp_path):
+    claim = a_claim("test_x")
+    registered(tmp_path, claim, seen={claim.node_id: "measured before"})
+    standing = Registry(tmp_path).standing(claim, "p1")
+    assert (standing.status, standing.note) == ("post hoc", "measured before")
+
+
+def test_an_edited_lock_or_ledger_is_refused(tmp_path):
+    registered(tmp_path, a_claim("test_x"), budget=8)
+    registered(tmp_path, a_claim("test_y"))
+    lock, ledger = tmp_path / LOCK, tmp_path / LEDGER
+    text, lines = lock.read_text(), ledger.read_text()
+    lock.write_text(text.replace("0.02", "0.01"))
+    with pytest.raises(ValueError, match="is not what was registered last; restore it"):
+        Registry(tmp_path)
+    lock.write_text(text)
+    first = json.loads(lines.splitlines()[0]) | {"spent": {}}
+    ledger.write_text("\n".join([json.dumps(first), *lines.splitlines()[1:]]) + "\n")
+    with pytest.raises(ValueError, match=r"line 2 of claims.ledger does not follow the line before it"):
+        Registry(tmp_path)
+    lock.unlink()
+    ledger.write_text(lines)
+    with pytest.raises(ValueError, match="is not what was registered last"):
+        Registry(tmp_path)
+
+
+def test_a_run_from_registration_to_verdict(suite, pytester):
+    """Unregistered: exploratory. Registered before measuring: confirmed; after: post hoc. Changed: an error."""
+    first = suite("-n", "0", "-k", "refuted")
+    first.stdout.fnmatch_lines(["1 exploratory: not registered: decided on the exploration*"])
+    result = suite("-n", "0", "-k", "supported or refuted", "--attnres-register", "--attnres-budget-claims=10")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED or result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["attnres: registered: test_claims.py::test_refuted", "*claims.lock, 2 claims; commit it"]
+    )
+    for workers in ("0", "2"):
+        suite("-n", workers, "-k", "supported or refuted")
+        entries = json.loads((pytester.path / "reports/latest.json").read_text())["claims"]
+        assert {entry["registration"] for entry in entries} == {"registered"}
+        assert {(entry["split"], entry["alpha"]) for entry in entries} == {("confirmation", ALPHA / 10)}
+        assert all(entry["p_value"] <= entry["p_holm"] <= 1 for entry in entries)
+        assert all(entry["p_value"] <= entry["p_max_t"] <= 1 for entry in entries)
+    source = (pytester.path / "test_claims.py").read_text()
+    other = source.replace("assert effect > 5", "assert effect > 4")
+    changed = suite("-n", "0", "-k", "refuted", claims=other)
+    changed.assert_outcomes(errors=1)
+    changed.stdout.fnmatch_lines(["*  registered  drop(embedding, mlp, early) on trained [[]delta_nll] > 5*"])
+    suite("-n", "0", "-k", "refuted", "--attnres-register", claims=other)
+    post_hoc = suite("-n", "0", "-k", "refuted", claims=other)
+    post_hoc.stdout.fnmatch_lines(["1 post hoc: confirmation columns of trained * were measured before"])
+
+
+def test_a_plan_reads_no_confirmation_data(suite, pytester):
+    result = suite("-n", "0", "--attnres-plan")
+    result.stdout.fnmatch_lines(
+        ["prompts for 80 % power at each claim's alpha, *(40 here)", "*test_claims.py supported * 16 prompts"]
+    )
+    trained, wrapped = sorted(
+        len({file.parent for file in folder.rglob("*.npz")}) for folder in (pytester.path / ".attnres/units").iterdir()
+    )
+    assert trained == wrapped == 3  # 40 exploration prompts in chunks of 16, and no other
+    assert not (pytester.path / "reports").exists()
