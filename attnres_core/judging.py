@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attnres_core import statistics
+from attnres_core import power, statistics
 from attnres_core.estimates import Decision, Estimate, Linear, Statement
 from attnres_core.shapes import Column
 from attnres_core.statistics import Bootstrap, Interval, Operator, Strata, Verdict
@@ -78,10 +78,10 @@ def _reason(statement: Statement, verdict: Verdict, interval: Interval) -> str:
     if null and not interval.exact and interval.n < statistics.NULL_UNITS:
         notes.append(f"null claims and REFUTED verdicts want {statistics.NULL_UNITS} documents; here are {interval.n}")
     if verdict is Verdict.INCONCLUSIVE:
-        detectable = statistics.detectable(interval)
+        detectable = power.detectable(interval)
         if detectable is not None:
             notes.append(f"{interval.n} prompts detect a distance of {detectable:.3g} with 80 % power")
-        needed = statistics.needed_units(statement.operator, statement.threshold, interval)
+        needed = power.needed_units(statement.operator, statement.threshold, interval)
         if needed is None:
             notes.append("the estimate sits too close to the threshold for any number of prompts")
         elif needed > interval.n:
@@ -112,7 +112,7 @@ def planned_units(decision: Decision, column: Column) -> int | None:
     needed = []
     for sign, threshold in _sides(decision.statement):
         turned = sign * (column - threshold)
-        needed.append(statistics.hall_units(turned if turned.mean() > 0 else -turned, decision.interval.alpha))
+        needed.append(power.hall_units(turned if turned.mean() > 0 else -turned, decision.interval.alpha))
     if decision.statement.operator is Operator.WITHIN and abs(column.mean()) >= decision.statement.threshold:
         return min((n for n in needed if n is not None), default=None)  # one side refutes it
     return None if None in needed else max(n for n in needed if n is not None)

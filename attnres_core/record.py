@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from attnres_core import __version__, statistics
+from attnres_core import __version__, power, statistics
 from attnres_core.claims import ALPHA, CLAIM_ALPHA
 from attnres_core.columns import ROUTING
 from attnres_core.estimates import Decision
@@ -71,7 +71,7 @@ def claim_entry(
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons += [decision.reason for decision in outcome.decisions]
     needed = [
-        statistics.needed_units(d.statement.operator, d.statement.threshold, d.interval)
+        power.needed_units(d.statement.operator, d.statement.threshold, d.interval)
         for d in outcome.decisions
         if d.verdict is Verdict.INCONCLUSIVE and not d.interval.gate
     ]
@@ -135,13 +135,13 @@ def _statement_entry(decision: Decision) -> dict[str, Any]:
         "threshold": decision.statement.threshold,
         "unit": " and ".join(units),
         "p_value": None if decision.p_value is None else number(decision.p_value),
-        "detectable": None if interval.exact else _or_none(statistics.detectable(interval)),
+        "detectable": None if interval.exact else _or_none(power.detectable(interval)),
         "verdict": decision.verdict.value,
         "reason": decision.reason,
         "n": interval.n,
         "exact": interval.exact,
         "confidence": 1 - 2 * interval.alpha,
-        "unseen_share": None if interval.exact else number(statistics.unseen_share(interval.alpha, max(interval.n, 1))),
+        "unseen_share": None if interval.exact else number(power.unseen_share(interval.alpha, max(interval.n, 1))),
     }
 
 

@@ -29,6 +29,8 @@ TAIL = 1.0
 EXACT_TOLERANCE = 1e-6
 """A routing column whose values differ by at most this (float32 rounding) is constant."""
 SEED = 20261122
+TINY, HUGE = 1e-100, 1e100
+"""Columns beyond these are zero, or cannot be squared, in double precision."""
 _CHUNK = 8192
 
 
@@ -147,17 +149,34 @@ def bootstrap_t(
     return result
 
 
-def describe_gate(column: Column, alpha: float) -> str:
-    """Why no verdict may rest on this column at level `alpha`; empty when one may."""
+def residuals(column: Column, strata: Strata | None = None) -> Column:
+    """The column less its strata's means: what varies once their fixed shares are taken off."""
+    left = column - column.mean()
+    for rows in strata or ():
+        left[rows] = column[rows] - column[rows].mean()
+    return left
+
+
+def describe_gate(column: Column, alpha: float, strata: Strata | None = None) -> str:
+    """Why no verdict may rest on this column at level `alpha`; empty when one may.
+
+    Values that differ by rounding alone count as one, and support is counted within strata.
+    """
     if len(column) < MIN_UNITS:
         return f"{len(column)} documents; at least {MIN_UNITS} are needed"
     bad = int((~np.isfinite(column)).sum())
     if bad:
         return f"{bad} of {len(column)} values are NaN or infinite"
-    _, counts = np.unique(column, return_counts=True)
-    off_mode, needed = len(column) - int(counts.max()), math.log(10 / alpha)
+    scale = float(np.abs(column).max())
+    if not scale < HUGE:
+        return f"values up to {scale:.1g}: too large to square"
+    rounded = np.round(column / scale, 9) if scale > TINY else np.zeros(len(column))
+    groups = strata or (np.arange(len(column)),)
+    off_mode = sum(len(rows) - int(np.unique(rounded[rows], return_counts=True)[1].max()) for rows in groups)
+    needed = math.log(10 / alpha)
     if off_mode == 0:
-        return "a constant effect column: the intervention changed every prompt alike, or none"
+        where = " within every stratum" if len(groups) > 1 else ""
+        return f"a constant effect column{where}: the intervention changed every prompt alike, or none"
     if off_mode < needed:
         return f"only {off_mode} prompts differ from the most common value; at least {math.ceil(needed)} are needed"
     return ""
@@ -172,6 +191,8 @@ class Bootstrap:
     error: float
     freedom: int
     """Documents less strata: degrees of freedom of Student's t."""
+    skewness: float
+    """Of the residuals within strata."""
 
     def interval(self, alpha: float) -> Interval:
         """The outer of bootstrap-t and Student-t; a limit on the side of a long tail is discarded."""
@@ -181,7 +202,7 @@ class Bootstrap:
         upper_t = max(float(self.ordered[-rank]), student)
         lower_t = min(float(self.ordered[rank - 1]), -student)
         low, high = mean - upper_t * self.error, mean - lower_t * self.error
-        skewness, note = float(stats.skew(self.column)), ""
+        skewness, note = self.skewness, ""
         if abs(skewness) * float(stats.norm.ppf(1 - alpha)) / math.sqrt(n) >= TAIL:
             side = "upper" if skewness > 0 else "lower"
             note = f"skewness {skewness:.1f}: the {side} limit is discarded (long tail)"
@@ -215,19 +236,23 @@ def bootstraps(
         strata: see `bootstrap_t`.
         seed: see `bootstrap_t`.
     """
-    result: list[Bootstrap | str] = [describe_gate(c, alpha) for c, alpha in zip(columns, alphas, strict=True)]
+    fits = [strata if strata is not None and sum(map(len, strata)) == len(c) else None for c in columns]
+    each = zip(columns, alphas, fits, strict=True)
+    result: list[Bootstrap | str] = [describe_gate(column, alpha, groups) for column, alpha, groups in each]
     by_shape: dict[tuple[int, int], list[int]] = {}
     for index, gate in enumerate(result):
         if not gate:
             by_shape.setdefault((len(columns[index]), resamples_for(alphas[index])), []).append(index)
     for (n, resamples), group in by_shape.items():
-        groups = strata if strata is not None and sum(map(len, strata)) == n else None
+        groups = fits[group[0]]
         for start in range(0, len(group), 64):  # 64 columns of 256,000 float32 statistics: 65 MB
             part = group[start : start + 64]
             drawn = bootstrap_t(np.stack([columns[i] for i in part], axis=1), resamples, seed, groups)
             for row, index in enumerate(part):
                 error = standard_error(columns[index], groups)
-                result[index] = Bootstrap(columns[index], np.sort(drawn[row]), error, n - len(groups or (n,)))
+                skewness = float(stats.skew(residuals(columns[index], groups)))
+                freedom = n - len(groups or (n,))
+                result[index] = Bootstrap(columns[index], np.sort(drawn[row]), error, freedom, skewness)
     return result
 
 
@@ -251,9 +276,8 @@ def intervals(
 
 def gated(column: Column, alpha: float, gate: str) -> Interval:
     """The interval of a column that no verdict may rest on."""
-    return Interval(
-        float(column.mean()) if len(column) else math.nan, -math.inf, math.inf, len(column), alpha, gate=gate
-    )
+    mean = float(column.mean()) if len(column) and np.isfinite(column).all() else math.nan
+    return Interval(mean, -math.inf, math.inf, len(column), alpha, gate=gate)
 
 
 def exact_interval(column: Column, alpha: float, *, worst: bool) -> Interval:
@@ -292,59 +316,6 @@ def decide(operator: Operator, threshold: float, interval: Interval, strict: Int
     return Verdict.REFUTED if refuted else Verdict.INCONCLUSIVE
 
 
-def needed_units(operator: Operator, threshold: float, interval: Interval, power: float = 0.8) -> int | None:
-    """Documents that would decide the statement with `power` if the truth is the present estimate; None: never."""
-    if not math.isfinite(interval.sd) or interval.sd == 0:
-        return None
-    if operator is Operator.WITHIN:
-        distance = abs(threshold - abs(interval.mean))
-    else:
-        distance = abs(interval.mean - threshold)
-    if distance == 0:
-        return None
-    z = float(stats.norm.ppf(1 - interval.alpha) + stats.norm.ppf(power))
-    needed = math.ceil((z * interval.sd / distance) ** 2)
-    return needed if needed <= 10**7 else None
-
-
-def detectable(interval: Interval, power: float = 0.8) -> float | None:
-    """The smallest distance from the threshold that this many documents would decide with `power`."""
-    if not math.isfinite(interval.sd) or interval.sd == 0:
-        return None
-    z = float(stats.norm.ppf(1 - interval.alpha) + stats.norm.ppf(power))
-    return z * interval.sd / math.sqrt(interval.n)
-
-
-def hall_units(column: Column, alpha: float, power: float = 0.8) -> int | None:
-    """Documents for which the lower limit of a positive mean clears zero with `power`; None beyond ten million.
-
-    The limit is mean - sd/sqrt(n) q with q the inverse of Hall's cubic at the normal quantile of 1 - alpha
-    (P. Hall, 1992, J. R. Statist. Soc. B 54:221): q = (sqrt(n) 3/g) [(1 + g (z/sqrt(n) - g/(6 n)))^(1/3) - 1].
-    """
-    mean, sd, skewness = float(column.mean()), float(column.std(ddof=1)), float(stats.skew(column))
-    if mean <= 0 or sd == 0:
-        return None
-    z, extra = float(stats.norm.ppf(1 - alpha)), float(stats.norm.ppf(power))
-
-    def decides(n: int) -> bool:
-        quantile = z
-        if abs(skewness) > 1e-6:
-            inner = 1 + skewness * (z / math.sqrt(n) - skewness / (6 * n))
-            quantile = math.sqrt(n) * 3 / skewness * (math.copysign(abs(inner) ** (1 / 3), inner) - 1)
-        tail = abs(skewness) * z / math.sqrt(n) < TAIL or skewness > 0
-        return tail and mean * math.sqrt(n) / sd >= quantile + extra
-
-    low, high = MIN_UNITS, MIN_UNITS
-    while not decides(high):
-        low, high = high, 2 * high
-        if high > 10**7:
-            return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if decides(middle) else (middle + 1, high)
-    return high
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm-adjusted p-values (statsmodels), in the order given."""
     if not p_values:
@@ -370,8 +341,3 @@ def max_t(
         part = np.stack(columns[start : start + 64], axis=1)
         largest = np.maximum(largest, bootstrap_t(part, resamples, SEED, strata).max(0))
     return [(1 + int((largest >= score).sum())) / (resamples + 1) for score in scores]
-
-
-def unseen_share(alpha: float, n: int) -> float:
-    """The share of prompts that could carry an effect without one of them among `n`, at level `alpha`."""
-    return 1 - alpha ** (1 / n)

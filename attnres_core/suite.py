@@ -30,7 +30,7 @@ from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import Store
 from attnres_core.vocabulary import AnyRole, Family, Pick, Quantity, Role, Step
 
-JUDGE_VERSION = 3
+JUDGE_VERSION = 4
 """Raise when a change to the decision rules changes verdicts or limits."""
 QUICK_PROMPTS = 64
 """Prompts of a `--attnres-quick` run, which is never confirmatory."""

@@ -21,6 +21,7 @@ RANKS = [
     {"claims"},
     {"judging"},
     {"estimates"},
+    {"power"},
     {"statistics"},
     {"sweep"},
     {"store"},

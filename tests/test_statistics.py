@@ -11,6 +11,7 @@ from scipy import stats
 from attnres_core import estimate
 from attnres_core.estimates import Linear, Statement
 from attnres_core.judging import Question, Sample, judge
+from attnres_core.power import needed_units, unseen_share
 from attnres_core.statistics import (
     Interval,
     Operator,
@@ -20,9 +21,7 @@ from attnres_core.statistics import (
     describe_gate,
     exact_interval,
     intervals,
-    needed_units,
     resamples_for,
-    unseen_share,
 )
 
 ALPHA = 0.025
