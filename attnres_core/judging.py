@@ -197,6 +197,8 @@ class Sample:
 def estimate(column: ArrayLike, confidence: float = 0.95) -> Estimate:
     """The mean of a column with its interval; comparing it gives a `Decision` with a `.verdict`.
 
+    Whatever the column, it is taken as a sample: a suite decides constant routing columns by value, this does not.
+
     Args:
         column: one number per document, `[document]`.
         confidence: of the two-sided interval; each limit is one-sided at (1 - confidence) / 2.

@@ -110,7 +110,8 @@ class Suite:
 
     def _read_steps(self, collected: Iterable[Claim]) -> None:
         """Recognise the kept steps that claims name."""
-        for role in sorted({q.role for c in collected for q in c.quantities if isinstance(q.role, Step)}, key=str):
+        steps = {q.role for c in collected for q in c.quantities if isinstance(q.role, Step)}
+        for role in sorted(steps, key=lambda step: step.number):
             if role in self.kept and role not in self.checkpoints:
                 self.checkpoints[role] = earlier_step(self.trained, self.kept[role])
 
