@@ -284,7 +284,7 @@ class Suite:
         if standing.error:
             return Outcome(claim, standing, Verdict.INCONCLUSIVE, error=standing.error)
         try:
-            picks = {pick for quantity in claim.quantities for pick in quantity.picks}
+            picks = dict.fromkeys(pick for quantity in claim.quantities for pick in quantity.picks)
             chosen = {pick: choose(pick, self.trained, lambda q: self._explored(q, lost)) for pick in picks}
             quantities = tuple(filled(quantity, chosen) for quantity in claim.quantities)
             for quantity in quantities:

@@ -133,6 +133,21 @@ def test_a_run_from_registration_to_verdict(suite, pytester):
     post_hoc.stdout.fnmatch_lines(["1 post hoc: confirmation columns of trained * were measured before"])
 
 
+def test_registering_and_planning_may_be_asked_for_in_the_ini_file(suite, pytester):
+    pytester.makeini("[pytest]\nattnres_register = true\nattnres_budget_claims = 20")
+    suite("-n", "0").stdout.fnmatch_lines(["*claims.lock, 8 claims; commit it"])
+    assert f"alpha = {ALPHA / 20!r}" in (pytester.path / LOCK).read_text()
+    pytester.makeini("[pytest]\nattnres_plan = true")
+    suite("-n", "0", "-k", "closed").stdout.fnmatch_lines(["prompts for 80 % power at each claim's alpha, *"])
+
+
+@pytest.mark.parametrize("option", ["--attnres-register", "--attnres-plan"])
+def test_registering_and_planning_need_one_process(suite, option):
+    result = suite(option, "-n", "2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{option} needs one process: add -n 0*"])
+
+
 def test_a_plan_reads_no_confirmation_data(suite, pytester):
     result = suite("-n", "0", "--attnres-plan")
     result.stdout.fnmatch_lines(

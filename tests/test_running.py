@@ -209,8 +209,11 @@ BY_OPTION = {
 }
 
 
+STOPPING = {"register", "budget-claims", "plan"}  # these run no test; tests/test_registry.py has them
+
+
 def test_every_option_is_tested():
-    assert BY_OPTION.keys() == {option.name for option in OPTIONS}
+    assert BY_OPTION.keys() | STOPPING == {option.name for option in OPTIONS}
 
 
 @pytest.mark.parametrize("where", ["command line", "ini file"])
