@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             kept_steps=arguments.keep,
         )
     elif arguments.command == "plan":
-        import pytest
-
-        sys.exit(pytest.main(["--attnres-plan", "-q", *(arguments.arguments or ["hypotheses/"])]))
+        # A process of its own: pytest must see this package before anything imports it.
+        command = [sys.executable, "-m", "pytest", "--attnres-plan", "-q", *(arguments.arguments or ["hypotheses/"])]
+        sys.exit(subprocess.run(command, check=False).returncode)
     elif arguments.command == "prompts":
         from attnres_core.references import reference
         from attnres_core.training import prompts

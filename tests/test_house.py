@@ -35,7 +35,7 @@ RANKS = [
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 TORCH = {"models/loading", "models/model", "models/qwen3", "models/routing", "sweep", "training/train"}
-PYTEST = {"__main__", "plugin/__init__", "plugin/options", "plugin/teller"}
+PYTEST = {"plugin/__init__", "plugin/options", "plugin/teller"}
 
 
 def name_of(file: Path) -> str:

@@ -1,8 +1,10 @@
 """Registration: claims, their shares of alpha and their prompts are written down, and nothing is refunded."""
 
 import json
+import sys
 
 import pytest
+from small_suite import CLAIMS
 
 from attnres_core.claims import ALPHA, CLAIM_ALPHA, Claim
 from attnres_core.estimates import Linear, Statement
@@ -158,3 +160,15 @@ def test_a_plan_reads_no_confirmation_data(suite, pytester):
     )
     assert trained == wrapped == 3  # 40 exploration prompts in chunks of 16, and no other
     assert not (pytester.path / "reports").exists()
+
+
+def test_the_plan_command_is_the_option(pytester, micro):
+    pytester.makepyfile(test_claims=CLAIMS)
+    pytester.makeini("[pytest]\nfilterwarnings = error")
+    given = [f"--attnres-{name}={micro / name}" for name in ("trained", "vanilla")]
+    given += [f"--attnres-prompts={micro / 'prompts.jsonl'}", "-k", "closed"]
+    result = pytester.run(sys.executable, "-m", "attnres_core", "plan", "test_claims.py", *given)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["prompts for 80 % power at each claim's alpha, *", "*test_claims.py closed_form*16 prompts"]
+    )
