@@ -16,9 +16,9 @@ from attnres_core.vocabulary import Quantity
 ALPHA = 0.05
 """Bounds the probability of any wrong verdict in a registered suite."""
 PROVISIONAL_CLAIMS = 64
-"""Until a lock file assigns every claim its share of ALPHA, each claim owns ALPHA / 64."""
+"""A claim that is not registered is explored at ALPHA / 64, whatever else is collected."""
 CLAIM_ALPHA = ALPHA / PROVISIONAL_CLAIMS
-"""A claim's one-sided share."""
+"""The one-sided level of an exploratory claim; a registered one owns the share that its lock gives it."""
 
 
 class NotSupported(AssertionError):

@@ -204,7 +204,7 @@ def estimate(column: ArrayLike, confidence: float = 0.95) -> Estimate:
         confidence: of the two-sided interval; each limit is one-sided at (1 - confidence) / 2.
 
     Raises:
-        ValueError: the column is not one-dimensional or empty, or the confidence is not in (0, 1).
+        ValueError: the column is not one-dimensional or empty, or the confidence is not in (0, MOST_CONFIDENT].
     """
     values = np.asarray(column, dtype=np.float64)
     if values.ndim != 1 or not len(values):

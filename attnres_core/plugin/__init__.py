@@ -69,9 +69,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if not _is_controller(config) or config.option.collectonly:
         return
-    if options.option(config, "write-expected"):
-        raise pytest.UsageError("--attnres-write-expected needs one process: add -n 0")
-    for name in ("register", "plan"):
+    for name in ("write-expected", "register", "plan"):
         if options.option(config, name):
             raise pytest.UsageError(f"--attnres-{name} needs one process: add -n 0")
     if any(config.getoption(option.ini) is not None or config.getini(option.ini) for option in options.OPTIONS):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from attnres_core.place import BYTES
 from attnres_core.references import reference, reference_prompts
 from attnres_core.suite import Settings
 
@@ -136,8 +137,8 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         ValueError: a shipped checkpoint is misspelt, or the dtype is unknown.
     """
     dtype = option(config, "dtype")
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise ValueError(f"--attnres-dtype is {dtype!r}; allowed: float32, bfloat16, float16")
+    if dtype not in BYTES:
+        raise ValueError(f"--attnres-dtype is {dtype!r}; allowed: {', '.join(BYTES)}")
     prompts = _path(config, "prompts")
     return Settings(
         trained=_checkpoint(_path(config, "trained")),
