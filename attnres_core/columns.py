@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnres_core.intervention import Intervention, NotApplicable, family_sites, resolve
+from attnres_core.intervention import Intervention, NotApplicable, family_sites, resolve, sites_within
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.shapes import Column, Unit
 from attnres_core.vocabulary import (
     Ablation,
-    Family,
+    Families,
     Metric,
     Pick,
     Quantity,
     RoutingSummary,
     Site,
     Summary,
-    sites_within,
+    parts,
 )
 
 ROUTING = "routing"
@@ -105,41 +105,53 @@ def _summary_sites(what: RoutingSummary, checkpoint: Checkpoint) -> list[Site]:
     return choosing
 
 
-def derive(
+def values(
     what: Ablation | RoutingSummary, metric: Metric | None, chunks: Sequence[Mapping[str, Unit]], checkpoint: Checkpoint
-) -> tuple[Column, InterventionRecord]:
-    """One column over all chunks of prompts, and its record."""
-    interventions = interventions_for(what, checkpoint)
-
-    def joined(field: str, key: str = ROUTING) -> NDArray[np.float64]:
-        return np.concatenate([chunk[key][field] for chunk in chunks])
-
+) -> Column:
+    """One column over all chunks of prompts, `[prompt]`."""
     if isinstance(what, Ablation):
-
-        def stacked(field: str) -> NDArray[np.float64]:  # (intervention, prompt)
-            return np.stack([joined(field, intervention.key) for intervention in interventions])
-
-        record = InterventionRecord(
-            sites=tuple(site for i in interventions for site in i.sites),
-            kept_mass=float(stacked("kept_mass").mean()),
-            kept_mass_min=float(stacked("kept_mass_min").min()),
-            input_change=float(stacked("input_change").max()),
-            duplicates=tuple(site for i in interventions for site in i.duplicates),
-            no_ops=tuple(site for i in interventions for site in i.no_ops),
-        )
-        return stacked(metric or Metric.DELTA_NLL).mean(0), record
+        keys = [intervention.key for intervention in interventions_for(what, checkpoint)]
+        return np.asarray(np.stack([_joined(chunks, metric or Metric.DELTA_NLL, key) for key in keys]).mean(0))
     sites = _summary_sites(what, checkpoint)
     places = {site: index for index, site in enumerate(checkpoint.sites)}
-    record = InterventionRecord(tuple(str(site) for site in sites))
-    return _summarise(what, sites, [places[site] for site in sites], joined, checkpoint), record
+    return _summarise(what, sites, [places[site] for site in sites], chunks, checkpoint)
+
+
+def record_of(
+    what: Ablation | RoutingSummary, chunks: Sequence[Mapping[str, Unit]], checkpoint: Checkpoint
+) -> InterventionRecord:
+    """What a column's intervention touched, over all chunks of prompts."""
+    if not isinstance(what, Ablation):
+        return InterventionRecord(tuple(map(str, _summary_sites(what, checkpoint))))
+    interventions = interventions_for(what, checkpoint)
+
+    def stacked(field: str) -> NDArray[np.float64]:  # (intervention, prompt)
+        return np.stack([_joined(chunks, field, intervention.key) for intervention in interventions])
+
+    return InterventionRecord(
+        sites=tuple(site for i in interventions for site in i.sites),
+        kept_mass=float(stacked("kept_mass").mean()),
+        kept_mass_min=float(stacked("kept_mass_min").min()),
+        input_change=float(stacked("input_change").max()),
+        duplicates=tuple(site for i in interventions for site in i.duplicates),
+        no_ops=tuple(site for i in interventions for site in i.no_ops),
+    )
+
+
+def _joined(chunks: Sequence[Mapping[str, Unit]], field: str, key: str = ROUTING) -> NDArray[np.float64]:
+    return np.concatenate([chunk[key][field] for chunk in chunks])
 
 
 def _summarise(
-    what: RoutingSummary, sites: Sequence[Site], rows: Sequence[int], joined: Any, checkpoint: Checkpoint
+    what: RoutingSummary,
+    sites: Sequence[Site],
+    rows: Sequence[int],
+    chunks: Sequence[Mapping[str, Unit]],
+    checkpoint: Checkpoint,
 ) -> Column:
     if what.kind in (Summary.ENTROPY, Summary.PEAK):
-        return np.asarray(joined(what.kind.value)[:, rows].mean(1), dtype=np.float64)
-    weights = joined("mean")  # (prompt, site, source), zero beyond a site's sources
+        return np.asarray(_joined(chunks, what.kind.value)[:, rows].mean(1), dtype=np.float64)
+    weights = _joined(chunks, "mean")  # (prompt, site, source), zero beyond a site's sources
     if what.kind is Summary.MASS:
         each = zip(sites, rows, strict=True)
         members = [sum(weights[:, row, i] for i in _members(site, what.family)) for site, row in each]
@@ -147,7 +159,7 @@ def _summarise(
     if what.kind is Summary.UNIFORM_MASS:
         share = np.mean([len(_members(site, what.family)) / len(site.sources) for site in sites])
         return np.full(len(weights), float(share))
-    low, high = joined("low"), joined("high")
+    low, high = _joined(chunks, "low"), _joined(chunks, "high")
     worst = np.zeros(len(weights))
     for site, row in zip(sites, rows, strict=True):
         n = len(site.sources)
@@ -161,8 +173,10 @@ def _summarise(
     return worst
 
 
-def _members(site: Site, family: Family | Pick | None) -> list[int]:
-    return [index for index, member in enumerate(site.sources) if member is family]
+def _members(site: Site, family: Families | Pick | None) -> list[int]:
+    if family is None or isinstance(family, Pick):
+        return []  # (asked of neither: picks are filled in before anything is measured)
+    return [index for index, member in enumerate(site.sources) if member in parts(family)]
 
 
 def closed_form(num_sources: int, recency_bias: float) -> Column:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnres_core.claims import Claim, claim_key
+from attnres_core.judged import JUDGE_VERSION
 from attnres_core.models.checkpoint import earlier_step
+from attnres_core.outcomes import Outcome
 from attnres_core.plan import NUMERICS_VERSION, tokenizer_digest
 from attnres_core.prompts import WINDOW
 from attnres_core.statistics import SEED, Verdict
 from attnres_core.store import atomic
-from attnres_core.suite import JUDGE_VERSION, Outcome, Suite
+from attnres_core.suite import Suite
 from attnres_core.vocabulary import Role
 
 FILE = "expected_verdicts.json"
@@ -41,6 +43,7 @@ def conditions(suite: Suite) -> dict[str, object]:
         "prompts_per_split": {split.value: len(part) for split, part in suite.prompts.items()},
         "window": WINDOW,
         "dtype": suite.settings.dtype,
+        "sequential": suite.settings.sequential,
         "device": suite.place.device_class,
         "registrations": suite.registry.digest,
         "versions": {"numerics": NUMERICS_VERSION, "judge": JUDGE_VERSION, "seed": SEED},

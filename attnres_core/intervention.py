@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from attnres_core.vocabulary import Ablation, Band, Family, Layers, Pick, Site, Sublayer, sites_within
+from attnres_core.vocabulary import Ablation, Band, Families, Layers, Pick, Site, Sublayer, parts
 
 
 class NotApplicable(Exception):
@@ -62,17 +62,31 @@ SHAM = Intervention("sham", ())
 """Drops nothing; what it measures is the engine's own noise."""
 
 
+def sites_within(sites: Iterable[Site], sublayer: Sublayer, layers: Layers, num_layers: int) -> tuple[Site, ...]:
+    """The sites that a request for `sublayer` and `layers` addresses.
+
+    Raises:
+        ValueError: the range of layers reaches beyond the model.
+    """
+    if isinstance(layers, range) and layers.stop > num_layers:
+        raise ValueError(f"`layers` is {layers!r}; this model has layers 0 to {num_layers - 1}")
+    if sublayer is Sublayer.FINAL:
+        return tuple(site for site in sites if site.sublayer is Sublayer.FINAL)
+    span = layers.layers(num_layers) if isinstance(layers, Band) else layers
+    return tuple(site for site in sites if site.sublayer is sublayer and site.layer in span)
+
+
 def family_sites(
-    family: Family, sublayer: Sublayer, layers: Layers, sites: Sequence[Site], num_layers: int
+    family: Families, sublayer: Sublayer, layers: Layers, sites: Sequence[Site], num_layers: int
 ) -> list[Site]:
-    """The addressed sites where the family is present.
+    """The addressed sites where the family, or any of several, is present.
 
     Raises:
         NotApplicable: there is none.
         ValueError: the layers are out of range.
     """
     addressed = sites_within(sites, sublayer, layers, num_layers)
-    present = [site for site in addressed if family in site.sources]
+    present = [site for site in addressed if set(parts(family)) & set(site.sources)]
     if not present:
         where = f"layers {layers.start}-{layers.stop - 1}" if isinstance(layers, range) else f"the {Band(layers)} band"
         raise NotApplicable(f"no {sublayer} site in {where} has a source of the family `{family}` on this checkpoint")
@@ -89,9 +103,9 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int) -> Inter
     if isinstance(ablation.family, Pick):
         raise ValueError(f"`{ablation}` names a family chosen on the exploration split; it is resolved by a suite run")
     present = family_sites(ablation.family, ablation.sublayer, ablation.layers, sites, num_layers)
+    wanted = parts(ablation.family)
     dropped = tuple(
-        (site, tuple(index for index, family in enumerate(site.sources) if family is ablation.family))
-        for site in present
+        (site, tuple(index for index, family in enumerate(site.sources) if family in wanted)) for site in present
     )
     emptied = [str(site) for site, indices in dropped if len(indices) == len(site.sources)]
     if emptied:

@@ -11,11 +11,14 @@ from numpy.typing import ArrayLike
 
 from attnres_core import power, statistics
 from attnres_core.estimates import Decision, Estimate, Linear, Statement
+from attnres_core.looks import EARLY_TAIL, ONLY, Look
 from attnres_core.shapes import Column
 from attnres_core.statistics import Bootstrap, Interval, Operator, Strata, Verdict
 
 MOST_CONFIDENT = 0.9999
 """Beyond this a bootstrap needs more resamples (200 / alpha) than are worth their time."""
+MARGIN_FLOORS = 10
+"""A threshold other than zero must be at least so many noise floors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,22 @@ class Question:
     """The claim's one-sided share: each limit that supports."""
     refuters: int = 1
     """Statements in the claim: each may refute at alpha / refuters."""
+    noise: float = 0.0
+    """The noise floor of its form: limits are moved out by it, and a margin must be ten times as large."""
+    look: Look = ONLY
+    """Which look at the data this is."""
+
+    @property
+    def supporting(self) -> float:
+        """The level of a limit that supports: what this look may spend of alpha, for `>`; alpha for the others."""
+        return self.alpha * self.look.share if self.statement.operator is Operator.ABOVE else self.alpha
 
 
 def judge(
-    questions: Iterable[Question], columns: Mapping[Any, Column], strata: Strata | None = None
+    questions: Iterable[Question],
+    columns: Mapping[Any, Column],
+    strata: Strata | None = None,
+    seed: int = statistics.SEED,
 ) -> dict[Question, Decision]:
     """Decide statements together: one bootstrap over the documents serves them all.
 
@@ -38,30 +53,48 @@ def judge(
         questions: what to decide; equal questions are decided once.
         columns: the measured columns, one value a document.
         strata: the documents of each stratum, resampled within; None: all in one.
+        seed: decides the resampled documents.
     """
     data = {question: question.statement.form.of(columns) for question in dict.fromkeys(questions)}
     sampled = [q for q, column in data.items() if not _is_exact(q.statement, column)]
-    made = statistics.bootstraps([data[q] for q in sampled], [q.alpha for q in sampled], strata)
+    made = statistics.bootstraps([data[q] for q in sampled], [q.alpha for q in sampled], strata, seed)
     found = dict(zip(sampled, made, strict=True))
     return {question: _decide(question, column, found.get(question)) for question, column in data.items()}
 
 
 def _decide(question: Question, column: Column, bootstrap: Bootstrap | str | None) -> Decision:
     """One statement's decision; without a bootstrap it is exact, a string is the gate that forbids one."""
-    statement = question.statement
+    statement, level, look = question.statement, question.supporting, question.look
     p_value: float | None = None
+    gate = bootstrap if isinstance(bootstrap, str) else noise_gate(statement, question.noise)
     if bootstrap is None:
-        wide = strict = statistics.exact_interval(column, question.alpha, worst=statement.takes_worst)
-    elif isinstance(bootstrap, str):
-        wide = strict = statistics.gated(column, question.alpha, bootstrap)
+        wide = strict = statistics.exact_interval(column, level, worst=statement.takes_worst)
+    elif gate or isinstance(bootstrap, str):
+        wide = strict = statistics.gated(column, level, gate)
     else:
-        wide, strict = bootstrap.interval(question.alpha), bootstrap.interval(question.alpha / question.refuters)
+        tail = statistics.TAIL if look.final else EARLY_TAIL
+        wide = bootstrap.interval(level, tail).widened(question.noise)
+        strict = bootstrap.interval(question.alpha / question.refuters, tail).widened(question.noise)
         p_value = bootstrap.p_value(statement.operator, statement.threshold)
+        p_value = min(1.0, p_value * question.alpha / level)  # Bonferroni over the looks, weighted by their shares
     verdict = statistics.decide(statement.operator, statement.threshold, wide, strict)
+    if not look.final and (verdict is not Verdict.SUPPORTED or statement.operator is not Operator.ABOVE):
+        verdict = Verdict.INCONCLUSIVE
     if bootstrap is None and not wide.gate:
         p_value = 0.0 if verdict is Verdict.SUPPORTED else 1.0
     shown = wide if verdict is Verdict.SUPPORTED else strict  # the limits that decided
     return Decision(statement, verdict, shown, _reason(statement, verdict, shown), p_value)
+
+
+def noise_gate(statement: Statement, noise: float) -> str:
+    """Why a statement's margin cannot be told from the arithmetic's own error; empty when it can."""
+    if not noise < np.inf:
+        return "the noise floor of this effect is not finite: too few exploration prompts, or NaN"
+    margin = abs(statement.threshold)
+    if 0 < margin < MARGIN_FLOORS * noise:
+        remedy = "use a wider margin, or --attnres-dtype float32"
+        return f"the margin {margin:g} is under {MARGIN_FLOORS} x the noise floor {noise:.2g} of this effect: {remedy}"
+    return ""
 
 
 def _is_exact(statement: Statement, column: Column) -> bool:

@@ -86,6 +86,12 @@ def need_of(checkpoint: Checkpoint, dtype: str) -> Need:
     )
 
 
+def plain_need(checkpoint: Checkpoint) -> Need:
+    """What the plain path takes, which holds every effect against float32 whatever the run's dtype."""
+    need = need_of(checkpoint, "float32")
+    return Need(need.weights, 2 * CHUNK * WINDOW * checkpoint.size("hidden_size") * BYTES["float32"], need.batch)
+
+
 def memory_words(memory: int) -> str:
     """What the machine has, and what is free of it now where that is less than half."""
     free = psutil.virtual_memory().available
@@ -114,7 +120,8 @@ def choose_place(device: str, dtype: str, workers: int, checkpoints: Iterable[Ch
     Raises:
         ValueError: the device is neither auto, cpu nor cuda; CUDA is asked for and not there; the memory is too small.
     """
-    need = max((need_of(checkpoint, dtype) for checkpoint in checkpoints), key=lambda need: need.total)
+    each = [need for checkpoint in checkpoints for need in (need_of(checkpoint, dtype), plain_need(checkpoint))]
+    need = max(each, key=lambda need: need.total)
     devices = cuda_devices()
     if device == "auto":
         device = "cuda" if devices else "cpu"
@@ -140,10 +147,9 @@ def check_fit(need: Need, available: int, dtype: str, where: str) -> None:
     """
     if need.total <= available:
         return
-    smaller = "--attnres-dtype bfloat16 halves the weights" if dtype == "float32" else "the weights are halved already"
     raise ValueError(
-        f"measuring needs {need} in {dtype}, and {where} has {size(max(available, 0))}: {smaller}; "
-        "otherwise use a larger machine or GPU, or a smaller checkpoint"
+        f"measuring needs {need} in {dtype}, and {where} has {size(max(available, 0))}: use a larger machine or GPU, "
+        "or a smaller checkpoint (whatever the dtype, effects are held against float32 once)"
     )
 
 

@@ -17,13 +17,15 @@ from attnres_core.vocabulary import AnyRole, Quantity
 
 CHUNK = 16
 """Prompts of a bundle."""
+NOISE_CHUNKS = 2
+"""Chunks of exploration prompts that the noise floor is taken from: 32 prompts."""
 GROUP = 48
 """Interventions of a bundle: what a killed worker loses stays small."""
 BATCH_TOKENS = 4096
 """Rows x positions of one ablated batch: small enough for the cache, large enough for the matrix products."""
 LOGIT_BYTES = 64 * 2**20
 """Size of one float32 block of logits while scoring."""
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 """Raise when a change to the arithmetic changes measured numbers."""
 
 
@@ -51,15 +53,21 @@ class Material:
             kept = ", ".join(self.kept) or "none"
             raise NotApplicable(f"the trained checkpoint's folder holds no `{role}`; it holds: {kept}") from None
 
-    def model_key(self, role: AnyRole) -> str:
-        """Identifies a model and the arithmetic it is run in."""
-        parts = [self.checkpoint(role).digest, self.device_class, self.dtype, NUMERICS_VERSION]
+    def model_key(self, role: AnyRole, *, plain: bool = False) -> str:
+        """Identifies a model and the arithmetic it is run in: the run's own, or the plain path in float32."""
+        arithmetic = ["plain", "float32"] if plain else [self.dtype]
+        parts = [self.checkpoint(role).digest, self.device_class, *arithmetic, NUMERICS_VERSION]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def chunks(self, split: Split) -> list[tuple[Prompt, ...]]:
-        """A split's prompts, in the pieces they are measured in."""
-        prompts = self.prompts[split].prompts
-        return [prompts[start : start + CHUNK] for start in range(0, len(prompts), CHUNK)]
+    def chunks(self, split: Split, documents: int | None = None) -> list[tuple[Prompt, ...]]:
+        """A split's prompts in the pieces they are measured in, up to those of its first `documents`."""
+        prompts, count = self.prompts[split].prompts, len(self.prompts[split].head(documents))
+        return [prompts[start : start + CHUNK] for start in range(0, count, CHUNK)]
+
+    @property
+    def noise_chunks(self) -> list[tuple[Prompt, ...]]:
+        """The exploration prompts on which every effect is held against the plain path."""
+        return self.chunks(Split.EXPLORATION)[:NOISE_CHUNKS]
 
     def chunk_key(self, role: AnyRole, prompts: Sequence[Prompt]) -> str:
         """Identifies a chunk as this role's tokenizer reads it."""
@@ -86,6 +94,8 @@ class Bundle:
     chunk: str
     prompts: tuple[Prompt, ...]
     interventions: tuple[Intervention, ...]
+    plain: bool = False
+    """Whether to measure the plain way, in float32, what the fast path is held against."""
 
     @cached_property
     def id(self) -> str:
@@ -96,15 +106,47 @@ class Bundle:
     @cached_property
     def keys(self) -> frozenset[str]:
         """The units it yields."""
-        return frozenset({ROUTING, SHAM.key, *(intervention.key for intervention in self.interventions)})
+        always = {ROUTING} if self.plain else {ROUTING, SHAM.key}
+        return frozenset(always | {intervention.key for intervention in self.interventions})
 
     def __str__(self) -> str:
         """Named in errors."""
-        return f"{len(self.interventions)} ablations of the {self.role} model on prompts {self.prompts[0].id} ..."
+        how = " the plain way" if self.plain else ""
+        return f"{len(self.interventions)} ablations{how} of the {self.role} model on prompts {self.prompts[0].id} ..."
 
 
-def make_bundles(quantities: Iterable[Quantity], split: Split, material: Material) -> list[Bundle]:
-    """The bundles that yield every applicable quantity's column; the same list whatever the order of asking."""
+def make_bundles(
+    quantities: Iterable[Quantity], split: Split, material: Material, documents: int | None = None
+) -> list[Bundle]:
+    """The bundles that yield every applicable quantity's column; the same list whatever the order of asking.
+
+    Args:
+        quantities: what is asked for.
+        split: over which prompts.
+        material: what the run works on.
+        documents: over the first so many documents; None: all.
+    """
+    chunks = material.chunks(split, documents)
+    return [
+        bundle
+        for role, interventions in _wanted(quantities, material)
+        for bundle in _bundles(role, interventions, split, chunks, material)
+    ]
+
+
+def noise_bundles(quantities: Iterable[Quantity], material: Material) -> list[Bundle]:
+    """The bundles that hold every quantity against the float32 plain path: the same units by both paths."""
+    chunks = material.noise_chunks
+    return [
+        bundle
+        for role, interventions in _wanted(quantities, material)
+        for plain in (False, True)
+        for bundle in _bundles(role, interventions, Split.EXPLORATION, chunks, material, plain=plain)
+    ]
+
+
+def _wanted(quantities: Iterable[Quantity], material: Material) -> list[tuple[AnyRole, list[Intervention]]]:
+    """The interventions asked for, role by role, in order of where they resume."""
     wanted: dict[AnyRole, dict[str, Intervention]] = {}
     for quantity in quantities:
         try:
@@ -112,13 +154,25 @@ def make_bundles(quantities: Iterable[Quantity], split: Split, material: Materia
         except (NotApplicable, ValueError):  # its claims say so
             continue
         wanted.setdefault(quantity.role, {}).update({intervention.key: intervention for intervention in found})
-    bundles = []
-    for role in sorted(wanted, key=str):
-        interventions = [wanted[role][key] for key in sorted(wanted[role])]
-        interventions.sort(key=lambda intervention: intervention.first_layer)  # those that resume together
-        groups = [interventions[i : i + GROUP] for i in range(0, max(1, len(interventions)), GROUP)]
-        model = material.model_key(role)
-        for chunk in material.chunks(split):
-            key = material.chunk_key(role, chunk)
-            bundles += [Bundle(role, split, model, key, chunk, tuple(group)) for group in groups]
-    return bundles
+    return [
+        (role, sorted(wanted[role].values(), key=lambda intervention: (intervention.first_layer, intervention.key)))
+        for role in sorted(wanted, key=str)
+    ]
+
+
+def _bundles(
+    role: AnyRole,
+    interventions: Sequence[Intervention],
+    split: Split,
+    chunks: Sequence[tuple[Prompt, ...]],
+    material: Material,
+    *,
+    plain: bool = False,
+) -> list[Bundle]:
+    groups = [tuple(interventions[i : i + GROUP]) for i in range(0, max(1, len(interventions)), GROUP)]
+    model = material.model_key(role, plain=plain)
+    return [
+        Bundle(role, split, model, material.chunk_key(role, chunk), chunk, group, plain)
+        for chunk in chunks
+        for group in groups
+    ]

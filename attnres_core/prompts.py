@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Prompts in digest order, so that neither a file's order nor a run's can change a number."""
+    """Documents in digest order, each with its prompts together: no file's and no run's order can change a number."""
 
     name: str
     prompts: tuple[Prompt, ...]
@@ -83,6 +84,15 @@ class PromptSet:
         places = {document: place for place, document in enumerate(self.documents)}
         index = np.array([places[prompt.document] for prompt in self.prompts])
         return np.asarray(np.bincount(index, weights=column) / np.bincount(index), dtype=np.float64)
+
+    def head(self, documents: int | None) -> PromptSet:
+        """The prompts of the first `documents` documents; None: all."""
+        if documents is None or documents >= len(self.documents):
+            return self
+        later = set(self.documents[documents:])
+        return PromptSet(
+            self.name, tuple(itertools.takewhile(lambda prompt: prompt.document not in later, self.prompts))
+        )
 
     def part(self, split: Split, limit: int | None = None) -> PromptSet:
         """The prompts of one split, at most `limit`, the first in digest order."""
@@ -164,7 +174,11 @@ def load_prompts(path: str | Path) -> PromptSet:
             if values.setdefault(prompt.document, mine) != mine:
                 found = f"document {prompt.document!r} has prompts of several {field}s"
                 raise ValueError(f"{path}: {found}; a document belongs to one")
-    return PromptSet(path.stem, tuple(sorted(prompts, key=lambda prompt: prompt.digest)))
+    prompts.sort(key=lambda prompt: prompt.digest)
+    first: dict[str, str] = {}
+    for prompt in prompts:
+        first.setdefault(prompt.document, prompt.digest)
+    return PromptSet(path.stem, tuple(sorted(prompts, key=lambda prompt: (first[prompt.document], prompt.digest))))
 
 
 def _prompt(path: Path, number: int, line: str) -> Prompt:

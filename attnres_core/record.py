@@ -18,14 +18,15 @@ from attnres_core.columns import ROUTING
 from attnres_core.estimates import Decision
 from attnres_core.expected import Expected
 from attnres_core.judging import Adjusted
+from attnres_core.outcomes import EarlyDeciding, Outcome
 from attnres_core.prompts import WINDOW, Split
 from attnres_core.shapes import Column
 from attnres_core.statistics import Verdict
-from attnres_core.suite import Outcome, Suite
+from attnres_core.suite import Suite
 from attnres_core.vocabulary import (
     Ablation,
     AnyRole,
-    Family,
+    Pick,
     Quantity,
     Role,
     RoutingSummary,
@@ -67,7 +68,7 @@ def claim_entry(
     leading = next((s for s in statements if s["verdict"] == outcome.verdict.value), None)  # the one that decides
     ablations = [q for q in outcome.quantities if isinstance(q.what, Ablation)] if outcome.decisions else []
     split = outcome.standing.split
-    records = [suite.record(quantity, split) for quantity in ablations]
+    records = [suite.measurements.record(quantity, split, outcome.documents) for quantity in ablations]
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons += [decision.reason for decision in outcome.decisions]
     needed = [
@@ -99,7 +100,7 @@ def claim_entry(
         "sites_touched": _union(record.sites for record in records),
         "duplicates": _union(record.duplicates for record in records),
         "no_ops": _union(record.no_ops for record in records),
-        "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite, split)],
+        "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite, split, outcome.documents)],
         "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
         "needed_prompts": max((n for n in needed if n), default=None),
     }
@@ -141,6 +142,7 @@ def _statement_entry(decision: Decision) -> dict[str, Any]:
         "n": interval.n,
         "exact": interval.exact,
         "confidence": 1 - 2 * interval.alpha,
+        "noise_floor": interval.noise,
         "unseen_share": None if interval.exact else number(power.unseen_share(interval.alpha, max(interval.n, 1))),
     }
 
@@ -153,7 +155,12 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
         outcomes: its decided claims.
         collected: all its claims, those that could not be traced included.
     """
-    measured = list(dict.fromkeys((q, o.standing.split) for o in outcomes if o.decisions for q in o.quantities))
+    measured: dict[tuple[Quantity, Split], int | None] = {}  # over how many documents
+    for outcome in outcomes:
+        for quantity in outcome.quantities if outcome.decisions else ():
+            key = (quantity, outcome.standing.split)
+            counts = (measured.get(key, 0), outcome.documents)
+            measured[key] = None if None in counts else max(c for c in counts if c is not None)
     shown = {Role.TRAINED, Role.WRAPPED, *(quantity.role for quantity, _ in measured)}
     shares = [outcome.standing.alpha for outcome in outcomes] or [CLAIM_ALPHA]
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy", "scipy")}
@@ -165,13 +172,15 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
             "versions": {"python": platform.python_version(), **versions, "attnres-core": __version__},
             "seed": statistics.SEED,
             "bundles_needed": suite.bundles_needed,
-            "noise_floor": number(suite.noise_floor()),
+            "noise_floor": number(suite.measurements.sham()),
+            "early": _early(suite.saved(outcomes)),
         },
         "models": {role.value: _model_entry(suite, role) for role in suite.checkpoints if role in shown},
         "settings": {
             "device": suite.place.device_class,
             "dtype": suite.settings.dtype,
             "quick": suite.settings.quick,
+            "sequential": suite.settings.sequential,
             "alpha": ALPHA,
             "alpha_claim": min(shares),
             "resamples": statistics.resamples_for(min(shares)),
@@ -183,9 +192,16 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
                 **{split.value: len(part) for split, part in suite.prompts.items()},
             },
         },
-        "columns": [_column_entry(quantity, suite, split) for quantity, split in measured],
+        "columns": [_column_entry(q, suite, split, documents) for (q, split), documents in measured.items()],
         "routing": {role.value: found for role in (Role.TRAINED, Role.WRAPPED) if (found := _routing(suite, role))},
     }
+
+
+def _early(saved: EarlyDeciding | None) -> dict[str, Any] | None:
+    if saved is None:
+        return None
+    counts = {str(documents): count for documents, count in saved.ended.items()}
+    return {"text": str(saved), "ended": counts, "rows": saved.rows, "rows_run": saved.run}
 
 
 def completed_record(
@@ -233,15 +249,16 @@ def _union(groups: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group))
 
 
-def _by_layer(quantity: Quantity, suite: Suite, split: Split) -> list[dict[str, Any]]:
+def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> list[dict[str, Any]]:
     """The effects that a per-site ablation averages, each with a descriptive 95 % t interval."""
     if not isinstance(quantity.what, Ablation) or not quantity.what.per_site:
         return []
     rows = []
-    for site in suite.record(quantity, split).sites:
+    for site in suite.measurements.record(quantity, split, documents).sites:
         layer = int(site.split(".")[0])
         alone = dataclasses.replace(quantity.what, layers=range(layer, layer + 1), per_site=False)
-        low, mean, high = _t_interval(suite.column(dataclasses.replace(quantity, what=alone), split))
+        column = suite.measurements.column(dataclasses.replace(quantity, what=alone), split, documents)
+        low, mean, high = _t_interval(column)
         rows.append({"quantity": str(quantity), "site": site, "mean": mean, "low": low, "high": high})
     return rows
 
@@ -252,13 +269,15 @@ def _t_interval(column: Column) -> tuple[float | None, float | None, float | Non
     return number(column.mean() - half), number(column.mean()), number(column.mean() + half)
 
 
-def _column_entry(quantity: Quantity, suite: Suite, split: Split) -> dict[str, Any]:
-    column, record = suite.column(quantity, split), suite.record(quantity, split)
+def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> dict[str, Any]:
+    measured = suite.measurements
+    column, record = measured.column(quantity, split, documents), measured.record(quantity, split, documents)
     low, mean, high = _t_interval(column)
     what = quantity.what
     weight = None
-    if isinstance(what, Ablation) and isinstance(what.family, Family):
-        weight = number(suite.column(mass(what.family, what.sublayer, what.layers).on(quantity.role), split).mean())
+    if isinstance(what, Ablation) and not isinstance(what.family, Pick):
+        read = mass(what.family, what.sublayer, what.layers).on(quantity.role)
+        weight = number(measured.column(read, split, documents).mean())
     return {
         "name": str(quantity),
         "role": quantity.role.value,
@@ -277,7 +296,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split) -> dict[str, A
         "no_ops": list(record.no_ops),
         "kind": str(what.kind),
         "per_site": isinstance(what, Ablation) and what.per_site,
-        "family": what.family.value if isinstance(what.family, Family) else None,
+        "family": None if what.family is None else str(what.family),
         "sublayer": what.sublayer.value,
         "layers": layers_text(what.layers),
         "mass": weight,
@@ -286,8 +305,8 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split) -> dict[str, A
 
 def _routing(suite: Suite, role: AnyRole) -> dict[str, Any] | None:
     """Mean depth weights of every site, where the clean run was measured."""
-    chunks = suite.store.chunks(suite.material, role, Split.CONFIRMATION)
-    if not all(ROUTING in chunk for chunk in chunks):
+    chunks = [chunk for chunk in suite.measurements.chunks(role, Split.CONFIRMATION) if ROUTING in chunk]
+    if not chunks:
         return None
     joined = {name: np.concatenate([c[ROUTING][name] for c in chunks]).mean(0) for name in ("mean", "entropy", "peak")}
     sites = suite.checkpoints[role].sites

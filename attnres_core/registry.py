@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from attnres_core.claims import ALPHA, CLAIM_ALPHA, Claim, claim_key
+from attnres_core.looks import FRACTIONS, SPENDING
 from attnres_core.prompts import WINDOW, Split
 from attnres_core.store import atomic
 
@@ -68,6 +69,8 @@ class Registry:
         self.folder = folder
         self.entries: dict[str, Entry] = {}
         self.ledger: list[dict[str, Any]] = []
+        self.has_looks = False
+        """Whether the lock holds the plan of looks that deciding early follows."""
         lock, ledger = folder / LOCK, folder / LEDGER
         if not lock.exists() and not ledger.exists():
             return
@@ -80,7 +83,9 @@ class Registry:
                 if row["previous"] != previous:
                     raise ValueError(f"line {number} of {LEDGER} does not follow the line before it")
                 previous = _sha256(line)
-            for key, fields in tomllib.loads(text).items():
+            content = tomllib.loads(text)
+            self.has_looks = (content.get("looks"), content.get("spending")) == (list(FRACTIONS), list(SPENDING))
+            for key, fields in content.items():
                 if isinstance(fields, dict):
                     self.entries[key] = Entry(**{**fields, "statements": tuple(fields["statements"])})
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -165,6 +170,8 @@ class Registry:
             for key in fresh:
                 why = seen.get(by_key[key].node_id, "")
                 entries[key] = Entry(by_key[key].texts, share, prompts, date, why)
+        if self.ledger and not self.has_looks:
+            changes.append("the looks of --attnres-sequential are in the lock")
         if changes:
             self._write(entries, dict.fromkeys(fresh, entries[fresh[0]].alpha) if fresh else {}, prompts, date)
         return changes
@@ -178,7 +185,7 @@ class Registry:
         for name, content in ((LOCK, text), (LEDGER, "\n".join([*lines, json.dumps(row)]) + "\n")):
             with atomic(self.folder / name) as temporary:
                 temporary.write_text(content, encoding="utf-8")
-        self.entries, self.ledger = entries, [*self.ledger, row]
+        self.entries, self.ledger, self.has_looks = entries, [*self.ledger, row], True
 
 
 def _lock_text(entries: Mapping[str, Entry]) -> str:
@@ -186,6 +193,8 @@ def _lock_text(entries: Mapping[str, Entry]) -> str:
     total = sum(entry.alpha for entry in entries.values())
     lines = [_HEAD, f"format = {FORMAT}", f"alpha = {ALPHA}  # of which these claims own {total:.6g}"]
     lines += [f"window = {WINDOW}  # tokens of a prompt that are read", 'order = "sha-256 of the prompts"']
+    lines.append(f"looks = {list(FRACTIONS)}  # --attnres-sequential: shares of the documents, in that order ...")
+    lines.append(f"spending = {list(SPENDING)}  # ... and the share of a claim's alpha that each may spend on `>`")
     for key, entry in sorted(entries.items()):
         lines += ["", f"[{json.dumps(key)}]", "statements = ["]
         lines += [f"    {json.dumps(statement)}," for statement in entry.statements]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from attnres_core.models.model import AttnResModel
 
 ATTEMPTS = 2
-"""A bundle whose worker dies this often becomes a named failure."""
+"""A bundle whose worker dies this often becomes a named failure, and so do the others of its model."""
 POLL_SECONDS = 0.1
 
 
@@ -33,7 +33,7 @@ class Barrier:
     def __init__(self, store: Store, run: str) -> None:
         self.store = store
         self.folder = store.run_folder(run)
-        for name in ("failed", "attempts", "done"):
+        for name in ("failed", "attempts", "done", "deadly"):
             (self.folder / name).mkdir(exist_ok=True)
 
     def announce(self, bundles: Sequence[Bundle], lines: Sequence[str]) -> None:
@@ -54,6 +54,14 @@ class Barrier:
         """Record that a bundle failed."""
         with atomic(self.folder / "failed" / bundle.id) as temporary:
             temporary.write_text(why)
+
+    def deadly(self, bundle: Bundle) -> bool:
+        """Whether measuring this bundle's model has killed its process twice already."""
+        return (self.folder / "deadly" / bundle.model).exists()
+
+    def beware(self, bundle: Bundle) -> None:
+        """Leave a bundle's model alone: xdist replaces only so many workers, and other claims need them."""
+        (self.folder / "deadly" / bundle.model).touch()
 
     def attempt(self, bundle: Bundle) -> int:
         """Count an attempt; returns how many there were before."""
@@ -87,8 +95,8 @@ class Crew:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def carry_out(self, bundles: Sequence[Bundle]) -> None:
-        """Return when every bundle has a result or a failure; measure what this process gets hold of."""
+    def carry_out(self, bundles: Sequence[Bundle]) -> dict[Bundle, str]:
+        """Measure what this process gets hold of until every bundle has a result or a failure; returns the failures."""
         store = self.barrier.store
         while open_bundles := [b for b in bundles if store.missing(b) and self.barrier.failure(b) is None]:
             bench = self._slot()
@@ -96,6 +104,8 @@ class Crew:
                 for bundle in open_bundles:
                     _measure_if_free(bundle, self.barrier, bench)
             time.sleep(POLL_SECONDS)
+        failures = {bundle: self.barrier.failure(bundle) for bundle in bundles}
+        return {bundle: why for bundle, why in failures.items() if why is not None}
 
     def _slot(self) -> _Workbench | None:
         if self._bench is None:
@@ -111,8 +121,12 @@ def _measure_if_free(bundle: Bundle, barrier: Barrier, bench: _Workbench) -> Non
         missing = barrier.store.missing(bundle)
         if not mine or not missing or barrier.failure(bundle) is not None:
             return
+        if barrier.deadly(bundle):
+            barrier.fail(bundle, f"not measured: {bundle}, since measuring that model killed its process before")
+            return
         attempts = barrier.attempt(bundle)
         if attempts >= ATTEMPTS:
+            barrier.beware(bundle)
             barrier.fail(bundle, f"the process measuring {bundle} died {attempts} times; out of memory?")
             return
         try:
@@ -129,7 +143,7 @@ class _Workbench:
 
     def __init__(self, checkpoints: Mapping[AnyRole, Checkpoint], place: Place, device: str) -> None:
         self.checkpoints, self.place, self.device = checkpoints, place, device
-        self._loaded: tuple[AnyRole, AttnResModel] | None = None
+        self._loaded: tuple[tuple[AnyRole, str], AttnResModel] | None = None
 
     def measure(self, bundle: Bundle, missing: frozenset[str], store: Store) -> None:
         """Measure a bundle's missing units into the store.
@@ -139,17 +153,19 @@ class _Workbench:
         """
         import torch
 
+        from attnres_core.plain import plain_chunk
         from attnres_core.prompts import PromptSet
         from attnres_core.sweep import sweep_chunk, validated
 
         torch.set_num_threads(self.place.threads)
-        model = self._model(bundle.role)
+        model = self._model(bundle.role, "float32" if bundle.plain else self.place.dtype)
         wanted = [intervention for intervention in bundle.interventions if intervention.key in missing]
-        units = sweep_chunk(model, validated(model, PromptSet("chunk", bundle.prompts)), wanted)
+        measure_chunk = plain_chunk if bundle.plain else sweep_chunk
+        units = measure_chunk(model, validated(model, PromptSet("chunk", bundle.prompts)), wanted)
         store.add_units(bundle.model, bundle.chunk, {key: units[key] for key in missing})
 
-    def _model(self, role: AnyRole) -> AttnResModel:
-        if self._loaded is None or self._loaded[0] != role:
+    def _model(self, role: AnyRole, dtype: str) -> AttnResModel:
+        if self._loaded is None or self._loaded[0] != (role, dtype):
             import torch
 
             from attnres_core.models.loading import load_checkpoint
@@ -157,6 +173,6 @@ class _Workbench:
             self._loaded = None  # its memory first
             if self.place.device_class == "cuda":
                 free, _ = torch.cuda.mem_get_info(self.device)
-                check_fit(self.place.need, free, self.place.dtype, f"{self.device} (what is free of it)")
-            self._loaded = role, load_checkpoint(self.checkpoints[role], self.device, self.place.dtype)
+                check_fit(self.place.need, free, dtype, f"{self.device} (what is free of it)")
+            self._loaded = (role, dtype), load_checkpoint(self.checkpoints[role], self.device, dtype)
         return self._loaded[1]

@@ -7,6 +7,7 @@ for into INCONCLUSIVE; the README says why.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,6 +80,12 @@ class Interval:
     """Why no verdict may rest on this column; empty when one may."""
     note: str = ""
     """What the reader must know about the limits."""
+    noise: float = 0.0
+    """The noise floor by which both limits were moved out."""
+
+    def widened(self, noise: float) -> Interval:
+        """Both limits moved out by the arithmetic's own error, which no resampling of documents can see."""
+        return dataclasses.replace(self, low=self.low - noise, high=self.high + noise, noise=noise)
 
 
 def resamples_for(alpha: float) -> int:
@@ -194,8 +201,8 @@ class Bootstrap:
     skewness: float
     """Of the residuals within strata."""
 
-    def interval(self, alpha: float) -> Interval:
-        """The outer of bootstrap-t and Student-t; a limit on the side of a long tail is discarded."""
+    def interval(self, alpha: float, tail: float = TAIL) -> Interval:
+        """The outer of bootstrap-t and Student-t; a limit on the side of a long tail is discarded (see TAIL)."""
         n, mean = len(self.column), float(self.column.mean())
         rank = max(1, math.floor(alpha * (len(self.ordered) + 1) + 1e-9))
         student = float(stats.t.ppf(1 - alpha, self.freedom))
@@ -203,7 +210,7 @@ class Bootstrap:
         lower_t = min(float(self.ordered[rank - 1]), -student)
         low, high = mean - upper_t * self.error, mean - lower_t * self.error
         skewness, note = self.skewness, ""
-        if abs(skewness) * float(stats.norm.ppf(1 - alpha)) / math.sqrt(n) >= TAIL:
+        if abs(skewness) * float(stats.norm.ppf(1 - alpha)) / math.sqrt(n) >= tail:
             side = "upper" if skewness > 0 else "lower"
             note = f"skewness {skewness:.1f}: the {side} limit is discarded (long tail)"
             low, high = (low, math.inf) if skewness > 0 else (-math.inf, high)
@@ -314,6 +321,19 @@ def decide(operator: Operator, threshold: float, interval: Interval, strict: Int
     if supported:
         return Verdict.SUPPORTED
     return Verdict.REFUTED if refuted else Verdict.INCONCLUSIVE
+
+
+def noise_floor(errors: Column, alpha: float) -> float:
+    """How far the arithmetic may move a mean effect: |mean error| + t sd / sqrt(n), at one-sided level `alpha`.
+
+    Args:
+        errors: measured effect minus its float32 plain-path value, `[prompt]`.
+        alpha: the claim's one-sided level.
+    """
+    if len(errors) < 2 or not np.isfinite(errors).all():
+        return math.inf
+    spread = float(stats.t.ppf(1 - alpha, len(errors) - 1) * stats.sem(errors))
+    return abs(float(errors.mean())) + spread
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -25,10 +25,8 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from attnres_core.plan import Bundle, Material
-from attnres_core.prompts import Split
+from attnres_core.plan import Bundle
 from attnres_core.shapes import Unit
-from attnres_core.vocabulary import AnyRole
 
 
 class DamagedStoreWarning(UserWarning):
@@ -64,11 +62,6 @@ class Store:
     def missing(self, bundle: Bundle) -> frozenset[str]:
         """A bundle's units that are not here yet."""
         return bundle.keys - self.units(bundle.model, bundle.chunk).keys()
-
-    def chunks(self, material: Material, role: AnyRole, split: Split) -> list[dict[str, Unit]]:
-        """Everything measured for this role and split, chunk by chunk."""
-        model = material.model_key(role)
-        return [self.units(model, material.chunk_key(role, chunk)) for chunk in material.chunks(split)]
 
     def add_units(self, model: str, chunk: str, units: Mapping[str, Unit]) -> None:
         """Write units; they appear all at once or not at all."""

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from attnres_core import statistics
-from attnres_core.claims import Claim, claim_key
-from attnres_core.columns import ROUTING, InterventionRecord, derive, interventions_for, unit_keys
-from attnres_core.estimates import Decision
-from attnres_core.intervention import SHAM, NotApplicable
-from attnres_core.judging import Adjusted, Question, adjust, combine, judge, planned_units
+from attnres_core import judged, statistics
+from attnres_core.claims import CLAIM_ALPHA, Claim, claim_key
+from attnres_core.columns import ROUTING, interventions_for, unit_keys
+from attnres_core.estimates import Decision, Linear
+from attnres_core.intervention import NotApplicable
+from attnres_core.judging import Adjusted, Question, combine, noise_gate, planned_units
+from attnres_core.looks import ONLY, Look, looks
+from attnres_core.measurements import Measurements
 from attnres_core.models.checkpoint import Checkpoint, Weights, earlier_step, inspect_checkpoint, kept_steps
+from attnres_core.outcomes import EarlyDeciding, Outcome
 from attnres_core.picks import choose, filled, filled_statement, needed_for
 from attnres_core.place import Place, choose_place, memory_words
-from attnres_core.plan import Bundle, Material, make_bundles
+from attnres_core.plan import Bundle, Material, make_bundles, noise_bundles
 from attnres_core.prompts import PromptSet, Split, check_tokens, load_prompts
-from attnres_core.registry import Registry, Standing
+from attnres_core.registry import LOCK, Registry, Standing
 from attnres_core.run import Barrier, Crew
-from attnres_core.statistics import Interval, Verdict
+from attnres_core.statistics import Verdict
 from attnres_core.store import Store
-from attnres_core.vocabulary import AnyRole, Family, Pick, Quantity, Role, Step
+from attnres_core.vocabulary import AnyRole, Quantity, Role, Step
 
-JUDGE_VERSION = 4
-"""Raise when a change to the decision rules changes verdicts or limits."""
 QUICK_PROMPTS = 64
 """Prompts of a `--attnres-quick` run, which is never confirmatory."""
 
@@ -50,25 +49,10 @@ class Settings:
     dtype: str
     store: Path
     quick: bool
+    sequential: bool
+    """Whether claims of `>` are looked at early; see `looks`."""
     registrations: Path
     """The folder of the claims' lock and ledger."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a run found about a claim."""
-
-    claim: Claim
-    standing: Standing
-    verdict: Verdict
-    decisions: tuple[Decision, ...] = ()
-    reason: str = ""
-    error: str = ""
-    """Why it could not be decided at all; such a claim has no verdict worth reading."""
-    chosen: Mapping[Pick, Family] = field(default_factory=dict)
-    """The families that its picks came out as."""
-    quantities: tuple[Quantity, ...] = ()
-    """Its quantities with the picks filled in."""
 
 
 class Suite:
@@ -86,6 +70,10 @@ class Suite:
         limit = min((limit for limit in limits if limit is not None), default=None)
         self.prompts: dict[Split, PromptSet] = {split: prompts.part(split, limit) for split in Split}
         self.registry = Registry(settings.registrations)
+        if settings.sequential and self.registry.entries and not self.registry.has_looks:
+            raise ValueError(
+                f"--attnres-sequential: {self.registry.folder / LOCK} holds no looks; --attnres-register writes them"
+            )
         self.prompts_name, self.prompts_digest = prompts.name, prompts.digest
         for split, part in self.prompts.items():
             if not len(part):
@@ -106,7 +94,6 @@ class Suite:
         self.place: Place = choose_place(settings.device, settings.dtype, workers, self.checkpoints.values())
         self.bundles_needed = 0
         """Known once the claims are decided."""
-        self._derived: dict[tuple[Split, Quantity], tuple[np.ndarray, InterventionRecord]] = {}
 
     def _read_steps(self, collected: Iterable[Claim]) -> None:
         """Recognise the kept steps that claims name."""
@@ -121,6 +108,11 @@ class Suite:
         return Material(
             self.checkpoints, tuple(map(str, self.kept)), self.prompts, self.place.device_class, self.settings.dtype
         )
+
+    @cached_property
+    def measurements(self) -> Measurements:
+        """What the store holds of this run's columns."""
+        return Measurements(self.store, self.material)
 
     def header(self, collected: Sequence[Claim]) -> list[str]:
         """What a reader must know of a run of these claims, in a few lines."""
@@ -149,7 +141,7 @@ class Suite:
     def decide(
         self, collected: Sequence[Claim], run: str, standings: Mapping[str, Standing] | None = None
     ) -> dict[str, Outcome]:
-        """Choose, measure and judge; every worker of the run calls this and gets the same outcomes.
+        """Choose, measure and judge, look by look; every worker of the run calls this and gets the same outcomes.
 
         Args:
             collected: the claims.
@@ -158,22 +150,31 @@ class Suite:
         """
         self._read_steps(collected)
         barrier = Barrier(self.store, run)
-        picks = {pick for claim in collected for quantity in claim.quantities for pick in quantity.picks}
         standings = standings or {c.node_id: self.standing(c) for c in collected}
-        asked = [(standings[c.node_id].split, q) for c in collected for q in c.quantities if not q.picks]
-        bundles = self._bundles([*asked, *((Split.EXPLORATION, quantity) for quantity in needed_for(picks))])
-        barrier.announce([bundle for bundle in bundles if self.store.missing(bundle)], self.header(collected))
-        if any(self.store.missing(bundle) for bundle in bundles):
-            self._check_prompts({bundle.role for bundle in bundles})
+        planned = looks(len(self.prompts[Split.CONFIRMATION].documents), sequential=self.settings.sequential)
         with Crew(self.checkpoints, barrier, self.place) as crew:
-            crew.carry_out(bundles)
-            lost = {bundle: why for bundle in bundles if (why := barrier.failure(bundle)) is not None}
+            # Everything whose families are known already, so that a model is loaded once for most of it.
+            asked = [(standings[c.node_id].split, q) for c in collected for q in c.quantities if not q.picks]
+            picks = {pick for claim in collected for quantity in claim.quantities for pick in quantity.picks}
+            asked += [(Split.EXPLORATION, quantity) for quantity in needed_for(picks)]
+            bundles = self._bundles(asked, planned[0].documents)
+            barrier.announce([bundle for bundle in bundles if self.store.missing(bundle)], self.header(collected))
+            if any(self.store.missing(bundle) for bundle in bundles):
+                self._check_prompts({bundle.role for bundle in bundles})
+            lost = crew.carry_out(bundles)
             outcomes = {c.node_id: self._prepared(c, standings[c.node_id], lost) for c in collected}
-            rest = self._bundles([(o.standing.split, q) for o in outcomes.values() for q in o.quantities])
-            crew.carry_out(rest)
-        lost |= {bundle: why for bundle in rest if (why := barrier.failure(bundle)) is not None}
-        self._judge([outcome for outcome in outcomes.values() if outcome.quantities], lost)
-        self.bundles_needed = len({bundle.id for bundle in (*bundles, *rest)})
+            waiting = [outcome for outcome in outcomes.values() if outcome.quantities]
+            self._refuse_second_chances(waiting, planned)
+            for look in planned:
+                waiting = [outcome for outcome in waiting if not outcome.error]
+                rest = self._bundles([(o.standing.split, q) for o in waiting for q in o.quantities], look.documents)
+                lost |= crew.carry_out(rest)
+                bundles += rest
+                self._judge(waiting, lost, look)
+                waiting = [
+                    outcome for outcome in waiting if not outcome.error and outcome.verdict is not Verdict.SUPPORTED
+                ]
+        self.bundles_needed = len({bundle.id for bundle in bundles})
         return outcomes
 
     def standing(self, claim: Claim) -> Standing:
@@ -184,19 +185,67 @@ class Suite:
         """Whether the store holds any confirmation data of this claim's own quantities already."""
         for quantity in claim.quantities:
             try:
-                chunks = self.store.chunks(self.material, quantity.role, Split.CONFIRMATION)
                 keys = {ROUTING} if quantity.picks else unit_keys(quantity.what, self.checkpoints[quantity.role])
             except (NotApplicable, KeyError, ValueError):
                 continue
-            if any(keys & chunk.keys() for chunk in chunks):
+            if self.measurements.touched(quantity.role, keys, Split.CONFIRMATION):
                 return True
         return False
 
-    def _bundles(self, asked: Iterable[tuple[Split, Quantity]]) -> list[Bundle]:
-        """What is to be measured, split by split."""
-        wanted = list(asked)
-        parts = [[q for split, q in wanted if split is part] for part in Split]
-        return [b for part, qs in zip(Split, parts, strict=True) if qs for b in make_bundles(qs, part, self.material)]
+    def _bundles(self, asked: Iterable[tuple[Split, Quantity]], documents: int | None) -> list[Bundle]:
+        """What is to be measured, model by model: exploration whole, the first `documents` of confirmation."""
+        wanted = {split: [q for part, q in asked if part is split] for split in Split}
+        every = [quantity for quantities in wanted.values() for quantity in quantities]
+        found = [
+            *make_bundles(wanted[Split.EXPLORATION], Split.EXPLORATION, self.material),
+            *make_bundles(wanted[Split.CONFIRMATION], Split.CONFIRMATION, self.material, documents),
+            *noise_bundles(every, self.material),
+        ]
+        return sorted(found, key=lambda bundle: (str(bundle.role), bundle.plain))  # a slot holds one model at a time
+
+    def check_margins(self, collected: Sequence[Claim], run: str) -> None:
+        """Refuse claims whose margins this arithmetic cannot tell from its own error (measured on exploration prompts).
+
+        Raises:
+            ValueError: which claims, their margins and noise floors.
+        """
+        self._read_steps(collected)
+        picks = {pick for claim in collected for quantity in claim.quantities for pick in quantity.picks}
+        standing = Standing(Split.EXPLORATION, CLAIM_ALPHA, "registering")
+        with Crew(self.checkpoints, Barrier(self.store, run), self.place) as crew:
+            known = [q for claim in collected for q in claim.quantities if not q.picks]
+            asked = [(Split.EXPLORATION, quantity) for quantity in needed_for(picks)]
+            lost = crew.carry_out([*self._bundles(asked, None), *noise_bundles(known, self.material)])
+            outcomes = [outcome for c in collected if (outcome := self._prepared(c, standing, lost)).quantities]
+            lost |= crew.carry_out(noise_bundles([q for o in outcomes for q in o.quantities], self.material))
+        if lost:
+            raise ValueError(next(iter(lost.values())))
+        problems = []
+        for outcome in outcomes:
+            why = [noise_gate(question.statement, question.noise) for question in self._questions(outcome, ONLY)]
+            problems += [f"{claim_key(outcome.claim.node_id)}: {gate}" for gate in dict.fromkeys(why) if gate]
+        if problems:
+            raise ValueError("\n".join(["these claims cannot be registered:", *problems]))
+
+    def saved(self, outcomes: Iterable[Outcome]) -> EarlyDeciding | None:
+        """What deciding early left unmeasured of the confirmation split; None where it was not asked for."""
+        if not self.settings.sequential:
+            return None
+        split = self.prompts[Split.CONFIRMATION]
+        rows: dict[tuple[AnyRole, str], int] = {}
+        ended: Counter[int] = Counter()
+        for outcome in outcomes:
+            if outcome.standing.split is not Split.CONFIRMATION or not outcome.decisions:
+                continue
+            head = split.head(outcome.documents)
+            ended[len(head.documents)] += 1
+            for quantity in outcome.quantities:
+                for key in unit_keys(quantity.what, self.material.checkpoint(quantity.role)) | {ROUTING}:
+                    row = quantity.role, key
+                    rows[row] = max(rows.get(row, 0), len(head))
+        planned = looks(len(split.documents), sequential=True)
+        shares = {look.documents or len(split.documents): look.share for look in planned}
+        return EarlyDeciding(shares, {n: ended[n] for n in shares}, len(rows) * len(split), sum(rows.values()))
 
     def plan(self, collected: Sequence[Claim], run: str) -> list[tuple[Claim, Outcome, int | None]]:
         """Every claim as its exploration columns have it, with the documents it needs for 80 % power at its alpha.
@@ -218,58 +267,30 @@ class Suite:
 
     def _form_column(self, decision: Decision) -> np.ndarray:
         form = decision.statement.form
-        return form.of({quantity: self.column(quantity, Split.EXPLORATION) for quantity, _ in form.terms})
-
-    def column(self, quantity: Quantity, split: Split = Split.CONFIRMATION) -> np.ndarray:
-        """A measured column, `[document]`: the mean over each document's prompts."""
-        return self.prompts[split].by_document(self._measured(quantity, split)[0])
-
-    def record(self, quantity: Quantity, split: Split = Split.CONFIRMATION) -> InterventionRecord:
-        """What a measured column's intervention touched."""
-        return self._measured(quantity, split)[1]
-
-    def _measured(self, quantity: Quantity, split: Split) -> tuple[np.ndarray, InterventionRecord]:
-        if (split, quantity) not in self._derived:
-            chunks = self.store.chunks(self.material, quantity.role, split)
-            found = derive(quantity.what, quantity.metric, chunks, self.checkpoints[quantity.role])
-            self._derived[split, quantity] = found
-        return self._derived[split, quantity]
+        return form.of({quantity: self.measurements.column(quantity, Split.EXPLORATION) for quantity, _ in form.terms})
 
     def adjusted(self, outcomes: Iterable[Outcome]) -> dict[str, Adjusted]:
         """p-values adjusted over the registered set, by node id; empty unless the whole set was decided together."""
         confirmed = [o for o in outcomes if o.standing.split is Split.CONFIRMATION and not o.error]
-        if {claim_key(outcome.claim.node_id) for outcome in confirmed} != self.registry.entries.keys():
+        whole = {claim_key(outcome.claim.node_id) for outcome in confirmed} == self.registry.entries.keys()
+        if not whole or self.settings.sequential:  # looks differ: there are no joint columns
             return {}
         claims = {outcome.claim.node_id: outcome.decisions for outcome in confirmed if outcome.decisions}
         forms = [decision.statement.form for found in claims.values() for decision in found]
-        columns = {quantity: self.column(quantity) for form in forms for quantity, _ in form.terms}
-        labels = self.prompts[Split.CONFIRMATION].strata
-        questions = (Question(d.statement, d.interval.alpha) for found in claims.values() for d in found)
-        parts = "".join(_question_key(question, columns, labels) for question in questions)
-        key = "adjusted-" + hashlib.sha256(parts.encode()).hexdigest()
-        with self.store.held("judge", wait=True):
-            entry = self.store.judged(key)
-            if entry is None:
-                found = adjust(claims, columns, statistics.strata_of(labels))
-                entry = {name: dataclasses.asdict(values) for name, values in found.items()}
-                self.store.add_judged(key, entry)
-        return {name: Adjusted(**values) for name, values in entry.items()}
-
-    def noise_floor(self) -> float:
-        """The largest |effect| of a sham that travelled with the ablated rows, over everything stored."""
-        worst = 0.0
-        for role in self.checkpoints:
-            for split in self.prompts:
-                for units in self.store.chunks(self.material, role, split):
-                    if SHAM.key in units:
-                        worst = float(np.maximum(worst, np.abs(units[SHAM.key]["delta_nll"]).max()))  # keeps NaN
-        return worst
+        columns = self._columns(forms, Split.CONFIRMATION)
+        return judged.adjusted(claims, columns, self.prompts[Split.CONFIRMATION].strata, self.store)
 
     def _explored(self, quantity: Quantity, lost: Mapping[Bundle, str]) -> float:
         """A quantity's mean on the exploration split."""
-        if why := self._loss([quantity], Split.EXPLORATION, lost):
+        if why := self.measurements.loss([quantity], Split.EXPLORATION, lost):
             raise ValueError(why)
-        return float(self.column(quantity, Split.EXPLORATION).mean())
+        return float(self.measurements.column(quantity, Split.EXPLORATION).mean())
+
+    def _columns(
+        self, forms: Iterable[Linear], split: Split, documents: int | None = None
+    ) -> dict[Quantity, np.ndarray]:
+        quantities = {quantity for form in forms for quantity, _ in form.terms}
+        return {quantity: self.measurements.column(quantity, split, documents) for quantity in quantities}
 
     def _check_prompts(self, roles: Iterable[AnyRole]) -> None:
         """Refuse prompts that a model cannot read before anything is loaded."""
@@ -298,81 +319,62 @@ class Suite:
             return Outcome(claim, standing, Verdict.INCONCLUSIVE, error=str(error))
         return Outcome(claim, standing, Verdict.INCONCLUSIVE, chosen=chosen, quantities=quantities)
 
-    def _judge(self, outcomes: Sequence[Outcome], lost: Mapping[Bundle, str]) -> None:
-        """Fill in decisions and verdicts; what was judged before is read from the store."""
+    def _questions(self, outcome: Outcome, look: Look) -> list[Question]:
+        """A claim's statements, with what each may spend at this look."""
+        count, alpha = len(outcome.claim.statements), outcome.standing.alpha
+        statements = [filled_statement(statement, outcome.chosen) for statement in outcome.claim.statements]
+        floors = [0.0 if s.takes_worst else self.measurements.noise_floor(s.form, alpha) for s in statements]
+        return [Question(s, alpha, count, floor, look) for s, floor in zip(statements, floors, strict=True)]
+
+    def _judge(self, outcomes: Sequence[Outcome], lost: Mapping[Bundle, str], look: Look) -> None:
+        """Fill in decisions and verdicts of one look; exploratory claims have only the last."""
         for split in Split:
+            documents = look.documents if split is Split.CONFIRMATION else None
             asked: dict[int, list[Question]] = {}
             for index, outcome in enumerate(outcomes):
-                if outcome.standing.split is not split:
+                if outcome.standing.split is not split or not (look.final or outcome.may_end_early):
                     continue
-                if why := self._loss(outcome.quantities, split, lost):
+                if why := self.measurements.loss(outcome.quantities, split, lost, documents):
                     outcome.error = why
                     continue
-                count, alpha = len(outcome.claim.statements), outcome.standing.alpha
-                statements = [filled_statement(statement, outcome.chosen) for statement in outcome.claim.statements]
-                asked[index] = [Question(statement, alpha, count) for statement in statements]
-            decisions = self._decisions([question for several in asked.values() for question in several], split)
+                asked[index] = self._questions(outcome, look)
+            every = [question for several in asked.values() for question in several]
+            columns = self._columns((question.statement.form for question in every), split, documents)
+            strata = self.prompts[split].head(documents).strata
+            found = judged.decisions(every, columns, strata, self.store)
             for index, several in asked.items():
-                outcomes[index].decisions = tuple(decisions[question] for question in several)
+                outcomes[index].decisions = tuple(found[question] for question in several)
                 outcomes[index].verdict = combine(outcomes[index].decisions)
+                outcomes[index].documents = documents
 
-    def _decisions(self, asked: Iterable[Question], split: Split) -> dict[Question, Decision]:
-        """Statements judged over one split's documents, together; each is computed by one worker, once."""
-        questions = list(dict.fromkeys(asked))
-        needed = {q for question in questions for q, _ in question.statement.form.terms}
-        columns = {quantity: self.column(quantity, split) for quantity in needed}
-        labels = self.prompts[split].strata
-        keys = {question: _question_key(question, columns, labels) for question in questions}
+    def _refuse_second_chances(self, outcomes: Sequence[Outcome], planned: Sequence[Look]) -> None:
+        """A claim found INCONCLUSIVE at a fixed number of documents is not tried again look by look, nor the reverse.
 
-        def known() -> dict[Question, Decision]:
-            entries = {question: self.store.judged(keys[question]) for question in questions}
-            return {question: _thaw(question, entry) for question, entry in entries.items() if entry is not None}
-
-        decisions = known()
-        if len(decisions) < len(questions):
-            with self.store.held("judge", wait=True):
-                decisions = known()
-                fresh = judge([q for q in questions if q not in decisions], columns, statistics.strata_of(labels))
-                for question, decision in fresh.items():
-                    self.store.add_judged(keys[question], _freeze(decision))
-                decisions |= fresh
-        return decisions
-
-    def _loss(self, quantities: Iterable[Quantity], split: Split, lost: Mapping[Bundle, str]) -> str:
-        """Why columns are missing; empty when they are all there."""
-        for quantity in quantities:
-            keys = unit_keys(quantity.what, self.checkpoints[quantity.role])
-            for bundle, why in lost.items():
-                if (bundle.role, bundle.split) == (quantity.role, split) and keys & self.store.missing(bundle):
-                    return why
-        return ""
+        What the other way of deciding found is read from the store: every column, and its decisions at its last look.
+        """
+        documents = len(self.prompts[Split.CONFIRMATION].documents)
+        other = looks(documents, sequential=not self.settings.sequential)[-1]
+        if other.share == planned[-1].share:
+            return
+        for outcome in outcomes:
+            measured = self.measurements
+            if outcome.standing.split is not Split.CONFIRMATION or not outcome.has_looks:
+                continue
+            if not all(measured.has(quantity, Split.CONFIRMATION) for quantity in outcome.quantities):
+                continue
+            questions = self._questions(outcome, other)
+            columns = self._columns((question.statement.form for question in questions), Split.CONFIRMATION)
+            if judged.was_inconclusive(questions, columns, self.prompts[Split.CONFIRMATION].strata, self.store):
+                before, remedy = "look by look", "add --attnres-sequential"
+                if self.settings.sequential:
+                    before, remedy = "at a fixed number of documents", "leave --attnres-sequential out"
+                outcome.error = (
+                    f"this claim was decided {before} before and found INCONCLUSIVE; deciding it in another way on the "
+                    f"same prompts would be a second chance at its alpha: {remedy}, or register it on fresh prompts"
+                )
 
 
 def _tally(words: Iterable[str]) -> str:
     """`51 registered, 2 exploratory`."""
     counts = Counter(words)
     return ", ".join(f"{count} {word}" for word, count in counts.items())
-
-
-def _question_key(question: Question, columns: Mapping[Quantity, np.ndarray], strata: Sequence[str]) -> str:
-    """Identifies a decision by everything it depends on, the data included."""
-    statement = question.statement
-    parts = [
-        *(JUDGE_VERSION, statistics.SEED, str(statement.operator), statement.threshold.hex()),
-        *(question.alpha.hex(), question.refuters, statement.takes_worst, statement.is_routing, *strata),
-    ]
-    digest = hashlib.sha256(json.dumps(parts).encode())
-    digest.update(statement.form.of(columns).tobytes())
-    return digest.hexdigest()
-
-
-def _freeze(decision: Decision) -> dict[str, object]:
-    interval = dataclasses.asdict(decision.interval)
-    verdict = {"verdict": decision.verdict.value, "reason": decision.reason, "p_value": decision.p_value}
-    return {**verdict, "interval": interval}
-
-
-def _thaw(question: Question, entry: Mapping[str, object]) -> Decision:
-    interval = Interval(**entry["interval"])  # type: ignore[arg-type]
-    p_value: float | None = entry["p_value"]  # type: ignore[assignment]
-    return Decision(question.statement, Verdict(str(entry["verdict"])), interval, str(entry["reason"]), p_value)

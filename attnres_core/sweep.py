@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from attnres_core.columns import ROUTING, Columns, as_parts, derive, interventions_for
+from attnres_core.columns import ROUTING, Columns, as_parts, interventions_for, record_of, values
 from attnres_core.intervention import SHAM, Intervention
 from attnres_core.models.dialect import DepthStream
 from attnres_core.models.model import AttnResModel, drop_overrides
@@ -56,8 +55,9 @@ def measure(
     ids = validated(model, prompts)
     starts = range(0, len(ids), chunk)
     chunks = [sweep_chunk(model, ids[start : start + chunk], interventions) for start in starts]
-    found = {what: derive(*as_parts(what), chunks, model.checkpoint) for what in asked}
-    return Columns({what: pair[0] for what, pair in found.items()}, {what: pair[1] for what, pair in found.items()})
+    columns = {what: values(*as_parts(what), chunks, model.checkpoint) for what in asked}
+    records = {what: record_of(as_parts(what)[0], chunks, model.checkpoint) for what in asked}
+    return Columns(columns, records)
 
 
 def validated(model: AttnResModel, prompts: PromptSet | Sequence[Sequence[int]]) -> list[list[int]]:
@@ -81,14 +81,15 @@ def validated(model: AttnResModel, prompts: PromptSet | Sequence[Sequence[int]])
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     """A chunk of prompts, right-padded: padding comes after every scored position and changes none."""
 
     ids: Tensor  # (prompt, pos)
     scored: Tensor  # (prompt, pos) bool: positions whose next token is scored
 
     @classmethod
-    def of(cls, token_ids: Sequence[Sequence[int]], device: torch.device) -> _Batch:
+    def of(cls, token_ids: Sequence[Sequence[int]], device: torch.device) -> Batch:
+        """Token ids of each prompt as one padded batch."""
         width = max(map(len, token_ids))
         ids = torch.zeros(len(token_ids), width, dtype=torch.long)
         scored = torch.zeros(len(token_ids), width, dtype=torch.bool)
@@ -112,7 +113,7 @@ def sweep_chunk(
     Each effect unit holds, per prompt: `delta_nll`, `kl`, `kept_mass`, `kept_mass_min`, `input_change`. The clean
     unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source `mean`, `low`, `high` depth weight.
     """
-    network, batch = model.network, _Batch.of(token_ids, model.device)
+    network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
     wanted = list(dict.fromkeys(interventions))
     starts = {intervention.first_layer for intervention in wanted} or {0}
@@ -122,7 +123,7 @@ def sweep_chunk(
         if layer in starts:
             snapshots[layer] = stream.copy()
 
-    routing = _RoutingObserver(model, batch)
+    routing = RoutingObserver(model, batch)
     clean = network.run(network.begin(batch.ids), inputs, observe=routing, before_layer=keep)
     hidden: dict[Any, Tensor] = {}  # by intervention, and by layer for the shams
     effects: dict[Intervention, _EffectObserver] = {}
@@ -165,11 +166,11 @@ def picked_rows(stream: DepthStream[Source], index: Tensor) -> DepthStream[Sourc
 
 
 @dataclass(slots=True)
-class _RoutingObserver:
+class RoutingObserver:
     """Collects what routing summaries need from a clean run."""
 
     model: AttnResModel
-    batch: _Batch
+    batch: Batch
     found: dict[SiteKey, Tensor] = field(default_factory=dict)
 
     def __call__(self, key: SiteKey, sources: list[Source], read: Read) -> None:
@@ -177,6 +178,7 @@ class _RoutingObserver:
         self.found[key] = read.weights
 
     def unit(self) -> Unit:
+        """What the clean run's unit holds of the weights, per prompt, site and source."""
         sites = self.model.sites
         widest = max(len(site.sources) for site in sites)
         shape = (len(self.batch.ids), len(sites), widest)
@@ -199,7 +201,7 @@ class _EffectObserver:
     """Watches what each intervention of a batch does at the sites it touches."""
 
     model: AttnResModel
-    batch: _Batch
+    batch: Batch
     group: Sequence[Intervention]
     kept: dict[Intervention, list[Tensor]] = field(default_factory=dict)
     change: dict[Intervention, list[Tensor]] = field(default_factory=dict)
@@ -232,7 +234,7 @@ class _EffectObserver:
         }
 
 
-def _score(model: AttnResModel, batch: _Batch, clean: Tensor, hidden: Mapping[Any, Tensor]) -> dict[Any, Unit]:
+def _score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any, Tensor]) -> dict[Any, Unit]:
     """NLL rise and KL per prompt, unembedding scored positions only, in blocks of bounded size.
 
     KL(clean || ablated) = sum_v p_v log p_v - sum_v p_v l_v + logsumexp(l), with l the ablated logits.
@@ -247,10 +249,12 @@ def _score(model: AttnResModel, batch: _Batch, clean: Tensor, hidden: Mapping[An
     for start in range(0, len(rows), block):
         at = (rows[start : start + block], columns[start : start + block])
         wanted = target[start : start + block, None]
-        log_p = functional.log_softmax(head(clean[at]).float(), dim=-1)  # (scored, vocab)
+        logits = head(clean[at]).float()  # (scored, vocab)
+        norm = logits.logsumexp(-1)
+        nll[at] = norm - logits.gather(1, wanted)[:, 0]  # as below: the same state gives the same loss, to the bit
+        log_p = logits - norm[:, None]
         p = log_p.exp()
         negentropy = torch.linalg.vecdot(p, log_p)
-        nll[at] = -log_p.gather(1, wanted)[:, 0]
         for key, states in hidden.items():
             logits = head(states[at]).float()
             norm = logits.logsumexp(-1)

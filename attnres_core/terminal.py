@@ -12,9 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from attnres_core.claims import Claim, claim_key
+from attnres_core.outcomes import Outcome
 from attnres_core.power import unseen_share
 from attnres_core.statistics import Operator, Verdict
-from attnres_core.suite import Outcome
 
 LETTERS = {"SUPPORTED": ".", "REFUTED": "R", "INCONCLUSIVE": "I", "NOT APPLICABLE": "n", "ERROR": "E"}
 _MARKUP = {

@@ -13,7 +13,6 @@ Everything here is frozen, hashable and free of torch, so that claims collect fa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -30,6 +29,35 @@ class Family(StrEnum):
     """The newest completed block other than the embedding."""
     OLDER = "older"
     """The completed blocks before the newest."""
+
+    def __and__(self, other: object) -> Joint:
+        """Both families at once: `drop(RECENT & OLDER, ...)`."""
+        return Joint((self,)) & other
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """Several families at once, so that one cannot stand in for the other. Made by `&`."""
+
+    families: tuple[Family, ...]
+    """In the order of `Family`, each once."""
+
+    def __and__(self, other: object) -> Joint:
+        """One family more, or several."""
+        both = {*self.families, *(other.families if isinstance(other, Joint) else (_choice(Family, other, "family"),))}
+        return Joint(tuple(family for family in Family if family in both))
+
+    def __str__(self) -> str:
+        """`recent & older`."""
+        return " & ".join(self.families)
+
+
+Families = Family | Joint
+
+
+def parts(family: Families) -> tuple[Family, ...]:
+    """The families that a family or a joint of families names."""
+    return family.families if isinstance(family, Joint) else (family,)
 
 
 class Sublayer(StrEnum):
@@ -221,7 +249,7 @@ class Ablation:
     """An intervention on the routing of every matching site. Made by `drop`."""
 
     kind: str
-    family: Family | Pick
+    family: Families | Pick
     sublayer: Sublayer
     layers: Layers
 
@@ -243,7 +271,7 @@ class RoutingSummary:
     """A number read off the depth weights of every matching site. Made by `mass`, `entropy`, `peak`, ..."""
 
     kind: Summary
-    family: Family | Pick | None
+    family: Families | Pick | None
     sublayer: Sublayer
     layers: Layers
 
@@ -282,14 +310,17 @@ def layers_text(layers: Layers) -> str:
     return layers.value if isinstance(layers, Band) else f"layers {layers.start}-{layers.stop - 1}"
 
 
-def _family(given: object) -> Family | Pick:
-    return given if isinstance(given, Pick) else _choice(Family, given, "family")
+def _family(given: object) -> Families | Pick:
+    return given if isinstance(given, (Pick, Joint)) else _choice(Family, given, "family")
 
 
 def drop(
-    family: Family | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False
+    family: Families | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False
 ) -> Ablation:
     """Mask a family's sources before the softmax and renormalise, at every matching site.
+
+    Several families at once, `drop(RECENT & OLDER, ...)`, are dropped wherever any of them is: what the one alone
+    does not show because the other stands in for it.
 
     Estimand: what the sublayers lose when they can no longer read this family directly, the rest of
     their read scaled up to take its place. With `per_site`, one layer's site is ablated at a time and the effects
@@ -304,13 +335,13 @@ def _summary(kind: Summary, family: object, sublayer: Sublayer | str, layers: La
     return RoutingSummary(kind, None if family is None else _family(family), reader, _layers(layers, reader))
 
 
-def mass(family: Family | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+def mass(family: Families | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
     """Depth weight on a family, in [0, 1], averaged over positions and sites."""
     return _summary(Summary.MASS, family, sublayer, layers)
 
 
 def uniform_mass(
-    family: Family | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL
+    family: Families | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL
 ) -> RoutingSummary:
     """The mass that uniform weights would put on a family: its share of the sources, averaged over sites."""
     return _summary(Summary.UNIFORM_MASS, family, sublayer, layers)
@@ -363,17 +394,3 @@ def least_causal(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> P
     """The family with the smallest |delta_nll| among those with mass >= MIN_PICK_MASS, on the exploration split."""
     reader = _choice(Sublayer, sublayer, "sublayer")
     return Pick(PickRule.IDLE, reader, _layers(layers, reader))
-
-
-def sites_within(sites: Iterable[Site], sublayer: Sublayer, layers: Layers, num_layers: int) -> tuple[Site, ...]:
-    """The sites that a request for `sublayer` and `layers` addresses.
-
-    Raises:
-        ValueError: the range of layers reaches beyond the model.
-    """
-    if isinstance(layers, range) and layers.stop > num_layers:
-        raise ValueError(f"`layers` is {layers!r}; this model has layers 0 to {num_layers - 1}")
-    if sublayer is Sublayer.FINAL:
-        return tuple(site for site in sites if site.sublayer is Sublayer.FINAL)
-    span = layers.layers(num_layers) if isinstance(layers, Band) else layers
-    return tuple(site for site in sites if site.sublayer is sublayer and site.layer in span)

@@ -4,6 +4,7 @@ python benchmarks/calibration.py simulated   # miss rates and wrong verdicts, si
 python benchmarks/calibration.py real        # the same, columns of the reference checkpoints as super-populations
 python benchmarks/calibration.py suite       # P(any wrong verdict) in a suite with every margin at the truth
 python benchmarks/calibration.py power       # P(SUPPORTED) against the true effect and n
+python benchmarks/calibration.py early       # deciding early: false SUPPORTED, verdicts lost, documents saved
 python benchmarks/calibration.py cost        # time and memory to judge 200 columns x 512 prompts at alpha / 40
 python benchmarks/calibration.py all
 
@@ -32,6 +33,9 @@ import numpy as np
 from scipy import stats
 
 from attnres_core import statistics
+from attnres_core.estimates import Linear, Statement
+from attnres_core.judging import Question, judge
+from attnres_core.looks import looks
 from attnres_core.statistics import Operator, Verdict
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
@@ -109,6 +113,8 @@ POPULATIONS = (
     Population("clustered: prompts", _prompts, share=0.1, largest=256),
     Population("stratified", _stratified, lambda n: statistics.strata_of(_labels(n))),
 )
+
+SKEWED = (_lognormal, _zero_inflated, _outliers)
 
 
 def outcomes(
@@ -343,6 +349,77 @@ def power(arguments: argparse.Namespace) -> None:
             note(f"power {population.name} {n}")
 
 
+def ended(
+    data: np.ndarray, threshold: float, alpha: float, *, sequential: bool, whole: bool, seed: int = SEED
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each data set's verdict on `x > threshold` and the documents it took, `[set]`; `data` is `[set, document]`.
+
+    Args:
+        data: the data sets.
+        threshold: of the statement.
+        alpha: of the claim.
+        sequential: whether to look early.
+        whole: judge every data set; otherwise those alone that Student's t calls above (enough to count SUPPORTED).
+        seed: of the first batch.
+    """
+    sets, n = data.shape
+    verdicts, documents = np.full(sets, Verdict.INCONCLUSIVE, dtype=object), np.full(sets, n)
+    waiting = np.arange(sets)
+    for number, look in enumerate(looks(n, sequential=sequential)):
+        head = data[waiting, : look.documents]
+        clears = head.mean(1) - threshold > stats.t.ppf(1 - alpha * look.share, head.shape[1] - 1) * stats.sem(head, 1)
+        chosen = waiting if whole and look.final else waiting[clears]
+        for start in range(0, len(chosen), BATCH):
+            rows = chosen[start : start + BATCH]
+            columns = {int(row): data[row, : look.documents] for row in rows}
+            stated = [Statement(Linear(((row, 1.0),)), Operator.ABOVE, threshold) for row in columns]
+            asked = [Question(statement, alpha, look=look) for statement in stated]
+            found = judge(asked, columns, seed=seed + 1000 * number + start)
+            for row, decision in zip(columns, found.values(), strict=True):
+                verdicts[row], documents[row] = decision.verdict, head.shape[1]
+        waiting = waiting[verdicts[waiting] != Verdict.SUPPORTED]
+    documents[waiting] = n
+    return verdicts, documents
+
+
+def early(arguments: argparse.Namespace) -> None:
+    """Looking early at 256 documents: false SUPPORTED with the truth at the threshold, verdicts lost, cost saved."""
+    names, columns = columns_of(arguments.columns)
+    n, data = 256, standardised(columns)
+
+    def from_models(rng: np.random.Generator, sets: int, n: int) -> np.ndarray:
+        return np.stack([rng.choice(column, n) for column in data.T[np.arange(sets) % len(names)]])
+
+    real = Population("real columns", from_models)
+    plan = ", ".join(f"{look.share:g} at {look.documents or n}" for look in looks(n, sequential=True))
+    print(f"Looks at {n} documents spend these shares of alpha: {plan}. Truth at the threshold: attained / nominal.")
+    header(["column", "alpha", "fixed n", "early", "of which before the last look"])
+    for alpha, sets in zip(ALPHAS, arguments.sets, strict=True):
+        shapes = [p for p in POPULATIONS if p.largest > n and p.strata(n) is None]
+        mirrored = [
+            Population(f"{p.name}, mirrored", lambda *size, p=p: -p.draw(*size)) for p in shapes if p.draw in SKEWED
+        ]
+        for population in (*shapes, *mirrored, real):
+            draws = population.draw(np.random.default_rng([SEED, 9]), sets, n)
+            fixed, _ = ended(draws, 0.0, alpha, sequential=False, whole=False)
+            verdicts, documents = ended(draws, 0.0, alpha, sequential=True, whole=False)
+            wrong = verdicts == Verdict.SUPPORTED
+            counts = (fixed == Verdict.SUPPORTED).sum(), wrong.sum(), (wrong & (documents < n)).sum()
+            line(population.name, f"{alpha:g}", *(ratio(count, sets, alpha) for count in counts))
+            note(f"early {alpha:g} {population.name}")
+    alpha, margin, each = ALPHAS[1], 0.02, arguments.early_sets
+    print(f"\n`effect > {margin}` on {len(names)} real columns, {each} data sets each, alpha = {alpha:g}:\n")
+    header(["", "SUPPORTED", "REFUTED", "decided", "documents saved"])
+    rng = np.random.default_rng([SEED, 11])
+    drawn = np.concatenate([rng.choice(column, (each, n)) for column in columns.T])
+    for name, sequential in (("fixed n", False), ("early", True)):
+        verdicts, documents = ended(drawn, margin, alpha, sequential=sequential, whole=True)
+        supported, refuted = (float((verdicts == v).mean()) for v in (Verdict.SUPPORTED, Verdict.REFUTED))
+        saved = 1 - documents.mean() / n
+        line(name, f"{supported:.1%}", f"{refuted:.1%}", f"{supported + refuted:.1%}", f"{saved:.0%}")
+        note(f"early real {name}")
+
+
 def cost(arguments: argparse.Namespace) -> None:
     """Time and peak memory of one judgement of 200 columns x 512 prompts at alpha / 40, in a process of its own."""
     command = [sys.executable, __file__, "--one"]
@@ -367,7 +444,7 @@ def judge_once() -> None:
     print(json.dumps(["200 x 512", f"{resamples:,}", *times, f"{before[2]:.0f} MiB", f"{after[2]:.0f} MiB"]))
 
 
-PARTS = {"cost": cost, "simulated": simulated, "real": real, "suite": suite, "power": power}
+PARTS = {"cost": cost, "simulated": simulated, "real": real, "suite": suite, "power": power, "early": early}
 
 
 def main() -> None:
@@ -379,6 +456,7 @@ def main() -> None:
     parser.add_argument("--real-sets", **pair, default=(2000, 8000), help="data sets a real column (2000 8000)")
     parser.add_argument("--suites", type=int, default=40000, help="suites of 40 claims (40000)")
     parser.add_argument("--power-sets", type=int, default=256, help="data sets a row of the power table (256)")
+    parser.add_argument("--early-sets", type=int, default=40, help="data sets a real column that may end early (40)")
     parser.add_argument("--whole", type=int, default=64, help="a row: judged whatever Student says (64)")
     parser.add_argument("--every", action="store_true", help="bootstrap every data set (hours at the default numbers)")
     parser.add_argument("--columns", type=Path, help="real columns (.npz); default: measured once into .attnres/")

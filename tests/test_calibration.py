@@ -10,8 +10,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attnres_core.statistics import intervals
-from benchmarks.calibration import FIELDS, POPULATIONS, RULE, Population, outcomes, resampled, standardised, tally
+from attnres_core.statistics import Verdict, intervals
+from benchmarks.calibration import (
+    FIELDS,
+    POPULATIONS,
+    RULE,
+    Population,
+    ended,
+    outcomes,
+    resampled,
+    standardised,
+    tally,
+)
 
 ALPHA = 0.025
 NAMED = {population.name: population for population in POPULATIONS}
@@ -114,3 +124,20 @@ def test_a_suite_with_every_margin_at_the_truth_is_seldom_wrong():
     found = resampled(columns, 256, 0.05 / claims, sets)
     wrong = found[:, np.arange(claims), 4 + np.arange(claims) // 2 % 4].any(1).mean()
     assert 0.01 <= wrong <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / sets)
+
+
+def test_looking_early_spends_no_more_than_alpha_and_most_of_it():
+    """Each look spends its share: at alpha each, three looks would spend nearly two alphas."""
+    data = np.random.default_rng(23).normal(size=(3000, 256))
+    verdicts, documents = ended(data, 0.0, ALPHA, sequential=True, whole=False)
+    wrong = verdicts == Verdict.SUPPORTED
+    assert 0.5 * ALPHA <= wrong.mean() <= 1.25 * ALPHA
+    assert 0.15 * ALPHA <= (wrong & (documents < 256)).mean() <= 0.75 * ALPHA
+
+
+def test_looking_early_saves_documents_and_loses_few_verdicts():
+    """An effect of half a standard deviation: decided at 64 or 128 documents more often than not."""
+    data = np.random.default_rng(29).normal(0.5, 1, size=(200, 256))
+    verdicts, documents = ended(data, 0.0, 0.05 / 40, sequential=True, whole=True)
+    assert (verdicts == Verdict.SUPPORTED).mean() > 0.99
+    assert documents.mean() < 0.5 * 256

@@ -15,14 +15,17 @@ RANKS = [
     {"terminal", "record"},
     {"expected"},
     {"suite"},
+    {"outcomes"},
     {"registry"},
     {"picks"},
     {"run"},
     {"claims"},
+    {"measurements", "judged"},
     {"judging"},
     {"estimates"},
     {"power"},
-    {"statistics"},
+    {"statistics", "looks"},
+    {"plain"},
     {"sweep"},
     {"store"},
     {"place"},
@@ -34,7 +37,7 @@ RANKS = [
     {"vocabulary", "shapes", "__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
-TORCH = {"models/loading", "models/model", "models/qwen3", "models/routing", "sweep", "training/train"}
+TORCH = {"models/loading", "models/model", "models/qwen3", "models/routing", "plain", "sweep", "training/train"}
 PYTEST = {"plugin/__init__", "plugin/options", "plugin/teller"}
 
 

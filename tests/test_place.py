@@ -51,11 +51,13 @@ def test_a_run_that_cannot_fit_is_refused_with_advice(checkpoint, monkeypatch):
     memory_of(monkeypatch, LIBRARIES)
     message = (
         r"measuring needs \d+ MiB \(weights \d+ MiB, states \d+ MiB, batch \d+ MiB\) in float32, and this machine .* "
-        r"has 0 MiB: --attnres-dtype bfloat16 halves the weights; otherwise use a larger machine or GPU"
+        r"has 0 MiB: use a larger machine or GPU, or a smaller checkpoint"
     )
     with pytest.raises(ValueError, match=message):
         choose_place("cpu", "float32", 4, [checkpoint])
-    with pytest.raises(ValueError, match="the weights are halved already"):
+    with pytest.raises(
+        ValueError, match=r"in bfloat16, and cuda:0 has 0 MiB: .* effects are held against float32 once"
+    ):
         check_fit(need_of(checkpoint, "bfloat16"), 0, "bfloat16", "cuda:0")
 
 

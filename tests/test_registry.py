@@ -1,6 +1,7 @@
 """Registration: claims, their shares of alpha and their prompts are written down, and nothing is refunded."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -155,10 +156,8 @@ def test_a_plan_reads_no_confirmation_data(suite, pytester):
     result.stdout.fnmatch_lines(
         ["prompts for 80 % power at each claim's alpha, *(40 here)", "*test_claims.py supported * 16 prompts"]
     )
-    trained, wrapped = sorted(
-        len({file.parent for file in folder.rglob("*.npz")}) for folder in (pytester.path / ".attnres/units").iterdir()
-    )
-    assert trained == wrapped == 3  # 40 exploration prompts in chunks of 16, and no other
+    chunks = [len({file.parent for file in f.rglob("*.npz")}) for f in (pytester.path / ".attnres/units").iterdir()]
+    assert sorted(chunks) == [2, 2, 3, 3]  # 40 exploration prompts in chunks of 16, 32 of them the plain way too
     assert not (pytester.path / "reports").exists()
 
 
@@ -172,3 +171,43 @@ def test_the_plan_command_is_the_option(pytester, micro):
     result.stdout.fnmatch_lines(
         ["prompts for 80 % power at each claim's alpha, *", "*test_claims.py closed_form*16 prompts"]
     )
+
+
+OTHERS = """
+from attnres_core import ATTN, LATE, OLDER, TRAINED, claim, drop
+
+@claim(effect=drop(OLDER, ATTN, LATE).on(TRAINED))
+def test_elsewhere(effect):
+    assert abs(effect) < 4
+"""
+SHUFFLED = """
+import random
+
+def pytest_collection_modifyitems(items):
+    random.Random({seed}).shuffle(items)
+"""
+
+
+def test_a_verdict_is_the_same_alone_in_its_file_in_the_suite_in_any_order_by_any_workers(suite, pytester):
+    """Limits and all, each time from an empty store, so that nothing is read from the run before."""
+    suite("-n", "0", "--attnres-register", test_others=OTHERS)
+
+    def decided(*arguments, order=""):
+        for name in (".attnres", "reports"):
+            shutil.rmtree(pytester.path / name, ignore_errors=True)
+        suite(*arguments, test_others=OTHERS, conftest=order)
+        whole_set = ("p_holm", "p_max_t", "p_value")  # adjusted over the set: there only when the set was decided
+        return {n: {k: v for k, v in e.items() if k not in whole_set} for n, e in verdicts(pytester).items()}
+
+    whole = decided("-n", "0")
+    assert len(whole) == 9
+    assert {entry["registration"] for entry in whole.values()} == {"registered"}
+    in_file = {name: entry for name, entry in whole.items() if name != "test_elsewhere"}
+    for order in ("", SHUFFLED.replace("{seed}", "1")):
+        for workers in ("1", "3"):
+            assert decided("-n", workers, order=order) == whole
+    assert decided("-n", "0", "test_claims.py", order=SHUFFLED.replace("{seed}", "2")) == in_file
+    assert decided("-n", "2", "test_claims.py") == in_file
+    parametrized = next(name for name in whole if name.startswith("test_parametrized"))
+    for name in ("test_inconclusive", "test_picked", parametrized):
+        assert decided("-n", "0", f"test_claims.py::{name}") == {name: whole[name]}

@@ -205,6 +205,7 @@ BY_OPTION = {
     "store": ("kept", lambda record: record["run"]["bundles_measured"] > 0),
     "report": ("else/where.html", lambda record: record["complete"]),
     "quick": ("true", lambda record: record["settings"]["quick"]),
+    "sequential": ("true", lambda record: record["settings"]["sequential"]),
     "write-expected": ("true", lambda record: record["complete"]),
 }
 

@@ -22,6 +22,7 @@ from _pytest.outcomes import OutcomeException
 from attnres_core.claims import Claim, ClaimInfo, NotSupported, number_read, trace
 from attnres_core.estimates import ClaimError, Decision, Estimate, Linear, Statement
 from attnres_core.expected import load_expected, write_expected
+from attnres_core.outcomes import Outcome
 from attnres_core.plugin import options
 from attnres_core.plugin.teller import BEGUN, DECIDED, REPORTED, SESSION, SKIPPED, ClaimEntry, Session, Teller
 from attnres_core.prompts import Split
@@ -29,7 +30,7 @@ from attnres_core.record import base_record, claim_entry, junit_properties, unde
 from attnres_core.registry import LOCK
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import DamagedStoreWarning, atomic
-from attnres_core.suite import Outcome, Suite
+from attnres_core.suite import Suite
 from attnres_core.terminal import LETTERS, ProgressBar, failure_text, plan_table, write_header
 from attnres_core.vocabulary import Quantity
 
@@ -190,6 +191,7 @@ def _folder_of(session: pytest.Session) -> Path:
 
 def _register(suite: Suite, collected: list[Claim], config: pytest.Config, reporter: Any) -> None:
     """Write the lock and say what changed; a claim whose confirmation data were read before is marked post hoc."""
+    suite.check_margins(collected, config.stash[SESSION].run)
     why = f"confirmation columns of {suite.trained.name} ({suite.trained.digest[:12]}) were measured before"
     seen = {claim.node_id: why for claim in collected if suite.confirmation_seen(claim)}
     selected = config.option.keyword or config.option.markexpr or any("::" in str(a) for a in config.args)

@@ -14,9 +14,10 @@ import pytest
 
 from attnres_core.expected import Expected
 from attnres_core.judging import Adjusted
+from attnres_core.outcomes import Outcome
 from attnres_core.plugin import options
 from attnres_core.record import completed_record
-from attnres_core.suite import Outcome, Suite
+from attnres_core.suite import Suite
 from attnres_core.terminal import ProgressBar, verdict_table
 
 ClaimEntry = dict[str, Any]
@@ -51,6 +52,8 @@ class Session:
         """Why there is no report."""
         self.skipped = 0
         """Claims that a mark took out."""
+        self.early = ""
+        """What deciding early saved, in words."""
         self.missing = 0
         """Claims that were collected and not reported: the run was cut short."""
         self.bar: ProgressBar | None = None
@@ -90,6 +93,7 @@ class Teller:
             from attnres_core import report  # altair is slow to import
 
             mine.missing = record["collected"] - len(record["claims"])
+            mine.early = (record["run"]["early"] or {}).get("text", "")
             path = options.report_path(self.config)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +112,8 @@ class Teller:
         entries = sorted(mine.entries.values(), key=lambda entry: entry["node_id"])
         for line, markup in verdict_table(entries, terminalreporter._tw.fullwidth):
             terminalreporter.write_line(line, **markup)
+        if mine.early:
+            terminalreporter.write_line(mine.early, bold=True)
         if mine.missing:
             decided = len(mine.entries)
             text = f"incomplete: {decided} of {decided + mine.missing} claims decided; what was measured is kept"

@@ -1,0 +1,98 @@
+"""Decisions computed once: by one worker of one run, then read from the store by all who ask the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from attnres_core import statistics
+from attnres_core.estimates import Decision
+from attnres_core.judging import Adjusted, Question, adjust, combine, judge
+from attnres_core.shapes import Column
+from attnres_core.statistics import Interval, Verdict
+from attnres_core.store import Store
+from attnres_core.vocabulary import Quantity
+
+JUDGE_VERSION = 5
+"""Raise when a change to the decision rules changes verdicts or limits."""
+
+
+def decisions(
+    asked: Iterable[Question], columns: Mapping[Quantity, Column], strata: Sequence[str], store: Store
+) -> dict[Question, Decision]:
+    """Statements judged together over one set of documents; each is computed once.
+
+    Args:
+        asked: the questions.
+        columns: every quantity they speak of, `[document]`.
+        strata: each document's stratum.
+        store: where decisions are kept.
+    """
+    questions = list(dict.fromkeys(asked))
+    found = _known(questions, columns, strata, store)
+    if len(found) < len(questions):
+        with store.held("judge", wait=True):
+            found = _known(questions, columns, strata, store)
+            fresh = judge([q for q in questions if q not in found], columns, statistics.strata_of(strata))
+            for question, decision in fresh.items():
+                store.add_judged(_key(question, columns, strata), _freeze(decision))
+            found |= fresh
+    return found
+
+
+def was_inconclusive(
+    questions: Sequence[Question], columns: Mapping[Quantity, Column], strata: Sequence[str], store: Store
+) -> bool:
+    """Whether a claim's questions were all asked before, and came out INCONCLUSIVE together."""
+    known = _known(questions, columns, strata, store)
+    return len(known) == len(questions) and combine(list(known.values())) is Verdict.INCONCLUSIVE
+
+
+def adjusted(
+    claims: Mapping[str, Sequence[Decision]], columns: Mapping[Quantity, Column], strata: Sequence[str], store: Store
+) -> dict[str, Adjusted]:
+    """p-values adjusted over a whole set of claims (see `judging.adjust`), computed once."""
+    asked = (Question(d.statement, d.interval.alpha) for found in claims.values() for d in found)
+    parts = "".join(_key(question, columns, strata) for question in asked)
+    key = "adjusted-" + hashlib.sha256(parts.encode()).hexdigest()
+    with store.held("judge", wait=True):
+        entry = store.judged(key)
+        if entry is None:
+            made = adjust(claims, columns, statistics.strata_of(strata))
+            entry = {name: dataclasses.asdict(values) for name, values in made.items()}
+            store.add_judged(key, entry)
+    return {name: Adjusted(**values) for name, values in entry.items()}
+
+
+def _known(
+    questions: Iterable[Question], columns: Mapping[Quantity, Column], strata: Sequence[str], store: Store
+) -> dict[Question, Decision]:
+    entries = {question: store.judged(_key(question, columns, strata)) for question in questions}
+    return {question: _thaw(question, entry) for question, entry in entries.items() if entry is not None}
+
+
+def _key(question: Question, columns: Mapping[Quantity, Column], strata: Sequence[str]) -> str:
+    """Identifies a decision by everything it depends on, the data included."""
+    statement = question.statement
+    parts = [
+        *(JUDGE_VERSION, statistics.SEED, str(statement.operator), statement.threshold.hex()),
+        *(question.alpha.hex(), question.supporting.hex(), question.refuters, question.look.final),
+        *(question.noise.hex(), statement.takes_worst, statement.is_routing, *strata),
+    ]
+    digest = hashlib.sha256(json.dumps(parts).encode())
+    digest.update(statement.form.of(columns).tobytes())
+    return digest.hexdigest()
+
+
+def _freeze(decision: Decision) -> dict[str, object]:
+    interval = dataclasses.asdict(decision.interval)
+    verdict = {"verdict": decision.verdict.value, "reason": decision.reason, "p_value": decision.p_value}
+    return {**verdict, "interval": interval}
+
+
+def _thaw(question: Question, entry: Mapping[str, object]) -> Decision:
+    interval = Interval(**entry["interval"])  # type: ignore[arg-type]
+    p_value: float | None = entry["p_value"]  # type: ignore[assignment]
+    return Decision(question.statement, Verdict(str(entry["verdict"])), interval, str(entry["reason"]), p_value)

@@ -1,0 +1,64 @@
+"""What a run finds: about each claim, and what deciding early left unmeasured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from attnres_core.claims import Claim
+from attnres_core.estimates import Decision
+from attnres_core.prompts import Split
+from attnres_core.registry import Standing
+from attnres_core.statistics import Operator, Verdict
+from attnres_core.vocabulary import Family, Pick, Quantity
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run found about a claim."""
+
+    claim: Claim
+    standing: Standing
+    verdict: Verdict
+    decisions: tuple[Decision, ...] = ()
+    reason: str = ""
+    error: str = ""
+    """Why it could not be decided at all; such a claim has no verdict worth reading."""
+    chosen: Mapping[Pick, Family] = field(default_factory=dict)
+    """The families that its picks came out as."""
+    quantities: tuple[Quantity, ...] = ()
+    """Its quantities with the picks filled in."""
+    documents: int | None = None
+    """How many documents its verdict rests on, where it was decided early; None: all of its split."""
+
+    @property
+    def has_looks(self) -> bool:
+        """Whether deciding look by look differs from deciding once: some statement may spend alpha early."""
+        return any(statement.operator is Operator.ABOVE for statement in self.claim.statements)
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether it may be SUPPORTED before the last look: registered, and made of `>` statements alone."""
+        above = all(s.operator is Operator.ABOVE and not s.takes_worst for s in self.claim.statements)
+        return above and self.standing.split is Split.CONFIRMATION
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyDeciding:
+    """What looking early saved."""
+
+    shares: Mapping[int, float]
+    """The share of each alpha that may be spent at a look, by its number of documents."""
+    ended: Mapping[int, int]
+    """Claims whose verdict rests on so many documents."""
+    rows: int
+    """Forward rows (one prompt, clean or under one ablation) that a fixed number of documents needs."""
+    run: int
+    """Forward rows that were needed."""
+
+    def __str__(self) -> str:
+        """`claims decided by documents: 20 at 64, 5 at 128, 30 at 256; 4,000 of 9,000 forward rows saved (44%)`."""
+        ended = ", ".join(f"{count} at {documents}" for documents, count in self.ended.items())
+        saved = self.rows - self.run
+        share = saved / self.rows if self.rows else 0
+        return f"claims decided by documents: {ended}; {saved:,} of {self.rows:,} forward rows saved ({share:.0%})"
