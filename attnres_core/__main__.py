@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +52,99 @@ def parser() -> argparse.ArgumentParser:
         "80 %% power at its share of alpha. The confirmation split is not read.",
     )
     plan.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="as for pytest (default: hypotheses/)")
+    whole = commands.add_parser(
+        "map",
+        help="measure every family at every site of a checkpoint",
+        description="Drop every family at every site alone, and write masses and effects to a table. What is measured "
+        "is kept in the store: a stopped map goes on, suites reuse its columns, and the report shows it. The default "
+        "split is exploration: claims about confirmation columns read here could only be registered post hoc.",
+    )
+    whole.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or shipped name")
+    whole.add_argument("--wrap", type=float, metavar="BIAS", help="read a vanilla Qwen3 with this recency bias")
+    whole.add_argument("--num-blocks", type=int, metavar="N", help="with --wrap: the number of blocks")
+    whole.add_argument("--prompts", type=Path, help="JSONL file of prompts (default: the shipped docstrings)")
+    whole.add_argument("--split", choices=("exploration", "confirmation"), default="exploration")
+    whole.add_argument("--n-prompts", type=int, metavar="N", help="at most this many prompts (default: all)")
+    whole.add_argument("--device", default="auto", help="auto (CUDA when it is there), cpu or cuda")
+    whole.add_argument("--dtype", default="float32", help="float32 (default), bfloat16 or float16")
+    whole.add_argument("--memory", metavar="SIZE", help="memory to use, such as 8GiB (default: what there is)")
+    whole.add_argument("--store", type=Path, default=Path(".attnres"), help="default: %(default)s")
+    whole.add_argument("--out", type=Path, metavar="FILE", help=".csv or .parquet (default: map-NAME.csv)")
+    whole.add_argument(
+        "--screen",
+        action="store_true",
+        help="add first-order effects (an approximation: two passes for all sites) and their rank agreement",
+    )
+
+    store = commands.add_parser(
+        "store",
+        help="list, verify or prune a store of measured columns",
+        description="list: what it holds. verify: read every file, set damaged ones aside (exit status 1). prune: "
+        "remove what no run can use (units of another numerics version, leftovers) and the models named by KEY.",
+    )
+    store.add_argument("action", choices=("list", "verify", "prune"))
+    store.add_argument("keys", nargs="*", metavar="KEY", help="with prune: models to remove, as `list` names them")
+    store.add_argument("--store", type=Path, default=Path(".attnres"), help="default: %(default)s")
+    store.add_argument("--dry-run", action="store_true", help="with prune: only say what would go")
     return root
+
+
+def _map(arguments: argparse.Namespace) -> None:
+    """The map command.
+
+    Raises:
+        ValueError: something that was asked for cannot be used.
+    """
+    from attnres_core import mapping
+    from attnres_core.models.checkpoint import inspect_checkpoint
+    from attnres_core.place import bytes_of, choose_place
+    from attnres_core.prompts import PromptSet, Split, load_prompts
+    from attnres_core.references import reference_prompts, resolved
+    from attnres_core.store import Store
+
+    out = arguments.out or Path(f"map-{Path(arguments.checkpoint).name}.csv")
+    mapping.check_name(out)
+    checkpoint = inspect_checkpoint(resolved(arguments.checkpoint), arguments.wrap, arguments.num_blocks)
+    prompts, split = load_prompts(arguments.prompts or reference_prompts()), Split(arguments.split)
+    prompts = PromptSet(prompts.name, prompts.part(split, arguments.n_prompts).prompts)
+    budget = bytes_of(arguments.memory) if arguments.memory else None
+    place = choose_place(arguments.device, arguments.dtype, 1, [checkpoint], budget)
+    rows = mapping.make_map(checkpoint, prompts, split, place, Store(arguments.store))
+    if arguments.screen:
+        from attnres_core.screening import screened_map
+
+        found = screened_map(checkpoint, prompts, place)
+        rows = [{**row, "screened": value} for row, value in zip(rows, found, strict=True)]
+        print(f"first-order screening: rank agreement (Spearman) with the exact effects {mapping.agreement(rows):.3f}")
+    mapping.write_map(rows, out)
+    top = sorted(rows, key=lambda row: -row["delta_nll"])[:5]
+    print(f"{len(rows)} cells over {rows[0]['n']} documents -> {out}; the largest effects, nats per token:")
+    for row in top:
+        print(f"  {row['family']:<9} at {row['site']:<8} {row['delta_nll']:+.4f}   mass {row['mass']:.3f}")
+
+
+def _store(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> int:
+    """The store command; returns the exit status."""
+    from attnres_core import housekeeping
+    from attnres_core.store import DamagedStoreWarning, Store
+
+    if not arguments.store.is_dir():
+        root.error(f"{arguments.store}: there is no such store; give its folder with --store")
+    if arguments.keys and arguments.action != "prune":
+        root.error(f"KEY is for prune, not for {arguments.action}")
+    held = Store(arguments.store)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamagedStoreWarning)  # verify names them itself
+        try:
+            lines = {
+                "list": lambda: housekeeping.listing(held),
+                "verify": lambda: housekeeping.verify(held),
+                "prune": lambda: housekeeping.prune(held, arguments.keys, dry_run=arguments.dry_run),
+            }[arguments.action]()
+        except ValueError as error:
+            root.error(str(error))
+    print("\n".join(lines))
+    return int(arguments.action == "verify" and len(lines) > 1)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -86,6 +179,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         # A process of its own: pytest must see this package before anything imports it.
         command = [sys.executable, "-m", "pytest", "--attnres-plan", "-q", *(arguments.arguments or ["hypotheses/"])]
         sys.exit(subprocess.run(command, check=False).returncode)
+    elif arguments.command == "map":
+        try:
+            _map(arguments)
+        except ValueError as error:
+            root.error(str(error))
+    elif arguments.command == "store":
+        sys.exit(_store(arguments, root))
     elif arguments.command == "prompts":
         from attnres_core.references import reference
         from attnres_core.training import prompts

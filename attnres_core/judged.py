@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attnres_core import statistics
 from attnres_core.estimates import Decision
-from attnres_core.judging import Adjusted, Question, adjust, combine, judge
+from attnres_core.judging import Adjusted, Question, adjust, judge
 from attnres_core.shapes import Column
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import Store
 from attnres_core.vocabulary import Quantity
 
-JUDGE_VERSION = 5
+JUDGE_VERSION = 6
 """Raise when a change to the decision rules changes verdicts or limits."""
 
 
@@ -42,28 +42,36 @@ def decisions(
     return found
 
 
-def was_inconclusive(
-    questions: Sequence[Question], columns: Mapping[Quantity, Column], strata: Sequence[str], store: Store
-) -> bool:
-    """Whether a claim's questions were all asked before, and came out INCONCLUSIVE together."""
-    known = _known(questions, columns, strata, store)
-    return len(known) == len(questions) and combine(list(known.values())) is Verdict.INCONCLUSIVE
+def remember_open(parts: Sequence[str], store: Store) -> None:
+    """Remember that what `parts` identify was decided and came out INCONCLUSIVE."""
+    store.add_judged(_open_key(parts), {"parts": list(parts)})
+
+
+def was_open(parts: Sequence[str], store: Store) -> bool:
+    """Whether what `parts` identify came out INCONCLUSIVE before, in any dtype and on any device."""
+    return store.judged(_open_key(parts)) is not None
+
+
+def _open_key(parts: Sequence[str]) -> str:
+    return "open-" + hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
 
 
 def adjusted(
     claims: Mapping[str, Sequence[Decision]], columns: Mapping[Quantity, Column], strata: Sequence[str], store: Store
 ) -> dict[str, Adjusted]:
     """p-values adjusted over a whole set of claims (see `judging.adjust`), computed once."""
-    asked = (Question(d.statement, d.interval.alpha) for found in claims.values() for d in found)
-    parts = "".join(_key(question, columns, strata) for question in asked)
-    key = "adjusted-" + hashlib.sha256(parts.encode()).hexdigest()
+    parts = [
+        [(_key(Question(d.statement, d.interval.alpha), columns, strata), repr(d.p_value)) for d in found]
+        for found in claims.values()
+    ]
+    key = "adjusted-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     with store.held("judge", wait=True):
         entry = store.judged(key)
         if entry is None:
             made = adjust(claims, columns, statistics.strata_of(strata))
-            entry = {name: dataclasses.asdict(values) for name, values in made.items()}
+            entry = {"claims": [dataclasses.asdict(made[name]) for name in claims]}
             store.add_judged(key, entry)
-    return {name: Adjusted(**values) for name, values in entry.items()}
+    return {name: Adjusted(**values) for name, values in zip(claims, entry["claims"], strict=True)}
 
 
 def _known(

@@ -67,10 +67,14 @@ def _decide(question: Question, column: Column, bootstrap: Bootstrap | str | Non
     statement, level, look = question.statement, question.supporting, question.look
     p_value: float | None = None
     gate = bootstrap if isinstance(bootstrap, str) else noise_gate(statement, question.noise)
-    if bootstrap is None:
-        wide = strict = statistics.exact_interval(column, level, worst=statement.takes_worst)
+    exact = bootstrap is None
+    if bootstrap is None and statement.takes_worst:
+        wide = strict = statistics.exact_interval(column, level, worst=True)
     elif gate or isinstance(bootstrap, str):
         wide = strict = statistics.gated(column, level, gate)
+    elif bootstrap is None:  # exact over the prompts, not beyond what float32 can tell
+        told = max(question.noise, statistics.EXACT_TOLERANCE)
+        wide = strict = statistics.exact_interval(column, level, worst=False).widened(told)
     else:
         tail = statistics.TAIL if look.final else EARLY_TAIL
         wide = bootstrap.interval(level, tail).widened(question.noise)
@@ -78,11 +82,12 @@ def _decide(question: Question, column: Column, bootstrap: Bootstrap | str | Non
         p_value = bootstrap.p_value(statement.operator, statement.threshold)
         p_value = min(1.0, p_value * question.alpha / level)  # Bonferroni over the looks, weighted by their shares
     verdict = statistics.decide(statement.operator, statement.threshold, wide, strict)
-    if not look.final and (verdict is not Verdict.SUPPORTED or statement.operator is not Operator.ABOVE):
+    early = verdict is Verdict.SUPPORTED and statement.operator is Operator.ABOVE and not exact
+    if not look.final and not early:
         verdict = Verdict.INCONCLUSIVE
-    if bootstrap is None and not wide.gate:
+    if exact and not wide.gate:
         p_value = 0.0 if verdict is Verdict.SUPPORTED else 1.0
-    shown = wide if verdict is Verdict.SUPPORTED else strict  # the limits that decided
+    shown = {Verdict.SUPPORTED: wide, Verdict.REFUTED: strict}.get(verdict, min(wide, strict, key=lambda i: i.alpha))
     return Decision(statement, verdict, shown, _reason(statement, verdict, shown), p_value)
 
 
@@ -98,7 +103,7 @@ def noise_gate(statement: Statement, noise: float) -> str:
 
 
 def _is_exact(statement: Statement, column: Column) -> bool:
-    constant = bool(len(column)) and float(np.ptp(column)) <= statistics.EXACT_TOLERANCE
+    constant = len(column) >= statistics.MIN_UNITS and float(np.ptp(column)) <= statistics.EXACT_TOLERANCE
     return statement.takes_worst or (statement.is_routing and constant)
 
 

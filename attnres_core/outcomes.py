@@ -52,13 +52,13 @@ class EarlyDeciding:
     ended: Mapping[int, int]
     """Claims whose verdict rests on so many documents."""
     rows: int
-    """Forward rows (one prompt, clean or under one ablation) that a fixed number of documents needs."""
+    """Forward rows (one confirmation prompt, clean or under one ablation) that a fixed number of documents needs."""
     run: int
     """Forward rows that were needed."""
 
     def __str__(self) -> str:
-        """`claims decided by documents: 20 at 64, 5 at 128, 30 at 256; 4,000 of 9,000 forward rows saved (44%)`."""
+        """`verdicts by documents: 20 at 64, 5 at 128, 30 at 256; 4,000 of 9,000 forward rows saved (44%)`."""
         ended = ", ".join(f"{count} at {documents}" for documents, count in self.ended.items())
         saved = self.rows - self.run
         share = saved / self.rows if self.rows else 0
-        return f"claims decided by documents: {ended}; {saved:,} of {self.rows:,} forward rows saved ({share:.0%})"
+        return f"verdicts by documents: {ended}; {saved:,} of {self.rows:,} forward rows saved ({share:.0%})"

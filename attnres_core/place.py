@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.metadata
+import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +15,20 @@ from pathlib import Path
 import psutil
 
 from attnres_core.models.checkpoint import Checkpoint
-from attnres_core.plan import BATCH_TOKENS, CHUNK, GROUP, LOGIT_BYTES
+from attnres_core.plan import BATCH_TOKENS, CHUNK, GROUP, LOGIT_BYTES, SCORE_ROWS
 from attnres_core.prompts import WINDOW
 
 LIBRARIES = 700 * 2**20
 """Host memory of a process that has imported torch and the model code (550 MiB measured), rounded up."""
+BATCH_SIZES = tuple(BATCH_TOKENS >> halvings for halvings in range((BATCH_TOKENS // (CHUNK * WINDOW)).bit_length()))
+"""Batches to choose from, the largest first; none is smaller than one chunk of prompts."""
 USABLE = 0.9
 """The share of memory that a run may plan with."""
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a weight."""
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,8 @@ class Place:
     """What a slot needs for the largest model."""
     memory: int | None = None
     """Host memory that this process may use; None on CUDA, where each slot asks its device."""
+    batch_tokens: int = BATCH_TOKENS
+    """Rows x positions of one ablated batch."""
 
     @property
     def threads(self) -> int:
@@ -65,8 +76,8 @@ class Place:
         return min(share, int(asked)) if asked.isdigit() and int(asked) else share
 
 
-def need_of(checkpoint: Checkpoint, dtype: str) -> Need:
-    """What measuring a checkpoint takes in `dtype`; a batch is one prompt chunk or `BATCH_TOKENS`, the larger."""
+def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS) -> Need:
+    """What measuring a checkpoint takes in `dtype`; a batch is one prompt chunk or `batch_tokens`, the larger."""
     width = BYTES[dtype]
     hidden, vocab, feed = (checkpoint.size(name) for name in ("hidden_size", "vocab_size", "intermediate_size"))
     heads = checkpoint.size("num_attention_heads")
@@ -75,10 +86,10 @@ def need_of(checkpoint: Checkpoint, dtype: str) -> Need:
     chunk = CHUNK * WINDOW
     snapshots = checkpoint.num_layers + 2 * sources  # currents differ at every start, completed blocks are shared
     last = 2 * GROUP  # every intervention's, and at most as many shams
-    rows = max(BATCH_TOKENS, chunk)
+    rows = max(batch_tokens, chunk)
     # Sources stay beside their float32 square roots; a sublayer holds a few copies of its input and widened states.
     working = (sources + 8) * hidden + 4 * heads * head_dim + 3 * feed
-    blocks = 6 * max(LOGIT_BYTES, 4 * vocab)
+    blocks = 6 * max(LOGIT_BYTES, 4 * vocab * SCORE_ROWS)
     return Need(
         weights=max(checkpoint.parameters * width, checkpoint.stored_bytes),
         states=(snapshots + last) * chunk * hidden * width,
@@ -86,9 +97,15 @@ def need_of(checkpoint: Checkpoint, dtype: str) -> Need:
     )
 
 
-def plain_need(checkpoint: Checkpoint) -> Need:
+def largest_need(checkpoints: Iterable[Checkpoint], dtype: str, batch_tokens: int) -> Need:
+    """What the neediest of several checkpoints takes, measured or held against the plain path."""
+    needs = [need for c in checkpoints for need in (need_of(c, dtype, batch_tokens), plain_need(c, batch_tokens))]
+    return max(needs, key=lambda need: need.total)
+
+
+def plain_need(checkpoint: Checkpoint, batch_tokens: int = BATCH_TOKENS) -> Need:
     """What the plain path takes, which holds every effect against float32 whatever the run's dtype."""
-    need = need_of(checkpoint, "float32")
+    need = need_of(checkpoint, "float32", batch_tokens)
     return Need(need.weights, 2 * CHUNK * WINDOW * checkpoint.size("hidden_size") * BYTES["float32"], need.batch)
 
 
@@ -96,6 +113,19 @@ def memory_words(memory: int) -> str:
     """What the machine has, and what is free of it now where that is less than half."""
     free = psutil.virtual_memory().available
     return f"this machine has {size(memory)}" + (f", {size(free)} free now" if free < memory / 2 else "")
+
+
+def bytes_of(text: str) -> int:
+    """`8GiB`, `500 MB` or `2000000` in bytes.
+
+    Raises:
+        ValueError: it is no amount of memory.
+    """
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([kmgt]i?)?b?", text.strip().lower())
+    if found is None or not float(found[1]):
+        raise ValueError("give an amount of memory such as 8GiB")
+    power = " kmgt".index((found[2] or " ")[0])
+    return int(float(found[1]) * (1024 if (found[2] or "").endswith("i") else 1000) ** power)
 
 
 def size(count: int) -> str:
@@ -108,7 +138,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose_place(device: str, dtype: str, workers: int, checkpoints: Iterable[Checkpoint]) -> Place:
+def choose_place(
+    device: str, dtype: str, workers: int, checkpoints: Iterable[Checkpoint], budget: int | None = None
+) -> Place:
     """Slots = min(workers, cores, devices, what memory allows), found without importing torch.
 
     Args:
@@ -116,27 +148,33 @@ def choose_place(device: str, dtype: str, workers: int, checkpoints: Iterable[Ch
         dtype: what the models are loaded in.
         workers: processes that may measure.
         checkpoints: the models that a slot may come to hold, one at a time.
+        budget: bytes that one slot may use beside the libraries; default: what there is.
 
     Raises:
         ValueError: the device is neither auto, cpu nor cuda; CUDA is asked for and not there; the memory is too small.
     """
-    each = [need for checkpoint in checkpoints for need in (need_of(checkpoint, dtype), plain_need(checkpoint))]
-    need = max(each, key=lambda need: need.total)
     devices = cuda_devices()
     if device == "auto":
         device = "cuda" if devices else "cpu"
-    if device == "cuda":
-        if not devices:
-            raise ValueError(
-                "--attnres-device is 'cuda', and no CUDA device with a CUDA build of torch is here; use cpu"
-            )
-        return Place("cuda", dtype, tuple(f"cuda:{index}" for index in range(min(devices, workers))), need)
-    if device != "cpu":
+    if device not in ("cpu", "cuda"):
         raise ValueError(f"--attnres-device is {device!r}; allowed: auto, cpu, cuda")
-    memory = host_memory()
-    check_fit(need, int(memory * USABLE) - LIBRARIES, dtype, "this machine (less 10 % and the libraries)")
+    if device == "cuda" and not devices:
+        raise ValueError("--attnres-device is 'cuda', and no CUDA device with a CUDA build of torch is here; use cpu")
+    memory = None if device == "cuda" else host_memory()
+    limit = math.inf if memory is None else int(memory * USABLE) - LIBRARIES
+    models = list(checkpoints)
+    for batch_tokens in BATCH_SIZES:  # the largest that fits
+        need = largest_need(models, dtype, batch_tokens)
+        if need.total <= min(limit, budget or math.inf):
+            break
+    if budget is not None:
+        check_fit(need, budget, dtype, "--attnres-memory")
+    if memory is None:
+        slots = tuple(f"cuda:{index}" for index in range(min(devices, workers)))
+        return Place("cuda", dtype, slots, need, None, batch_tokens)
+    check_fit(need, int(limit), dtype, "this machine (less 10 % and the libraries)")
     fitting = int(memory * USABLE) // (need.total + LIBRARIES)
-    return Place("cpu", dtype, ("cpu",) * min(workers, cores(), fitting), need, memory)
+    return Place("cpu", dtype, ("cpu",) * min(workers, cores(), fitting), need, memory, batch_tokens)
 
 
 def check_fit(need: Need, available: int, dtype: str, where: str) -> None:
@@ -151,6 +189,17 @@ def check_fit(need: Need, available: int, dtype: str, where: str) -> None:
         f"measuring needs {need} in {dtype}, and {where} has {size(max(available, 0))}: use a larger machine or GPU, "
         "or a smaller checkpoint (whatever the dtype, effects are held against float32 once)"
     )
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep what is freed for the next batch instead of giving it back and faulting it in again.
+
+    A sweep frees and takes blocks of megabytes thousands of times. Without glibc, nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 2**30)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def cuda_devices() -> int:

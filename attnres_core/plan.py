@@ -23,9 +23,11 @@ GROUP = 48
 """Interventions of a bundle: what a killed worker loses stays small."""
 BATCH_TOKENS = 4096
 """Rows x positions of one ablated batch: small enough for the cache, large enough for the matrix products."""
-LOGIT_BYTES = 64 * 2**20
-"""Size of one float32 block of logits while scoring."""
-NUMERICS_VERSION = 3
+LOGIT_BYTES = 4 * 2**20
+"""Size of one float32 block of logits while scoring: what the cache holds between the passes over it ..."""
+SCORE_ROWS = 128
+"""... and its rows at least: with fewer, large vocabularies would read the unembedding over and over."""
+NUMERICS_VERSION = 4
 """Raise when a change to the arithmetic changes measured numbers."""
 
 
@@ -58,6 +60,13 @@ class Material:
         arithmetic = ["plain", "float32"] if plain else [self.dtype]
         parts = [self.checkpoint(role).digest, self.device_class, *arithmetic, NUMERICS_VERSION]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def about(self, role: AnyRole, *, plain: bool = False) -> str:
+        """A model and its arithmetic in words."""
+        checkpoint = self.checkpoint(role)
+        how = "float32 the plain way" if plain else self.dtype
+        name = f"{checkpoint.name} {checkpoint.digest[:12]} ({role})"
+        return f"{name}, {self.device_class} {how}, numerics {NUMERICS_VERSION}"
 
     def chunks(self, split: Split, documents: int | None = None) -> list[tuple[Prompt, ...]]:
         """A split's prompts in the pieces they are measured in, up to those of its first `documents`."""
@@ -96,6 +105,8 @@ class Bundle:
     interventions: tuple[Intervention, ...]
     plain: bool = False
     """Whether to measure the plain way, in float32, what the fast path is held against."""
+    about: str = ""
+    """The model and its arithmetic, in words."""
 
     @cached_property
     def id(self) -> str:
@@ -170,9 +181,9 @@ def _bundles(
     plain: bool = False,
 ) -> list[Bundle]:
     groups = [tuple(interventions[i : i + GROUP]) for i in range(0, max(1, len(interventions)), GROUP)]
-    model = material.model_key(role, plain=plain)
+    model, about = material.model_key(role, plain=plain), material.about(role, plain=plain)
     return [
-        Bundle(role, split, model, material.chunk_key(role, chunk), chunk, group, plain)
+        Bundle(role, split, model, material.chunk_key(role, chunk), chunk, group, plain, about)
         for chunk in chunks
         for group in groups
     ]

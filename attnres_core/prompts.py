@@ -95,8 +95,12 @@ class PromptSet:
         )
 
     def part(self, split: Split, limit: int | None = None) -> PromptSet:
-        """The prompts of one split, at most `limit`, the first in digest order."""
-        return PromptSet(f"{self.name}/{split}", tuple(p for p in self.prompts if p.split is split)[:limit])
+        """The prompts of one split, at most `limit`: its first documents, whole (of the very first, what fits)."""
+        whole = PromptSet(f"{self.name}/{split}", tuple(p for p in self.prompts if p.split is split))
+        if limit is None or limit >= len(whole):
+            return whole
+        fitting = [count for count in range(1, len(whole.documents) + 1) if len(whole.head(count)) <= limit]
+        return whole.head(fitting[-1]) if fitting else PromptSet(whole.name, whole.prompts[:limit])
 
     def token_ids(self, tokenizer_file: Path, window: int = WINDOW) -> list[list[int]]:
         """Each prompt's first `window` token ids.
@@ -175,10 +179,14 @@ def load_prompts(path: str | Path) -> PromptSet:
                 found = f"document {prompt.document!r} has prompts of several {field}s"
                 raise ValueError(f"{path}: {found}; a document belongs to one")
     prompts.sort(key=lambda prompt: prompt.digest)
-    first: dict[str, str] = {}
-    for prompt in prompts:
-        first.setdefault(prompt.document, prompt.digest)
-    return PromptSet(path.stem, tuple(sorted(prompts, key=lambda prompt: (first[prompt.document], prompt.digest))))
+    counts = Counter(prompt.document for prompt in prompts)
+
+    def place(prompt: Prompt) -> str:
+        """A document's place in the order: a hash that knows nothing of how many prompts it has."""
+        alone = counts[prompt.document] == 1
+        return prompt.digest if alone else hashlib.sha256(prompt.document.encode()).hexdigest()
+
+    return PromptSet(path.stem, tuple(sorted(prompts, key=lambda prompt: (place(prompt), prompt.digest))))
 
 
 def _prompt(path: Path, number: int, line: str) -> Prompt:

@@ -18,6 +18,7 @@ from attnres_core.columns import ROUTING
 from attnres_core.estimates import Decision
 from attnres_core.expected import Expected
 from attnres_core.judging import Adjusted
+from attnres_core.mapping import is_measured, map_rows
 from attnres_core.outcomes import EarlyDeciding, Outcome
 from attnres_core.prompts import WINDOW, Split
 from attnres_core.shapes import Column
@@ -100,6 +101,7 @@ def claim_entry(
         "sites_touched": _union(record.sites for record in records),
         "duplicates": _union(record.duplicates for record in records),
         "no_ops": _union(record.no_ops for record in records),
+        "by_stratum": _by_stratum(outcome, suite),
         "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite, split, outcome.documents)],
         "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
         "needed_prompts": max((n for n in needed if n), default=None),
@@ -118,7 +120,7 @@ def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[
     """The entry of a claim that could not be traced or measured."""
     absent = ("cites", "expected", "estimate", "interval", "threshold", "n", "needed_prompts", "split", "alpha")
     nothing = dict.fromkeys((*absent, "registration", "registration_note", "p_value", "p_holm", "p_max_t"))
-    lists: dict[str, Any] = {"statement": "", "statements": [], "by_layer": []}
+    lists: dict[str, Any] = {"statement": "", "statements": [], "by_layer": [], "by_stratum": []}
     lists |= {"sites_touched": [], "duplicates": [], "no_ops": []}
     names = {"node_id": node_id, "title": title, "family": family, "control": family == CONTROL}
     return {**names, "verdict": "ERROR", "reason": reason, **nothing, **lists}
@@ -171,7 +173,6 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
         "run": {
             "versions": {"python": platform.python_version(), **versions, "attnres-core": __version__},
             "seed": statistics.SEED,
-            "bundles_needed": suite.bundles_needed,
             "noise_floor": number(suite.measurements.sham()),
             "early": _early(suite.saved(outcomes)),
         },
@@ -192,16 +193,27 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
                 **{split.value: len(part) for split, part in suite.prompts.items()},
             },
         },
+        "map": _map(suite),
         "columns": [_column_entry(q, suite, split, documents) for (q, split), documents in measured.items()],
         "routing": {role.value: found for role in (Role.TRAINED, Role.WRAPPED) if (found := _routing(suite, role))},
     }
+
+
+def _map(suite: Suite) -> list[dict[str, Any]] | None:
+    """The trained model's whole map, where the store holds it for a split."""
+    for split in (Split.CONFIRMATION, Split.EXPLORATION):
+        if is_measured(suite.measurements, Role.TRAINED, split):
+            rows = map_rows(suite.measurements, Role.TRAINED, split)
+            return [{k: number(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    return None
 
 
 def _early(saved: EarlyDeciding | None) -> dict[str, Any] | None:
     if saved is None:
         return None
     counts = {str(documents): count for documents, count in saved.ended.items()}
-    return {"text": str(saved), "ended": counts, "rows": saved.rows, "rows_run": saved.run}
+    shares = {str(documents): share for documents, share in saved.shares.items()}
+    return {"text": str(saved), "shares": shares, "ended": counts, "rows": saved.rows, "rows_run": saved.run}
 
 
 def completed_record(
@@ -212,12 +224,12 @@ def completed_record(
     wall_seconds: float,
     command: str,
     bundles_measured: int,
+    bundles_reused: int,
 ) -> dict[str, Any]:
     """The record of a finished (or interrupted) run, its claims in order of node id."""
     verdicts = [*(verdict.value for verdict in Verdict), "ERROR"]
     run = {"started": started, "wall_seconds": round(wall_seconds, 2), "command": command, **base["run"]}
-    reused = max(run.pop("bundles_needed") - bundles_measured, 0)  # an interrupted run does not know its need
-    run |= {"bundles_measured": bundles_measured, "bundles_reused": reused}
+    run |= {"bundles_measured": bundles_measured, "bundles_reused": bundles_reused}
     return {
         **base,
         "complete": len(entries) == base["collected"],
@@ -261,6 +273,19 @@ def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | N
         low, mean, high = _t_interval(column)
         rows.append({"quantity": str(quantity), "site": site, "mean": mean, "low": low, "high": high})
     return rows
+
+
+def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
+    """Documents and mean of the deciding statement in each stratum, where there are several; descriptive."""
+    deciding = next((d for d in outcome.decisions if d.verdict is outcome.verdict), None)
+    split, documents = outcome.standing.split, outcome.documents
+    labels = suite.prompts[split].head(documents).strata
+    if deciding is None or deciding.statement.takes_worst or len(set(labels)) < 2:
+        return []
+    form = deciding.statement.form
+    column = form.of({quantity: suite.measurements.column(quantity, split, documents) for quantity, _ in form.terms})
+    rows = {label: column[[index for index, own in enumerate(labels) if own == label]] for label in sorted(set(labels))}
+    return [{"stratum": label, "n": len(part), "mean": number(part.mean())} for label, part in rows.items()]
 
 
 def _t_interval(column: Column) -> tuple[float | None, float | None, float | None]:

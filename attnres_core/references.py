@@ -26,6 +26,15 @@ def reference(name: str) -> Path:
     return folder
 
 
+def resolved(given: str) -> str:
+    """A shipped checkpoint's folder for its name; a path or hub id as given.
+
+    Raises:
+        ValueError: it looks like a name, and there is none such.
+    """
+    return str(reference(given)) if "/" not in given and not Path(given).exists() else given
+
+
 def reference_prompts() -> Path:
     """The shipped prompt file."""
     return fixtures() / "prompts" / "docstrings.jsonl"

@@ -52,7 +52,7 @@ class Standing:
     split: Split
     alpha: float
     status: str
-    """`registered`, `post hoc`, `other prompts`, `quick` or `exploratory`."""
+    """`registered`, `post hoc`, `other prompts`, `quick`, `fewer prompts` or `exploratory`."""
     note: str = ""
     error: str = ""
     """Why it cannot be decided: its statements are not those registered."""
@@ -99,8 +99,15 @@ class Registry:
         """SHA-256 of the lock; empty where nothing is registered."""
         return str(self.ledger[-1]["lock"]) if self.ledger else ""
 
-    def standing(self, claim: Claim, prompts: str, *, quick: bool = False) -> Standing:
-        """What this claim's verdict may rest on, given the run's prompt set."""
+    def standing(self, claim: Claim, prompts: str, *, quick: bool = False, part: str = "") -> Standing:
+        """What this claim's verdict may rest on, given the run's prompt set and how much of it is read.
+
+        Args:
+            claim: the claim.
+            prompts: digest of the whole prompt set.
+            quick: whether this is a quick run.
+            part: how many of how many confirmation prompts are read; empty: all.
+        """
         entry = self.entries.get(claim_key(claim.node_id))
         if entry is None:
             note = "not registered: decided on the exploration split; --attnres-register registers it"
@@ -112,11 +119,22 @@ class Registry:
         if entry.prompts != prompts:
             note = f"registered for the prompt set {entry.prompts[:12]}, and this is {prompts[:12]}"
             return Standing(Split.CONFIRMATION, entry.alpha, "other prompts", note)
+        if part:
+            note = f"{part}: never confirmatory, or one could try every number until one will do"
+            return Standing(Split.CONFIRMATION, entry.alpha, "fewer prompts", note)
         return Standing(Split.CONFIRMATION, entry.alpha, "post hoc" if entry.post_hoc else "registered", entry.post_hoc)
 
-    def spent(self, prompts: str) -> float:
-        """The alpha that registrations on this prompt set ever took; dropped claims keep their share."""
-        return sum(sum(row["spent"].values()) for row in self.ledger if row["prompts"] == prompts)
+    def spent(self, prompts: str, documents: Sequence[str] = ()) -> float:
+        """The alpha that registrations ever took on this prompt set, or on one that shares a confirmation prompt.
+
+        Dropped claims keep their share.
+        """
+        return sum(sum(row["spent"].values()) for row in self._rows_on(prompts, documents))
+
+    def _rows_on(self, prompts: str, documents: Sequence[str]) -> list[dict[str, Any]]:
+        own = set(documents)
+        sets = {prompts} | {row["prompts"] for row in self.ledger if own & set(row.get("documents", ()))}
+        return [row for row in self.ledger if row["prompts"] in sets]
 
     def register(
         self,
@@ -124,6 +142,7 @@ class Registry:
         prompts: str,
         *,
         seen: Mapping[str, str],
+        documents: Sequence[str] = (),
         budget: int | None = None,
         whole_files: bool = False,
         today: str | None = None,
@@ -134,6 +153,7 @@ class Registry:
             claims: the collected claims.
             prompts: digest of the prompt set.
             seen: for node ids whose confirmation columns were measured already, why that is known.
+            documents: what identifies the confirmation prompts, one by one.
             budget: share alpha among so many claims; default: those registered now.
             whole_files: whether every claim of the collected files is here, so that missing ones are withdrawn.
             today: the date, for tests.
@@ -158,9 +178,11 @@ class Registry:
             changed = old is not None and old.statements != claim.texts
             changes.append(_side_by_side(self.entries[key], claim) if changed else f"registered: {key}")
         if fresh:
-            left = ALPHA - self.spent(prompts)
+            left = ALPHA - self.spent(prompts, documents)
             share = ALPHA / max(budget or 0, len(fresh)) if left == ALPHA else left / len(fresh)
-            taken = [entry.alpha for entry in self.entries.values() if entry.prompts == prompts]
+            rows = self._rows_on(prompts, documents)
+            taken = [alpha for row in rows for alpha in row["spent"].values()]
+            others = {key: row["registered"] for row in rows if row["prompts"] != prompts for key in row["spent"]}
             share = min([share, *taken])
             if share <= 1e-9:
                 raise ValueError(
@@ -169,18 +191,25 @@ class Registry:
                 )
             for key in fresh:
                 why = seen.get(by_key[key].node_id, "")
+                if key in others:
+                    why = why or f"registered on {others[key]} for a prompt set that shares confirmation prompts"
                 entries[key] = Entry(by_key[key].texts, share, prompts, date, why)
+        if self.ledger and documents and not any("documents" in row for row in self._rows_on(prompts, ())):
+            changes.append("the confirmation prompts are in the ledger, one by one")
         if self.ledger and not self.has_looks:
             changes.append("the looks of --attnres-sequential are in the lock")
         if changes:
-            self._write(entries, dict.fromkeys(fresh, entries[fresh[0]].alpha) if fresh else {}, prompts, date)
+            self._write(entries, {key: entries[key].alpha for key in fresh}, prompts, documents, date)
         return changes
 
-    def _write(self, entries: dict[str, Entry], spent: dict[str, float], prompts: str, date: str) -> None:
+    def _write(
+        self, entries: dict[str, Entry], spent: dict[str, float], prompts: str, documents: Sequence[str], date: str
+    ) -> None:
         text = _lock_text(entries)
         last = self.folder / LEDGER
         lines = last.read_text(encoding="utf-8").splitlines() if last.exists() else []
         row = {"registered": date, "prompts": prompts, "lock": _sha256(text), "spent": spent}
+        row["documents"] = sorted(documents)
         row["previous"] = _sha256(lines[-1]) if lines else ""
         for name, content in ((LOCK, text), (LEDGER, "\n".join([*lines, json.dumps(row)]) + "\n")):
             with atomic(self.folder / name) as temporary:

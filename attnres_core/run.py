@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from attnres_core.models.checkpoint import Checkpoint
-from attnres_core.place import Place, check_fit
+from attnres_core.place import BATCH_SIZES, Place, check_fit, keep_freed_memory
 from attnres_core.plan import Bundle
-from attnres_core.store import Store, atomic
+from attnres_core.store import Store, StoreError, atomic
 from attnres_core.vocabulary import AnyRole
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 ATTEMPTS = 2
 """A bundle whose worker dies this often becomes a named failure, and so do the others of its model."""
 POLL_SECONDS = 0.1
+
+
+class SmallerBatchWarning(UserWarning):
+    """A device ran out of memory; measuring goes on with smaller batches."""
 
 
 class Barrier:
@@ -36,12 +41,12 @@ class Barrier:
         for name in ("failed", "attempts", "done", "deadly"):
             (self.folder / name).mkdir(exist_ok=True)
 
-    def announce(self, bundles: Sequence[Bundle], lines: Sequence[str]) -> None:
-        """Tell the controller what this run measures; the first worker's word stands."""
+    def announce(self, missing: int, reused: int, lines: Sequence[str]) -> None:
+        """Tell the controller how many bundles this run measures and finds; the first worker's word stands."""
         file = self.folder / "plan.json"
         if not file.exists():
             with atomic(file) as temporary:
-                temporary.write_text(json.dumps({"bundles": len(bundles), "lines": list(lines)}))
+                temporary.write_text(json.dumps({"bundles": missing, "reused": reused, "lines": list(lines)}))
 
     def failure(self, bundle: Bundle) -> str | None:
         """Why this bundle failed in this run."""
@@ -131,6 +136,8 @@ def _measure_if_free(bundle: Bundle, barrier: Barrier, bench: _Workbench) -> Non
             return
         try:
             bench.measure(bundle, missing, barrier.store)
+        except StoreError:  # no bundle's fault: the run ends with it
+            raise
         except Exception as error:  # whatever it is, it is this bundle's failure and not the run's
             if attempts + 1 == ATTEMPTS or isinstance(error, ValueError):  # a ValueError is the same every time
                 barrier.fail(bundle, f"measuring {bundle} failed: {type(error).__name__}: {error}")
@@ -143,6 +150,8 @@ class _Workbench:
 
     def __init__(self, checkpoints: Mapping[AnyRole, Checkpoint], place: Place, device: str) -> None:
         self.checkpoints, self.place, self.device = checkpoints, place, device
+        self.batch_tokens = place.batch_tokens
+        keep_freed_memory()
         self._loaded: tuple[tuple[AnyRole, str], AttnResModel] | None = None
 
     def measure(self, bundle: Bundle, missing: frozenset[str], store: Store) -> None:
@@ -160,9 +169,22 @@ class _Workbench:
         torch.set_num_threads(self.place.threads)
         model = self._model(bundle.role, "float32" if bundle.plain else self.place.dtype)
         wanted = [intervention for intervention in bundle.interventions if intervention.key in missing]
-        measure_chunk = plain_chunk if bundle.plain else sweep_chunk
-        units = measure_chunk(model, validated(model, PromptSet("chunk", bundle.prompts)), wanted)
-        store.add_units(bundle.model, bundle.chunk, {key: units[key] for key in missing})
+        prompts = validated(model, PromptSet("chunk", bundle.prompts))
+        while True:
+            try:
+                if bundle.plain:
+                    units = plain_chunk(model, prompts, wanted)
+                else:
+                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens)
+                break
+            except torch.OutOfMemoryError:
+                if bundle.plain or self.batch_tokens <= BATCH_SIZES[-1]:
+                    raise
+                self.batch_tokens //= 2
+                torch.cuda.empty_cache()
+                message = f"{self.device} is out of memory: going on with batches of {self.batch_tokens} tokens"
+                warnings.warn(message, SmallerBatchWarning, stacklevel=2)
+        store.add_units(bundle.model, bundle.chunk, {key: units[key] for key in missing}, bundle.about)
 
     def _model(self, role: AnyRole, dtype: str) -> AttnResModel:
         if self._loaded is None or self._loaded[0] != (role, dtype):

@@ -1,5 +1,6 @@
 """Measured units on disk: content-addressed, written once under a lock, atomically; never trusted when damaged.
 
+    units/<model key>/about.txt                  which model, in which arithmetic
     units/<model key>/<chunk key>/<sha-256>.npz  arrays of several interventions for one chunk of prompts
     judged/<question key>.json                   a decided statement, with its SHA-256
     runs/<run id>/                               what the workers of one run tell each other
@@ -28,9 +29,16 @@ from filelock import FileLock, Timeout
 from attnres_core.plan import Bundle
 from attnres_core.shapes import Unit
 
+ABOUT = "about.txt"
+"""What a model's folder of units is, in words, for people."""
+
 
 class DamagedStoreWarning(UserWarning):
     """A stored file did not hold what was written; it was set aside and is made again."""
+
+
+class StoreError(ValueError):
+    """The store cannot be written: a full disk, a read-only folder. What it holds stays valid."""
 
 
 class Store:
@@ -43,9 +51,11 @@ class Store:
             for name in ("units", "judged", "runs", "locks"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(
-                f"the store {root} cannot be written ({error}); give another with --attnres-store"
-            ) from None
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        remedy = "free some space, or give another with --attnres-store"
+        return StoreError(f"the store {self.root} cannot be written ({error}); {remedy}")
 
     def units(self, model: str, chunk: str) -> dict[str, Unit]:
         """Every unit measured for this model and chunk, by intervention key."""
@@ -63,21 +73,31 @@ class Store:
         """A bundle's units that are not here yet."""
         return bundle.keys - self.units(bundle.model, bundle.chunk).keys()
 
-    def add_units(self, model: str, chunk: str, units: Mapping[str, Unit]) -> None:
-        """Write units; they appear all at once or not at all."""
+    def add_units(self, model: str, chunk: str, units: Mapping[str, Unit], about: str = "") -> None:
+        """Write units; they appear all at once or not at all. `about` says in words what the model is.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
         keys = list(units)
         arrays: dict[str, Any] = {
             f"{index}|{name}": array for index, key in enumerate(keys) for name, array in units[key].items()
         }
         folder = self._folder(model, chunk)
-        folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         np.savez(buffer, keys=np.array(keys), **arrays)
         data = buffer.getvalue()
-        with atomic(folder / f"{_sha256(data)}.npz") as temporary, temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if about and not (folder.parent / ABOUT).exists():
+                with atomic(folder.parent / ABOUT) as temporary:
+                    temporary.write_text(about, encoding="utf-8")
+            with atomic(folder / f"{_sha256(data)}.npz") as temporary, temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _folder(self, model: str, chunk: str) -> Path:
         return self.root / "units" / model[:32] / chunk[:32]

@@ -48,6 +48,8 @@ class Settings:
     device: str
     dtype: str
     store: Path
+    memory: int | None
+    """Bytes that one measuring slot may use; None: what there is."""
     quick: bool
     sequential: bool
     """Whether claims of `>` are looked at early; see `looks`."""
@@ -75,6 +77,12 @@ class Suite:
                 f"--attnres-sequential: {self.registry.folder / LOCK} holds no looks; --attnres-register writes them"
             )
         self.prompts_name, self.prompts_digest = prompts.name, prompts.digest
+        confirmation = prompts.part(Split.CONFIRMATION)
+        self.confirmation_digests = tuple(prompt.digest[:12] for prompt in confirmation.prompts)
+        """The confirmation prompts, all of them, as the ledger names them."""
+        used = len(self.prompts[Split.CONFIRMATION])
+        self.part = f"{used} of {len(confirmation)} confirmation prompts" if used < len(confirmation) else ""
+        """How much of the registered prompts this run reads, where it is not all."""
         for split, part in self.prompts.items():
             if not len(part):
                 raise ValueError(
@@ -91,9 +99,9 @@ class Suite:
         }
         self.kept = {Step(number): folder for number, folder in kept_steps(self.trained).items()}
         """Earlier steps of the trained checkpoint's run; only those that claims name are read."""
-        self.place: Place = choose_place(settings.device, settings.dtype, workers, self.checkpoints.values())
-        self.bundles_needed = 0
-        """Known once the claims are decided."""
+        self.place: Place = choose_place(
+            settings.device, settings.dtype, workers, self.checkpoints.values(), settings.memory
+        )
 
     def _read_steps(self, collected: Iterable[Claim]) -> None:
         """Recognise the kept steps that claims name."""
@@ -158,28 +166,28 @@ class Suite:
             picks = {pick for claim in collected for quantity in claim.quantities for pick in quantity.picks}
             asked += [(Split.EXPLORATION, quantity) for quantity in needed_for(picks)]
             bundles = self._bundles(asked, planned[0].documents)
-            barrier.announce([bundle for bundle in bundles if self.store.missing(bundle)], self.header(collected))
-            if any(self.store.missing(bundle) for bundle in bundles):
+            missing = [bundle for bundle in bundles if self.store.missing(bundle)]
+            barrier.announce(len(missing), len(bundles) - len(missing), self.header(collected))
+            if missing:
                 self._check_prompts({bundle.role for bundle in bundles})
             lost = crew.carry_out(bundles)
             outcomes = {c.node_id: self._prepared(c, standings[c.node_id], lost) for c in collected}
             waiting = [outcome for outcome in outcomes.values() if outcome.quantities]
-            self._refuse_second_chances(waiting, planned)
+            self._refuse_second_chances(waiting)
             for look in planned:
                 waiting = [outcome for outcome in waiting if not outcome.error]
                 rest = self._bundles([(o.standing.split, q) for o in waiting for q in o.quantities], look.documents)
                 lost |= crew.carry_out(rest)
-                bundles += rest
                 self._judge(waiting, lost, look)
-                waiting = [
-                    outcome for outcome in waiting if not outcome.error and outcome.verdict is not Verdict.SUPPORTED
-                ]
-        self.bundles_needed = len({bundle.id for bundle in bundles})
+                waiting = [o for o in waiting if not o.error and o.verdict is not Verdict.SUPPORTED]
+        for outcome in waiting:
+            if outcome.verdict is Verdict.INCONCLUSIVE and outcome.may_end_early:
+                judged.remember_open(self._way(outcome, sequential=self.settings.sequential), self.store)
         return outcomes
 
     def standing(self, claim: Claim) -> Standing:
         """What a claim's verdict may rest on."""
-        return self.registry.standing(claim, self.prompts_digest, quick=self.settings.quick)
+        return self.registry.standing(claim, self.prompts_digest, quick=self.settings.quick, part=self.part)
 
     def confirmation_seen(self, claim: Claim) -> bool:
         """Whether the store holds any confirmation data of this claim's own quantities already."""
@@ -233,19 +241,19 @@ class Suite:
             return None
         split = self.prompts[Split.CONFIRMATION]
         rows: dict[tuple[AnyRole, str], int] = {}
-        ended: Counter[int] = Counter()
+        planned = looks(len(split.documents), sequential=True)
+        shares = {look.documents or len(split.documents): look.share for look in planned}
+        ended = Counter({documents: 0 for documents in shares})
         for outcome in outcomes:
             if outcome.standing.split is not Split.CONFIRMATION or not outcome.decisions:
                 continue
-            head = split.head(outcome.documents)
-            ended[len(head.documents)] += 1
+            ended[len(split.head(outcome.documents).documents)] += 1
+            measured = sum(map(len, self.material.chunks(Split.CONFIRMATION, outcome.documents)))
             for quantity in outcome.quantities:
                 for key in unit_keys(quantity.what, self.material.checkpoint(quantity.role)) | {ROUTING}:
                     row = quantity.role, key
-                    rows[row] = max(rows.get(row, 0), len(head))
-        planned = looks(len(split.documents), sequential=True)
-        shares = {look.documents or len(split.documents): look.share for look in planned}
-        return EarlyDeciding(shares, {n: ended[n] for n in shares}, len(rows) * len(split), sum(rows.values()))
+                    rows[row] = max(rows.get(row, 0), measured)
+        return EarlyDeciding(shares, dict(ended), len(rows) * len(split), sum(rows.values()))
 
     def plan(self, collected: Sequence[Claim], run: str) -> list[tuple[Claim, Outcome, int | None]]:
         """Every claim as its exploration columns have it, with the documents it needs for 80 % power at its alpha.
@@ -320,14 +328,15 @@ class Suite:
         return Outcome(claim, standing, Verdict.INCONCLUSIVE, chosen=chosen, quantities=quantities)
 
     def _questions(self, outcome: Outcome, look: Look) -> list[Question]:
-        """A claim's statements, with what each may spend at this look."""
+        """A claim's statements, with what each may spend at this look (all of alpha where there is only one)."""
         count, alpha = len(outcome.claim.statements), outcome.standing.alpha
+        own = look if outcome.may_end_early else ONLY
         statements = [filled_statement(statement, outcome.chosen) for statement in outcome.claim.statements]
         floors = [0.0 if s.takes_worst else self.measurements.noise_floor(s.form, alpha) for s in statements]
-        return [Question(s, alpha, count, floor, look) for s, floor in zip(statements, floors, strict=True)]
+        return [Question(s, alpha, count, floor, own) for s, floor in zip(statements, floors, strict=True)]
 
     def _judge(self, outcomes: Sequence[Outcome], lost: Mapping[Bundle, str], look: Look) -> None:
-        """Fill in decisions and verdicts of one look; exploratory claims have only the last."""
+        """Fill in decisions and verdicts of one look; claims that cannot end early have only the last."""
         for split in Split:
             documents = look.documents if split is Split.CONFIRMATION else None
             asked: dict[int, list[Question]] = {}
@@ -335,43 +344,37 @@ class Suite:
                 if outcome.standing.split is not split or not (look.final or outcome.may_end_early):
                     continue
                 if why := self.measurements.loss(outcome.quantities, split, lost, documents):
-                    outcome.error = why
+                    outcome.error, outcome.decisions = why, ()
                     continue
                 asked[index] = self._questions(outcome, look)
             every = [question for several in asked.values() for question in several]
             columns = self._columns((question.statement.form for question in every), split, documents)
-            strata = self.prompts[split].head(documents).strata
+            # The shares of the strata are fixed in the whole split alone: a first part of it has drawn them.
+            strata = self.prompts[split].strata if look.final else ("",) * (look.documents or 0)
             found = judged.decisions(every, columns, strata, self.store)
             for index, several in asked.items():
                 outcomes[index].decisions = tuple(found[question] for question in several)
                 outcomes[index].verdict = combine(outcomes[index].decisions)
                 outcomes[index].documents = documents
 
-    def _refuse_second_chances(self, outcomes: Sequence[Outcome], planned: Sequence[Look]) -> None:
-        """A claim found INCONCLUSIVE at a fixed number of documents is not tried again look by look, nor the reverse.
-
-        What the other way of deciding found is read from the store: every column, and its decisions at its last look.
-        """
-        documents = len(self.prompts[Split.CONFIRMATION].documents)
-        other = looks(documents, sequential=not self.settings.sequential)[-1]
-        if other.share == planned[-1].share:
-            return
+    def _refuse_second_chances(self, outcomes: Iterable[Outcome]) -> None:
+        """A claim found INCONCLUSIVE at a fixed number of documents is not tried look by look, nor the reverse."""
+        sequential = self.settings.sequential
         for outcome in outcomes:
-            measured = self.measurements
-            if outcome.standing.split is not Split.CONFIRMATION or not outcome.has_looks:
-                continue
-            if not all(measured.has(quantity, Split.CONFIRMATION) for quantity in outcome.quantities):
-                continue
-            questions = self._questions(outcome, other)
-            columns = self._columns((question.statement.form for question in questions), Split.CONFIRMATION)
-            if judged.was_inconclusive(questions, columns, self.prompts[Split.CONFIRMATION].strata, self.store):
+            if outcome.may_end_early and judged.was_open(self._way(outcome, sequential=not sequential), self.store):
                 before, remedy = "look by look", "add --attnres-sequential"
-                if self.settings.sequential:
+                if sequential:
                     before, remedy = "at a fixed number of documents", "leave --attnres-sequential out"
                 outcome.error = (
                     f"this claim was decided {before} before and found INCONCLUSIVE; deciding it in another way on the "
                     f"same prompts would be a second chance at its alpha: {remedy}, or register it on fresh prompts"
                 )
+
+    def _way(self, outcome: Outcome, *, sequential: bool) -> list[str]:
+        """Identifies a claim, its models and prompts, and the way of deciding it; not dtype or device."""
+        models = sorted({self.material.checkpoint(quantity.role).digest for quantity in outcome.quantities})
+        how = "look by look" if sequential else "at once"
+        return [claim_key(outcome.claim.node_id), *outcome.claim.texts, *models, self.prompts_digest, how]
 
 
 def _tally(words: Iterable[str]) -> str:

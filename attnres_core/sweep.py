@@ -22,7 +22,7 @@ from attnres_core.models.dialect import DepthStream
 from attnres_core.models.model import AttnResModel, drop_overrides
 from attnres_core.models.qwen3 import SiteKey
 from attnres_core.models.routing import Read, Source, mix
-from attnres_core.plan import BATCH_TOKENS, CHUNK, LOGIT_BYTES
+from attnres_core.plan import BATCH_TOKENS, CHUNK, LOGIT_BYTES, SCORE_ROWS
 from attnres_core.prompts import PromptSet, check_tokens
 from attnres_core.shapes import Unit
 from attnres_core.vocabulary import Ablation, Metric, Quantity, RoutingSummary
@@ -106,9 +106,14 @@ class Batch:
 
 @torch.inference_mode()
 def sweep_chunk(
-    model: AttnResModel, token_ids: Sequence[Sequence[int]], interventions: Sequence[Intervention]
+    model: AttnResModel,
+    token_ids: Sequence[Sequence[int]],
+    interventions: Sequence[Intervention],
+    batch_tokens: int = BATCH_TOKENS,
 ) -> dict[str, Unit]:
     """Units of one chunk of prompts: the clean run's, a sham's, and every intervention's, by key.
+
+    At most `batch_tokens` rows x positions of ablated runs are under way at once, or those of one intervention.
 
     Each effect unit holds, per prompt: `delta_nll`, `kl`, `kept_mass`, `kept_mass_min`, `input_change`. The clean
     unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source `mean`, `low`, `high` depth weight.
@@ -128,7 +133,7 @@ def sweep_chunk(
     hidden: dict[Any, Tensor] = {}  # by intervention, and by layer for the shams
     effects: dict[Intervention, _EffectObserver] = {}
     rows_each = len(token_ids)
-    together = max(1, BATCH_TOKENS // batch.ids.numel())
+    together = max(1, batch_tokens // batch.ids.numel())
     for layer, stream in sorted(snapshots.items()):
         starting = [*(i for i in wanted if i.first_layer == layer), SHAM]
         for start in range(0, len(starting), together):
@@ -239,29 +244,32 @@ def _score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any
 
     KL(clean || ablated) = sum_v p_v log p_v - sum_v p_v l_v + logsumexp(l), with l the ablated logits.
     """
-    rows, columns = torch.nonzero(batch.scored, as_tuple=True)
-    target = batch.ids[rows, columns + 1]
+    at = torch.nonzero(batch.scored, as_tuple=True)
+    target = batch.ids[at[0], at[1] + 1][:, None]
     head = model.network.lm_head
-    block = max(1, LOGIT_BYTES // (4 * head.weight.shape[0]))
-    empty = torch.zeros(batch.scored.shape, device=model.device)
-    nll = empty.clone()
-    scores = {key: {metric: empty.clone() for metric in Metric} for key in hidden}
-    for start in range(0, len(rows), block):
-        at = (rows[start : start + block], columns[start : start + block])
-        wanted = target[start : start + block, None]
-        logits = head(clean[at]).float()  # (scored, vocab)
+    block = max(SCORE_ROWS, LOGIT_BYTES // (4 * head.weight.shape[0]))
+    states = {key: state[at] for key, state in hidden.items()}  # (scored, d)
+    clean_states = clean[at]
+    nll = torch.empty(len(target), device=model.device)
+    found = {key: {metric: torch.empty_like(nll) for metric in Metric} for key in hidden}
+    for start in range(0, len(target), block):
+        rows = slice(start, start + block)
+        logits = head(clean_states[rows]).float()  # (block, vocab)
         norm = logits.logsumexp(-1)
-        nll[at] = norm - logits.gather(1, wanted)[:, 0]  # as below: the same state gives the same loss, to the bit
+        nll[rows] = norm - logits.gather(1, target[rows])[:, 0]  # as below: the same state gives the same loss exactly
         log_p = logits - norm[:, None]
         p = log_p.exp()
         negentropy = torch.linalg.vecdot(p, log_p)
-        for key, states in hidden.items():
-            logits = head(states[at]).float()
+        for key, state in states.items():
+            logits = head(state[rows]).float()
             norm = logits.logsumexp(-1)
-            scores[key][Metric.DELTA_NLL][at] = norm - logits.gather(1, wanted)[:, 0] - nll[at]
-            scores[key][Metric.KL][at] = negentropy - torch.linalg.vecdot(p, logits) + norm
-    units: dict[Any, Unit] = {
-        key: {metric.value: batch.per_prompt(values) for metric, values in found.items()}
-        for key, found in scores.items()
-    }
-    return {**units, None: {"nll": batch.per_prompt(nll)}}
+            found[key][Metric.DELTA_NLL][rows] = norm - logits.gather(1, target[rows])[:, 0] - nll[rows]
+            found[key][Metric.KL][rows] = negentropy - torch.linalg.vecdot(p, logits) + norm
+
+    def per_prompt(values: Tensor) -> np.ndarray:
+        spread = torch.zeros(batch.scored.shape, device=model.device)
+        spread[at] = values
+        return batch.per_prompt(spread)
+
+    scores = {key: {metric.value: per_prompt(values) for metric, values in each.items()} for key, each in found.items()}
+    return {**scores, None: {"nll": per_prompt(nll)}}

@@ -350,7 +350,14 @@ def power(arguments: argparse.Namespace) -> None:
 
 
 def ended(
-    data: np.ndarray, threshold: float, alpha: float, *, sequential: bool, whole: bool, seed: int = SEED
+    data: np.ndarray,
+    threshold: float,
+    alpha: float,
+    *,
+    sequential: bool,
+    whole: bool,
+    labels: np.ndarray | None = None,
+    seed: int = SEED,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each data set's verdict on `x > threshold` and the documents it took, `[set]`; `data` is `[set, document]`.
 
@@ -360,21 +367,25 @@ def ended(
         alpha: of the claim.
         sequential: whether to look early.
         whole: judge every data set; otherwise those alone that Student's t calls above (enough to count SUPPORTED).
+        labels: each document's stratum, resampled within at the last look, as the suite does.
         seed: of the first batch.
     """
+    strata = None if labels is None else statistics.strata_of(labels)
     sets, n = data.shape
     verdicts, documents = np.full(sets, Verdict.INCONCLUSIVE, dtype=object), np.full(sets, n)
     waiting = np.arange(sets)
     for number, look in enumerate(looks(n, sequential=sequential)):
         head = data[waiting, : look.documents]
-        clears = head.mean(1) - threshold > stats.t.ppf(1 - alpha * look.share, head.shape[1] - 1) * stats.sem(head, 1)
+        groups = strata if strata is not None and look.final else (np.arange(head.shape[1]),)
+        error = np.sqrt(sum(len(rows) * head[:, rows].var(1, ddof=1) for rows in groups)) / head.shape[1]
+        clears = student_misses(head.mean(1) - threshold, error, head.shape[1] - len(groups), alpha * look.share)[:, 0]
         chosen = waiting if whole and look.final else waiting[clears]
         for start in range(0, len(chosen), BATCH):
             rows = chosen[start : start + BATCH]
             columns = {int(row): data[row, : look.documents] for row in rows}
             stated = [Statement(Linear(((row, 1.0),)), Operator.ABOVE, threshold) for row in columns]
             asked = [Question(statement, alpha, look=look) for statement in stated]
-            found = judge(asked, columns, seed=seed + 1000 * number + start)
+            found = judge(asked, columns, strata if look.final else None, seed + 1000 * number + start)
             for row, decision in zip(columns, found.values(), strict=True):
                 verdicts[row], documents[row] = decision.verdict, head.shape[1]
         waiting = waiting[verdicts[waiting] != Verdict.SUPPORTED]
@@ -395,16 +406,21 @@ def early(arguments: argparse.Namespace) -> None:
     print(f"Looks at {n} documents spend these shares of alpha: {plan}. Truth at the threshold: attained / nominal.")
     header(["column", "alpha", "fixed n", "early", "of which before the last look"])
     for alpha, sets in zip(ALPHAS, arguments.sets, strict=True):
-        shapes = [p for p in POPULATIONS if p.largest > n and p.strata(n) is None]
+        shapes = [p for p in POPULATIONS if p.largest > n]
         mirrored = [
             Population(f"{p.name}, mirrored", lambda *size, p=p: -p.draw(*size)) for p in shapes if p.draw in SKEWED
         ]
         for population in (*shapes, *mirrored, real):
-            draws = population.draw(np.random.default_rng([SEED, 9]), sets, n)
-            fixed, _ = ended(draws, 0.0, alpha, sequential=False, whole=False)
-            verdicts, documents = ended(draws, 0.0, alpha, sequential=True, whole=False)
-            wrong = verdicts == Verdict.SUPPORTED
-            counts = (fixed == Verdict.SUPPORTED).sum(), wrong.sum(), (wrong & (documents < n)).sum()
+            rng, counts = np.random.default_rng([SEED, 9]), np.zeros(3)
+            for start in range(0, sets, 100):
+                order = rng.permutation(n)  # documents come in no order of their strata
+                draws = population.draw(rng, min(100, sets - start), n)[:, order]
+                labels = None if population.strata(n) is None else _labels(n)[order]
+                given = {"whole": False, "labels": labels, "seed": SEED + start}
+                fixed, _ = ended(draws, 0.0, alpha, sequential=False, **given)
+                verdicts, documents = ended(draws, 0.0, alpha, sequential=True, **given)
+                wrong = verdicts == Verdict.SUPPORTED
+                counts += (fixed == Verdict.SUPPORTED).sum(), wrong.sum(), (wrong & (documents < n)).sum()
             line(population.name, f"{alpha:g}", *(ratio(count, sets, alpha) for count in counts))
             note(f"early {alpha:g} {population.name}")
     alpha, margin, each = ALPHAS[1], 0.02, arguments.early_sets

@@ -91,6 +91,12 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "sites_touched": [f"{layer}.mlp" for layer in range(4)] if statements else [],
         "duplicates": ["3.attn"] if statements else [],
         "no_ops": ["0.attn"] if statements else [],
+        "by_stratum": [
+            {"stratum": "numpy", "n": 200, "mean": 1.7},
+            {"stratum": "<b>scipy</b>", "n": 56, "mean": 1.9},
+        ]
+        if statements
+        else [],
         "by_layer": [
             {
                 "quantity": "drop(embedding, mlp, early, per site)",
@@ -212,6 +218,21 @@ def _columns(rng: random.Random) -> list[dict[str, Any]]:
     return columns
 
 
+def _map() -> list[dict[str, Any]]:
+    """Every family at every site, with made-up numbers."""
+    rng = random.Random(11)
+    rows = []
+    for layer in range(LAYERS):
+        for sublayer in ("attn", "mlp"):
+            for family in ("embedding", "older", "recent", "current"):
+                effect = rng.lognormvariate(-5, 2) * (1 if rng.random() < 0.8 else -1)
+                row = {"site": f"{layer}.{sublayer}", "layer": layer, "sublayer": sublayer, "family": family}
+                row |= {"mass": rng.random(), "uniform_mass": 0.25, "delta_nll": effect, "kl": abs(effect)}
+                row |= {"delta_nll_low": effect - 0.01, "delta_nll_high": effect + 0.01, "kept_mass": 0.5}
+                rows.append(row | {"input_change": 1.0, "duplicate": layer % 4 == 0, "n": 256, "split": "exploration"})
+    return rows
+
+
 def sample_record() -> dict[str, Any]:
     """A complete run on a 12-layer checkpoint and its wrapped baseline."""
     rng = random.Random(7)
@@ -225,11 +246,13 @@ def sample_record() -> dict[str, Any]:
             "command": "pytest hypotheses/ -n 4 --attnres-trained fixtures/reference --attnres-vanilla fixtures/vanilla",
             "versions": {"attnres-hypotheses": "0.1.0", "torch": "2.9.1", "transformers": "5.2.0", "pytest": "9.2.0"},
             "seed": 20261122, "bundles_measured": 96, "bundles_reused": 32, "noise_floor": 3.8e-6,
+            "early": {"text": "verdicts by documents: 9 at 64", "shares": {"64": 0.25, "256": 0.75}, "ended": {"64": 9}, "rows": 9, "rows_run": 5},
         },
         "models": {
             "trained": {"name": "attnres-tiny-12L", "path": "fixtures/reference", "digest": "9f1c" * 16, "dialect": "open_block", "recency_bias": None, **shape},
             "wrapped": {"name": "vanilla-tiny-12L", "path": "fixtures/vanilla", "digest": "04be" * 16, "dialect": "wrapped", "recency_bias": 10.0, **shape},
         },
+        "map": _map(),
         "settings": {
             "device": "cpu", "dtype": "float32", "quick": False, "alpha": 0.05, "alpha_claim": 0.00078, "resamples": 255999,
             "prompts": {"name": "tinystories-held-out", "digest": "77aa" * 16, "window": 64, "confirmation": 256, "exploration": 256},

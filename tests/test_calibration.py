@@ -135,6 +135,16 @@ def test_looking_early_spends_no_more_than_alpha_and_most_of_it():
     assert 0.15 * ALPHA <= (wrong & (documents < 256)).mean() <= 0.75 * ALPHA
 
 
+def test_looking_early_knows_that_a_first_part_has_drawn_its_strata():
+    """Half of the variance lies between strata: with their shares taken as fixed at 64 documents, this errs often."""
+    wrong = []
+    for seed in range(60):  # which documents come first differs from set to set
+        labels = np.random.default_rng([31, seed]).permutation(np.repeat([0, 1], 128))
+        data = np.random.default_rng([37, seed]).normal(size=(50, 256)) + np.where(labels, 1.0, -1.0)
+        wrong += list(ended(data, 0.0, ALPHA, sequential=True, whole=False, labels=labels)[0] == Verdict.SUPPORTED)
+    assert 0.4 * ALPHA <= np.mean(wrong) <= 1.3 * ALPHA
+
+
 def test_looking_early_saves_documents_and_loses_few_verdicts():
     """An effect of half a standard deviation: decided at 64 or 128 documents more often than not."""
     data = np.random.default_rng(29).normal(0.5, 1, size=(200, 256))

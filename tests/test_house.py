@@ -11,8 +11,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the top of DESIGN.md's list down; a module may import those of lower ranks, and of its own.
 RANKS = [
     {"__main__", "plugin", "training"},
+    {"housekeeping", "screening"},
     {"report"},
     {"terminal", "record"},
+    {"mapping"},
     {"expected"},
     {"suite"},
     {"outcomes"},
@@ -37,7 +39,16 @@ RANKS = [
     {"vocabulary", "shapes", "__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
-TORCH = {"models/loading", "models/model", "models/qwen3", "models/routing", "plain", "sweep", "training/train"}
+TORCH = {
+    "models/loading",
+    "models/model",
+    "models/qwen3",
+    "models/routing",
+    "plain",
+    "screening",
+    "sweep",
+    "training/train",
+}
 PYTEST = {"plugin/__init__", "plugin/options", "plugin/teller"}
 
 

@@ -106,3 +106,20 @@ def test_bfloat16_is_held_against_float32(suite, pytester):
         (statement,) = verdicts(pytester)["test_fine"]["statements"]
         floors.append(statement["noise_floor"])
     assert 0 < floors[0] < 1e-6 < 1e-4 < floors[1] < 0.1
+
+
+def test_an_exact_decision_is_no_finer_than_float32_rounding():
+    """Constant depth weights a rounding error above the threshold support nothing."""
+    quantity = ac.mass("current", "mlp").on("trained")
+    for offset, verdict in ((2e-8, Verdict.INCONCLUSIVE), (-2e-8, Verdict.INCONCLUSIVE), (1e-4, Verdict.SUPPORTED)):
+        column = np.full(64, 0.25 + offset)
+        question = Question(Statement(Linear(((quantity, 1.0),)), Operator.ABOVE, 0.25), 0.01)
+        assert judge([question], {quantity: column})[question].verdict is verdict
+
+
+def test_one_document_is_no_constant():
+    quantity = ac.mass("current", "mlp").on("trained")
+    question = Question(Statement(Linear(((quantity, 1.0),)), Operator.ABOVE, 0.25), 0.01)
+    decision = judge([question], {quantity: np.array([0.9])})[question]
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert "at least 16 are needed" in decision.reason

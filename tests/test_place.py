@@ -2,12 +2,19 @@
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from attnres_core import place
+from attnres_core import place, sweep
+from attnres_core.columns import interventions_for
 from attnres_core.models.checkpoint import inspect_checkpoint
-from attnres_core.place import LIBRARIES, check_fit, choose_place, need_of
+from attnres_core.place import BATCH_SIZES, LIBRARIES, Place, bytes_of, check_fit, choose_place, largest_need, need_of
+from attnres_core.plan import Bundle
+from attnres_core.prompts import Prompt, Split
+from attnres_core.run import SmallerBatchWarning, _Workbench
+from attnres_core.vocabulary import Role, drop
 
 
 @pytest.fixture
@@ -85,3 +92,57 @@ def test_cuda_takes_one_slot_a_visible_device(checkpoint, monkeypatch):
     monkeypatch.setattr(place, "cuda_devices", lambda: 2)
     assert choose_place("auto", "float32", 4, [checkpoint]).slots == ("cuda:0", "cuda:1")
     assert choose_place("cuda", "float32", 1, [checkpoint]).slots == ("cuda:0",)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("8GiB", 8 * 2**30), ("500 MB", 5 * 10**8), ("2000000", 2_000_000), ("1.5g", 15 * 10**8)]
+)
+def test_amounts_of_memory_are_read(text, count):
+    assert bytes_of(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "lots", "-1GB", "0", "8 GiB or so", "1e9"])
+def test_what_is_no_amount_of_memory_is_refused(text):
+    with pytest.raises(ValueError, match="give an amount of memory such as 8GiB"):
+        bytes_of(text)
+
+
+def test_a_memory_budget_chooses_the_batch(checkpoint, monkeypatch):
+    memory_of(monkeypatch, 2**50)
+    needs = [largest_need([checkpoint], "float32", tokens).total for tokens in BATCH_SIZES]
+    assert needs == sorted(needs, reverse=True)
+    for need, tokens in zip(needs, BATCH_SIZES, strict=True):
+        assert choose_place("cpu", "float32", 1, [checkpoint], budget=need).batch_tokens == tokens
+    with pytest.raises(ValueError, match=r"in float32, and --attnres-memory has \d+ MiB"):
+        choose_place("cpu", "float32", 1, [checkpoint], budget=needs[-1] - 1)
+
+
+def test_a_device_that_runs_out_of_memory_gets_smaller_batches(conformance, monkeypatch):
+    """On CUDA the need is an estimate: the batch is halved until it fits, and the numbers stay the same."""
+    checkpoint = inspect_checkpoint(conformance / "open_block_11")
+    prompts = tuple(Prompt(f"p{i}", "text", f"d{i}", "s", Split.EXPLORATION) for i in range(4))
+    ids = [[(7 * i + j) % 96 for j in range(9)] for i in range(4)]
+    interventions = interventions_for(drop("embedding", "mlp", "late"), checkpoint)
+    bundle = Bundle(Role.TRAINED, Split.EXPLORATION, "model", "chunk", prompts, interventions)
+    genuine, tried = sweep.sweep_chunk, []
+
+    def tight(model, token_ids, wanted, batch_tokens):
+        tried.append(batch_tokens)
+        if batch_tokens > BATCH_SIZES[1]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return genuine(model, token_ids, wanted, batch_tokens)
+
+    monkeypatch.setattr(sweep, "sweep_chunk", tight)
+    monkeypatch.setattr(sweep, "validated", lambda *_: ids)
+    stored = {}
+    store = SimpleNamespace(add_units=lambda model, chunk, units, about: stored.update(units))
+    here = Place("cpu", "float32", ("cpu",), need_of(checkpoint, "float32"))
+    bench = _Workbench({Role.TRAINED: checkpoint}, here, "cpu")
+    with pytest.warns(SmallerBatchWarning, match="going on with batches of 2048 tokens"):
+        bench.measure(bundle, bundle.keys, store)
+    bench.measure(bundle, bundle.keys, store)
+    assert tried == [4096, 2048, 2048]
+    assert stored.keys() == bundle.keys
+    monkeypatch.setattr(sweep, "sweep_chunk", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out")))
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(SmallerBatchWarning):
+        bench.measure(bundle, bundle.keys, store)

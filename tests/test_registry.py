@@ -5,7 +5,7 @@ import shutil
 import sys
 
 import pytest
-from small_suite import CLAIMS
+from small_suite import CLAIMS, verdicts
 
 from attnres_core.claims import ALPHA, CLAIM_ALPHA, Claim
 from attnres_core.estimates import Linear, Statement
@@ -211,3 +211,33 @@ def test_a_verdict_is_the_same_alone_in_its_file_in_the_suite_in_any_order_by_an
     parametrized = next(name for name in whole if name.startswith("test_parametrized"))
     for name in ("test_inconclusive", "test_picked", parametrized):
         assert decided("-n", "0", f"test_claims.py::{name}") == {name: whole[name]}
+
+
+def test_another_prompt_in_the_file_refunds_nothing(tmp_path):
+    """The ledger names the confirmation prompts: a set that shares one shares the budget, and data seen stay seen."""
+    documents = [f"p{index}" for index in range(5)]
+    registered(tmp_path, a_claim("test_x"), a_claim("test_y"), documents=documents)
+    with pytest.raises(ValueError, match="the error budget of this prompt set is spent"):
+        registered(tmp_path, a_claim("test_x", 0.01), prompts="p2", documents=[*documents, "fresh"])
+    registered(tmp_path, a_claim("test_x", 0.01), prompts="p3", documents=["fresh", "fresher"])
+    assert Registry(tmp_path).entries["test_a.py::test_x"].post_hoc == ""
+
+
+def test_a_claim_moved_to_overlapping_prompts_is_post_hoc(tmp_path):
+    registered(tmp_path, a_claim("test_x"), documents=["p1", "p2"], budget=4)
+    registered(tmp_path, a_claim("test_x", 0.01), prompts="p2", documents=["p2", "p3"])
+    registry = Registry(tmp_path)
+    assert "shares confirmation prompts" in registry.entries["test_a.py::test_x"].post_hoc
+    assert registry.spent("p2", ["p2"]) == pytest.approx(2 * ALPHA / 4)
+    assert registry.spent("p4", ["p9"]) == 0
+
+
+def test_a_ledger_of_before_gets_its_prompts(tmp_path):
+    registered(tmp_path, a_claim("test_x"), budget=4)
+    ledger = tmp_path / LEDGER
+    row = {key: value for key, value in json.loads(ledger.read_text()).items() if key != "documents"}
+    ledger.write_text(json.dumps(row) + "\n")
+    changes = registered(tmp_path, a_claim("test_x"), documents=["p1"])
+    assert changes == ["the confirmation prompts are in the ledger, one by one"]
+    assert Registry(tmp_path).spent("p2", ["p1", "p2"]) == ALPHA / 4
+    assert registered(tmp_path, a_claim("test_x"), documents=["p1"]) == []

@@ -120,7 +120,7 @@ def test_every_claim_and_its_reason_are_on_the_page(record: dict[str, Any], page
 
 def test_every_chart_has_its_words_and_its_table(page: str) -> None:
     charts = [json.loads(block) for name, block in Page(page).blocks.items() if name.startswith("chart-")]
-    assert len(charts) == 6
+    assert len(charts) == 7
     assert all(chart["description"] for chart in charts)
     assert page.count("Data as a table:") == len(charts)
 

@@ -202,6 +202,7 @@ BY_OPTION = {
     "n-prompts": ("20", lambda record: record["settings"]["prompts"]["confirmation"] == 20),
     "device": ("cpu", lambda record: record["settings"]["device"] == "cpu"),
     "dtype": ("bfloat16", lambda record: record["settings"]["dtype"] == "bfloat16"),
+    "memory": ("2GiB", lambda record: record["complete"]),
     "store": ("kept", lambda record: record["run"]["bundles_measured"] > 0),
     "report": ("else/where.html", lambda record: record["complete"]),
     "quick": ("true", lambda record: record["settings"]["quick"]),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attnres_core.store import Store, Unit, atomic
+from attnres_core.store import Store, StoreError, Unit, atomic
 
 HOLD = """
 import sys, time
@@ -181,7 +181,7 @@ def test_units_that_cannot_be_written_leave_nothing(store: Store, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StoreError, match="No space left"):
         store.add_units("model", "chunk", units("a"))
     assert [path for path in (store.root / "units").rglob("*") if path.is_file()] == []
 
@@ -235,7 +235,10 @@ def test_a_store_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be written") as caught:  # tests run as root, whom no mode stops
         Store(root)
     why = f"[Errno 20] Not a directory: '{root / 'units'}'"
-    assert str(caught.value) == f"the store {root} cannot be written ({why}); give another with --attnres-store"
+    assert (
+        str(caught.value)
+        == f"the store {root} cannot be written ({why}); free some space, or give another with --attnres-store"
+    )
 
 
 def _write_some(root: Path, worker: int) -> None:

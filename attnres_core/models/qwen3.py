@@ -18,7 +18,7 @@ from transformers.models.qwen3.modeling_qwen3 import (
 
 from attnres_core.models.config import Qwen3AttnResConfig
 from attnres_core.models.dialect import DepthStream, Dialect
-from attnres_core.models.routing import Read, SiteOverride, Source, route
+from attnres_core.models.routing import Read, SiteOverride, Source, inverse_rms, route
 from attnres_core.shapes import Bool, Float, Int
 from attnres_core.vocabulary import Sublayer
 
@@ -48,6 +48,15 @@ def add_routing(owner: nn.Module, prefix: str, config: Qwen3Config, has_bias: bo
         owner.register_parameter(f"{prefix}_bias", nn.Parameter(torch.zeros(())))
 
 
+class RMSNorm(Qwen3RMSNorm):
+    """`transformers`' norm in half its passes over memory: x / rms(x), computed in float32, times the gain."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """The normalised state, in its own dtype."""
+        scaled = hidden_states.float() * inverse_rms(hidden_states, self.variance_epsilon).unsqueeze(-1)
+        return self.weight * scaled.to(hidden_states.dtype)
+
+
 class AttnResLayer(nn.Module):
     """A decoder layer's modules; which states its two sublayers read is the dialect's affair."""
 
@@ -55,8 +64,10 @@ class AttnResLayer(nn.Module):
         super().__init__()
         self.self_attn = Qwen3Attention(config=config, layer_idx=index)
         self.mlp = Qwen3MLP(config)
-        self.input_layernorm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.post_attention_layernorm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        for norm in ("q_norm", "k_norm"):
+            setattr(self.self_attn, norm, RMSNorm(self.self_attn.head_dim, eps=config.rms_norm_eps))
         for sublayer in (Sublayer.ATTN, Sublayer.MLP):
             add_routing(self, f"{sublayer}_res", config, has_bias)
 
@@ -78,7 +89,7 @@ class AttnResBody(nn.Module):
         self.layers = nn.ModuleList(
             AttnResLayer(config, index, dialect.has_bias) for index in range(config.num_hidden_layers)
         )
-        self.norm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = Qwen3RotaryEmbedding(config=config)
         if dialect.has_readout:
             add_routing(self, "final_res", config, dialect.has_bias)

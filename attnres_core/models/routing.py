@@ -17,6 +17,12 @@ from torch import Tensor
 from attnres_core.shapes import Float
 
 
+def inverse_rms(state: Float[Tensor, "... d"], eps: float) -> Float[Tensor, "..."]:
+    """1 / sqrt(mean(s^2) + eps) over the last axis, in float32; one pass over the state."""
+    wide = state.float()
+    return torch.rsqrt(torch.linalg.vecdot(wide, wide) / wide.shape[-1] + eps)
+
+
 class Source:
     """A depth source with its inverse RMS, computed once however many sites read it."""
 
@@ -31,7 +37,7 @@ class Source:
     def inverse_rms(self) -> Float[Tensor, "batch pos"]:
         """1 / sqrt(mean(s^2) + eps), in float32."""
         if self._inverse_rms is None:
-            self._inverse_rms = torch.rsqrt(self.state.float().pow(2).mean(-1) + self.eps)
+            self._inverse_rms = inverse_rms(self.state, self.eps)
         return self._inverse_rms
 
     def rows(self, index: Tensor) -> Source:
@@ -88,8 +94,8 @@ def mix(
         state = source.state
         if values is not None:
             state = torch.where(torch.isnan(values[index]), state, values[index].to(state.dtype))
-        term = weights[index].to(state.dtype).unsqueeze(-1) * state  # (batch, pos, d)
-        mixed = term if mixed is None else mixed + term
+        weight = weights[index].to(state.dtype).unsqueeze(-1)  # (batch, pos, 1)
+        mixed = weight * state if mixed is None else mixed.addcmul_(weight, state)
     assert mixed is not None, "a site has at least one source"
     return mixed
 

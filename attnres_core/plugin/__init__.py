@@ -28,6 +28,7 @@ from attnres_core.plugin.teller import BEGUN, DECIDED, REPORTED, SESSION, SKIPPE
 from attnres_core.prompts import Split
 from attnres_core.record import base_record, claim_entry, junit_properties, undecided_entry
 from attnres_core.registry import LOCK
+from attnres_core.run import SmallerBatchWarning
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import DamagedStoreWarning, atomic
 from attnres_core.suite import Suite
@@ -165,7 +166,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         writing = options.option(config, "write-expected")
         mine.expected = {} if writing else load_expected(suite, collected)
         with warnings.catch_warnings():
-            warnings.simplefilter("always", DamagedStoreWarning)  # a notice, even where warnings are errors
+            for notice in (DamagedStoreWarning, SmallerBatchWarning):  # even where warnings are errors
+                warnings.simplefilter("always", notice)
             _leave_base_record(suite, mine, claims, BEGUN)  # should measuring be interrupted
             mine.outcomes = suite.decide(collected, mine.run)
             mine.adjusted = suite.adjusted(mine.outcomes.values())
@@ -174,7 +176,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             path = write_expected(suite, mine.outcomes)
             if reporter is not None:
                 reporter.write_line(f"attnres: expected verdicts written to {path}; reasons are yours to write")
-    except (pytest.UsageError, ValueError) as error:
+    except (pytest.UsageError, ValueError, OSError) as error:
         if not _is_worker(config):
             raise pytest.UsageError(str(error)) from None
         mine.problem = str(error)
@@ -197,7 +199,12 @@ def _register(suite: Suite, collected: list[Claim], config: pytest.Config, repor
     selected = config.option.keyword or config.option.markexpr or any("::" in str(a) for a in config.args)
     budget = options.option(config, "budget-claims")
     changes = suite.registry.register(
-        collected, suite.prompts_digest, seen=seen, budget=budget, whole_files=not selected
+        collected,
+        suite.prompts_digest,
+        seen=seen,
+        documents=suite.confirmation_digests,
+        budget=budget,
+        whole_files=not selected,
     )
     for line in changes or ["nothing changed"]:
         reporter.write_line(f"attnres: {line}")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from attnres_core.place import BYTES
-from attnres_core.references import reference, reference_prompts
+from attnres_core.place import BYTES, bytes_of
+from attnres_core.references import reference_prompts, resolved
 from attnres_core.suite import Settings
 
 
@@ -68,6 +68,7 @@ OPTIONS = (
     Option("n-prompts", "use at most this many prompts of each split", "", _count),
     Option("device", "auto (CUDA when it is there), cpu or cuda", "auto"),
     Option("dtype", "float32, bfloat16 or float16", "float32"),
+    Option("memory", "memory a measuring slot may use, such as 8GiB (default: what there is)", "", bytes_of),
     Option("store", "folder of measured columns, reused by later runs", ".attnres"),
     Option("report", "where the HTML report goes; the JSON record lies beside it", "reports/latest.html"),
     Option("quick", "64 prompts a split: a first look, never confirmatory", "", flag=True),
@@ -129,12 +130,6 @@ def _path(config: pytest.Config, name: str) -> str | None:
     return str(beside) if beside is not None and beside.exists() else text
 
 
-def _checkpoint(given: str | None) -> str:
-    """A shipped checkpoint's folder for its name; anything else as given."""
-    assert given is not None  # it has a default
-    return str(reference(given)) if "/" not in given and not Path(given).exists() else given
-
-
 def settings_of(config: pytest.Config, registrations: Path) -> Settings:
     """The run's settings; `registrations` is the folder of the claims' lock.
 
@@ -147,8 +142,8 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         raise ValueError(f"--attnres-dtype is {dtype!r}; allowed: {', '.join(BYTES)}")
     prompts = _path(config, "prompts")
     return Settings(
-        trained=_checkpoint(_path(config, "trained")),
-        vanilla=_checkpoint(_path(config, "vanilla")),
+        trained=resolved(str(_path(config, "trained"))),
+        vanilla=resolved(str(_path(config, "vanilla"))),
         recency_bias=option(config, "recency-bias"),
         num_blocks=option(config, "num-blocks"),
         prompts=Path(prompts) if prompts else reference_prompts(),
@@ -156,6 +151,7 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         device=option(config, "device"),
         dtype=dtype,
         store=(config.rootpath / option(config, "store")).resolve(),
+        memory=option(config, "memory"),
         quick=option(config, "quick"),
         sequential=option(config, "sequential"),
         registrations=registrations,

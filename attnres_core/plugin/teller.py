@@ -82,6 +82,8 @@ class Teller:
         if base is not None:
             started = datetime.fromtimestamp(mine.started, UTC).isoformat(timespec="seconds")
             begun = json.loads(base.read_text())
+            announced = folder / "plan.json"
+            reused = json.loads(announced.read_text())["reused"] if announced.is_file() else 0
             record = completed_record(
                 {**begun, "collected": begun["collected"] - mine.skipped},
                 list(mine.entries.values()),
@@ -89,6 +91,7 @@ class Teller:
                 wall_seconds=time.time() - mine.started,
                 command=shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
                 bundles_measured=len(list((folder / "done").iterdir())),
+                bundles_reused=reused,
             )
             from attnres_core import report  # altair is slow to import
 

@@ -14,7 +14,7 @@ import jinja2
 import markupsafe
 import vl_convert
 
-from attnres_core.report import charts, forest, text
+from attnres_core.report import charts, forest, map_chart, text
 
 __all__ = ["render", "write"]
 
@@ -64,6 +64,7 @@ def render(record: dict[str, Any]) -> str:
             forests=forest.forests(record["claims"]),
             scatter=charts.mass_against_effect(columns),
             heatmap=charts.routing_heatmap(routing),
+            whole_map=map_chart.whole_map(record["map"]),
         )
     )
 

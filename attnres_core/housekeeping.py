@@ -1,0 +1,122 @@
+"""A store looked after: what it holds, whether it is whole, and what may go."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from attnres_core.place import size
+from attnres_core.plan import NUMERICS_VERSION
+from attnres_core.store import ABOUT, Store
+
+UNKNOWN = "(written by an older version)"
+"""A model of whose units nothing is written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the store holds of one model, in one arithmetic."""
+
+    key: str
+    about: str
+    chunks: int
+    interventions: int
+    bytes: int
+
+    @property
+    def stale(self) -> bool:
+        """Whether no run of this version can read it: its numbers come from another arithmetic."""
+        return not self.about.endswith(f"numerics {NUMERICS_VERSION}")
+
+
+def holdings(store: Store) -> list[Holding]:
+    """Every model in the store, by description; damaged files are set aside with a warning on the way."""
+    found = []
+    for folder in sorted((store.root / "units").iterdir()):
+        chunks = [chunk for chunk in folder.iterdir() if chunk.is_dir()]
+        keys = {key for chunk in chunks for key in store.units(folder.name, chunk.name)}
+        about = (folder / ABOUT).read_text() if (folder / ABOUT).is_file() else UNKNOWN
+        found.append(Holding(folder.name, about, len(chunks), len(keys), _bytes(folder)))
+    return sorted(found, key=lambda holding: holding.about)
+
+
+def listing(store: Store) -> list[str]:
+    """The holdings as lines of a table."""
+    found = holdings(store)
+    lines = [f"{store.root}: {len(found)} models, {size(_bytes(store.root))}"]
+    for holding in found:
+        counts = f"{holding.chunks} chunks of prompts, {holding.interventions} interventions, {size(holding.bytes)}"
+        stale = "  (another numerics version: prune)" if holding.stale else ""
+        lines.append(f"  {holding.key[:12]}  {holding.about}: {counts}{stale}")
+    return lines
+
+
+def verify(store: Store) -> list[str]:
+    """Read every file; those that do not hold what was written are set aside and named."""
+    before = set(_leftovers(store.root, "*.damaged"))
+    for holding in holdings(store):
+        for chunk in (store.root / "units" / holding.key).iterdir():
+            store.units(holding.key, chunk.name)
+    judged = list((store.root / "judged").glob("*.json"))
+    for file in judged:
+        store.judged(file.stem)
+    damaged = sorted(set(_leftovers(store.root, "*.damaged")) - before)
+    units = len(list((store.root / "units").glob("*/*/*.npz")))
+    whole = (
+        f"{units} files of units and {len(judged) - len([f for f in damaged if f.parent.name == 'judged'])} decisions"
+    )
+    return [*(f"damaged, set aside: {file}" for file in damaged), f"{store.root}: {whole} are whole"]
+
+
+def prune(store: Store, keys: Sequence[str] = (), *, dry_run: bool = False) -> list[str]:
+    """Remove what no run can use, and the models asked for; decisions stay, since a second chance is known by them.
+
+    Args:
+        store: the store.
+        keys: models to remove as well, by the first letters of their keys.
+        dry_run: only say what would go.
+
+    Raises:
+        ValueError: a run is under way, or a key names no model.
+    """
+    found = holdings(store)
+    for key in keys:
+        if not any(holding.key.startswith(key) for holding in found):
+            raise ValueError(f"{store.root} holds no model {key!r}; `list` names them")
+    busy = [lock for lock in (store.root / "locks").iterdir() if not _free(lock)]
+    if busy:
+        raise ValueError(f"{store.root}: a run is under way ({busy[0].name} is held); wait for it")
+    gone = [h for h in found if h.stale or any(h.key.startswith(key) for key in keys)]
+    lines = [f"{h.key[:12]}  {h.about}, {size(h.bytes)}" for h in gone]
+    leftovers = [
+        *_leftovers(store.root, "*.damaged"),
+        *_leftovers(store.root, ".*.tmp"),
+        *(store.root / "runs").iterdir(),
+        *(store.root / "locks").iterdir(),
+    ]
+    if leftovers:
+        lines.append(f"{len(leftovers)} leftovers of earlier runs")
+    if not dry_run:
+        for path in (*(store.root / "units" / h.key for h in gone), *leftovers):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    verb = "would go" if dry_run else "removed"
+    return [f"{verb}: {line}" for line in lines] or ["nothing to remove"]
+
+
+def _leftovers(root: Path, pattern: str) -> Iterable[Path]:
+    return root.rglob(pattern)
+
+
+def _free(lock: Path) -> bool:
+    with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+        return True
+    return False
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,151 @@
+"""The whole map of a checkpoint: every family at every site, its mass and the effect of dropping it there alone."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+from tqdm import tqdm
+
+from attnres_core.measurements import Measurements
+from attnres_core.models.checkpoint import Checkpoint
+from attnres_core.place import Place
+from attnres_core.plan import Material, make_bundles
+from attnres_core.prompts import PromptSet, Split, check_tokens
+from attnres_core.run import Barrier, Crew
+from attnres_core.store import Store, atomic
+from attnres_core.vocabulary import (
+    AnyRole,
+    Band,
+    Family,
+    Metric,
+    Quantity,
+    Role,
+    Site,
+    Sublayer,
+    drop,
+    mass,
+    uniform_mass,
+)
+
+FIELDS = (
+    *("site", "layer", "sublayer", "family", "mass", "uniform_mass", "delta_nll", "delta_nll_low", "delta_nll_high"),
+    *("kl", "kept_mass", "input_change", "duplicate", "n", "split"),
+)
+"""The columns of a map: weights are mean depth weights, effects nats per token with 95 % t intervals."""
+
+
+def cells(checkpoint: Checkpoint) -> list[tuple[Site, Family]]:
+    """Every site where there is a choice, with each family that it has."""
+    found = [(site, family) for site in checkpoint.sites for family in dict.fromkeys(site.sources)]
+    return [(site, family) for site, family in found if family is not None]
+
+
+def cell_quantity(site: Site, family: Family, role: AnyRole, metric: Metric = Metric.DELTA_NLL) -> Quantity:
+    """The effect of dropping a family at one site."""
+    layers = Band.ALL if site.sublayer is Sublayer.FINAL else range(site.layer, site.layer + 1)
+    return drop(family, site.sublayer, layers).on(role, metric=metric)
+
+
+def map_quantities(checkpoint: Checkpoint, role: AnyRole) -> list[Quantity]:
+    """What the map of a checkpoint is made of."""
+    return [cell_quantity(site, family, role) for site, family in cells(checkpoint)]
+
+
+def is_measured(measurements: Measurements, role: AnyRole, split: Split) -> bool:
+    """Whether a split's whole map is in the store."""
+    checkpoint = measurements.material.checkpoint(role)
+    return all(measurements.has(quantity, split) for quantity in map_quantities(checkpoint, role))
+
+
+def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[dict[str, Any]]:
+    """The measured map, one row (of FIELDS) a cell; means over documents."""
+    rows = []
+    for site, family in cells(measurements.material.checkpoint(role)):
+        effect = cell_quantity(site, family, role)
+        assert isinstance(effect.what.layers, (Band, range))
+        column = measurements.column(effect, split)
+        record = measurements.record(effect, split)
+        n, mean = len(column), float(column.mean())
+        half = float(stats.t.ppf(0.975, n - 1) * stats.sem(column)) if n > 1 else float("nan")
+
+        def average(quantity: Quantity) -> float:
+            return float(measurements.column(quantity, split).mean())
+
+        where = (family, site.sublayer, effect.what.layers)
+        rows.append(
+            dict(
+                zip(
+                    FIELDS,
+                    (
+                        *(str(site), site.layer, site.sublayer.value, family.value),
+                        *(average(mass(*where).on(role)), average(uniform_mass(*where).on(role))),
+                        *(mean, mean - half, mean + half),
+                        average(cell_quantity(site, family, role, Metric.KL)),
+                        *(record.kept_mass, record.input_change, bool(record.duplicates), n, split.value),
+                    ),
+                    strict=True,
+                )
+            )
+        )
+    return rows
+
+
+def make_map(
+    checkpoint: Checkpoint, prompts: PromptSet, split: Split, place: Place, store: Store
+) -> list[dict[str, Any]]:
+    """Measure what the store lacks of a checkpoint's map, with a progress bar, and return its rows.
+
+    Stopped and started again, it goes on where it was; a suite's run over the same prompts finds the columns there.
+
+    Raises:
+        ValueError: prompts that the model cannot read, or a bundle that could not be measured.
+    """
+    part = prompts.part(split)
+    if not len(part):
+        raise ValueError(f"{prompts.name}: no prompt belongs to the {split} split")
+    ids = part.token_ids(checkpoint.tokenizer_file)
+    check_tokens(ids, [repr(p.id) for p in part.prompts], checkpoint.size("vocab_size"), checkpoint.context)
+    material = Material({Role.TRAINED: checkpoint}, (), {split: part}, place.device_class, place.dtype)
+    bundles = make_bundles(map_quantities(checkpoint, Role.TRAINED), split, material)
+    with Crew(material.checkpoints, Barrier(store, uuid.uuid4().hex), place) as crew:
+        for bundle in tqdm(bundles, desc="measuring", unit="bundle", disable=None):  # (silent without a terminal)
+            for why in crew.carry_out([bundle]).values():
+                raise ValueError(why)
+    return map_rows(Measurements(store, material), Role.TRAINED, split)
+
+
+def agreement(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Spearman's rank correlation of screened and exact effects over the cells."""
+    exact, screened = ([row[name] for row in rows] for name in ("delta_nll", "screened"))
+    return float(stats.spearmanr(exact, screened).statistic)
+
+
+def check_name(file: Path) -> None:
+    """Refuse a file that is no map's, before anything is measured."""
+    if file.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"{file}: a map is written as .csv or .parquet")
+
+
+def write_map(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Write rows as CSV or, by the file's name, Parquet; the old file stays if that fails.
+
+    Raises:
+        ValueError: the name ends in neither, or Parquet's library is not installed.
+    """
+    import pandas
+
+    check_name(file)
+    table = pandas.DataFrame(list(rows))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(file) as temporary:
+        if file.suffix == ".csv":
+            table.to_csv(temporary, index=False)
+        else:
+            try:
+                table.to_parquet(temporary, index=False)
+            except ImportError:
+                raise ValueError(f"{file}: Parquet needs pyarrow: pip install 'attnres-core[parquet]'") from None

@@ -1,0 +1,344 @@
+"""The whole map of tiny-open-block, measured in several ways in one run; ratios, a JSON file and a markdown table.
+
+python benchmarks/engine.py                     # ours, the plain loop with hooks, the FLOP limit: 256 prompts
+python benchmarks/engine.py --peers             # also nnsight and pyvene, where they are installed
+python benchmarks/engine.py --prompts 64        # quicker; ratios hardly depend on it
+python benchmarks/engine.py workers             # the default suite, cold and warm, with -n 0, 1, 2 and 4
+python benchmarks/engine.py cost                # cost per further ablation, and as prompts grow
+python benchmarks/engine.py compiled            # torch.compile against eager
+python benchmarks/engine.py large               # a Qwen3-0.6B-shaped random model on a few prompts
+
+(a) plain loop: the model as one writes it down (sources stacked, softmax, einsum), a forward hook on a site's softmax,
+    one full forward per ablation in batches of 16 prompts, all logits, cross-entropy and KL.
+(b) nnsight, (c) pyvene: the same model and batches, the weights changed through their interface.
+(d) the FLOP limit: the FLOPs needed with resume and scored positions only, over the best dense product of this run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import attnres_core as ac
+from attnres_core.columns import interventions_for
+from attnres_core.intervention import Intervention
+from attnres_core.mapping import map_quantities
+from attnres_core.models.model import AttnResModel
+from attnres_core.models.qwen3 import Inputs
+from attnres_core.place import keep_freed_memory
+from attnres_core.plan import CHUNK
+from attnres_core.references import reference_prompts
+from attnres_core.sweep import sweep_chunk, validated
+from attnres_core.vocabulary import Role, Sublayer
+
+Measured = dict[str, np.ndarray]
+
+
+class Gate(nn.Module):
+    """The depth softmax of one site: the place where others hook in."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return torch.softmax(logits, dim=0)
+
+
+class WrittenDown(nn.Module):
+    """open_block as a paper's appendix has it, around the same layers: what a peer would load and hook."""
+
+    def __init__(self, model: AttnResModel) -> None:
+        super().__init__()
+        self.network = model.network
+        self.blocks = model.checkpoint.dialect.layers_per_block
+        self.gates = nn.ModuleList(Gate() for _ in model.sites)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        body = self.network.model
+        inputs: Inputs = self.network.prepare(ids)
+        current = body.embed_tokens(ids)
+        completed = [current]
+        gates = iter(self.gates)
+        for index, layer in enumerate(body.layers):
+            for sublayer in (Sublayer.ATTN, Sublayer.MLP):
+                if sublayer is Sublayer.ATTN and index and index % self.blocks == 0:
+                    completed.append(current)
+                stacked = torch.stack([*completed, current])  # (source, batch, pos, d)
+                keys = getattr(layer, f"{sublayer}_res_norm")(stacked)
+                logits = keys @ getattr(layer, f"{sublayer}_res_proj").weight[0]
+                logits = torch.cat([logits[:-1], logits[-1:] + getattr(layer, f"{sublayer}_res_bias")])
+                mixture = torch.einsum("sbp,sbpd->bpd", next(gates)(logits), stacked)
+                current = current + layer.read(sublayer, mixture, inputs)
+        return self.network.lm_head(body.norm(current))
+
+
+def without(weights: Tensor, dropped: Sequence[int]) -> Tensor:
+    """Weights with some sources masked and the rest renormalised."""
+    kept = torch.ones(len(weights), 1, 1)
+    kept[list(dropped)] = 0
+    weights = weights * kept
+    return weights / weights.sum(0)
+
+
+def batches(ids: list[list[int]]) -> list[list[list[int]]]:
+    return [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
+
+
+def padded(ids: list[list[int]]) -> tuple[Tensor, Tensor]:
+    width = max(map(len, ids))
+    tokens = torch.tensor([row + [0] * (width - len(row)) for row in ids])
+    scored = torch.tensor([[pos < len(row) - 1 for pos in range(width)] for row in ids])
+    return tokens, scored
+
+
+def scores(clean: Tensor, ablated: Tensor, tokens: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
+    """NLL rise and KL per prompt from all logits."""
+    log_p, log_q = clean.log_softmax(-1), ablated.log_softmax(-1)
+    target = tokens.roll(-1, 1)[..., None]
+    rise = (log_p.gather(-1, target) - log_q.gather(-1, target))[..., 0]
+    kl = (log_p.exp() * (log_p - log_q)).sum(-1)
+    share = scored / scored.sum(1, keepdim=True)
+    return (rise * share).sum(1), (kl * share).sum(1)
+
+
+def loop(
+    model: AttnResModel, ids: list[list[int]], wanted: Sequence[Intervention], ablated: Callable[..., Tensor]
+) -> Measured:
+    """One full forward per ablation and batch; `ablated(tokens, site index, dropped)` gives all logits."""
+    written = ablated.written  # type: ignore[attr-defined]
+    places = {site: index for index, site in enumerate(model.sites)}
+    found: dict[str, list[Tensor]] = {intervention.key: [] for intervention in wanted}
+    for batch in batches(ids):
+        tokens, scored = padded(batch)
+        with torch.inference_mode():
+            clean = written(tokens)
+        for intervention in wanted:
+            ((site, dropped),) = intervention.dropped
+            with torch.inference_mode():
+                found[intervention.key].append(scores(clean, ablated(tokens, places[site], dropped), tokens, scored)[0])
+    return {key: torch.cat(parts).numpy() for key, parts in found.items()}
+
+
+def with_hooks(model: AttnResModel) -> Callable[..., Tensor]:
+    written = WrittenDown(model)
+
+    def ablated(tokens: Tensor, place: int, dropped: Sequence[int]) -> Tensor:
+        handle = written.gates[place].register_forward_hook(lambda module, given, output: without(output, dropped))
+        try:
+            return written(tokens)
+        finally:
+            handle.remove()
+
+    ablated.written = written  # type: ignore[attr-defined]
+    return ablated
+
+
+def with_nnsight(model: AttnResModel) -> Callable[..., Tensor]:
+    from nnsight import NNsight
+
+    written = WrittenDown(model)
+    traced = NNsight(written)
+
+    def ablated(tokens: Tensor, place: int, dropped: Sequence[int]) -> Tensor:
+        with traced.trace(tokens):
+            gate = traced.gates[place]
+            gate.output = without(gate.output, dropped)
+            logits = traced.output.save()
+        return logits
+
+    ablated.written = written  # type: ignore[attr-defined]
+    return ablated
+
+
+def with_pyvene(model: AttnResModel) -> Callable[..., Tensor]:
+    import pyvene
+
+    written = WrittenDown(model)
+    written.config = model.network.config  # (pyvene asks for one)
+
+    def ablated(tokens: Tensor, place: int, dropped: Sequence[int]) -> Tensor:
+        spec = {"component": f"gates[{place}].output", "intervention": lambda base, *_: without(base, dropped)}
+        change = pyvene.IntervenableModel(spec, model=written)
+        return change({"ids": tokens})[1]
+
+    ablated.written = written  # type: ignore[attr-defined]
+    return ablated
+
+
+def ours(model: AttnResModel, ids: list[list[int]], wanted: Sequence[Intervention]) -> Measured:
+    found = [sweep_chunk(model, batch, wanted) for batch in batches(ids)]
+    return {i.key: np.concatenate([units[i.key]["delta_nll"] for units in found]) for i in wanted}
+
+
+def needed_flops(model: AttnResModel, ids: list[list[int]], wanted: Sequence[Intervention]) -> float:
+    """Of the dense products: layers from each resume on, causal attention, scored logits; 2 a multiply-add."""
+    c, tokens = model.network.config, sum(map(len, ids))
+    heads, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+    layer = 2 * c.hidden_size * (2 * heads + 2 * kv + 3 * c.intermediate_size) * tokens
+    layer += sum(2 * len(row) * (len(row) + 1) * heads for row in ids)  # scores and values, half of the square
+    layers = c.num_hidden_layers + sum(c.num_hidden_layers - intervention.first_layer for intervention in wanted)
+    logits = 2 * c.hidden_size * c.vocab_size * sum(len(row) - 1 for row in ids) * (len(wanted) + 1)
+    return layers * layer + logits
+
+
+def dense_rate(seconds: float = 1.0) -> float:
+    """FLOP/s of the best of a few dense float32 products, on this run's threads."""
+    best = 0.0
+    for m, k, n in ((1024, 1024, 1024), (4096, 128, 384), (4096, 512, 512)):
+        a, b = torch.randn(m, k), torch.randn(k, n)
+        for _ in range(3):
+            a @ b
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            a @ b
+            count += 1
+        best = max(best, 2 * m * k * n * count / (time.perf_counter() - start))
+    return best
+
+
+def timed(run: Callable[[], Measured]) -> tuple[float, Measured]:
+    start = time.perf_counter()
+    found = run()
+    return time.perf_counter() - start, found
+
+
+def engine(arguments: argparse.Namespace) -> dict[str, object]:
+    """The map, by every way."""
+    keep_freed_memory()
+    model, ids, wanted = material(arguments.prompts)
+    ways: dict[str, Callable[[], Measured]] = {"ours": lambda: ours(model, ids, wanted)}
+    ways["(a) plain loop with hooks"] = lambda: loop(model, ids, wanted, with_hooks(model))
+    if arguments.peers:
+        ways["(b) nnsight"] = lambda: loop(model, ids, wanted, with_nnsight(model))
+        ways["(c) pyvene"] = lambda: loop(model, ids, wanted, with_pyvene(model))
+    ours(model, ids[:CHUNK], wanted[:4])  # warm up
+    rates = [dense_rate()]
+    times: dict[str, float] = {}
+    results: dict[str, Measured] = {}
+    for name, run in ways.items():
+        try:
+            times[name], results[name] = timed(run)
+        except Exception as error:  # a peer that is missing or cannot express it
+            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+            continue
+        print(f"{name}: {times[name]:.1f} s", file=sys.stderr, flush=True)
+        worst = max(float(np.abs(results[name][key] - results["ours"][key]).max()) for key in results["ours"])
+        if worst > 1e-4:
+            raise SystemExit(f"{name} disagrees with ours by {worst:.1g}: they do not measure the same")
+    rates.append(dense_rate())
+    flops = needed_flops(model, ids, wanted)
+    times["(d) FLOP limit"] = flops / max(rates)
+    return {
+        "ablations": len(wanted),
+        "prompts": len(ids),
+        "GFLOP": flops / 1e9,
+        "dense GFLOP/s": [rate / 1e9 for rate in rates],
+        "seconds": times,
+        "ratio to ours": {name: seconds / times["ours"] for name, seconds in times.items()},
+    }
+
+
+def material(count: int) -> tuple[AttnResModel, list[list[int]], list[Intervention]]:
+    model = ac.load_model(ac.reference("tiny-open-block"))
+    prompts = ac.load_prompts(reference_prompts()).part(ac.prompts.Split.EXPLORATION)
+    asked = map_quantities(model.checkpoint, Role.TRAINED)
+    wanted = [i for quantity in asked for i in interventions_for(quantity.what, model.checkpoint)]
+    return model, validated(model, prompts)[:count], wanted
+
+
+def cost(arguments: argparse.Namespace) -> dict[str, object]:
+    """Seconds for k ablations of 32 prompts, and for all of them as prompts grow."""
+    keep_freed_memory()
+    model, ids, wanted = material(128)
+    spread = sorted(wanted, key=lambda i: hash(i.key))  # resume points mixed
+    ours(model, ids[:CHUNK], wanted[:4])
+    by_count = {k: timed(lambda k=k: ours(model, ids[:32], spread[:k]))[0] for k in (1, 10, 20, 40, 78)}
+    by_prompts = {n: timed(lambda n=n: ours(model, ids[:n], wanted))[0] for n in (16, 32, 64, 128)}
+    return {"seconds by ablations, 32 prompts": by_count, "seconds by prompts, all 78 ablations": by_prompts}
+
+
+def compiled(arguments: argparse.Namespace) -> dict[str, object]:
+    """Eager against torch.compile of every sublayer (dynamic shapes), 32 prompts; the first compiled run apart."""
+    keep_freed_memory()
+    model, ids, wanted = material(32)
+    ours(model, ids[:CHUNK], wanted[:4])
+    eager, expected = timed(lambda: ours(model, ids, wanted))
+    torch._dynamo.config.cache_size_limit = 256
+    for layer in model.network.model.layers:
+        layer.read = torch.compile(layer.read, dynamic=True)
+    first, _ = timed(lambda: ours(model, ids, wanted))
+    later, found = timed(lambda: ours(model, ids, wanted))
+    worst = max(float(np.abs(found[key] - expected[key]).max()) for key in expected)
+    return {"eager": eager, "compiled, first run": first, "compiled, later": later, "largest difference": worst}
+
+
+def workers(arguments: argparse.Namespace) -> dict[str, object]:
+    """Wall time of the default suite from an empty store and again, by number of workers."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for count in ("0", "1", "2", "4"):
+            store = Path(folder) / count
+            command = [sys.executable, "-m", "pytest", "hypotheses/", "-q", "-n", count, "-p", "no:cacheprovider"]
+            command += [f"--attnres-store={store}", f"--attnres-report={store}/report.html"]
+            for state in ("cold", "warm"):
+                start = time.perf_counter()
+                subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+                found[f"-n {count}, {state}"] = time.perf_counter() - start
+                print(f"-n {count}, {state}: {found[f'-n {count}, {state}']:.1f} s", file=sys.stderr, flush=True)
+            shutil.rmtree(store)
+    return {"seconds": found}
+
+
+def large(arguments: argparse.Namespace) -> dict[str, object]:
+    """A Qwen3-0.6B-shaped random model on 4 prompts of 64 tokens, four ablations resumed at each quarter."""
+    from memory import LARGE, write_checkpoint
+
+    from attnres_core.intervention import resolve
+    from attnres_core.models.checkpoint import inspect_checkpoint
+    from attnres_core.models.loading import load_checkpoint
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(Path(folder), LARGE["0.6B block"])
+        checkpoint = inspect_checkpoint(folder)
+        model = load_checkpoint(checkpoint, "cpu", arguments.dtype)
+        rng = np.random.default_rng(0)
+        ids = [rng.integers(0, checkpoint.size("vocab_size"), 64).tolist() for _ in range(4)]
+        drops = [ac.drop("current", "mlp", range(layer, layer + 1)) for layer in (0, 7, 14, 21)]
+        wanted = [resolve(drop, model.sites, model.num_layers) for drop in drops]
+        seconds, _ = timed(lambda: {"": np.array(len(sweep_chunk(model, ids, wanted)))})
+        flops = needed_flops(model, ids, wanted)
+    return {"seconds": seconds, "TFLOP": flops / 1e12, "GFLOP/s": flops / seconds / 1e9, "dtype": arguments.dtype}
+
+
+PARTS = {"engine": engine, "cost": cost, "compiled": compiled, "workers": workers, "large": large}
+
+
+def main() -> None:
+    """Run one part; its JSON goes to --out and the standard output."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=PARTS, default="engine")
+    parser.add_argument("--prompts", type=int, default=256)
+    parser.add_argument("--peers", action="store_true", help="also nnsight and pyvene (pip install nnsight pyvene)")
+    parser.add_argument("--dtype", default="float32", help="of `large`")
+    parser.add_argument("--out", type=Path, help="also write the JSON here")
+    arguments = parser.parse_args()
+    where = {"cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads(), "machine": platform.machine()}
+    found = {"part": arguments.part, **where, "torch": torch.__version__, **PARTS[arguments.part](arguments)}
+    text = json.dumps(found, indent=1)
+    if arguments.out:
+        arguments.out.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""`python -m attnres_core store`: what a store holds is listed, verified and pruned, and nothing else is touched."""
+
+import numpy as np
+import pytest
+
+from attnres_core import housekeeping
+from attnres_core.__main__ import main
+from attnres_core.plan import NUMERICS_VERSION
+from attnres_core.store import Store
+
+NOW, BEFORE = (
+    f"tiny abc (trained), cpu float32, numerics {NUMERICS_VERSION}",
+    "tiny abc (trained), cpu float32, numerics 0",
+)
+
+
+def unit(value=1.0):
+    return {"delta_nll": np.full(3, value)}
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(tmp_path / "store")
+    made.add_units("a" * 32, "first", {"drop": unit(), "routing": unit()}, NOW)
+    made.add_units("a" * 32, "second", {"drop": unit()}, NOW)
+    made.add_units("b" * 32, "first", {"drop": unit()}, BEFORE)
+    made.add_units("c" * 32, "first", {"drop": unit()})  # by a version that wrote nothing about it
+    made.add_judged("key", {"verdict": "SUPPORTED"})
+    return made
+
+
+def files(store):
+    return {str(file.relative_to(store.root)) for file in store.root.rglob("*") if file.is_file()}
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["store", *map(str, arguments)])
+    return ended.value.code, capsys.readouterr()
+
+
+def test_list_says_what_there_is(store, capsys):
+    code, output = run(capsys, "list", "--store", store.root)
+    assert code == 0
+    lines = output.out.splitlines()
+    assert "3 models" in lines[0]
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [
+        f"cccccccccccc  {housekeeping.UNKNOWN}",
+        f"bbbbbbbbbbbb  {BEFORE}",
+        f"aaaaaaaaaaaa  {NOW}",
+    ]
+    assert "2 chunks of prompts, 2 interventions" in lines[3]
+    assert ["another numerics version" in line for line in lines[1:]] == [True, True, False]
+
+
+def test_verify_sets_damaged_files_aside_and_says_so(store, capsys):
+    assert run(capsys, "verify", "--store", store.root)[0] == 0
+    file = next((store.root / "units" / ("a" * 32) / "second").iterdir())
+    file.write_bytes(file.read_bytes()[:-7])
+    (store.root / "judged/key.json").write_text("{}")
+    code, output = run(capsys, "verify", "--store", store.root)
+    assert code == 1
+    assert output.out.count("damaged, set aside") == 2
+    assert "3 files of units and 0 decisions are whole" in output.out
+    assert run(capsys, "verify", "--store", store.root)[0] == 0  # what is aside is no part of it
+
+
+def test_prune_removes_what_no_run_can_read_and_keeps_decisions(store, capsys):
+    (store.root / "runs/old").mkdir()
+    (store.root / "locks/bundle-x.lock").touch()
+    (store.root / f"units/{'a' * 32}/first/.x.npz.0.tmp").touch()
+    before = files(store)
+    code, output = run(capsys, "prune", "--store", store.root, "--dry-run")
+    assert (code, files(store)) == (0, before)
+    assert output.out.splitlines()[-1] == "would go: 3 leftovers of earlier runs"
+    run(capsys, "prune", "--store", store.root)
+    assert {file.split("/")[1] for file in files(store) if file.startswith("units")} == {"a" * 32}
+    assert "judged/key.json" in files(store)
+    assert not any(file.endswith((".tmp", ".lock")) for file in files(store))
+    assert run(capsys, "prune", "--store", store.root)[1].out == "nothing to remove\n"
+    run(capsys, "prune", "aaaa", "--store", store.root)
+    assert files(store) == {"judged/key.json"}
+
+
+def test_prune_leaves_a_store_alone_while_a_run_uses_it(store, capsys):
+    before = files(store)
+    with store.held("slot-cpu-0"):
+        code, output = run(capsys, "prune", "--store", store.root)
+    assert code == 2
+    assert "a run is under way (slot-cpu-0.lock is held)" in output.err
+    assert before <= files(store)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prune", "zzz"], "holds no model 'zzz'; `list` names them"),
+        (["list", "aaa"], "KEY is for prune, not for list"),
+        (["list", "--store", "/no/such"], "/no/such: there is no such store"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(store, capsys, arguments, message):
+    given = arguments if "--store" in arguments else [*arguments, "--store", store.root]
+    code, output = run(capsys, *given)
+    assert code == 2
+    assert message in output.err

@@ -1,0 +1,153 @@
+"""The whole map: every family at every site, measured once, resumable, written as a table; first-order screening."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas
+import pytest
+import torch
+
+import attnres_core as ac
+from attnres_core import mapping
+from attnres_core.__main__ import main
+from attnres_core.models.routing import SiteOverride
+from attnres_core.prompts import Split
+from attnres_core.screening import screen
+from attnres_core.vocabulary import Role
+
+
+def make(micro, folder, *arguments):
+    given = ["map", str(micro / "trained"), "--prompts", str(micro / "prompts.jsonl"), "--store", str(folder / "store")]
+    main([*given, "--out", str(folder / "map.csv"), *arguments])
+    return pandas.read_csv(folder / "map.csv")
+
+
+def test_a_map_has_every_family_at_every_site_and_agrees_with_measure(micro, tmp_path):
+    table = make(micro, tmp_path)
+    model = ac.load_model(micro / "trained")
+    cells = mapping.cells(model.checkpoint)
+    assert [(row.site, row.family) for row in table.itertuples()] == [(str(s), f.value) for s, f in cells]
+    assert set(table.columns) == set(mapping.FIELDS)
+    prompts = ac.load_prompts(micro / "prompts.jsonl").part(Split.EXPLORATION)
+    site, family = cells[17]
+    effect = mapping.cell_quantity(site, family, Role.TRAINED)
+    weight = ac.mass(family, site.sublayer, effect.what.layers)
+    columns = ac.measure(model, prompts, [effect, weight])
+    row = table.iloc[17]
+    assert row.delta_nll == pytest.approx(columns[effect].mean(), abs=1e-6)
+    assert row.mass == pytest.approx(columns[weight].mean(), abs=1e-6)
+    assert row.kept_mass == pytest.approx(1 - row.mass, abs=1e-6)
+    assert row.delta_nll_low < row.delta_nll < row.delta_nll_high
+    by_site = table.groupby("site").mass.sum()
+    assert np.abs(by_site - 1).max() < 1e-6  # the families partition every site's weight
+    assert (row.n, row.split) == (40, "exploration")
+
+
+def test_a_map_is_measured_once_and_goes_on_where_it_was(micro, tmp_path, monkeypatch):
+    class Enough(Exception):
+        pass
+
+    genuine, calls = mapping.Crew.carry_out, []
+
+    def some(self, bundles):
+        if len(calls) == 2:
+            raise Enough
+        calls.append(bundles)
+        return genuine(self, bundles)
+
+    monkeypatch.setattr(mapping.Crew, "carry_out", some)
+    with pytest.raises(Enough):
+        make(micro, tmp_path)
+    units = {file: file.stat().st_mtime_ns for file in (tmp_path / "store/units").rglob("*.npz")}
+    assert len(units) == 2
+    monkeypatch.setattr(mapping.Crew, "carry_out", genuine)
+    make(micro, tmp_path)
+    after = {file: file.stat().st_mtime_ns for file in (tmp_path / "store/units").rglob("*.npz")}
+    assert units.items() <= after.items()
+    make(micro, tmp_path)
+    assert {f: f.stat().st_mtime_ns for f in (tmp_path / "store/units").rglob("*.npz")} == after
+
+
+def test_parquet_holds_what_csv_holds(micro, tmp_path):
+    table = make(micro, tmp_path)
+    make(micro, tmp_path, "--out", str(tmp_path / "map.parquet"))
+    stored = pandas.read_parquet(tmp_path / "map.parquet")
+    pandas.testing.assert_frame_equal(stored, table, check_dtype=False, rtol=1e-12)
+
+
+def test_screening_is_the_slope_of_the_loss(conformance):
+    """For a small step of the weights towards the drop, the loss moves by the screened effect times the step."""
+    model = ac.load_model(conformance / "open_block_11")
+    ids = [list(range(3, 15))]
+    found = screen(model, ids)
+    natural = {(s.layer, s.sublayer): w for s, w in model.depth_weights(torch.tensor(ids)).items()}
+    network = model.network
+
+    def loss(overrides):
+        with torch.inference_mode():
+            batch = torch.tensor(ids)
+            hidden = network.run(network.begin(batch), network.prepare(batch), overrides=overrides)
+            logits = network.lm_head(hidden)[0, :-1].double()
+            return float(torch.nn.functional.cross_entropy(logits, torch.tensor(ids[0][1:])))
+
+    for number, (site, family) in enumerate(found):
+        if number % 9 or len(site.sources) < 2:
+            continue
+        key, step = (site.layer, site.sublayer), 0.01
+        weights = natural[key]
+        dropped = [place for place, member in enumerate(site.sources) if member is family]
+        target = weights / (1 - weights[dropped].sum(0))
+        target[dropped] = 0
+        up, down = (SiteOverride(weights=weights + sign * step * (target - weights)) for sign in (1, -1))
+        slope = (loss({key: up}) - loss({key: down})) / (2 * step)
+        assert found[site, family][0] == pytest.approx(slope, rel=0.05, abs=2e-5), (str(site), family)
+
+
+def test_screening_says_how_well_it_ranks(micro, tmp_path, capsys):
+    table = make(micro, tmp_path, "--screen")
+    output = capsys.readouterr().out
+    agreement = mapping.agreement(table.to_dict("records"))
+    assert f"rank agreement (Spearman) with the exact effects {agreement:.3f}" in output
+    assert "screened" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "map.txt"], "map.txt: a map is written as .csv or .parquet"),
+        (["--memory", "lots"], "give an amount of memory such as 8GiB"),
+        (["--prompts", "/no/such.jsonl"], "there is no such prompt file"),
+        (["--wrap", "10"], "Only a vanilla Qwen3 can be wrapped"),
+    ],
+)
+def test_what_cannot_be_mapped_is_refused_before_measuring(micro, tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        make(micro, tmp_path, *arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_suite_reuses_a_map_and_its_report_shows_it(micro, pytester):
+    given = ["--prompts", micro / "prompts.jsonl", "--store", pytester.path / ".attnres"]
+    command = [sys.executable, "-m", "attnres_core", "map", micro / "trained", *given, "--out", pytester.path / "m.csv"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    pytester.makepyfile(
+        test_claims="""
+        from attnres_core import MLP, CURRENT, TRAINED, claim, drop
+
+        @claim(effect=drop(CURRENT, MLP, range(3, 4)).on(TRAINED))
+        def test_reuses(effect):
+            assert effect > -5
+        """
+    )
+    options = [f"--attnres-{name}={micro / name}" for name in ("trained", "vanilla")]
+    pytester.runpytest_subprocess(*options, f"--attnres-prompts={micro / 'prompts.jsonl'}", "-n0")
+    record = json.loads((pytester.path / "reports/latest.json").read_text())
+    table = pandas.read_csv(pytester.path / "m.csv")
+    assert record["run"]["bundles_reused"] >= 3  # the exploration chunks
+    assert [row["delta_nll"] for row in record["map"]] == pytest.approx(list(table.delta_nll))
+    assert "Effect of dropping each family at each site" in (pytester.path / "reports/latest.html").read_text()
