@@ -412,11 +412,12 @@ def early(arguments: argparse.Namespace) -> None:
         ]
         for population in (*shapes, *mirrored, real):
             rng, counts = np.random.default_rng([SEED, 9]), np.zeros(3)
-            for start in range(0, sets, 100):
-                order = rng.permutation(n)  # documents come in no order of their strata
-                draws = population.draw(rng, min(100, sets - start), n)[:, order]
-                labels = None if population.strata(n) is None else _labels(n)[order]
-                given = {"whole": False, "labels": labels, "seed": SEED + start}
+            stratified = population.strata(n) is not None
+            size = 100 if stratified else sets  # data sets whose documents come in one order
+            for start in range(0, sets, size):
+                order = rng.permutation(n) if stratified else np.arange(n)  # not in the order of the strata
+                draws = population.draw(rng, min(size, sets - start), n)[:, order]
+                given = {"whole": False, "labels": _labels(n)[order] if stratified else None, "seed": SEED + start}
                 fixed, _ = ended(draws, 0.0, alpha, sequential=False, **given)
                 verdicts, documents = ended(draws, 0.0, alpha, sequential=True, **given)
                 wrong = verdicts == Verdict.SUPPORTED

@@ -80,7 +80,7 @@ def planted(tmp_path_factory):
     # Student's limits at a quarter of alpha_i and at four times alpha_i: the former is cleared, the latter not.
     limits = column.mean() - stats.sem(column) * stats.t.ppf([1 - ALPHA_I / 4, 1 - ALPHA_I * 4], len(column) - 1)
     claims = CLAIMS.replace("{just_enough}", repr(float(limits[0]))).replace("{not_quite}", repr(float(limits[1])))
-    (root / "test_claims.py").write_text(claims)
+    (root / "test_planted_claims.py").write_text(claims)
     return root
 
 
@@ -94,7 +94,7 @@ def decide(pytester, planted, micro):
             f"--attnres-vanilla={micro / 'vanilla'}",
             f"--attnres-prompts={planted / 'prompts.jsonl'}",
         ]
-        shutil.copy(planted / "test_claims.py", pytester.path)
+        shutil.copy(planted / "test_planted_claims.py", pytester.path)
         registered = [planted / registry.LOCK, planted / registry.LEDGER]
         if not registered[0].exists():
             register = ("--attnres-register", f"--attnres-budget-claims={BUDGET}", "-n0")

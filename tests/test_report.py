@@ -259,7 +259,7 @@ def test_a_browser_draws_every_chart_and_no_hostile_element(record: dict[str, An
     write(hostile(record), tmp_path / "run.html", tmp_path / "run.json")
     drawn, log = browse(tmp_path / "run.html", tmp_path / "profile")
     assert "CONSOLE" not in log
-    assert drawn.attributes.count(("class", "marks")) == 6
+    assert drawn.attributes.count(("class", "marks")) == 7
     assert "img" not in drawn.tags
     assert ("id", "pwned") not in drawn.attributes
     assert any("Embedding source is necessary" in words and "<img" in words for words in drawn.words)
