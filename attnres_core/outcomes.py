@@ -32,11 +32,6 @@ class Outcome:
     """How many documents its verdict rests on, where it was decided early; None: all of its split."""
 
     @property
-    def has_looks(self) -> bool:
-        """Whether deciding look by look differs from deciding once: some statement may spend alpha early."""
-        return any(statement.operator is Operator.ABOVE for statement in self.claim.statements)
-
-    @property
     def may_end_early(self) -> bool:
         """Whether it may be SUPPORTED before the last look: registered, and made of `>` statements alone."""
         above = all(s.operator is Operator.ABOVE and not s.takes_worst for s in self.claim.statements)

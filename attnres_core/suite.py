@@ -180,8 +180,8 @@ class Suite:
                 lost |= crew.carry_out(rest)
                 self._judge(waiting, lost, look)
                 waiting = [o for o in waiting if not o.error and o.verdict is not Verdict.SUPPORTED]
-        for outcome in waiting:
-            if outcome.verdict is Verdict.INCONCLUSIVE and outcome.may_end_early:
+        for outcome in waiting:  # (a run on fewer prompts decides nothing, and takes no chance away)
+            if outcome.verdict is Verdict.INCONCLUSIVE and outcome.may_end_early and not self.part:
                 judged.remember_open(self._way(outcome, sequential=self.settings.sequential), self.store)
         return outcomes
 
@@ -361,7 +361,9 @@ class Suite:
         """A claim found INCONCLUSIVE at a fixed number of documents is not tried look by look, nor the reverse."""
         sequential = self.settings.sequential
         for outcome in outcomes:
-            if outcome.may_end_early and judged.was_open(self._way(outcome, sequential=not sequential), self.store):
+            if self.part or not outcome.may_end_early:
+                continue
+            if judged.was_open(self._way(outcome, sequential=not sequential), self.store):
                 before, remedy = "look by look", "add --attnres-sequential"
                 if sequential:
                     before, remedy = "at a fixed number of documents", "leave --attnres-sequential out"

@@ -153,6 +153,7 @@ def test_an_inconclusive_claim_gets_no_second_chance_by_the_other_way_of_decidin
         (pytester.path / name).unlink()
     orders = [["--attnres-sequential"], []] if first else [[], ["--attnres-sequential"]]
     run("--attnres-register", threshold=threshold)
+    run("--attnres-n-prompts=150", *orders[1], threshold=threshold)  # confirms nothing, so it takes no chance away
     run(*orders[0], threshold=threshold)
     assert verdicts(pytester)["test_open"]["verdict"] == "INCONCLUSIVE"
     run(*orders[0], threshold=threshold)  # the same way again is the same verdict
