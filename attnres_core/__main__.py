@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--split", choices=("exploration", "confirmation"), default="exploration")
     whole.add_argument("--n-prompts", type=int, metavar="N", help="at most this many prompts (default: all)")
     whole.add_argument("--device", default="auto", help="auto (CUDA when it is there), cpu or cuda")
-    whole.add_argument("--dtype", default="float32", help="float32 (default), bfloat16 or float16")
+    whole.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     whole.add_argument("--memory", metavar="SIZE", help="memory to use, such as 8GiB (default: what there is)")
     whole.add_argument("--store", type=Path, default=Path(".attnres"), help="default: %(default)s")
     whole.add_argument("--out", type=Path, metavar="FILE", help=".csv or .parquet (default: map-NAME.csv)")
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif arguments.command == "map":
         try:
             _map(arguments)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             root.error(str(error))
     elif arguments.command == "store":
         sys.exit(_store(arguments, root))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,14 +58,12 @@ def listing(store: Store) -> list[str]:
 
 def verify(store: Store) -> list[str]:
     """Read every file; those that do not hold what was written are set aside and named."""
-    before = set(_leftovers(store.root, "*.damaged"))
-    for holding in holdings(store):
-        for chunk in (store.root / "units" / holding.key).iterdir():
-            store.units(holding.key, chunk.name)
+    before = set(store.root.rglob("*.damaged"))
+    holdings(store)  # reads every unit
     judged = list((store.root / "judged").glob("*.json"))
     for file in judged:
         store.judged(file.stem)
-    damaged = sorted(set(_leftovers(store.root, "*.damaged")) - before)
+    damaged = sorted(set(store.root.rglob("*.damaged")) - before)
     units = len(list((store.root / "units").glob("*/*/*.npz")))
     whole = (
         f"{units} files of units and {len(judged) - len([f for f in damaged if f.parent.name == 'judged'])} decisions"
@@ -94,8 +92,8 @@ def prune(store: Store, keys: Sequence[str] = (), *, dry_run: bool = False) -> l
     gone = [h for h in found if h.stale or any(h.key.startswith(key) for key in keys)]
     lines = [f"{h.key[:12]}  {h.about}, {size(h.bytes)}" for h in gone]
     leftovers = [
-        *_leftovers(store.root, "*.damaged"),
-        *_leftovers(store.root, ".*.tmp"),
+        *store.root.rglob("*.damaged"),
+        *store.root.rglob(".*.tmp"),
         *(store.root / "runs").iterdir(),
         *(store.root / "locks").iterdir(),
     ]
@@ -106,10 +104,6 @@ def prune(store: Store, keys: Sequence[str] = (), *, dry_run: bool = False) -> l
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     verb = "would go" if dry_run else "removed"
     return [f"{verb}: {line}" for line in lines] or ["nothing to remove"]
-
-
-def _leftovers(root: Path, pattern: str) -> Iterable[Path]:
-    return root.rglob(pattern)
 
 
 def _free(lock: Path) -> bool:

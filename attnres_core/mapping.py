@@ -16,6 +16,7 @@ from attnres_core.place import Place
 from attnres_core.plan import Material, make_bundles
 from attnres_core.prompts import PromptSet, Split, check_tokens
 from attnres_core.run import Barrier, Crew
+from attnres_core.statistics import t_interval
 from attnres_core.store import Store, atomic
 from attnres_core.vocabulary import (
     AnyRole,
@@ -66,11 +67,9 @@ def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[di
     rows = []
     for site, family in cells(measurements.material.checkpoint(role)):
         effect = cell_quantity(site, family, role)
-        assert isinstance(effect.what.layers, (Band, range))
         column = measurements.column(effect, split)
         record = measurements.record(effect, split)
-        n, mean = len(column), float(column.mean())
-        half = float(stats.t.ppf(0.975, n - 1) * stats.sem(column)) if n > 1 else float("nan")
+        low, mean, high = t_interval(column)
 
         def average(quantity: Quantity) -> float:
             return float(measurements.column(quantity, split).mean())
@@ -83,9 +82,9 @@ def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[di
                     (
                         *(str(site), site.layer, site.sublayer.value, family.value),
                         *(average(mass(*where).on(role)), average(uniform_mass(*where).on(role))),
-                        *(mean, mean - half, mean + half),
+                        *(mean, low, high),
                         average(cell_quantity(site, family, role, Metric.KL)),
-                        *(record.kept_mass, record.input_change, bool(record.duplicates), n, split.value),
+                        *(record.kept_mass, record.input_change, bool(record.duplicates), len(column), split.value),
                     ),
                     strict=True,
                 )

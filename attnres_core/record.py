@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from attnres_core import __version__, power, statistics
 from attnres_core.claims import ALPHA, CLAIM_ALPHA
@@ -21,7 +20,6 @@ from attnres_core.judging import Adjusted
 from attnres_core.mapping import is_measured, map_rows
 from attnres_core.outcomes import EarlyDeciding, Outcome
 from attnres_core.prompts import WINDOW, Split
-from attnres_core.shapes import Column
 from attnres_core.statistics import Verdict
 from attnres_core.suite import Suite
 from attnres_core.vocabulary import (
@@ -270,7 +268,7 @@ def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | N
         layer = int(site.split(".")[0])
         alone = dataclasses.replace(quantity.what, layers=range(layer, layer + 1), per_site=False)
         column = suite.measurements.column(dataclasses.replace(quantity, what=alone), split, documents)
-        low, mean, high = _t_interval(column)
+        low, mean, high = map(number, statistics.t_interval(column))
         rows.append({"quantity": str(quantity), "site": site, "mean": mean, "low": low, "high": high})
     return rows
 
@@ -288,16 +286,10 @@ def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
     return [{"stratum": label, "n": len(part), "mean": number(part.mean())} for label, part in rows.items()]
 
 
-def _t_interval(column: Column) -> tuple[float | None, float | None, float | None]:
-    """Low, mean and high of a 95 % t interval."""
-    half = float(stats.t.ppf(0.975, len(column) - 1) * stats.sem(column)) if len(column) > 1 else math.nan
-    return number(column.mean() - half), number(column.mean()), number(column.mean() + half)
-
-
 def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> dict[str, Any]:
     measured = suite.measurements
     column, record = measured.column(quantity, split, documents), measured.record(quantity, split, documents)
-    low, mean, high = _t_interval(column)
+    low, mean, high = map(number, statistics.t_interval(column))
     what = quantity.what
     weight = None
     if isinstance(what, Ablation) and not isinstance(what.family, Pick):

@@ -323,6 +323,13 @@ def decide(operator: Operator, threshold: float, interval: Interval, strict: Int
     return Verdict.REFUTED if refuted else Verdict.INCONCLUSIVE
 
 
+def t_interval(column: Column) -> tuple[float, float, float]:
+    """Low, mean and high of a 95 % t interval, descriptive; NaN limits for fewer than two documents."""
+    mean = float(column.mean())
+    half = float(stats.t.ppf(0.975, len(column) - 1) * stats.sem(column)) if len(column) > 1 else math.nan
+    return mean - half, mean, mean + half
+
+
 def noise_floor(errors: Column, alpha: float) -> float:
     """How far the arithmetic may move a mean effect: |mean error| + t sd / sqrt(n), at one-sided level `alpha`.
 
