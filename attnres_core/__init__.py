@@ -9,6 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attnres_core.ablations import amplify as amplify
+    from attnres_core.ablations import average as average
+    from attnres_core.ablations import drop as drop
+    from attnres_core.ablations import keep as keep
+    from attnres_core.ablations import matched_count as matched_count
+    from attnres_core.ablations import matched_mass as matched_mass
+    from attnres_core.ablations import mean as mean
+    from attnres_core.ablations import other_sublayer as other_sublayer
+    from attnres_core.ablations import random_sites as random_sites
+    from attnres_core.ablations import resample as resample
+    from attnres_core.ablations import schedule as schedule
+    from attnres_core.ablations import shuffle as shuffle
+    from attnres_core.ablations import uniform as uniform
+    from attnres_core.ablations import zero as zero
     from attnres_core.claims import NotSupported as NotSupported
     from attnres_core.claims import claim as claim
     from attnres_core.estimates import ClaimError as ClaimError
@@ -20,18 +34,17 @@ if TYPE_CHECKING:
     from attnres_core.prompts import load_prompts as load_prompts
     from attnres_core.references import reference as reference
     from attnres_core.statistics import Verdict as Verdict
+    from attnres_core.summaries import closed_form_error as closed_form_error
+    from attnres_core.summaries import entropy as entropy
+    from attnres_core.summaries import least_causal as least_causal
+    from attnres_core.summaries import mass as mass
+    from attnres_core.summaries import most_causal as most_causal
+    from attnres_core.summaries import most_massive as most_massive
+    from attnres_core.summaries import peak as peak
+    from attnres_core.summaries import spread as spread
+    from attnres_core.summaries import uniform_mass as uniform_mass
     from attnres_core.sweep import measure as measure
     from attnres_core.vocabulary import at_step as at_step
-    from attnres_core.vocabulary import closed_form_error as closed_form_error
-    from attnres_core.vocabulary import drop as drop
-    from attnres_core.vocabulary import entropy as entropy
-    from attnres_core.vocabulary import least_causal as least_causal
-    from attnres_core.vocabulary import mass as mass
-    from attnres_core.vocabulary import most_causal as most_causal
-    from attnres_core.vocabulary import most_massive as most_massive
-    from attnres_core.vocabulary import peak as peak
-    from attnres_core.vocabulary import spread as spread
-    from attnres_core.vocabulary import uniform_mass as uniform_mass
 
 _HOMES = {
     "claims": ("NotSupported", "claim"),
@@ -44,25 +57,33 @@ _HOMES = {
     "references": ("reference",),
     "statistics": ("Verdict",),
     "sweep": ("measure",),
-    "vocabulary": (
-        *("drop", "mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error"),
-        *("most_massive", "most_causal", "least_causal", "at_step"),
+    "ablations": (
+        *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),
+        *("matched_mass", "matched_count", "random_sites", "other_sublayer"),
     ),
+    "summaries": (
+        *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error"),
+        *("most_massive", "most_causal", "least_causal"),
+    ),
+    "vocabulary": ("at_step",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-from attnres_core.vocabulary import Band, Family, Metric, Role, Sublayer  # noqa: E402
+from attnres_core.vocabulary import Band, Family, Metric, Positions, Role, Sublayer  # noqa: E402
 
 EMBEDDING, CURRENT, RECENT, OLDER = Family.EMBEDDING, Family.CURRENT, Family.RECENT, Family.OLDER
 ATTN, MLP, FINAL = Sublayer.ATTN, Sublayer.MLP, Sublayer.FINAL
 EARLY, MID, LATE, ALL = Band.EARLY, Band.MID, Band.LATE, Band.ALL
 TRAINED, WRAPPED, STOCK, UNTRAINED = Role.TRAINED, Role.WRAPPED, Role.STOCK, Role.UNTRAINED
 DELTA_NLL, KL = Metric.DELTA_NLL, Metric.KL
+LOGIT_DIFFERENCE, ANSWER_PROBABILITY = Metric.LOGIT_DIFFERENCE, Metric.ANSWER_PROBABILITY
+FIRST_THIRD, LAST = Positions.FIRST_THIRD, Positions.LAST
 
 __version__ = "0.1.0"
 __all__ = [
     *("EMBEDDING", "CURRENT", "RECENT", "OLDER", "ATTN", "MLP", "FINAL", "EARLY", "MID", "LATE", "ALL"),
-    *("TRAINED", "WRAPPED", "STOCK", "UNTRAINED", "DELTA_NLL", "KL"),
+    *("TRAINED", "WRAPPED", "STOCK", "UNTRAINED"),
+    *("DELTA_NLL", "KL", "LOGIT_DIFFERENCE", "ANSWER_PROBABILITY", "FIRST_THIRD", "LAST"),
     *_HOME,
 ]
 

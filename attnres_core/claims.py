@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from attnres_core.ablations import RESAMPLE_DRAWS
 from attnres_core.estimates import ClaimError, Decision, Estimate, Linear, Statement
+from attnres_core.quantities import Ablation, Quantity
 from attnres_core.statistics import Interval, Operator, Verdict
-from attnres_core.vocabulary import Quantity
+from attnres_core.vocabulary import REMOVALS, Kind
 
 ALPHA = 0.05
 """Bounds the probability of any wrong verdict in a registered suite."""
@@ -113,11 +115,53 @@ class Claim:
     cites: str | None
     quantities: tuple[Quantity, ...]
     statements: tuple[Statement, ...]
+    """What is decided: the body's statements, once under each kind of ablation where there are several."""
+    under: tuple[Kind, ...] = ()
+    """The kinds that it is decided under, in the order of its statements; none: as it is written."""
+
+    @property
+    def by_kind(self) -> int:
+        """How many of its statements belong to each kind of ablation."""
+        return len(self.statements) // max(1, len(self.under))
 
     @property
     def texts(self) -> tuple[str, ...]:
         """Its statements, exactly."""
         return tuple(map(str, self.statements))
+
+
+def under_each(
+    kinds: Sequence[Kind], quantities: Sequence[Quantity], statements: Sequence[Statement]
+) -> tuple[tuple[Quantity, ...], tuple[Statement, ...]]:
+    """Quantities and statements once for every kind of ablation; what takes nothing away stays as it is.
+
+    Raises:
+        ClaimError: nothing would change.
+    """
+    if not kinds:
+        return tuple(quantities), tuple(statements)
+    if not any(_removes(quantity) for quantity in quantities):
+        raise ClaimError(f"`under` changes nothing here: no quantity is one of {', '.join(REMOVALS)}(...)")
+    every = [_under(quantity, kind) for kind in kinds for quantity in quantities]
+    stated = []
+    for kind in kinds:
+        for statement in statements:
+            terms = tuple((_under(quantity, kind), coefficient) for quantity, coefficient in statement.form.terms)
+            stated.append(replace(statement, form=Linear(terms, statement.form.constant)))
+    return tuple(dict.fromkeys(every)), tuple(stated)
+
+
+def _removes(quantity: Quantity) -> bool:
+    return isinstance(quantity.what, Ablation) and quantity.what.kind in REMOVALS
+
+
+def _under(quantity: Quantity, kind: Kind) -> Quantity:
+    what = quantity.what
+    if not isinstance(what, Ablation) or what.kind not in REMOVALS or what.kind is kind:
+        return quantity
+    draws = what.draws if what.control else RESAMPLE_DRAWS if kind is Kind.RESAMPLE else 1
+    changed = replace(what, kind=kind, draws=draws, recomputed=what.recomputed and kind is not Kind.DROP)
+    return replace(quantity, what=changed)
 
 
 def claim_key(node_id: str) -> str:
@@ -139,6 +183,14 @@ class ClaimInfo:
     statement: str | None = None
     family: str | None = None
     cites: str | None = None
+    under: tuple[Kind, ...] = ()
+
+
+def _kind(word: object) -> Kind:
+    name = str(getattr(word, "__name__", word))
+    if name not in REMOVALS:
+        raise ClaimError(f"`under` holds {word!r}; allowed: {', '.join(REMOVALS)}")
+    return Kind(name)
 
 
 def claim(
@@ -156,14 +208,17 @@ def claim(
         statement: the claim in words; the test's name, read as a sentence, when left out.
         family: the group of claims it is reported with ("control" for controls); the file's name when left out.
         cites: where the claim comes from.
-        under: other kinds of ablation to decide it under as well; not available yet.
+        under: kinds of ablation, such as [drop, resample]: every drop(...), zero(...), mean(...), resample(...) of the
+            claim is measured under each. SUPPORTED takes all of them, with the same sign; where one supports and
+            another refutes, the claim is INCONCLUSIVE and says that they disagree.
         quantities: the columns the claim speaks of.
 
     Raises:
         ClaimError: a keyword is no Quantity, or the test has no such parameter.
     """
-    if under is not None:
-        raise ClaimError("`under` needs further kinds of ablation than `drop`; leave it out for now")
+    kinds = tuple(dict.fromkeys(_kind(word) for word in under or ()))
+    if under is not None and len(kinds) < 2:
+        raise ClaimError(f"`under` is {under!r}; give two or more of {', '.join(REMOVALS)}")
     for name, quantity in quantities.items():
         if not isinstance(quantity, Quantity):
             raise ClaimError(f"`{name}` is {quantity!r}, no Quantity; did you forget .on(TRAINED)?")
@@ -173,7 +228,7 @@ def claim(
         if missing:
             name = getattr(function, "__name__", "the test")
             raise ClaimError(f"{name} has no parameter {', '.join(missing)}; name it in the test's signature")
-        info = ClaimInfo(dict(quantities), statement, family, cites)
+        info = ClaimInfo(dict(quantities), statement, family, cites, kinds)
         function.__attnres_claim__ = info  # type: ignore[attr-defined]
         return function
 

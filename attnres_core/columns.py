@@ -10,20 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnres_core.intervention import Intervention, NotApplicable, family_sites, resolve, sites_within
+from attnres_core.intervention import Intervention, NotApplicable, drawn, family_sites, sites_within
 from attnres_core.models.checkpoint import Checkpoint
+from attnres_core.models.open_block import closed_form
+from attnres_core.quantities import Ablation, Pick, Quantity, RoutingSummary
 from attnres_core.shapes import Column, Unit
-from attnres_core.vocabulary import (
-    Ablation,
-    Families,
-    Metric,
-    Pick,
-    Quantity,
-    RoutingSummary,
-    Site,
-    Summary,
-    parts,
-)
+from attnres_core.vocabulary import ANSWER_METRICS, Families, Metric, Positions, Site, Summary, parts
 
 ROUTING = "routing"
 """The key of the clean run's unit, which serves every routing summary."""
@@ -79,8 +71,7 @@ def interventions_for(what: Ablation | RoutingSummary, checkpoint: Checkpoint) -
         ValueError: the request is out of range or leaves a site without a source.
     """
     if isinstance(what, Ablation):
-        whole = resolve(what, checkpoint.sites, checkpoint.num_layers)
-        return whole.by_layer() if what.per_site else (whole,)
+        return drawn(what, checkpoint.sites, checkpoint.num_layers)
     if what.kind is Summary.CLOSED_FORM_ERROR and checkpoint.wrap is None:
         raise ValueError(f"`{what}` is defined by the wrapped baseline's recency bias; use it .on(WRAPPED)")
     _summary_sites(what, checkpoint)
@@ -105,13 +96,30 @@ def _summary_sites(what: RoutingSummary, checkpoint: Checkpoint) -> list[Site]:
     return choosing
 
 
+def field_of(metric: Metric, at: Positions = Positions.ALL) -> str:
+    """The name under which units hold a metric over some positions."""
+    return metric.value if at is Positions.ALL else f"{metric.value}@{at.value}"
+
+
 def values(
-    what: Ablation | RoutingSummary, metric: Metric | None, chunks: Sequence[Mapping[str, Unit]], checkpoint: Checkpoint
+    what: Ablation | RoutingSummary,
+    field: str,
+    chunks: Sequence[Mapping[str, Unit]],
+    checkpoint: Checkpoint,
 ) -> Column:
-    """One column over all chunks of prompts, `[prompt]`."""
+    """One column over all chunks of prompts, `[prompt]`: of an ablation, that field of its units.
+
+    Raises:
+        ValueError: the field is one of answers, and the prompts have none.
+    """
     if isinstance(what, Ablation):
         keys = [intervention.key for intervention in interventions_for(what, checkpoint)]
-        return np.asarray(np.stack([_joined(chunks, metric or Metric.DELTA_NLL, key) for key in keys]).mean(0))
+        missing = any(field not in chunk[key] for chunk in chunks for key in keys)
+        column = np.full(1, np.nan) if missing else np.stack([_joined(chunks, field, key) for key in keys]).mean(0)
+        if field in ANSWER_METRICS and np.isnan(column).any():
+            wanted = "an `answer` and a `foil`" if field == Metric.LOGIT_DIFFERENCE else "an `answer`"
+            raise ValueError(f"{field} needs prompts that have {wanted}; give a file whose prompts do")
+        return np.asarray(column)
     sites = _summary_sites(what, checkpoint)
     places = {site: index for index, site in enumerate(checkpoint.sites)}
     return _summarise(what, sites, [places[site] for site in sites], chunks, checkpoint)
@@ -179,20 +187,10 @@ def _members(site: Site, family: Families | Pick | None) -> list[int]:
     return [index for index, member in enumerate(site.sources) if member in parts(family)]
 
 
-def closed_form(num_sources: int, recency_bias: float) -> Column:
-    """The wrapped baseline's weights: e^b / (e^b + n - 1) on the last source, 1 / (e^b + n - 1) elsewhere."""
-    raised = math.exp(recency_bias)
-    weights = np.full(num_sources, 1 / (raised + num_sources - 1))
-    weights[-1] = raised / (raised + num_sources - 1)
-    return weights
-
-
-def as_parts(what: Any) -> tuple[Ablation | RoutingSummary, Metric | None]:
-    """What to measure and in which metric, for anything `measure` accepts."""
+def as_parts(what: Any) -> tuple[Ablation | RoutingSummary, str]:
+    """What to measure and which field of its units to read, for anything `measure` accepts."""
     if isinstance(what, Quantity):
-        return what.what, what.metric
-    if isinstance(what, Ablation):
-        return what, Metric.DELTA_NLL
-    if isinstance(what, RoutingSummary):
-        return what, None
+        return what.what, field_of(what.metric or Metric.DELTA_NLL, what.at)
+    if isinstance(what, Ablation | RoutingSummary):
+        return what, Metric.DELTA_NLL.value
     raise ValueError(f"{what!r} cannot be measured; give drop(...), mass(...), ..., or one of them .on(a role)")

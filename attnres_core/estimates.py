@@ -15,9 +15,10 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
+from attnres_core.quantities import Quantity
 from attnres_core.shapes import Column
 from attnres_core.statistics import Interval, Operator, Verdict
-from attnres_core.vocabulary import Quantity, Summary
+from attnres_core.vocabulary import Summary
 
 MAX_KINDS = frozenset({Summary.SPREAD, Summary.CLOSED_FORM_ERROR})
 """Summaries that speak of the worst prompt, decided exactly by their maximum."""

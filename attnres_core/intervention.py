@@ -1,13 +1,34 @@
-"""An ablation on one model's geometry: which sources are dropped at which sites."""
+"""An ablation on one model's geometry: what is done to which sources at which sites."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from attnres_core.vocabulary import Ablation, Band, Families, Layers, Pick, Site, Sublayer, parts
+import numpy as np
+
+from attnres_core.quantities import Ablation, Pick
+from attnres_core.vocabulary import (
+    FROM_REFERENCE,
+    Band,
+    Control,
+    Families,
+    Kind,
+    Layers,
+    Site,
+    Sublayer,
+    layers_text,
+    parts,
+)
+
+Touched = tuple[tuple[Site, tuple[int, ...]], ...]
+"""(site, indices of the sources that are meant), in forward order."""
 
 
 class NotApplicable(Exception):
@@ -16,68 +37,98 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """Sources dropped, by site; equal interventions are one column whatever words asked for them."""
+    """What is done at each site; equal interventions are one column whatever words asked for them."""
 
     kind: str
-    dropped: tuple[tuple[Site, tuple[int, ...]], ...]
-    """(site, indices of its dropped sources), in forward order."""
+    touched: Touched
+    recomputed: bool = False
+    amount: float | None = None
+    control: Control | None = None
+    """Set where other sources than those meant are taken, token by token or prompt by prompt."""
+    draw: int = 0
+    """Which of several random draws this is; 0 also where nothing is random."""
 
     @property
     def key(self) -> str:
         """A short canonical text, the same for equal interventions."""
-        places = {str(site): list(indices) for site, indices in self.dropped}
-        return json.dumps([self.kind, places], separators=(",", ":"))
+        places = {str(site): list(indices) for site, indices in self.touched}
+        options = {"recomputed": self.recomputed or None, "amount": self.amount, "control": self.control}
+        options["draw"] = self.draw or None
+        given = {name: value for name, value in options.items() if value is not None}
+        return json.dumps([self.kind, places, *([given] if given else [])], separators=(",", ":"))
 
     @property
     def first_layer(self) -> int:
         """Nothing before this layer is changed."""
-        return min((site.layer for site, _ in self.dropped), default=0)
+        return min((site.layer for site, _ in self.touched), default=0)
 
     @property
     def sites(self) -> tuple[str, ...]:
         """The names of the touched sites."""
-        return tuple(str(site) for site, _ in self.dropped)
+        return tuple(str(site) for site, _ in self.touched)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether something measured on the reference prompts takes the place of what is taken away."""
+        return self.kind in FROM_REFERENCE
 
     @property
     def duplicates(self) -> tuple[str, ...]:
-        """Sites where a dropped source lives on in a kept one, the same tensor: it is read less, not lost."""
+        """Sites where a source that is taken lives on in a kept one, the same tensor: it is read less, not lost."""
+        if self.control is not None:
+            return ()
         return tuple(
-            str(site) for site, indices in self.dropped if any((i in indices) != (j in indices) for i, j in site.copies)
+            str(site) for site, indices in self.touched if any((i in indices) != (j in indices) for i, j in site.copies)
         )
 
     @property
     def no_ops(self) -> tuple[str, ...]:
         """Sites where all sources are one tensor, so that no weights can change what is read: structural no-ops."""
-        return tuple(str(site) for site, _ in self.dropped if len(site.copies) == math.comb(len(site.sources), 2))
+        if self.kind in (Kind.ZERO, Kind.MEAN, Kind.RESAMPLE):
+            return ()
+        return tuple(str(site) for site, _ in self.touched if _all_one(site))
 
     def by_layer(self) -> tuple[Intervention, ...]:
         """The same, one layer at a time."""
-        layers = dict.fromkeys(site.layer for site, _ in self.dropped)
+        layers = dict.fromkeys(site.layer for site, _ in self.touched)
         return tuple(
-            Intervention(self.kind, tuple(pair for pair in self.dropped if pair[0].layer == layer)) for layer in layers
+            dataclasses.replace(self, touched=tuple(pair for pair in self.touched if pair[0].layer == layer))
+            for layer in layers
         )
 
 
 SHAM = Intervention("sham", ())
-"""Drops nothing; what it measures is the engine's own noise."""
+"""Takes nothing away; what it measures is the engine's own noise."""
 
 
-def sites_within(sites: Iterable[Site], sublayer: Sublayer, layers: Layers, num_layers: int) -> tuple[Site, ...]:
-    """The sites that a request for `sublayer` and `layers` addresses.
+def _all_one(site: Site) -> bool:
+    return len(site.copies) == math.comb(len(site.sources), 2)
+
+
+def sites_within(
+    sites: Iterable[Site], sublayer: Sublayer, layers: Layers, num_layers: int, stream: str | None = None
+) -> tuple[Site, ...]:
+    """The sites that a request for `sublayer`, `layers` and `stream` addresses.
 
     Raises:
         ValueError: the range of layers reaches beyond the model.
     """
     if isinstance(layers, range) and layers.stop > num_layers:
         raise ValueError(f"`layers` is {layers!r}; this model has layers 0 to {num_layers - 1}")
+    found = tuple(site for site in sites if site.sublayer is sublayer and stream in (None, site.stream))
     if sublayer is Sublayer.FINAL:
-        return tuple(site for site in sites if site.sublayer is Sublayer.FINAL)
+        return found
     span = layers.layers(num_layers) if isinstance(layers, Band) else layers
-    return tuple(site for site in sites if site.sublayer is sublayer and site.layer in span)
+    return tuple(site for site in found if site.layer in span)
 
 
 def family_sites(
-    family: Families, sublayer: Sublayer, layers: Layers, sites: Sequence[Site], num_layers: int
+    family: Families,
+    sublayer: Sublayer,
+    layers: Layers,
+    sites: Sequence[Site],
+    num_layers: int,
+    stream: str | None = None,
 ) -> list[Site]:
     """The addressed sites where the family, or any of several, is present.
 
@@ -85,29 +136,118 @@ def family_sites(
         NotApplicable: there is none.
         ValueError: the layers are out of range.
     """
-    addressed = sites_within(sites, sublayer, layers, num_layers)
+    addressed = sites_within(sites, sublayer, layers, num_layers, stream)
     present = [site for site in addressed if set(parts(family)) & set(site.sources)]
     if not present:
-        where = f"layers {layers.start}-{layers.stop - 1}" if isinstance(layers, range) else f"the {Band(layers)} band"
-        raise NotApplicable(f"no {sublayer} site in {where} has a source of the family `{family}` on this checkpoint")
+        raise NotApplicable(
+            f"no {sublayer} site in {_where(layers)} has a source of the family `{family}` on this checkpoint"
+        )
     return present
 
 
-def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int) -> Intervention:
-    """What an ablation does to the sites of a model, all at once.
+def _where(layers: Layers) -> str:
+    return layers_text(layers) if isinstance(layers, range) else f"the {layers} band"
+
+
+def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: int = 0) -> Intervention:
+    """What an ablation does to the sites of a model, all at once, in one of its draws.
 
     Raises:
-        NotApplicable: no site has a source of the family.
+        NotApplicable: no site has a source of the family, or no choice to make, or none is left for a control.
         ValueError: the layers are out of range, sites would lose every source, or a pick is still open.
     """
-    if isinstance(ablation.family, Pick):
+    family = ablation.family
+    if isinstance(family, Pick):
         raise ValueError(f"`{ablation}` names a family chosen on the exploration split; it is resolved by a suite run")
-    present = family_sites(ablation.family, ablation.sublayer, ablation.layers, sites, num_layers)
-    wanted = parts(ablation.family)
-    dropped = tuple(
-        (site, tuple(index for index, family in enumerate(site.sources) if family in wanted)) for site in present
+    if family is None:
+        addressed = sites_within(sites, ablation.sublayer, ablation.layers, num_layers, ablation.stream)
+        choosing = [site for site in addressed if len(site.sources) > 1]
+        if not choosing:
+            raise NotApplicable(f"no {ablation.sublayer} site in {_where(ablation.layers)} has more than one source")
+        touched: Touched = tuple((site, tuple(range(len(site.sources)))) for site in choosing)
+    else:
+        present = family_sites(family, ablation.sublayer, ablation.layers, sites, num_layers, ablation.stream)
+        if ablation.control is Control.RANDOM_SITES:
+            present = _random_sites(ablation, family, present, sites, num_layers, draw)
+        touched = tuple((site, _indices(site, family, copies=ablation.copies)) for site in present)
+    if ablation.copies:  # identical tensors are one source: where all are, there is no choice to ablate
+        touched = tuple((site, indices) for site, indices in touched if not _all_one(site))
+        if not touched:
+            raise NotApplicable(f"`{ablation}`: all sources of these sites are one tensor")
+    kind, control = ablation.kind, ablation.control
+    if kind is Kind.KEEP:  # to keep a family is to drop the others
+        kind = Kind.DROP
+        touched = tuple((site, tuple(i for i in range(len(site.sources)) if i not in own)) for site, own in touched)
+    matched = control in (Control.MATCHED_MASS, Control.MATCHED_COUNT)
+    emptied = [str(site) for site, indices in touched if family is not None and len(indices) == len(site.sources)]
+    if emptied and (kind in (Kind.DROP, Kind.ZERO) or matched):
+        why = "finds no other source to take from" if matched else "would leave no source"
+        raise ValueError(f"`{ablation}` {why} at {', '.join(emptied)}; keep at least one family")
+    return Intervention(
+        kind.value,
+        touched,
+        ablation.recomputed,
+        ablation.amount,
+        control if matched else None,
+        draw if matched or kind in (Kind.RESAMPLE, Kind.SHUFFLE) else 0,
     )
-    emptied = [str(site) for site, indices in dropped if len(indices) == len(site.sources)]
-    if emptied:
-        raise ValueError(f"`{ablation}` would leave no source at {', '.join(emptied)}; keep at least one family")
-    return Intervention(ablation.kind, dropped)
+
+
+def _indices(site: Site, family: Families, *, copies: bool) -> tuple[int, ...]:
+    """The family's sources at a site, with those that are one tensor with them where `copies` are taken too."""
+    found = {index for index, own in enumerate(site.sources) if own in parts(family)}
+    if copies:
+        for _ in site.copies:  # (copies of copies)
+            found |= {other for pair in site.copies if found & set(pair) for other in pair}
+    return tuple(sorted(found))
+
+
+def _random_sites(
+    ablation: Ablation, family: Families, present: Sequence[Site], sites: Sequence[Site], num_layers: int, draw: int
+) -> list[Site]:
+    """As many sites outside the ablated layers, in forward order."""
+    everywhere = family_sites(family, ablation.sublayer, Band.ALL, sites, num_layers, ablation.stream)
+    layers = {site.layer for site in sites_within(sites, ablation.sublayer, ablation.layers, num_layers)}
+    others = [
+        site
+        for site in everywhere
+        if site.layer not in layers and len(_indices(site, family, copies=ablation.copies)) < len(site.sources)
+    ]
+    if not others:
+        raise NotApplicable(f"`{ablation}`: no site outside {_where(ablation.layers)} has the family `{family}`")
+    seed = hashlib.sha256(f"{ablation}|{draw}".encode()).digest()[:8]
+    chosen = np.random.default_rng(int.from_bytes(seed)).permutation(len(others))[: len(present)]
+    return [others[index] for index in sorted(chosen)]
+
+
+def drawn(ablation: Ablation, sites: Sequence[Site], num_layers: int) -> tuple[Intervention, ...]:
+    """Every intervention whose effects an ablation averages: its draws, one layer at a time where it says so.
+
+    Raises:
+        NotApplicable, ValueError: as for `resolve`.
+    """
+    whole = [resolve(ablation, sites, num_layers, draw) for draw in range(ablation.draws)]
+    split = [each.by_layer() if ablation.per_site else (each,) for each in whole]
+    return tuple(itertools.chain.from_iterable(split))
+
+
+def composed(interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
+    """Interventions that are to act together on one run, in a canonical order: that of asking does not matter.
+
+    Raises:
+        ValueError: two of them are about the same source of the same site, or they leave a site without one.
+    """
+    places = [(site, index) for each in interventions for site, indices in each.touched for index in indices]
+    if twice := [place for place, count in Counter(places).items() if count > 1]:
+        site, index = twice[0]
+        raise ValueError(f"source {index} of site {site} is ablated twice; give interventions on different sources")
+    gone = Counter(
+        site
+        for each in interventions
+        if each.kind in (Kind.DROP, Kind.ZERO) and each.control is None
+        for site, indices in each.touched
+        for _ in indices
+    )
+    if emptied := [str(site) for site, count in gone.items() if count == len(site.sources)]:
+        raise ValueError(f"together they would leave no source at {', '.join(emptied)}; keep at least one family")
+    return tuple(sorted(interventions, key=lambda intervention: intervention.key))

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from attnres_core import statistics
 from attnres_core.estimates import Decision
 from attnres_core.judging import Adjusted, Question, adjust, judge
+from attnres_core.quantities import Quantity
 from attnres_core.shapes import Column
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import Store
-from attnres_core.vocabulary import Quantity
 
 JUDGE_VERSION = 6
 """Raise when a change to the decision rules changes verdicts or limits."""

@@ -17,6 +17,8 @@ from attnres_core.statistics import Bootstrap, Interval, Operator, Strata, Verdi
 
 MOST_CONFIDENT = 0.9999
 """Beyond this a bootstrap needs more resamples (200 / alpha) than are worth their time."""
+DISAGREE = "the kinds of ablation disagree"
+"""How the reason begins where one kind supports a claim and another refutes it."""
 MARGIN_FLOORS = 10
 """A threshold other than zero must be at least so many noise floors."""
 
@@ -135,6 +137,30 @@ def combine(decisions: Sequence[Decision]) -> Verdict:
     if Verdict.REFUTED in verdicts:
         return Verdict.REFUTED
     return Verdict.SUPPORTED if verdicts == {Verdict.SUPPORTED} else Verdict.INCONCLUSIVE
+
+
+def agreed(groups: Sequence[Sequence[Decision]], kinds: Sequence[str]) -> tuple[Verdict, str]:
+    """The verdict of a claim decided under several kinds of ablation, and where they do not agree, how.
+
+    Args:
+        groups: the decisions under each kind, the same statements in each.
+        kinds: their names.
+    """
+    verdicts = [combine(group) for group in groups]
+    if len(verdicts) < 2:
+        return verdicts[0], ""
+    each = ", ".join(f"{kind} {verdict}" for kind, verdict in zip(kinds, verdicts, strict=True))
+    if {Verdict.SUPPORTED, Verdict.REFUTED} <= set(verdicts):
+        return Verdict.INCONCLUSIVE, f"{DISAGREE}: {each}"
+    if set(verdicts) == {Verdict.SUPPORTED}:
+        for same in zip(*groups, strict=True):
+            sided = same[0].statement.operator is not Operator.WITHIN
+            if sided and len({decision.interval.mean > 0 for decision in same}) > 1:
+                return Verdict.INCONCLUSIVE, f"{DISAGREE}: the effects of {', '.join(kinds)} have opposite signs"
+        return Verdict.SUPPORTED, ""
+    if Verdict.REFUTED in verdicts:
+        return Verdict.REFUTED, "" if set(verdicts) == {Verdict.REFUTED} else each
+    return Verdict.INCONCLUSIVE, each
 
 
 def planned_units(decision: Decision, column: Column) -> int | None:

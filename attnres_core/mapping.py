@@ -10,27 +10,18 @@ from typing import Any
 from scipy import stats
 from tqdm import tqdm
 
+from attnres_core.ablations import drop
 from attnres_core.measurements import Measurements
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.place import Place
-from attnres_core.plan import Material, make_bundles
+from attnres_core.plan import Material, make_bundles, reference_of
 from attnres_core.prompts import PromptSet, Split, check_tokens
+from attnres_core.quantities import Quantity
 from attnres_core.run import Barrier, Crew
 from attnres_core.statistics import t_interval
 from attnres_core.store import Store, atomic
-from attnres_core.vocabulary import (
-    AnyRole,
-    Band,
-    Family,
-    Metric,
-    Quantity,
-    Role,
-    Site,
-    Sublayer,
-    drop,
-    mass,
-    uniform_mass,
-)
+from attnres_core.summaries import mass, uniform_mass
+from attnres_core.vocabulary import AnyRole, Band, Family, Metric, Role, Site, Sublayer
 
 FIELDS = (
     *("site", "layer", "sublayer", "family", "mass", "uniform_mass", "delta_nll", "delta_nll_low", "delta_nll_high"),
@@ -108,7 +99,8 @@ def make_map(
         raise ValueError(f"{prompts.name}: no prompt belongs to the {split} split")
     ids = part.token_ids(checkpoint.tokenizer_file)
     check_tokens(ids, [repr(p.id) for p in part.prompts], checkpoint.size("vocab_size"), checkpoint.context)
-    material = Material({Role.TRAINED: checkpoint}, (), {split: part}, place.device_class, place.dtype)
+    given = (place.device_class, place.dtype, reference_of(prompts))
+    material = Material({Role.TRAINED: checkpoint}, (), {split: part}, *given)
     bundles = make_bundles(map_quantities(checkpoint, Role.TRAINED), split, material)
     with Crew(material.checkpoints, Barrier(store, uuid.uuid4().hex), place) as crew:
         for bundle in tqdm(bundles, desc="measuring", unit="bundle", disable=None):  # (silent without a terminal)

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from attnres_core import columns, statistics
-from attnres_core.columns import InterventionRecord, unit_keys
+from attnres_core.columns import InterventionRecord, as_parts, unit_keys
 from attnres_core.estimates import Linear
 from attnres_core.intervention import SHAM
 from attnres_core.plan import Bundle, Material
 from attnres_core.prompts import Prompt, Split
+from attnres_core.quantities import Quantity
 from attnres_core.shapes import Column, Unit
 from attnres_core.store import Store
-from attnres_core.vocabulary import AnyRole, Quantity
+from attnres_core.vocabulary import AnyRole
 
 
 class Measurements:
@@ -30,14 +31,14 @@ class Measurements:
         key = (quantity, split, documents)
         if key not in self._columns:
             prompts = self.material.prompts[split].head(documents)
-            chunks = self._chunks(quantity.role, self.material.chunks(split, documents))
-            found = columns.values(quantity.what, quantity.metric, chunks, self.material.checkpoint(quantity.role))
+            chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
+            found = columns.values(*as_parts(quantity), chunks, self.material.checkpoint(quantity.role))
             self._columns[key] = prompts.by_document(found[: len(prompts)])
         return self._columns[key]
 
     def record(self, quantity: Quantity, split: Split, documents: int | None = None) -> InterventionRecord:
         """What a measured column's intervention touched."""
-        chunks = self._chunks(quantity.role, self.material.chunks(split, documents))
+        chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
         return columns.record_of(quantity.what, chunks, self.material.checkpoint(quantity.role))
 
     def chunks(self, role: AnyRole, split: Split) -> list[dict[str, Unit]]:
@@ -45,9 +46,9 @@ class Measurements:
         return self._chunks(role, self.material.chunks(split))
 
     def _chunks(
-        self, role: AnyRole, chunks: Iterable[tuple[Prompt, ...]], *, plain: bool = False
+        self, role: AnyRole, chunks: Iterable[tuple[Prompt, ...]], *, plain: bool = False, dtype: str | None = None
     ) -> list[dict[str, Unit]]:
-        model = self.material.model_key(role, plain=plain)
+        model = self.material.model_key(role, plain=plain, dtype=dtype)
         return [self.store.units(model, self.material.chunk_key(role, chunk)) for chunk in chunks]
 
     def noise_floor(self, form: Linear, alpha: float) -> float:
@@ -61,7 +62,9 @@ class Measurements:
             checkpoint, chunks = self.material.checkpoint(quantity.role), self.material.noise_chunks
             fast, plain = (
                 columns.values(
-                    quantity.what, quantity.metric, self._chunks(quantity.role, chunks, plain=plain), checkpoint
+                    *as_parts(quantity),
+                    self._chunks(quantity.role, chunks, plain=plain, dtype=quantity.dtype),
+                    checkpoint,
                 )
                 for plain in (False, True)
             )
@@ -96,11 +99,10 @@ class Measurements:
         for quantity in quantities:
             role = quantity.role
             keys = unit_keys(quantity.what, material.checkpoint(role))
-            needed = {
-                (material.model_key(role), material.chunk_key(role, c)) for c in material.chunks(split, documents)
-            }
+            own = material.model_key(role, dtype=quantity.dtype)
+            needed = {(own, material.chunk_key(role, c)) for c in material.chunks(split, documents)}
             for plain in (False, True):
-                model = material.model_key(role, plain=plain)
+                model = material.model_key(role, plain=plain, dtype=quantity.dtype)
                 needed |= {(model, material.chunk_key(role, c)) for c in material.noise_chunks}
             for bundle, why in lost.items():
                 if (bundle.model, bundle.chunk) in needed and keys & self.store.missing(bundle):

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from attnres_core.claims import Claim
 from attnres_core.estimates import Decision
+from attnres_core.judging import agreed
 from attnres_core.prompts import Split
+from attnres_core.quantities import Pick, Quantity
 from attnres_core.registry import Standing
 from attnres_core.statistics import Operator, Verdict
-from attnres_core.vocabulary import Family, Pick, Quantity
+from attnres_core.vocabulary import Family
 
 
 @dataclass(slots=True)
@@ -30,6 +32,23 @@ class Outcome:
     """Its quantities with the picks filled in."""
     documents: int | None = None
     """How many documents its verdict rests on, where it was decided early; None: all of its split."""
+
+    disagreement: str = ""
+    """What each kind of ablation finds, where a claim is decided under several and they do not all find the same."""
+    redundancy: tuple[str, ...] = ()
+    """Where a null effect is no absence: ablations of this run that take more, and cost something."""
+
+    @property
+    def by_kind(self) -> dict[str, tuple[Decision, ...]]:
+        """Its decisions under each kind of ablation, where there are several."""
+        step = self.claim.by_kind
+        return {kind: self.decisions[i * step : (i + 1) * step] for i, kind in enumerate(self.claim.under)}
+
+    @property
+    def agreed(self) -> tuple[Verdict, str]:
+        """The verdict that its decisions make, and how kinds of ablation differ."""
+        groups = self.by_kind or {"": self.decisions}
+        return agreed(list(groups.values()), list(groups))
 
     @property
     def may_end_early(self) -> bool:

@@ -6,10 +6,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 
+from attnres_core.ablations import drop
 from attnres_core.estimates import Linear, Statement
 from attnres_core.intervention import NotApplicable, family_sites
 from attnres_core.models.checkpoint import Checkpoint
-from attnres_core.vocabulary import MIN_PICK_MASS, Family, Pick, PickRule, Quantity, Role, drop, mass
+from attnres_core.quantities import MIN_PICK_MASS, Pick, PickRule, Quantity
+from attnres_core.summaries import mass
+from attnres_core.vocabulary import Family, Role
 
 
 def needed_for(picks: Iterable[Pick]) -> list[Quantity]:
@@ -53,16 +56,17 @@ def choose(pick: Pick, trained: Checkpoint, mean_of: Callable[[Quantity], float]
     return min(eligible, key=lambda family: abs(effects[family]))
 
 
-def filled(quantity: Quantity, chosen: Mapping[Pick, Family]) -> Quantity:
-    """A quantity with its pick filled in."""
+def filled(quantity: Quantity, chosen: Mapping[Pick, Family], dtype: str | None = None) -> Quantity:
+    """A quantity with its pick filled in, and what it must be measured in."""
+    quantity = dataclasses.replace(quantity, dtype=dtype)
     if not quantity.picks:
         return quantity
     return dataclasses.replace(quantity, what=dataclasses.replace(quantity.what, family=chosen[quantity.picks[0]]))
 
 
-def filled_statement(statement: Statement, chosen: Mapping[Pick, Family]) -> Statement:
-    """A statement with its picks filled in."""
-    terms = tuple((filled(quantity, chosen), coefficient) for quantity, coefficient in statement.form.terms)
+def filled_statement(statement: Statement, chosen: Mapping[Pick, Family], dtype: str | None = None) -> Statement:
+    """A statement with its picks filled in, and what it must be measured in."""
+    terms = tuple((filled(quantity, chosen, dtype), coefficient) for quantity, coefficient in statement.form.terms)
     return dataclasses.replace(statement, form=Linear(terms, statement.form.constant))
 
 

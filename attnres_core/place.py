@@ -99,7 +99,9 @@ def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS
 
 def largest_need(checkpoints: Iterable[Checkpoint], dtype: str, batch_tokens: int) -> Need:
     """What the neediest of several checkpoints takes, measured or held against the plain path."""
-    needs = [need for c in checkpoints for need in (need_of(c, dtype, batch_tokens), plain_need(c, batch_tokens))]
+    dtypes = {dtype, "float32"}  # (claims that an effect is small are measured in float32)
+    needs = [need_of(c, own, batch_tokens) for c in checkpoints for own in dtypes]
+    needs += [plain_need(c, batch_tokens) for c in checkpoints]
     return max(needs, key=lambda need: need.total)
 
 

@@ -13,7 +13,8 @@ from attnres_core.columns import ROUTING, interventions_for
 from attnres_core.intervention import SHAM, Intervention, NotApplicable
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.prompts import Prompt, PromptSet, Split, chunk_digest
-from attnres_core.vocabulary import AnyRole, Quantity
+from attnres_core.quantities import Quantity
+from attnres_core.vocabulary import AnyRole
 
 CHUNK = 16
 """Prompts of a bundle."""
@@ -21,14 +22,21 @@ NOISE_CHUNKS = 2
 """Chunks of exploration prompts that the noise floor is taken from: 32 prompts."""
 GROUP = 48
 """Interventions of a bundle: what a killed worker loses stays small."""
+REFERENCE_PROMPTS = 64
+"""Exploration prompts whose clean states and weights take the place of what some kinds of ablation take away."""
 BATCH_TOKENS = 4096
 """Rows x positions of one ablated batch: small enough for the cache, large enough for the matrix products."""
 LOGIT_BYTES = 4 * 2**20
 """Size of one float32 block of logits while scoring: what the cache holds between the passes over it ..."""
 SCORE_ROWS = 128
 """... and its rows at least: with fewer, large vocabularies would read the unembedding over and over."""
-NUMERICS_VERSION = 4
+NUMERICS_VERSION = 5
 """Raise when a change to the arithmetic changes measured numbers."""
+
+
+def reference_of(prompts: PromptSet) -> tuple[Prompt, ...]:
+    """The prompts that stand in for others: the first of the exploration split, whatever part of it a run reads."""
+    return prompts.part(Split.EXPLORATION).prompts[:REFERENCE_PROMPTS]
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,8 @@ class Material:
     device_class: str
     """"cpu" or "cuda"."""
     dtype: str
+    reference: tuple[Prompt, ...] = ()
+    """What some kinds of ablation take from."""
 
     def checkpoint(self, role: AnyRole) -> Checkpoint:
         """The model in a role.
@@ -55,16 +65,17 @@ class Material:
             kept = ", ".join(self.kept) or "none"
             raise NotApplicable(f"the trained checkpoint's folder holds no `{role}`; it holds: {kept}") from None
 
-    def model_key(self, role: AnyRole, *, plain: bool = False) -> str:
-        """Identifies a model and the arithmetic it is run in: the run's own, or the plain path in float32."""
-        arithmetic = ["plain", "float32"] if plain else [self.dtype]
-        parts = [self.checkpoint(role).digest, self.device_class, *arithmetic, NUMERICS_VERSION]
+    def model_key(self, role: AnyRole, *, plain: bool = False, dtype: str | None = None) -> str:
+        """Identifies a model, its reference prompts and the arithmetic: the run's dtype, another, or the plain path."""
+        arithmetic = ["plain", "float32"] if plain else [dtype or self.dtype]
+        reference = self.chunk_key(role, self.reference)
+        parts = [self.checkpoint(role).digest, reference, self.device_class, *arithmetic, NUMERICS_VERSION]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def about(self, role: AnyRole, *, plain: bool = False) -> str:
+    def about(self, role: AnyRole, *, plain: bool = False, dtype: str | None = None) -> str:
         """A model and its arithmetic in words."""
         checkpoint = self.checkpoint(role)
-        how = "float32 the plain way" if plain else self.dtype
+        how = "float32 the plain way" if plain else dtype or self.dtype
         name = f"{checkpoint.name} {checkpoint.digest[:12]} ({role})"
         return f"{name}, {self.device_class} {how}, numerics {NUMERICS_VERSION}"
 
@@ -105,6 +116,10 @@ class Bundle:
     interventions: tuple[Intervention, ...]
     plain: bool = False
     """Whether to measure the plain way, in float32, what the fast path is held against."""
+    dtype: str = "float32"
+    """What the model is loaded in."""
+    reference: tuple[Prompt, ...] = ()
+    """What some kinds of ablation take from."""
     about: str = ""
     """The model and its arithmetic, in words."""
 
@@ -140,8 +155,8 @@ def make_bundles(
     chunks = material.chunks(split, documents)
     return [
         bundle
-        for role, interventions in _wanted(quantities, material)
-        for bundle in _bundles(role, interventions, split, chunks, material)
+        for (role, dtype), interventions in _wanted(quantities, material)
+        for bundle in _bundles(role, dtype, interventions, split, chunks, material)
     ]
 
 
@@ -150,29 +165,31 @@ def noise_bundles(quantities: Iterable[Quantity], material: Material) -> list[Bu
     chunks = material.noise_chunks
     return [
         bundle
-        for role, interventions in _wanted(quantities, material)
+        for (role, dtype), interventions in _wanted(quantities, material)
         for plain in (False, True)
-        for bundle in _bundles(role, interventions, Split.EXPLORATION, chunks, material, plain=plain)
+        for bundle in _bundles(role, dtype, interventions, Split.EXPLORATION, chunks, material, plain=plain)
     ]
 
 
-def _wanted(quantities: Iterable[Quantity], material: Material) -> list[tuple[AnyRole, list[Intervention]]]:
-    """The interventions asked for, role by role, in order of where they resume."""
-    wanted: dict[AnyRole, dict[str, Intervention]] = {}
+def _wanted(quantities: Iterable[Quantity], material: Material) -> list[tuple[tuple[AnyRole, str], list[Intervention]]]:
+    """The interventions asked for, by role and dtype, in order of where they resume."""
+    wanted: dict[tuple[AnyRole, str], dict[str, Intervention]] = {}
     for quantity in quantities:
         try:
             found = interventions_for(quantity.what, material.checkpoint(quantity.role))
         except (NotApplicable, ValueError):  # its claims say so
             continue
-        wanted.setdefault(quantity.role, {}).update({intervention.key: intervention for intervention in found})
+        own = (quantity.role, quantity.dtype or material.dtype)
+        wanted.setdefault(own, {}).update({intervention.key: intervention for intervention in found})
     return [
-        (role, sorted(wanted[role].values(), key=lambda intervention: (intervention.first_layer, intervention.key)))
-        for role in sorted(wanted, key=str)
+        (own, sorted(wanted[own].values(), key=lambda intervention: (intervention.first_layer, intervention.key)))
+        for own in sorted(wanted, key=lambda own: (str(own[0]), own[1]))
     ]
 
 
 def _bundles(
     role: AnyRole,
+    dtype: str,
     interventions: Sequence[Intervention],
     split: Split,
     chunks: Sequence[tuple[Prompt, ...]],
@@ -181,9 +198,13 @@ def _bundles(
     plain: bool = False,
 ) -> list[Bundle]:
     groups = [tuple(interventions[i : i + GROUP]) for i in range(0, max(1, len(interventions)), GROUP)]
-    model, about = material.model_key(role, plain=plain), material.about(role, plain=plain)
+    model, about = (name(role, plain=plain, dtype=dtype) for name in (material.model_key, material.about))
+    loaded = "float32" if plain else dtype
     return [
-        Bundle(role, split, model, material.chunk_key(role, chunk), chunk, group, plain, about)
+        Bundle(
+            *(role, split, model, material.chunk_key(role, chunk), chunk, group, plain, loaded),
+            *(material.reference, about),
+        )
         for chunk in chunks
         for group in groups
     ]

@@ -20,7 +20,7 @@ from attnres_core.shapes import Column
 WINDOW = 64
 """Tokens of a prompt that are read; every next-token prediction among them is scored."""
 _TOO_SHORT = "has {} tokens; a next-token loss needs at least 2: lengthen it or leave it out"
-FIELDS = ("id", "text", "document", "stratum", "split")
+FIELDS = ("id", "text", "document", "stratum", "split", "answer", "foil")
 
 
 class Split(StrEnum):
@@ -43,11 +43,17 @@ class Prompt:
     stratum: str
     """The collection the document belongs to."""
     split: Split
+    answer: str = ""
+    """What should follow the text: its first token is the answer. Empty: nothing is asked."""
+    foil: str = ""
+    """What must not follow instead; its first token."""
 
     @property
     def digest(self) -> str:
         """SHA-256 of every field but the split, which changes no measured number."""
-        return hashlib.sha256(json.dumps([self.id, self.text, self.document, self.stratum]).encode()).hexdigest()
+        asked = [self.answer, self.foil] if self.answer else []
+        fields = [self.id, self.text, self.document, self.stratum, *asked]
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -108,20 +114,49 @@ class PromptSet:
         Raises:
             ValueError: there is no readable tokenizer, or a prompt has fewer than two tokens.
         """
-        if not tokenizer_file.is_file():
-            raise ValueError(f"{tokenizer_file}: no tokenizer beside the weights; add the checkpoint's tokenizer.json")
-        try:
-            tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        except Exception as error:  # the tokenizers library raises bare Exception
-            raise ValueError(f"{tokenizer_file}: unreadable tokenizer ({error}); copy it again") from error
-        tokenizer.no_padding()  # a tokenizer file may ask for either; both would change the ids
-        tokenizer.no_truncation()
-        encoded = tokenizer.encode_batch([prompt.text for prompt in self.prompts], add_special_tokens=False)
-        ids = [encoding.ids[:window] for encoding in encoded]
-        for prompt, row in zip(self.prompts, ids, strict=True):
+        encoded = _encoded(tokenizer_file, [prompt.text for prompt in self.prompts])
+        for prompt, row in zip(self.prompts, encoded, strict=True):
             if len(row) < 2:
                 raise ValueError(f"prompt {prompt.id!r} {_TOO_SHORT.format(len(row))}")
-        return ids
+            if prompt.answer and len(row) > window:
+                remedy = f"the answer must follow within the {window} that are read: shorten it"
+                raise ValueError(f"prompt {prompt.id!r} has {len(row)} tokens; {remedy}")
+        return [row[:window] for row in encoded]
+
+    def answer_ids(self, tokenizer_file: Path) -> list[tuple[int, int | None]] | None:
+        """The first token of each prompt's answer and of its foil; None where the set asks nothing.
+
+        Raises:
+            ValueError: there is no readable tokenizer, or an answer and its foil begin with the same token.
+        """
+        if not any(prompt.answer for prompt in self.prompts):
+            return None
+        answers = _encoded(tokenizer_file, [prompt.answer for prompt in self.prompts])
+        foils = _encoded(tokenizer_file, [prompt.foil for prompt in self.prompts])
+        found: list[tuple[int, int | None]] = []
+        for prompt, answer, foil in zip(self.prompts, answers, foils, strict=True):
+            if not answer or answer[:1] == foil[:1]:
+                problem = f"answer {prompt.answer!r} and foil {prompt.foil!r} begin with the same token, or with none"
+                raise ValueError(f"prompt {prompt.id!r}: {problem}; give others")
+            found.append((answer[0], foil[0] if foil else None))
+        return found
+
+
+def _encoded(tokenizer_file: Path, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts, whole and without special tokens.
+
+    Raises:
+        ValueError: there is no readable tokenizer.
+    """
+    if not tokenizer_file.is_file():
+        raise ValueError(f"{tokenizer_file}: no tokenizer beside the weights; add the checkpoint's tokenizer.json")
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise ValueError(f"{tokenizer_file}: unreadable tokenizer ({error}); copy it again") from error
+    tokenizer.no_padding()  # a tokenizer file may ask for either; both would change the ids
+    tokenizer.no_truncation()
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
 
 def check_tokens(rows: Sequence[Sequence[int]], names: Sequence[object], vocabulary: int, context: int) -> None:
@@ -141,7 +176,7 @@ def check_tokens(rows: Sequence[Sequence[int]], names: Sequence[object], vocabul
 
 
 def load_prompts(path: str | Path) -> PromptSet:
-    """Read a JSONL file of prompts: `id`, `text`, and where known `document`, `stratum`, `split`.
+    """Read a JSONL file of prompts: `id`, `text`, and where known `document`, `stratum`, `split`, `answer`, `foil`.
 
     A missing document is the prompt's own id, a missing stratum the file's name, a missing split comes from a hash of
     the document.
@@ -171,6 +206,9 @@ def load_prompts(path: str | Path) -> PromptSet:
     ids = Counter(prompt.id for prompt in prompts)
     if twice := sorted(name for name, count in ids.items() if count > 1):
         raise ValueError(f"{path}: id {twice[0]!r} stands on several lines; give each its own")
+    for field in ("answer", "foil"):
+        if len({bool(getattr(prompt, field)) for prompt in prompts}) > 1:
+            raise ValueError(f"{path}: some prompts have `{field}` and some have none; give it to all, or to none")
     for field in ("stratum", "split"):
         values: dict[str, str] = {}
         for prompt in prompts:
@@ -210,7 +248,10 @@ def _prompt(path: Path, number: int, line: str) -> Prompt:
     split = row.get("split") or split_of(row["document"])
     if split not in tuple(Split):
         raise ValueError(f"{where}: `split` is {split!r}; allowed: {', '.join(Split)}")
-    return Prompt(row["id"], row["text"], row["document"], row["stratum"], Split(split))
+    if "foil" in row and "answer" not in row:
+        raise ValueError(f"{where}: a `foil` without an `answer`; give both")
+    asked = (row.get("answer", ""), row.get("foil", ""))
+    return Prompt(row["id"], row["text"], row["document"], row["stratum"], Split(split), *asked)
 
 
 def split_of(document: str) -> Split:

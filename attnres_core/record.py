@@ -20,19 +20,11 @@ from attnres_core.judging import Adjusted
 from attnres_core.mapping import is_measured, map_rows
 from attnres_core.outcomes import EarlyDeciding, Outcome
 from attnres_core.prompts import WINDOW, Split
+from attnres_core.quantities import Ablation, Pick, Quantity, RoutingSummary
 from attnres_core.statistics import Verdict
 from attnres_core.suite import Suite
-from attnres_core.vocabulary import (
-    Ablation,
-    AnyRole,
-    Pick,
-    Quantity,
-    Role,
-    RoutingSummary,
-    Summary,
-    layers_text,
-    mass,
-)
+from attnres_core.summaries import mass
+from attnres_core.vocabulary import AnyRole, Role, Summary, layers_text
 
 QUESTION = "Which routing pathways are causal in this checkpoint?"
 _UNITS = {
@@ -292,7 +284,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
     low, mean, high = map(number, statistics.t_interval(column))
     what = quantity.what
     weight = None
-    if isinstance(what, Ablation) and not isinstance(what.family, Pick):
+    if isinstance(what, Ablation) and what.family is not None and not isinstance(what.family, Pick):
         read = mass(what.family, what.sublayer, what.layers).on(quantity.role)
         weight = number(measured.column(read, split, documents).mean())
     return {

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.place import BATCH_SIZES, Place, check_fit, keep_freed_memory
 from attnres_core.plan import Bundle
+from attnres_core.prompts import Prompt, PromptSet
 from attnres_core.store import Store, StoreError, atomic
 from attnres_core.vocabulary import AnyRole
 
 if TYPE_CHECKING:
     from attnres_core.models.model import AttnResModel
+    from attnres_core.models.reference import Reference
 
 ATTEMPTS = 2
 """A bundle whose worker dies this often becomes a named failure, and so do the others of its model."""
@@ -153,6 +155,7 @@ class _Workbench:
         self.batch_tokens = place.batch_tokens
         keep_freed_memory()
         self._loaded: tuple[tuple[AnyRole, str], AttnResModel] | None = None
+        self._reference: tuple[tuple[Prompt, ...], Reference] | None = None
 
     def measure(self, bundle: Bundle, missing: frozenset[str], store: Store) -> None:
         """Measure a bundle's missing units into the store.
@@ -163,19 +166,20 @@ class _Workbench:
         import torch
 
         from attnres_core.plain import plain_chunk
-        from attnres_core.prompts import PromptSet
         from attnres_core.sweep import sweep_chunk, validated
 
         torch.set_num_threads(self.place.threads)
-        model = self._model(bundle.role, "float32" if bundle.plain else self.place.dtype)
+        model = self._model(bundle.role, bundle.dtype)
         wanted = [intervention for intervention in bundle.interventions if intervention.key in missing]
-        prompts = validated(model, PromptSet("chunk", bundle.prompts))
+        part = PromptSet("chunk", bundle.prompts)
+        prompts, answers = validated(model, part), part.answer_ids(model.checkpoint.tokenizer_file)
+        reference = self._taken_from(bundle, model) if any(i.needs_reference for i in wanted) else None
         while True:
             try:
                 if bundle.plain:
-                    units = plain_chunk(model, prompts, wanted)
+                    units = plain_chunk(model, prompts, wanted, reference, answers)
                 else:
-                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens)
+                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens, reference, answers)
                 break
             except torch.OutOfMemoryError:
                 if bundle.plain or self.batch_tokens <= BATCH_SIZES[-1]:
@@ -186,13 +190,23 @@ class _Workbench:
                 warnings.warn(message, SmallerBatchWarning, stacklevel=2)
         store.add_units(bundle.model, bundle.chunk, {key: units[key] for key in missing}, bundle.about)
 
+    def _taken_from(self, bundle: Bundle, model: AttnResModel) -> Reference:
+        """The bundle's reference prompts as its model runs them."""
+        from attnres_core.models.reference import Reference
+        from attnres_core.sweep import validated
+
+        if self._reference is None or self._reference[0] != bundle.reference:
+            ids = validated(model, PromptSet("reference", bundle.reference))
+            self._reference = bundle.reference, Reference(model.network, ids)
+        return self._reference[1]
+
     def _model(self, role: AnyRole, dtype: str) -> AttnResModel:
         if self._loaded is None or self._loaded[0] != (role, dtype):
             import torch
 
             from attnres_core.models.loading import load_checkpoint
 
-            self._loaded = None  # its memory first
+            self._loaded = self._reference = None  # their memory first
             if self.place.device_class == "cuda":
                 free, _ = torch.cuda.mem_get_info(self.device)
                 check_fit(self.place.need, free, dtype, f"{self.device} (what is free of it)")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -16,45 +14,26 @@ from attnres_core.claims import CLAIM_ALPHA, Claim, claim_key
 from attnres_core.columns import ROUTING, interventions_for, unit_keys
 from attnres_core.estimates import Decision, Linear
 from attnres_core.intervention import NotApplicable
-from attnres_core.judging import Adjusted, Question, combine, noise_gate, planned_units
+from attnres_core.judging import Adjusted, Question, noise_gate, planned_units
 from attnres_core.looks import ONLY, Look, looks
 from attnres_core.measurements import Measurements
 from attnres_core.models.checkpoint import Checkpoint, Weights, earlier_step, inspect_checkpoint, kept_steps
 from attnres_core.outcomes import EarlyDeciding, Outcome
 from attnres_core.picks import choose, filled, filled_statement, needed_for
 from attnres_core.place import Place, choose_place, memory_words
-from attnres_core.plan import Bundle, Material, make_bundles, noise_bundles
+from attnres_core.plan import Bundle, Material, make_bundles, noise_bundles, reference_of
 from attnres_core.prompts import PromptSet, Split, check_tokens, load_prompts
+from attnres_core.quantities import Quantity
+from attnres_core.redundancy import redundant
 from attnres_core.registry import LOCK, Registry, Standing
 from attnres_core.run import Barrier, Crew
-from attnres_core.statistics import Verdict
+from attnres_core.settings import Settings
+from attnres_core.statistics import Operator, Verdict
 from attnres_core.store import Store
-from attnres_core.vocabulary import AnyRole, Quantity, Role, Step
+from attnres_core.vocabulary import AnyRole, Role, Step
 
 QUICK_PROMPTS = 64
 """Prompts of a `--attnres-quick` run, which is never confirmatory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a run was asked for: the values of the `--attnres-*` options."""
-
-    trained: str
-    vanilla: str
-    recency_bias: float
-    num_blocks: int | None
-    prompts: Path
-    n_prompts: int | None
-    device: str
-    dtype: str
-    store: Path
-    memory: int | None
-    """Bytes that one measuring slot may use; None: what there is."""
-    quick: bool
-    sequential: bool
-    """Whether claims of `>` are looked at early; see `looks`."""
-    registrations: Path
-    """The folder of the claims' lock and ledger."""
 
 
 class Suite:
@@ -70,6 +49,7 @@ class Suite:
         prompts = load_prompts(settings.prompts)
         limits = [settings.n_prompts, QUICK_PROMPTS if settings.quick else None]
         limit = min((limit for limit in limits if limit is not None), default=None)
+        self.reference = reference_of(prompts)
         self.prompts: dict[Split, PromptSet] = {split: prompts.part(split, limit) for split in Split}
         self.registry = Registry(settings.registrations)
         if settings.sequential and self.registry.entries and not self.registry.has_looks:
@@ -114,7 +94,12 @@ class Suite:
     def material(self) -> Material:
         """What the keys of stored units depend on."""
         return Material(
-            self.checkpoints, tuple(map(str, self.kept)), self.prompts, self.place.device_class, self.settings.dtype
+            self.checkpoints,
+            tuple(map(str, self.kept)),
+            self.prompts,
+            self.place.device_class,
+            self.settings.dtype,
+            self.reference,
         )
 
     @cached_property
@@ -162,7 +147,12 @@ class Suite:
         planned = looks(len(self.prompts[Split.CONFIRMATION].documents), sequential=self.settings.sequential)
         with Crew(self.checkpoints, barrier, self.place) as crew:
             # Everything whose families are known already, so that a model is loaded once for most of it.
-            asked = [(standings[c.node_id].split, q) for c in collected for q in c.quantities if not q.picks]
+            asked = [
+                (standings[c.node_id].split, filled(q, {}, self._dtype(c)))
+                for c in collected
+                for q in c.quantities
+                if not q.picks
+            ]
             picks = {pick for claim in collected for quantity in claim.quantities for pick in quantity.picks}
             asked += [(Split.EXPLORATION, quantity) for quantity in needed_for(picks)]
             bundles = self._bundles(asked, planned[0].documents)
@@ -180,6 +170,8 @@ class Suite:
                 lost |= crew.carry_out(rest)
                 self._judge(waiting, lost, look)
                 waiting = [o for o in waiting if not o.error and o.verdict is not Verdict.SUPPORTED]
+        for outcome in outcomes.values():
+            outcome.redundancy = redundant(outcome, outcomes.values(), self.measurements)
         for outcome in waiting:  # (a run on fewer prompts decides nothing, and takes no chance away)
             if outcome.verdict is Verdict.INCONCLUSIVE and outcome.may_end_early and not self.part:
                 judged.remember_open(self._way(outcome, sequential=self.settings.sequential), self.store)
@@ -209,7 +201,9 @@ class Suite:
             *make_bundles(wanted[Split.CONFIRMATION], Split.CONFIRMATION, self.material, documents),
             *noise_bundles(every, self.material),
         ]
-        return sorted(found, key=lambda bundle: (str(bundle.role), bundle.plain))  # a slot holds one model at a time
+        return sorted(
+            found, key=lambda bundle: (str(bundle.role), bundle.dtype, bundle.plain)
+        )  # a slot holds one model at a time
 
     def check_margins(self, collected: Sequence[Claim], run: str) -> None:
         """Refuse claims whose margins this arithmetic cannot tell from its own error (measured on exploration prompts).
@@ -221,7 +215,7 @@ class Suite:
         picks = {pick for claim in collected for quantity in claim.quantities for pick in quantity.picks}
         standing = Standing(Split.EXPLORATION, CLAIM_ALPHA, "registering")
         with Crew(self.checkpoints, Barrier(self.store, run), self.place) as crew:
-            known = [q for claim in collected for q in claim.quantities if not q.picks]
+            known = [filled(q, {}, self._dtype(c)) for c in collected for q in c.quantities if not q.picks]
             asked = [(Split.EXPLORATION, quantity) for quantity in needed_for(picks)]
             lost = crew.carry_out([*self._bundles(asked, None), *noise_bundles(known, self.material)])
             outcomes = [outcome for c in collected if (outcome := self._prepared(c, standing, lost)).quantities]
@@ -315,7 +309,7 @@ class Suite:
         try:
             picks = dict.fromkeys(pick for quantity in claim.quantities for pick in quantity.picks)
             chosen = {pick: choose(pick, self.trained, lambda q: self._explored(q, lost)) for pick in picks}
-            quantities = tuple(filled(quantity, chosen) for quantity in claim.quantities)
+            quantities = tuple(filled(quantity, chosen, self._dtype(claim)) for quantity in claim.quantities)
             for quantity in quantities:
                 interventions = interventions_for(quantity.what, self.material.checkpoint(quantity.role))
                 if interventions and all(i.no_ops == i.sites for i in interventions):
@@ -331,7 +325,8 @@ class Suite:
         """A claim's statements, with what each may spend at this look (all of alpha where there is only one)."""
         count, alpha = len(outcome.claim.statements), outcome.standing.alpha
         own = look if outcome.may_end_early else ONLY
-        statements = [filled_statement(statement, outcome.chosen) for statement in outcome.claim.statements]
+        dtype = self._dtype(outcome.claim)
+        statements = [filled_statement(statement, outcome.chosen, dtype) for statement in outcome.claim.statements]
         floors = [0.0 if s.takes_worst else self.measurements.noise_floor(s.form, alpha) for s in statements]
         return [Question(s, alpha, count, floor, own) for s, floor in zip(statements, floors, strict=True)]
 
@@ -354,8 +349,13 @@ class Suite:
             found = judged.decisions(every, columns, strata, self.store)
             for index, several in asked.items():
                 outcomes[index].decisions = tuple(found[question] for question in several)
-                outcomes[index].verdict = combine(outcomes[index].decisions)
+                outcomes[index].verdict, outcomes[index].disagreement = outcomes[index].agreed
                 outcomes[index].documents = documents
+
+    def _dtype(self, claim: Claim) -> str | None:
+        """What a claim's columns must be measured in: float32 where it says that an effect is small; None: any."""
+        null = any(statement.operator is not Operator.ABOVE for statement in claim.statements)
+        return "float32" if null and self.settings.dtype != "float32" else None
 
     def _refuse_second_chances(self, outcomes: Iterable[Outcome]) -> None:
         """A claim found INCONCLUSIVE at a fixed number of documents is not tried look by look, nor the reverse."""

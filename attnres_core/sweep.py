@@ -16,20 +16,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnres_core.columns import ROUTING, Columns, as_parts, interventions_for, record_of, values
+from attnres_core.columns import ROUTING, Columns, as_parts, field_of, interventions_for, record_of, values
 from attnres_core.intervention import SHAM, Intervention
 from attnres_core.models.dialect import DepthStream
-from attnres_core.models.model import AttnResModel, drop_overrides
+from attnres_core.models.model import AttnResModel
+from attnres_core.models.overrides import Overrides
 from attnres_core.models.qwen3 import SiteKey
+from attnres_core.models.reference import Reference
 from attnres_core.models.routing import Read, Source, mix
-from attnres_core.plan import BATCH_TOKENS, CHUNK, LOGIT_BYTES, SCORE_ROWS
+from attnres_core.plan import BATCH_TOKENS, CHUNK, LOGIT_BYTES, REFERENCE_PROMPTS, SCORE_ROWS
 from attnres_core.prompts import PromptSet, check_tokens
-from attnres_core.shapes import Unit
-from attnres_core.vocabulary import Ablation, Metric, Quantity, RoutingSummary
+from attnres_core.quantities import Ablation, Quantity, RoutingSummary
+from attnres_core.shapes import Float, Unit
+from attnres_core.vocabulary import Metric, Positions
+
+Answers = Sequence[tuple[int, int | None]]
+"""Token ids of each prompt's answer and, where it has one, its foil."""
 
 
 def measure(
-    model: AttnResModel, prompts: PromptSet | Sequence[Sequence[int]], wanted: Iterable[Any], *, chunk: int = CHUNK
+    model: AttnResModel,
+    prompts: PromptSet | Sequence[Sequence[int]],
+    wanted: Iterable[Any],
+    *,
+    reference: PromptSet | Sequence[Sequence[int]] | None = None,
+    chunk: int = CHUNK,
 ) -> Columns:
     """Measure quantities, ablations (as delta_nll) and routing summaries over prompts, in memory.
 
@@ -37,6 +48,7 @@ def measure(
         model: from `load_model`; roles of quantities are not looked at.
         prompts: a `PromptSet`, tokenised with the checkpoint's own tokenizer, or lists of token ids.
         wanted: what to measure.
+        reference: what `mean`, `resample`, `average` and `shuffle` take from; default: the first prompts themselves.
         chunk: prompts swept together.
 
     Returns:
@@ -53,8 +65,17 @@ def measure(
     asked = list(dict.fromkeys(wanted))
     interventions = [i for what in asked for i in interventions_for(as_parts(what)[0], model.checkpoint)]
     ids = validated(model, prompts)
-    starts = range(0, len(ids), chunk)
-    chunks = [sweep_chunk(model, ids[start : start + chunk], interventions) for start in starts]
+    answers = prompts.answer_ids(model.checkpoint.tokenizer_file) if isinstance(prompts, PromptSet) else None
+    given = None
+    if any(intervention.needs_reference for intervention in interventions):
+        given = Reference(
+            model.network, (ids if reference is None else validated(model, reference))[:REFERENCE_PROMPTS]
+        )
+    chunks = []
+    for start in range(0, len(ids), chunk):
+        part = slice(start, start + chunk)
+        answered = None if answers is None else answers[part]
+        chunks.append(sweep_chunk(model, ids[part], interventions, reference=given, answers=answered))
     columns = {what: values(*as_parts(what), chunks, model.checkpoint) for what in asked}
     records = {what: record_of(as_parts(what)[0], chunks, model.checkpoint) for what in asked}
     return Columns(columns, records)
@@ -87,6 +108,18 @@ class Batch:
     ids: Tensor  # (prompt, pos)
     scored: Tensor  # (prompt, pos) bool: positions whose next token is scored
 
+    @property
+    def last(self) -> Tensor:
+        """The place of each prompt's last token, `[prompt]`: where an answer would follow."""
+        return self.scored.sum(1)
+
+    def where(self, at: Positions) -> Tensor:
+        """The scored positions that an effect is averaged over, `[prompt, pos]` bool."""
+        place, count = torch.arange(self.ids.shape[1], device=self.ids.device), self.scored.sum(1, keepdim=True)
+        if at is Positions.FIRST_THIRD:
+            return place < (count + 2) // 3
+        return place == count - 1 if at is Positions.LAST else self.scored
+
     @classmethod
     def of(cls, token_ids: Sequence[Sequence[int]], device: torch.device) -> Batch:
         """Token ids of each prompt as one padded batch."""
@@ -98,9 +131,10 @@ class Batch:
             scored[row, : len(tokens) - 1] = True
         return cls(ids.to(device), scored.to(device))
 
-    def per_prompt(self, values: Tensor) -> np.ndarray:
+    def per_prompt(self, values: Tensor, at: Positions = Positions.ALL) -> np.ndarray:
         """Means over each prompt's scored positions of values `[..., prompt, pos]`."""
-        weights = self.scored / self.scored.sum(1, keepdim=True)
+        chosen = self.where(at)
+        weights = chosen / chosen.sum(1, keepdim=True)
         return (values.double() * weights).sum(-1).cpu().numpy()
 
 
@@ -110,13 +144,15 @@ def sweep_chunk(
     token_ids: Sequence[Sequence[int]],
     interventions: Sequence[Intervention],
     batch_tokens: int = BATCH_TOKENS,
+    reference: Reference | None = None,
+    answers: Answers | None = None,
 ) -> dict[str, Unit]:
     """Units of one chunk of prompts: the clean run's, a sham's, and every intervention's, by key.
 
     At most `batch_tokens` rows x positions of ablated runs are under way at once, or those of one intervention.
 
-    Each effect unit holds, per prompt: `delta_nll`, `kl`, `kept_mass`, `kept_mass_min`, `input_change`. The clean
-    unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source `mean`, `low`, `high` depth weight.
+    Each effect unit holds, per prompt: every metric (`field_of`), `kept_mass`, `kept_mass_min`, `input_change`. The
+    clean unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source `mean`, `low`, `high` depth weight.
     """
     network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
@@ -133,6 +169,7 @@ def sweep_chunk(
     hidden: dict[Any, Tensor] = {}  # by intervention, and by layer for the shams
     effects: dict[Intervention, _EffectObserver] = {}
     rows_each = len(token_ids)
+    places = torch.arange(batch.ids.shape[1], device=model.device).expand_as(batch.ids)
     together = max(1, batch_tokens // batch.ids.numel())
     for layer, stream in sorted(snapshots.items()):
         starting = [*(i for i in wanted if i.first_layer == layer), SHAM]
@@ -144,15 +181,19 @@ def sweep_chunk(
                 picked_rows(stream, index),
                 inputs.rows(index),
                 start=layer,
-                overrides=drop_overrides(group, rows_each, model.device),
+                overrides=Overrides(group, token_ids, places, reference),
                 observe=observer,
             )
             for intervention, state in zip(group, states.split(rows_each), strict=True):
                 hidden[layer if intervention is SHAM else intervention] = state
                 effects[intervention] = observer
     scores = _score(model, batch, clean, hidden)
+    if answers is not None:
+        for key, found in _answered(model, batch, clean, hidden, answers).items():
+            scores[key] |= found
     units = {ROUTING: {**routing.unit(), "nll": scores[None]["nll"]}}
-    worst = {metric.value: np.max([abs(scores[layer][metric.value]) for layer in starts], axis=0) for metric in Metric}
+    layers = [scores[layer] for layer in starts]
+    worst = {name: np.max([abs(found[name]) for found in layers], axis=0) for name in layers[0]}
     units[SHAM.key] = {**worst, **effects[SHAM].unit(SHAM)}
     for intervention in wanted:
         units[intervention.key] = {**scores[intervention], **effects[intervention].unit(intervention)}
@@ -215,12 +256,11 @@ class _EffectObserver:
         """Kept mass and input change, for the rows whose intervention touches this site."""
         site, rows_each = self.model.site_at(key), len(self.batch.ids)
         for position, intervention in enumerate(self.group):
-            indices = dict(intervention.dropped).get(site)
-            if indices is None:
+            if site not in dict(intervention.touched):
                 continue
             rows = slice(position * rows_each, (position + 1) * rows_each)
-            natural = read.natural[:, rows]
-            kept = torch.ones_like(natural[0]) - natural[list(indices)].sum(0)
+            assert read.kept is not None, "a touched site has an override"
+            natural, kept = read.natural[:, rows], read.kept[rows]
             own = [Source(source.state[rows], source.eps) for source in sources]
             moved = (read.mixture[rows] - mix(own, natural)).abs().amax(-1)  # (prompt, pos)
             self.kept.setdefault(intervention, []).append(kept)
@@ -239,6 +279,14 @@ class _EffectObserver:
         }
 
 
+def logsumexp(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row"]:
+    """`torch.logsumexp` over the vocabulary in half its passes: the maximum is taken out only where it must be."""
+    total = logits.exp().sum(-1)
+    if bool(((total > 1e-30) & total.isfinite()).all()):  # no sum overflowed, none lost its terms to underflow
+        return total.log()
+    return logits.logsumexp(-1)
+
+
 def _score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any, Tensor]) -> dict[Any, Unit]:
     """NLL rise and KL per prompt, unembedding scored positions only, in blocks of bounded size.
 
@@ -251,25 +299,57 @@ def _score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any
     states = {key: state[at] for key, state in hidden.items()}  # (scored, d)
     clean_states = clean[at]
     nll = torch.empty(len(target), device=model.device)
-    found = {key: {metric: torch.empty_like(nll) for metric in Metric} for key in hidden}
+    metrics = (Metric.DELTA_NLL, Metric.KL)
+    found = {key: {metric: torch.empty_like(nll) for metric in metrics} for key in hidden}
     for start in range(0, len(target), block):
         rows = slice(start, start + block)
         logits = head(clean_states[rows]).float()  # (block, vocab)
-        norm = logits.logsumexp(-1)
+        norm = logsumexp(logits)
         nll[rows] = norm - logits.gather(1, target[rows])[:, 0]  # as below: the same state gives the same loss exactly
         log_p = logits - norm[:, None]
         p = log_p.exp()
         negentropy = torch.linalg.vecdot(p, log_p)
         for key, state in states.items():
             logits = head(state[rows]).float()
-            norm = logits.logsumexp(-1)
+            norm = logsumexp(logits)
             found[key][Metric.DELTA_NLL][rows] = norm - logits.gather(1, target[rows])[:, 0] - nll[rows]
             found[key][Metric.KL][rows] = negentropy - torch.linalg.vecdot(p, logits) + norm
 
-    def per_prompt(values: Tensor) -> np.ndarray:
+    def per_prompt(values: Tensor, where: Positions = Positions.ALL) -> np.ndarray:
         spread = torch.zeros(batch.scored.shape, device=model.device)
         spread[at] = values
-        return batch.per_prompt(spread)
+        return batch.per_prompt(spread, where)
 
-    scores = {key: {metric.value: per_prompt(values) for metric, values in each.items()} for key, each in found.items()}
+    scores = {
+        key: {field_of(metric, where): per_prompt(each[metric], where) for metric in metrics for where in Positions}
+        for key, each in found.items()
+    }
     return {**scores, None: {"nll": per_prompt(nll)}}
+
+
+def _answered(
+    model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any, Tensor], answers: Answers
+) -> dict[Any, Unit]:
+    """What is lost of the answer's lead over its foil, and of its probability, where it would follow the prompt."""
+    at = (torch.arange(len(batch.ids), device=model.device), batch.last)
+
+    def read(state: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        return answer_scores(model.network.lm_head(state[at]).float(), answers)
+
+    lead, probability = read(clean)
+    found: dict[Any, Unit] = {}
+    for key, state in hidden.items():
+        own_lead, own_probability = read(state)
+        found[key] = {Metric.LOGIT_DIFFERENCE.value: lead - own_lead}
+        found[key] |= {Metric.ANSWER_PROBABILITY.value: probability - own_probability}
+    return found
+
+
+def answer_scores(logits: Float[Tensor, "prompt vocab"], answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """The answer's logit minus the foil's (NaN where there is none), and the answer's probability, `[prompt]`."""
+    rows = torch.arange(len(answers), device=logits.device)
+    answer = torch.tensor([token for token, _ in answers], device=logits.device)
+    foil = torch.tensor([token if foil is None else foil for token, foil in answers], device=logits.device)
+    without = torch.tensor([foil is None for _, foil in answers], device=logits.device)
+    lead = (logits[rows, answer] - logits[rows, foil]).masked_fill(without, torch.nan)
+    return lead.double().cpu().numpy(), logits.softmax(-1)[rows, answer].double().cpu().numpy()

@@ -123,7 +123,7 @@ def loop(
         with torch.inference_mode():
             clean = written(tokens)
         for intervention in wanted:
-            ((site, dropped),) = intervention.dropped
+            ((site, dropped),) = intervention.touched
             with torch.inference_mode():
                 found[intervention.key].append(scores(clean, ablated(tokens, places[site], dropped), tokens, scored)[0])
     return {key: torch.cat(parts).numpy() for key, parts in found.items()}

@@ -8,11 +8,15 @@ from typing import Any
 
 import hypothesis
 import pytest
+import torch
 from checkpoint_copies import Copy, configure
 from jaxtyping import install_import_hook
 from small_suite import CLAIMS
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; torch's threads spin, and slow each other tenfold
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 install_import_hook([f"attnres_core.models.{module}" for module in ("routing", "qwen3")], "beartype.beartype")
 
 pytest_plugins = ["pytester"]

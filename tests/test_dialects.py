@@ -86,7 +86,7 @@ def test_drops_of_all_layers_split_into_drops_by_band(geometry, family, sublayer
 
     def touched(band):
         try:
-            return resolve(ac.drop(family, sublayer, band), sites, layers).dropped
+            return resolve(ac.drop(family, sublayer, band), sites, layers).touched
         except NotApplicable:
             return ()
 

@@ -17,6 +17,7 @@ RANKS = [
     {"mapping"},
     {"expected"},
     {"suite"},
+    {"redundancy"},
     {"outcomes"},
     {"registry"},
     {"picks"},
@@ -36,13 +37,17 @@ RANKS = [
     {"models"},
     {"prompts", "references"},
     {"intervention"},
-    {"vocabulary", "shapes", "__init__"},
+    {"ablations", "summaries"},
+    {"quantities"},
+    {"vocabulary", "shapes", "settings", "__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 TORCH = {
     "models/loading",
     "models/model",
+    "models/overrides",
     "models/qwen3",
+    "models/reference",
     "models/routing",
     "plain",
     "screening",

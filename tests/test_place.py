@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from attnres_core import place, sweep
+from attnres_core.ablations import drop
 from attnres_core.columns import interventions_for
 from attnres_core.models.checkpoint import inspect_checkpoint
 from attnres_core.place import BATCH_SIZES, LIBRARIES, Place, bytes_of, check_fit, choose_place, largest_need, need_of
 from attnres_core.plan import Bundle
 from attnres_core.prompts import Prompt, Split
 from attnres_core.run import SmallerBatchWarning, _Workbench
-from attnres_core.vocabulary import Role, drop
+from attnres_core.vocabulary import Role
 
 
 @pytest.fixture

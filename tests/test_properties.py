@@ -7,54 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_models import dialects, models, prompts, random_model
 
 import attnres_core as ac
 from attnres_core.intervention import NotApplicable, resolve
-from attnres_core.models.checkpoint import Checkpoint
-from attnres_core.models.config import Qwen3AttnResConfig
 from attnres_core.models.dialect import sites_of
 from attnres_core.models.kimi_block import KimiBlock
-from attnres_core.models.model import AttnResModel
 from attnres_core.models.open_block import OpenBlock
-from attnres_core.models.open_full import OpenFull
-from attnres_core.models.open_reset import OpenReset
-from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
 from attnres_core.vocabulary import Band, Family, Sublayer
 
-VOCABULARY = 13
-KINDS = (OpenBlock, OpenFull, OpenReset, KimiBlock)
-dialects = st.integers(1, 9).flatmap(
-    lambda layers: st.builds(lambda kind, blocks: kind(layers, blocks), st.sampled_from(KINDS), st.integers(1, layers))
-)
-
-
-def random_model(dialect, seed):
-    """A network of random weights and routing that is far from uniform."""
-    config = Qwen3AttnResConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=8,
-        num_hidden_layers=dialect.num_layers,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=4,
-        intermediate_size=12,
-        max_position_embeddings=64,
-        rms_norm_eps=1e-6,
-    )
-    config._attn_implementation = "sdpa"
-    torch.manual_seed(seed)
-    network = Qwen3AttnResForCausalLM(config, dialect).eval()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    checkpoint = Checkpoint(ac.reference("tiny-open-block"), config.to_dict(), {}, (), dialect, None)
-    return AttnResModel(checkpoint, network)
-
-
-small = st.integers(1, 5).flatmap(
-    lambda layers: st.builds(lambda kind, blocks: kind(layers, blocks), st.sampled_from(KINDS), st.integers(1, layers))
-)
-models = st.builds(random_model, small, st.integers(0, 2**16))
-prompts = st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=2, max_size=9), min_size=1, max_size=5)
 families, sublayers = st.sampled_from(Family), st.sampled_from((Sublayer.ATTN, Sublayer.MLP))
 
 
@@ -97,7 +58,7 @@ def test_an_intervention_drops_a_family_and_only_that(dialect, family, sublayer,
     sites = sites_of(dialect)
     addressed = [s for s in sites if s.sublayer is sublayer and s.layer in band.layers(dialect.num_layers)]
     try:
-        found = dict(resolve(ac.drop(family, sublayer, band), sites, dialect.num_layers).dropped)
+        found = dict(resolve(ac.drop(family, sublayer, band), sites, dialect.num_layers).touched)
     except NotApplicable:
         assert not any(family in site.sources for site in addressed)
         return
@@ -116,7 +77,7 @@ def test_weights_sum_to_one_and_a_drop_renormalises_what_is_kept(model, rows, da
         return
     ids = torch.tensor([row[:2] for row in rows])
     natural, ablated = model.depth_weights(ids), model.depth_weights(ids, ablation=drop)
-    dropped = dict(resolve(drop, model.sites, model.num_layers).dropped)
+    dropped = dict(resolve(drop, model.sites, model.num_layers).touched)
     first = next(iter(dropped))
     for site, weights in ablated.items():
         assert weights.sum(0) == pytest.approx(1, abs=1e-5)

@@ -7,12 +7,12 @@ import sys
 import pytest
 from small_suite import CLAIMS, verdicts
 
+from attnres_core.ablations import drop
 from attnres_core.claims import ALPHA, CLAIM_ALPHA, Claim
 from attnres_core.estimates import Linear, Statement
 from attnres_core.prompts import Split
 from attnres_core.registry import LEDGER, LOCK, Registry
 from attnres_core.statistics import Operator
-from attnres_core.vocabulary import drop
 
 pytestmark = pytest.mark.usefixtures("_quiet")
 EFFECT = drop("embedding", "mlp", "early").on("trained")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnres_core.models.routing import SiteOverride, Source, route
+from attnres_core.models.routing import Removal, SiteOverride, Source, route
 
 EPS = 0.0
 
@@ -40,15 +40,37 @@ def test_drop_by_hand():
 
 def test_weight_override_by_hand():
     weights = torch.tensor([0.25, 0.75])[:, None, None]
-    read = route([state(4, 0), state(0, 4)], torch.ones(2), None, SiteOverride(weights=weights))
+    override = SiteOverride(rewrites=((slice(0, 1), lambda natural: weights),))
+    read = route([state(4, 0), state(0, 4)], torch.ones(2), None, override)
     assert read.mixture.flatten().tolist() == [1, 3]
 
 
-def test_value_override_replaces_values_and_keeps_keys():
-    values = torch.tensor([[torch.nan, torch.nan], [10.0, 20.0]])[:, None, None]
-    read = route([state(4, 0), state(0, 4)], torch.zeros(2), None, SiteOverride(values=values))
-    assert read.weights.flatten().tolist() == pytest.approx([0.5, 0.5])
-    assert read.mixture.flatten().tolist() == pytest.approx([7, 10])
+@pytest.mark.parametrize(("keys", "weights"), [(False, [0.5, 0.5]), (True, [0.2, 0.8])])
+def test_a_fill_replaces_values_and_keys_only_where_it_says_so(keys, weights):
+    """s1 = (0, 4) becomes (4, 0): with w = (log 4 / sqrt 2, 0) its logit goes from 0 to log 4, s0's is 0."""
+    mask = torch.tensor([0.0, 1.0])[:, None, None]
+    fill = Removal(slice(0, 1), lambda weights: weights * mask, {1: torch.tensor([4.0, 0.0])}, keys=keys)
+    query = torch.tensor([math.log(4) / math.sqrt(2), 0.0])
+    read = route([state(0, 8), state(0, 4)], query, None, SiteOverride(removals=(fill,)))
+    assert read.natural.flatten().tolist() == pytest.approx([0.5, 0.5])
+    assert read.weights.flatten().tolist() == pytest.approx(weights)
+    assert read.mixture.flatten().tolist() == pytest.approx([4 * weights[1], 8 * weights[0]])
+
+
+def test_a_fill_of_part_of_a_source():
+    """A quarter of s1's half of the weight passes to another state."""
+    share = torch.tensor([0.0, 0.25])[:, None, None]
+    fill = Removal(slice(0, 1), lambda weights: weights * share, {1: torch.tensor([100.0, 0.0])})
+    read = route([state(8, 0), state(0, 8)], torch.zeros(2), None, SiteOverride(removals=(fill,)))
+    assert read.mixture.flatten().tolist() == pytest.approx([4 + 12.5, 3])
+
+
+def test_interventions_are_about_their_rows_alone():
+    sources = [Source(torch.tensor([[[4.0, 0.0]]]).repeat(3, 1, 1), EPS), Source(torch.ones(3, 1, 2), EPS)]
+    fill = Removal(slice(0, 1), lambda weights: weights * torch.tensor([1.0, 0.0])[:, None, None])
+    rule = (slice(1, 2), lambda weights: torch.tensor([1.0, 0.0])[:, None, None].expand_as(weights))
+    read = route(sources, torch.zeros(2), None, SiteOverride(rewrites=(rule,), removals=(fill,)))
+    assert read.mixture[:, 0].tolist() == [[0.5, 0.5], [4, 0], [2.5, 0.5]]
 
 
 @st.composite

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attnres_core.intervention import Intervention, resolve
+from attnres_core.intervention import composed, resolve
 from attnres_core.models.checkpoint import Checkpoint
+from attnres_core.models.overrides import Overrides
 from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM, SiteKey
-from attnres_core.models.routing import SiteOverride
+from attnres_core.models.reference import Reference
+from attnres_core.quantities import Ablation
 from attnres_core.shapes import Float, Int
-from attnres_core.vocabulary import Ablation, Site
+from attnres_core.vocabulary import Site
 
 
 class AttnResModel:
@@ -52,22 +54,26 @@ class AttnResModel:
         self,
         input_ids: Int[Tensor, "batch pos"],
         attention_mask: Int[Tensor, "batch pos"] | None = None,
-        ablation: Ablation | None = None,
+        ablation: Ablation | Sequence[Ablation] | None = None,
+        reference: Sequence[Sequence[int]] | None = None,
     ) -> Float[Tensor, "batch pos vocab"]:
         """Next-token logits, in float32; values at padded positions mean nothing.
 
         Args:
             input_ids: token ids.
             attention_mask: 1 at real tokens, 0 at padding (on either side).
-            ablation: applied to every row at every position.
+            ablation: applied to every row at every position; of a list, all act together, in no order.
+            reference: token ids of the reference prompts, for kinds that put something measured there in place.
 
         Raises:
-            ValueError: malformed ids or mask; an ablation whose layers this model does not have.
+            ValueError: malformed ids or mask; an ablation whose layers this model does not have, that averages
+                several runs, or that needs reference prompts and has none; two about the same source.
             NotApplicable: an ablation of a family that is not there.
         """
         ids, mask = self._inputs(input_ids, attention_mask)
         network = self.network
-        hidden = network.run(network.begin(ids), network.prepare(ids, mask), overrides=self._overrides(ablation))
+        overrides = self._overrides(ablation, ids, mask, reference)
+        hidden = network.run(network.begin(ids), network.prepare(ids, mask), overrides=overrides)
         return network.lm_head(hidden).float()
 
     @torch.inference_mode()
@@ -75,7 +81,8 @@ class AttnResModel:
         self,
         input_ids: Int[Tensor, "batch pos"],
         attention_mask: Int[Tensor, "batch pos"] | None = None,
-        ablation: Ablation | None = None,
+        ablation: Ablation | Sequence[Ablation] | None = None,
+        reference: Sequence[Sequence[int]] | None = None,
     ) -> dict[Site, Float[Tensor, "source batch pos"]]:
         """The depth weights of every site, in float32; arguments and errors as for `logits`."""
         ids, mask = self._inputs(input_ids, attention_mask)
@@ -83,19 +90,34 @@ class AttnResModel:
         self.network.run(
             self.network.begin(ids),
             self.network.prepare(ids, mask),
-            overrides=self._overrides(ablation),
+            overrides=self._overrides(ablation, ids, mask, reference),
             observe=lambda key, sources, read: found.__setitem__(self.site_at(key), read.weights),
         )
         return found
 
-    def _overrides(self, ablation: Ablation | None) -> dict[SiteKey, SiteOverride]:
+    def _overrides(
+        self,
+        ablation: Ablation | Sequence[Ablation] | None,
+        ids: Tensor,
+        mask: Tensor | None,
+        reference: Sequence[Sequence[int]] | None,
+    ) -> Overrides | None:
         if ablation is None:
-            return {}
-        if not isinstance(ablation, Ablation):
-            raise ValueError(f"`ablation` is {ablation}; give drop(...), without .on(...)")
-        if ablation.per_site:
-            raise ValueError(f"`{ablation}` is several runs, one a layer; give one layer: range(l, l + 1)")
-        return drop_overrides([resolve(ablation, self.sites, self.num_layers)], 1, self.device)
+            return None
+        several = [ablation] if isinstance(ablation, Ablation) or not isinstance(ablation, Sequence) else ablation
+        for each in several:
+            if not isinstance(each, Ablation):
+                raise ValueError(f"`ablation` is {each}; give drop(...), without .on(...)")
+            if each.per_site:
+                raise ValueError(f"`{each}` is several runs, one a layer; give one layer: range(l, l + 1)")
+            if each.draws > 1:
+                raise ValueError(f"`{each}` averages several runs; give draws=1")
+        together = composed([resolve(each, self.sites, self.num_layers) for each in several])
+        real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+        tokens = [row[own].tolist() for row, own in zip(ids, real, strict=True)]
+        positions = (real.long().cumsum(-1) - 1).clamp(min=0)
+        found = None if reference is None else Reference(self.network, reference)
+        return Overrides([together], tokens, positions, found)
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         for name, given in (("input_ids", input_ids), ("attention_mask", attention_mask)):
@@ -120,23 +142,3 @@ class AttnResModel:
             shapes = f"{tuple(attention_mask.shape)}, `input_ids` {tuple(input_ids.shape)}"
             raise ValueError(f"`attention_mask` has shape {shapes}; they must agree")
         return input_ids.to(self.device), attention_mask.to(self.device)
-
-
-def drop_overrides(
-    interventions: Sequence[Intervention], rows_each: int, device: torch.device
-) -> dict[SiteKey, SiteOverride]:
-    """Interventions stacked along the batch as per-site logit biases.
-
-    Args:
-        interventions: one per group of `rows_each` consecutive rows (one alone broadcasts over any batch).
-        rows_each: rows per intervention.
-        device: where the biases go.
-    """
-    biases: dict[SiteKey, Tensor] = {}
-    for group, intervention in enumerate(interventions):
-        for site, indices in intervention.dropped:
-            key = (site.layer, site.sublayer)
-            if key not in biases:
-                biases[key] = torch.zeros(len(site.sources), len(interventions) * rows_each, 1)
-            biases[key][list(indices), group * rows_each : (group + 1) * rows_each] = -torch.inf
-    return {key: SiteOverride(logit_bias=bias.to(device)) for key, bias in biases.items()}

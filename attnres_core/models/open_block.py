@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
+
 from attnres_core.models.dialect import DepthStream, Dialect, State
+from attnres_core.shapes import Column
 from attnres_core.vocabulary import Sublayer
 
 
@@ -33,3 +37,11 @@ class Wrapped(OpenBlock):
     """A vanilla model read as `open_block`: pseudo-queries zero, key norms one, one constant recency bias."""
 
     name: ClassVar[str] = "wrapped"
+
+
+def closed_form(num_sources: int, recency_bias: float) -> Column:
+    """The wrapped baseline's weights: e^b / (e^b + n - 1) on the last source, 1 / (e^b + n - 1) elsewhere."""
+    raised = math.exp(recency_bias)
+    weights = np.full(num_sources, 1 / (raised + num_sources - 1))
+    weights[-1] = raised / (raised + num_sources - 1)
+    return weights

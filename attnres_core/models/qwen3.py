@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,13 @@ from attnres_core.vocabulary import Sublayer
 SiteKey = tuple[int, Sublayer]
 Observer = Callable[[SiteKey, list[Source], Read], None]
 """Called at every site with its sources and what it read."""
+
+
+class SiteOverrides(Protocol):
+    """What interventions do at each site: `models.overrides.Overrides`, or a dictionary."""
+
+    def get(self, key: SiteKey, /) -> SiteOverride | None:
+        """What a site is to do; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ class RMSNorm(Qwen3RMSNorm):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """The normalised state, in its own dtype."""
-        scaled = hidden_states.float() * inverse_rms(hidden_states, self.variance_epsilon).unsqueeze(-1)
+        scaled = hidden_states * inverse_rms(hidden_states, self.variance_epsilon).unsqueeze(-1)  # in float32
         return self.weight * scaled.to(hidden_states.dtype)
 
 
@@ -136,7 +144,7 @@ class Qwen3AttnResForCausalLM(Qwen3PreTrainedModel):
         inputs: Inputs,
         *,
         start: int = 0,
-        overrides: Mapping[SiteKey, SiteOverride] | None = None,
+        overrides: SiteOverrides | None = None,
         observe: Observer | None = None,
         before_layer: Callable[[int, DepthStream[Source]], None] | None = None,
     ) -> Float[Tensor, "batch pos d"]:
@@ -146,7 +154,7 @@ class Qwen3AttnResForCausalLM(Qwen3PreTrainedModel):
             stream: the stream before layer `start`; used up.
             inputs: from `prepare`.
             start: the first layer to run.
-            overrides: interventions, by site.
+            overrides: what interventions do, asked site by site.
             observe: called at every site.
             before_layer: called with each layer's number (last, the number of layers) and the stream before it.
         """
@@ -155,7 +163,7 @@ class Qwen3AttnResForCausalLM(Qwen3PreTrainedModel):
             prefix = f"{key[1]}_res"
             query = getattr(owner, f"{prefix}_proj").weight[0] * getattr(owner, f"{prefix}_norm").weight
             sources = stream.sources()
-            override = overrides.get(key) if overrides else None
+            override = None if overrides is None else overrides.get(key)
             found = route(sources, query, getattr(owner, f"{prefix}_bias", None), override)
             if observe is not None:
                 observe(key, sources, found)

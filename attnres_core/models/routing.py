@@ -7,7 +7,7 @@ h       = sum_i alpha_i * s_i                                          (or a val
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,8 +19,7 @@ from attnres_core.shapes import Float
 
 def inverse_rms(state: Float[Tensor, "... d"], eps: float) -> Float[Tensor, "..."]:
     """1 / sqrt(mean(s^2) + eps) over the last axis, in float32; one pass over the state."""
-    wide = state.float()
-    return torch.rsqrt(torch.linalg.vecdot(wide, wide) / wide.shape[-1] + eps)
+    return torch.rsqrt(torch.linalg.vector_norm(state, dim=-1, dtype=torch.float32).square() / state.shape[-1] + eps)
 
 
 class Source:
@@ -48,24 +47,43 @@ class Source:
         return picked
 
 
+Rule = Callable[[Tensor], Tensor]
+"""From depth weights `[source, rows, pos]` to a tensor of their shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Weight taken from a site's sources, for some rows of a batch."""
+
+    rows: slice
+    taken: Rule
+    """How much of each source's weight is taken."""
+    states: Mapping[int, Tensor] | None = None
+    """What takes its place, by source: broadcasts over `[rows, pos, d]`. None: nothing."""
+    renormalised: bool = False
+    """Whether, with nothing in its place, what is left is scaled up to sum to one."""
+    keys: bool = False
+    """Whether the weights are computed from `states`, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class SiteOverride:
-    """An intervention at one site; every field broadcasts over `[source, batch, pos]` (values: `[..., d]`)."""
+    """Interventions at one site, as data: for the rows they are about, in this order."""
 
     logit_bias: Tensor | None = None
-    """Added to the logits; minus infinity drops a source."""
-    weights: Tensor | None = None
-    """Replaces the depth weights."""
-    values: Tensor | None = None
-    """Replaces the mixed values (the keys stay the true sources); NaN entries keep the true value."""
+    """Added to the logits, broadcasts over `[source, batch, pos]`; minus infinity drops a source."""
+    rewrites: tuple[tuple[slice, Rule], ...] = ()
+    """Other depth weights for some rows."""
+    removals: tuple[Removal, ...] = ()
 
 
 class Read(NamedTuple):
     """What one site read."""
 
     mixture: Tensor  # (batch, pos, d)
-    weights: Tensor  # (source, batch, pos), float32: the weights used
+    weights: Tensor  # (source, batch, pos), float32: the weights used, on sources and what takes their place
     natural: Tensor  # (source, batch, pos), float32: the weights without an intervention
+    kept: Tensor | None = None  # (batch, pos): the natural weight that stays on its source; None: all
 
 
 def depth_logits(
@@ -85,16 +103,12 @@ def depth_logits(
     return logits
 
 
-def mix(
-    sources: Sequence[Source], weights: Float[Tensor, "source batch pos"], values: Tensor | None = None
-) -> Float[Tensor, "batch pos d"]:
+def mix(sources: Sequence[Source], weights: Float[Tensor, "source batch pos"]) -> Float[Tensor, "batch pos d"]:
     """The weighted sum of the raw sources, accumulated source by source (never stacked)."""
     mixed: Tensor | None = None
-    for index, source in enumerate(sources):
+    for source, weight in zip(sources, weights, strict=True):
         state = source.state
-        if values is not None:
-            state = torch.where(torch.isnan(values[index]), state, values[index].to(state.dtype))
-        weight = weights[index].to(state.dtype).unsqueeze(-1)  # (batch, pos, 1)
+        weight = weight.to(state.dtype).unsqueeze(-1)  # (batch, pos, 1)
         mixed = weight * state if mixed is None else mixed.addcmul_(weight, state)
     assert mixed is not None, "a site has at least one source"
     return mixed
@@ -111,9 +125,37 @@ def route(
     natural = torch.softmax(logits, dim=0)
     if override is None:
         return Read(mix(sources, natural), natural, natural)
-    weights = natural
+    used = logits
+    for removal in override.removals:
+        if removal.keys:
+            used = used.clone() if used is logits else used
+            used[:, removal.rows] = depth_logits(replaced(sources, removal), query, recency_bias)
     if override.logit_bias is not None:
-        weights = torch.softmax(logits + override.logit_bias, dim=0)
-    if override.weights is not None:
-        weights = override.weights.expand_as(weights)
-    return Read(mix(sources, weights, override.values), weights, natural)
+        used = used + override.logit_bias
+    weights = torch.softmax(used, dim=0)
+    for rows, rule in override.rewrites:
+        weights[:, rows] = rule(weights[:, rows])
+    takes = [removal.taken(weights[:, removal.rows]) for removal in override.removals]
+    direct = weights.clone() if takes else weights  # what is left on the sources themselves
+    for removal, taken in zip(override.removals, takes, strict=True):
+        direct[:, removal.rows] -= taken
+    kept = torch.minimum(natural, direct).sum(0)
+    for removal in override.removals:
+        if removal.renormalised:
+            direct[:, removal.rows] /= direct[:, removal.rows].sum(0)
+    mixture = mix(sources, direct)
+    for removal, taken in zip(override.removals, takes, strict=True):
+        if removal.states is None:
+            weights[:, removal.rows] = direct[:, removal.rows]
+        else:
+            instead = replaced(sources, removal)
+            mixture[removal.rows] += mix([instead[i] for i in removal.states], taken[list(removal.states)])
+    return Read(mixture, weights, natural, kept)
+
+
+def replaced(sources: Sequence[Source], removal: Removal) -> list[Source]:
+    """The sources of a removal's rows, replaced where it says so."""
+    own = [Source(source.state[removal.rows], source.eps) for source in sources]
+    for index, state in (removal.states or {}).items():
+        own[index] = Source(state.to(own[index].state.dtype).expand_as(own[index].state), own[index].eps)
+    return own

@@ -12,20 +12,21 @@ import os
 import sys
 import uuid
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from attnres_core.claims import Claim, ClaimInfo, NotSupported, number_read, trace
+from attnres_core.claims import Claim, ClaimInfo, NotSupported, number_read, trace, under_each
 from attnres_core.estimates import ClaimError, Decision, Estimate, Linear, Statement
 from attnres_core.expected import load_expected, write_expected
 from attnres_core.outcomes import Outcome
 from attnres_core.plugin import options
 from attnres_core.plugin.teller import BEGUN, DECIDED, REPORTED, SESSION, SKIPPED, ClaimEntry, Session, Teller
 from attnres_core.prompts import Split
+from attnres_core.quantities import Quantity
 from attnres_core.record import base_record, claim_entry, junit_properties, undecided_entry
 from attnres_core.registry import LOCK
 from attnres_core.run import SmallerBatchWarning
@@ -33,9 +34,9 @@ from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import DamagedStoreWarning, atomic
 from attnres_core.suite import Suite
 from attnres_core.terminal import LETTERS, ProgressBar, failure_text, plan_table, write_header
-from attnres_core.vocabulary import Quantity
 
 _TRACED: pytest.StashKey[Claim | ClaimError] = pytest.StashKey()
+_BODY: pytest.StashKey[Sequence[Statement]] = pytest.StashKey()
 _ENTRY: pytest.StashKey[ClaimEntry] = pytest.StashKey()
 
 
@@ -123,15 +124,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         others = {name: value for name, value in parameters.items() if name not in quantities}
         if fixtures := sorted(set(item._fixtureinfo.argnames) - set(parameters)):
             raise ClaimError(f"a claim takes quantities and plain parameters, no fixtures: {', '.join(fixtures)}")
-        statements = trace(item.obj, quantities, others)
+        body = trace(item.obj, quantities, others)
         name = item.originalname
         words = (info.statement if info else None) or name.removeprefix("test_").replace("_", " ")
         if item.name != name:  # which of a parametrized claim's cases
             words += f" {item.name.removeprefix(name)}"
         family = (info.family if info else None) or item.path.stem.removeprefix("test_").replace("_", " ")
         cites = info.cites if info else None
-        used = tuple(dict.fromkeys(quantities.values()))
-        item.stash[_TRACED] = Claim(item.nodeid, words, family, cites, used, statements)
+        kinds = info.under if info else ()
+        used, statements = under_each(kinds, tuple(dict.fromkeys(quantities.values())), body)
+        item.stash[_BODY] = body
+        item.stash[_TRACED] = Claim(item.nodeid, words, family, cites, used, statements, kinds)
     except ClaimError as error:
         item.stash[_TRACED] = error
     except OutcomeException as error:
@@ -245,9 +248,9 @@ def _leave_base_record(suite: Suite, mine: Session, collected: int, name: str) -
 class _Judged:
     """Behind a running claim's estimates: its decisions, looked up in the order of its statements."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome, body: Sequence[Statement]) -> None:
         self.decisions = list(outcome.decisions)
-        self.traced = list(outcome.claim.statements)
+        self.traced = body
         self.asked = 0
 
     def compare(self, statement: Statement) -> Decision:
@@ -304,7 +307,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     outcome = pyfuncitem.config.stash[SESSION].outcomes[pyfuncitem.nodeid]
     if outcome.verdict is Verdict.NOT_APPLICABLE:
         pytest.skip(f"NOT APPLICABLE: {outcome.reason}")
-    judged = _Judged(outcome)
+    judged = _Judged(outcome, pyfuncitem.stash[_BODY])
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     for name, value in arguments.items():
         if isinstance(value, Quantity):

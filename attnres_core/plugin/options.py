@@ -12,7 +12,7 @@ import pytest
 
 from attnres_core.place import BYTES, bytes_of
 from attnres_core.references import reference_prompts, resolved
-from attnres_core.suite import Settings
+from attnres_core.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,28 @@
+"""What a run was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run was asked for: the values of the `--attnres-*` options."""
+
+    trained: str
+    vanilla: str
+    recency_bias: float
+    num_blocks: int | None
+    prompts: Path
+    n_prompts: int | None
+    device: str
+    dtype: str
+    store: Path
+    memory: int | None
+    """Bytes that one measuring slot may use; None: what there is."""
+    quick: bool
+    sequential: bool
+    """Whether claims of `>` are looked at early; see `looks`."""
+    registrations: Path
+    """The folder of the claims' lock and ledger."""

@@ -1,0 +1,72 @@
+"""The words for what is read off depth weights: routing summaries, and families that the weights choose."""
+
+from __future__ import annotations
+
+from attnres_core.quantities import Pick, PickRule, RoutingSummary, family_of
+from attnres_core.vocabulary import Band, Families, Family, Layers, Sublayer, Summary, choice, layers_of
+
+
+def _summary(kind: Summary, family: object, sublayer: Sublayer | str, layers: Layers | str) -> RoutingSummary:
+    reader = choice(Sublayer, sublayer, "sublayer")
+    return RoutingSummary(kind, None if family is None else family_of(family), reader, layers_of(layers, reader))
+
+
+def mass(family: Families | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """Depth weight on a family, in [0, 1], averaged over positions and sites."""
+    return _summary(Summary.MASS, family, sublayer, layers)
+
+
+def uniform_mass(
+    family: Families | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL
+) -> RoutingSummary:
+    """The mass that uniform weights would put on a family: its share of the sources, averaged over sites."""
+    return _summary(Summary.UNIFORM_MASS, family, sublayer, layers)
+
+
+def entropy(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """Entropy of the depth weights in nats, averaged over positions and sites."""
+    return _summary(Summary.ENTROPY, None, sublayer, layers)
+
+
+def peak(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """Largest depth weight, in [0, 1], averaged over positions and sites."""
+    return _summary(Summary.PEAK, None, sublayer, layers)
+
+
+def spread(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """How far depth weights depend on content: largest distance from their average over prompts and positions."""
+    return _summary(Summary.SPREAD, None, sublayer, layers)
+
+
+def closed_form_error(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """Largest distance of the depth weights from e^b / (e^b + n - 1) on current, 1 / (e^b + n - 1) elsewhere."""
+    return _summary(Summary.CLOSED_FORM_ERROR, None, sublayer, layers)
+
+
+def most_massive(
+    sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, rank: int = 0, of: int | None = None
+) -> Pick:
+    """The family with the largest mass on the trained model's exploration split.
+
+    Args:
+        sublayer: whose sites.
+        layers: in which layers.
+        rank: 1 for the second, 2 for the third, ...
+        of: the claim applies only where exactly so many families are present.
+    """
+    reader = choice(Sublayer, sublayer, "sublayer")
+    if rank not in range(len(Family)):
+        raise ValueError(f"`rank` is {rank!r}; allowed: 0 (largest mass) to {len(Family) - 1}")
+    return Pick(PickRule.MASSIVE, reader, layers_of(layers, reader), rank, of)
+
+
+def most_causal(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Pick:
+    """The family other than the most massive with the largest delta_nll on the exploration split."""
+    reader = choice(Sublayer, sublayer, "sublayer")
+    return Pick(PickRule.CAUSAL, reader, layers_of(layers, reader))
+
+
+def least_causal(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Pick:
+    """The family with the smallest |delta_nll| among those with mass >= MIN_PICK_MASS, on the exploration split."""
+    reader = choice(Sublayer, sublayer, "sublayer")
+    return Pick(PickRule.IDLE, reader, layers_of(layers, reader))

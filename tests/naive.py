@@ -1,0 +1,121 @@
+"""Every kind of ablation as its docstring says it, token by token: slow, plain, and sharing only the random choices."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from attnres_core.intervention import resolve
+from attnres_core.models import qwen3
+from attnres_core.models.reference import Reference, generator
+from attnres_core.models.routing import Read
+
+
+class Naive:
+    """Full forward passes of one prompt with a routing of its own in the place of the library's."""
+
+    def __init__(self, model, reference: Sequence[Sequence[int]], monkeypatch) -> None:
+        self.model, self.patch = model, monkeypatch
+        self.reference = [list(tokens) for tokens in reference]
+        self.choices = Reference(model.network, self.reference)
+        self.clean = [self.run(tokens, None)[1] for tokens in self.reference]
+        """By reference prompt and site: (states `[source, pos, d]`, weights `[source, pos]`)."""
+
+    def logits(self, tokens: Sequence[int], ablation, draw: int = 0) -> Tensor:
+        """`[pos, vocab]`."""
+        return self.run(tokens, resolve(ablation, self.model.sites, self.model.num_layers, draw))[0]
+
+    def run(self, tokens, intervention):
+        network, found, sites = self.model.network, {}, iter(self.model.sites)
+
+        def routed(sources, query, recency_bias, override=None):
+            assert override is None
+            site = next(sites)
+            states = torch.stack([source.state[0] for source in sources])  # (source, pos, d)
+            weights, mixture = self.read(site, states, sources[0].eps, query, recency_bias, tokens, intervention)
+            found[site] = (states, weights)
+            return Read(mixture[None], weights[:, None], weights[:, None])
+
+        ids = torch.tensor([list(tokens)])
+        with self.patch.context() as patch, torch.inference_mode():
+            patch.setattr(qwen3, "route", routed)
+            hidden = network.run(network.begin(ids), network.prepare(ids))
+            return network.lm_head(hidden)[0], found
+
+    def read(self, site, states, eps, query, bias, tokens, intervention):
+        weights = softmax(states, eps, query, bias)
+        indices = dict(intervention.touched).get(site) if intervention else None
+        if indices is None:
+            return weights, torch.einsum("sp,spd->pd", weights, states)
+        used, mixture = torch.zeros_like(weights), torch.zeros_like(states[0])
+        for pos in range(states.shape[1]):
+            used[:, pos], mixture[pos] = self.read_token(
+                site, states[:, pos], weights[:, pos], eps, query, bias, tokens, pos, intervention, indices
+            )
+        return used, mixture
+
+    def read_token(self, site, states, weights, eps, query, bias, tokens, pos, what, indices):
+        """(depth weights, mixture) of one token."""
+        n, kind = len(weights), what.kind
+        others = [index for index in range(n) if index not in indices]
+        if kind in ("uniform", "average", "shuffle", "schedule"):
+            new = {
+                "uniform": lambda: torch.full((n,), 1 / n),
+                "average": lambda: torch.cat([w for _, w in (clean[site] for clean in self.clean)], 1).mean(1),
+                "shuffle": lambda: self.another_token(site, tokens, pos, what.draw),
+                "schedule": lambda: torch.softmax(torch.tensor([0.0] * (n - 1) + [what.amount]), 0),
+            }[kind]()
+            return new, new @ states
+        if kind == "amplify":
+            odds = weights.clone()
+            odds[list(indices)] *= torch.tensor(what.amount).exp()
+            return odds / odds.sum(), (odds / odds.sum()) @ states
+        taken = torch.zeros(n)
+        if what.control == "matched_mass":
+            wanted = weights[list(indices)].sum()
+            random = torch.rand(len(tokens), len(others), generator=generator(tokens, "mass", site, what.draw))[pos]
+            for place in random.argsort():
+                amount = min(weights[others[place]], wanted)
+                taken[others[place]], wanted = amount, wanted - amount
+        elif what.control == "matched_count":
+            order = torch.randperm(len(others), generator=generator(tokens, "count", site, what.draw))
+            for place in order[: len(indices)]:
+                taken[others[place]] = weights[others[place]]
+        else:
+            taken[list(indices)] = weights[list(indices)]
+        if kind == "drop":
+            kept = (weights - taken) / (weights - taken).sum()
+            return kept, kept @ states
+        new = states.clone()
+        for index in range(n):
+            new[index] = self.instead(kind, site, index, tokens, pos, what.draw, states[index])
+        if what.recomputed:
+            changed = states.clone()
+            changed[list(indices)] = new[list(indices)]
+            again = softmax(changed[:, None], eps, query, bias)[:, 0]
+            return again, again @ changed
+        return weights, (weights - taken) @ states + taken @ new
+
+    def instead(self, kind, site, index, tokens, pos, draw, state):
+        if kind == "zero":
+            return torch.zeros_like(state)
+        if kind == "mean":
+            there = [clean[site][0][index][pos] for clean in self.clean if clean[site][0].shape[1] > pos]
+            if not there:
+                there = [row for clean in self.clean for row in clean[site][0][index]]
+            return torch.stack(there).mean(0)
+        other = self.clean[self.choices.partner(tokens, draw)][site][0][index]
+        return other[pos % len(other)]
+
+    def another_token(self, site, tokens, pos, draw):
+        own = [(i, p) for i, prompt in enumerate(self.reference) if prompt != list(tokens) for p in range(len(prompt))]
+        prompt, place = own[torch.randint(len(own), (len(tokens),), generator=generator(tokens, "tokens", draw))[pos]]
+        return self.clean[prompt][site][1][:, place]
+
+
+def softmax(states, eps, query, bias):
+    """Depth weights `[source, pos]`: query . state / rms(state), the bias on the last source."""
+    logits = torch.stack([(state / (state.pow(2).mean(-1, keepdim=True) + eps).sqrt()) @ query for state in states])
+    if bias is not None:
+        logits[-1] += bias
+    return logits.softmax(0)

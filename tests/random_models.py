@@ -1,0 +1,49 @@
+"""Random small models of every dialect, as Hypothesis strategies."""
+
+import torch
+from hypothesis import strategies as st
+
+import attnres_core as ac
+from attnres_core.models.checkpoint import Checkpoint
+from attnres_core.models.config import Qwen3AttnResConfig
+from attnres_core.models.kimi_block import KimiBlock
+from attnres_core.models.model import AttnResModel
+from attnres_core.models.open_block import OpenBlock
+from attnres_core.models.open_full import OpenFull
+from attnres_core.models.open_reset import OpenReset
+from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
+
+VOCABULARY = 13
+KINDS = (OpenBlock, OpenFull, OpenReset, KimiBlock)
+dialects = st.integers(1, 9).flatmap(
+    lambda layers: st.builds(lambda kind, blocks: kind(layers, blocks), st.sampled_from(KINDS), st.integers(1, layers))
+)
+
+
+def random_model(dialect, seed):
+    """A network of random weights and routing that is far from uniform."""
+    config = Qwen3AttnResConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=8,
+        num_hidden_layers=dialect.num_layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=4,
+        intermediate_size=12,
+        max_position_embeddings=64,
+        rms_norm_eps=1e-6,
+    )
+    config._attn_implementation = "sdpa"
+    torch.manual_seed(seed)
+    network = Qwen3AttnResForCausalLM(config, dialect).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    checkpoint = Checkpoint(ac.reference("tiny-open-block"), config.to_dict(), {}, (), dialect, None)
+    return AttnResModel(checkpoint, network)
+
+
+small = st.integers(1, 5).flatmap(
+    lambda layers: st.builds(lambda kind, blocks: kind(layers, blocks), st.sampled_from(KINDS), st.integers(1, layers))
+)
+models = st.builds(random_model, small, st.integers(0, 2**16))
+prompts = st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=2, max_size=9), min_size=1, max_size=5)
