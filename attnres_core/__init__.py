@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from attnres_core.summaries import entropy as entropy
     from attnres_core.summaries import least_causal as least_causal
     from attnres_core.summaries import mass as mass
+    from attnres_core.summaries import mass_and_effect as mass_and_effect
     from attnres_core.summaries import most_causal as most_causal
     from attnres_core.summaries import most_massive as most_massive
     from attnres_core.summaries import peak as peak
@@ -62,7 +63,7 @@ _HOMES = {
         *("matched_mass", "matched_count", "random_sites", "other_sublayer"),
     ),
     "summaries": (
-        *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error"),
+        *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error", "mass_and_effect"),
         *("most_massive", "most_causal", "least_causal"),
     ),
     "vocabulary": ("at_step",),

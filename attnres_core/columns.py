@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attnres_core.intervention import Intervention, NotApplicable, drawn, family_sites, sites_within
+from attnres_core.influence import influence
+from attnres_core.intervention import Intervention, NotApplicable, cell, cells, drawn, family_sites, sites_within
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.models.open_block import closed_form
-from attnres_core.quantities import Ablation, Pick, Quantity, RoutingSummary
+from attnres_core.quantities import Ablation, Association, Pick, Quantity, Request, RoutingSummary
 from attnres_core.shapes import Column, Unit
-from attnres_core.vocabulary import ANSWER_METRICS, Families, Metric, Positions, Site, Summary, parts
+from attnres_core.vocabulary import ANSWER_METRICS, Families, Family, Metric, Positions, Site, Sublayer, Summary, parts
 
 ROUTING = "routing"
 """The key of the clean run's unit, which serves every routing summary."""
@@ -63,7 +64,7 @@ class Columns(Mapping[Any, Column]):
         return self._records[what]
 
 
-def interventions_for(what: Ablation | RoutingSummary, checkpoint: Checkpoint) -> tuple[Intervention, ...]:
+def interventions_for(what: Request, checkpoint: Checkpoint) -> tuple[Intervention, ...]:
     """The interventions whose units a column is derived from; none for a summary of the clean run.
 
     Raises:
@@ -72,13 +73,15 @@ def interventions_for(what: Ablation | RoutingSummary, checkpoint: Checkpoint) -
     """
     if isinstance(what, Ablation):
         return drawn(what, checkpoint.sites, checkpoint.num_layers)
+    if isinstance(what, Association):
+        return tuple(cell(*place) for place in _cells(what, checkpoint))
     if what.kind is Summary.CLOSED_FORM_ERROR and checkpoint.wrap is None:
         raise ValueError(f"`{what}` is defined by the wrapped baseline's recency bias; use it .on(WRAPPED)")
     _summary_sites(what, checkpoint)
     return ()
 
 
-def unit_keys(what: Ablation | RoutingSummary, checkpoint: Checkpoint) -> frozenset[str]:
+def unit_keys(what: Request, checkpoint: Checkpoint) -> frozenset[str]:
     """The units that a column is derived from; errors as for `interventions_for`."""
     return frozenset(i.key for i in interventions_for(what, checkpoint)) or frozenset({ROUTING})
 
@@ -102,34 +105,63 @@ def field_of(metric: Metric, at: Positions = Positions.ALL) -> str:
 
 
 def values(
-    what: Ablation | RoutingSummary,
+    what: Request,
     field: str,
     chunks: Sequence[Mapping[str, Unit]],
     checkpoint: Checkpoint,
+    by_document: Callable[[Column], Column] = lambda column: column,
 ) -> Column:
-    """One column over all chunks of prompts, `[prompt]`: of an ablation, that field of its units.
+    """One column over all chunks of prompts, `[document]`: of ablations, that field of their units.
+
+    Args:
+        what: what the column is of.
+        field: see `field_of`.
+        chunks: the units of each chunk of prompts.
+        checkpoint: the model.
+        by_document: from a number for every prompt to one for every document; default: every prompt is one.
 
     Raises:
         ValueError: the field is one of answers, and the prompts have none.
     """
-    if isinstance(what, Ablation):
+    if isinstance(what, Ablation | Association):
         keys = [intervention.key for intervention in interventions_for(what, checkpoint)]
-        missing = any(field not in chunk[key] for chunk in chunks for key in keys)
-        column = np.full(1, np.nan) if missing else np.stack([_joined(chunks, field, key) for key in keys]).mean(0)
-        if field in ANSWER_METRICS and np.isnan(column).any():
+        if field in ANSWER_METRICS and any(
+            field not in chunk[key] or np.isnan(chunk[key][field]).any() for chunk in chunks for key in keys
+        ):
             wanted = "an `answer` and a `foil`" if field == Metric.LOGIT_DIFFERENCE else "an `answer`"
             raise ValueError(f"{field} needs prompts that have {wanted}; give a file whose prompts do")
-        return np.asarray(column)
+        effects = np.stack([by_document(_joined(chunks, field, key)) for key in keys])  # (intervention, document)
+        if isinstance(what, Ablation):
+            return np.asarray(effects.mean(0))
+        places = {site: row for row, site in enumerate(checkpoint.sites)}
+        weights = _joined(chunks, "mean")
+        masses = [
+            by_document(sum((weights[:, places[site], i] for i in _members(site, family)), np.zeros(len(weights))))
+            for site, family in _cells(what, checkpoint)
+        ]
+        return influence(what.kind, np.stack(masses), effects)
     sites = _summary_sites(what, checkpoint)
     places = {site: index for index, site in enumerate(checkpoint.sites)}
-    return _summarise(what, sites, [places[site] for site in sites], chunks, checkpoint)
+    return by_document(_summarise(what, sites, [places[site] for site in sites], chunks, checkpoint))
 
 
-def record_of(
-    what: Ablation | RoutingSummary, chunks: Sequence[Mapping[str, Unit]], checkpoint: Checkpoint
-) -> InterventionRecord:
+def _cells(what: Association, checkpoint: Checkpoint) -> list[tuple[Site, Family]]:
+    """The cells that an association is over; not those where nothing can change.
+
+    Raises:
+        NotApplicable: there are fewer than three.
+    """
+    readers = (Sublayer.ATTN, Sublayer.MLP) if what.sublayer is None else (what.sublayer,)
+    sites = [s for r in readers for s in sites_within(checkpoint.sites, r, what.layers, checkpoint.num_layers)]
+    found = [place for place in cells(sites) if not cell(*place).no_ops]
+    if len(found) < 3:
+        raise NotApplicable(f"`{what}` has {len(found)} sites and families to go by on this checkpoint; it takes three")
+    return found
+
+
+def record_of(what: Request, chunks: Sequence[Mapping[str, Unit]], checkpoint: Checkpoint) -> InterventionRecord:
     """What a column's intervention touched, over all chunks of prompts."""
-    if not isinstance(what, Ablation):
+    if isinstance(what, RoutingSummary):
         return InterventionRecord(tuple(map(str, _summary_sites(what, checkpoint))))
     interventions = interventions_for(what, checkpoint)
 
@@ -137,12 +169,12 @@ def record_of(
         return np.stack([_joined(chunks, field, intervention.key) for intervention in interventions])
 
     return InterventionRecord(
-        sites=tuple(site for i in interventions for site in i.sites),
+        sites=tuple(dict.fromkeys(site for i in interventions for site in i.sites)),
         kept_mass=float(stacked("kept_mass").mean()),
         kept_mass_min=float(stacked("kept_mass_min").min()),
         input_change=float(stacked("input_change").max()),
-        duplicates=tuple(site for i in interventions for site in i.duplicates),
-        no_ops=tuple(site for i in interventions for site in i.no_ops),
+        duplicates=tuple(dict.fromkeys(site for i in interventions for site in i.duplicates)),
+        no_ops=tuple(dict.fromkeys(site for i in interventions for site in i.no_ops)),
     )
 
 
@@ -187,10 +219,10 @@ def _members(site: Site, family: Families | Pick | None) -> list[int]:
     return [index for index, member in enumerate(site.sources) if member in parts(family)]
 
 
-def as_parts(what: Any) -> tuple[Ablation | RoutingSummary, str]:
+def as_parts(what: Any) -> tuple[Request, str]:
     """What to measure and which field of its units to read, for anything `measure` accepts."""
     if isinstance(what, Quantity):
         return what.what, field_of(what.metric or Metric.DELTA_NLL, what.at)
-    if isinstance(what, Ablation | RoutingSummary):
+    if isinstance(what, Request):
         return what, Metric.DELTA_NLL.value
     raise ValueError(f"{what!r} cannot be measured; give drop(...), mass(...), ..., or one of them .on(a role)")

@@ -19,6 +19,7 @@ from attnres_core.vocabulary import (
     Band,
     Control,
     Families,
+    Family,
     Kind,
     Layers,
     Site,
@@ -229,6 +230,17 @@ def drawn(ablation: Ablation, sites: Sequence[Site], num_layers: int) -> tuple[I
     whole = [resolve(ablation, sites, num_layers, draw) for draw in range(ablation.draws)]
     split = [each.by_layer() if ablation.per_site else (each,) for each in whole]
     return tuple(itertools.chain.from_iterable(split))
+
+
+def cells(sites: Iterable[Site]) -> list[tuple[Site, Family]]:
+    """Every site where there is a choice, with each family that it has."""
+    found = [(site, family) for site in sites for family in dict.fromkeys(site.sources)]
+    return [(site, family) for site, family in found if family is not None]
+
+
+def cell(site: Site, family: Family) -> Intervention:
+    """A family dropped at one site alone."""
+    return Intervention(Kind.DROP.value, ((site, _indices(site, family, copies=False)),))
 
 
 def composed(interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:

@@ -11,6 +11,7 @@ from scipy import stats
 from tqdm import tqdm
 
 from attnres_core.ablations import drop
+from attnres_core.intervention import cells
 from attnres_core.measurements import Measurements
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.place import Place
@@ -30,12 +31,6 @@ FIELDS = (
 """The columns of a map: weights are mean depth weights, effects nats per token with 95 % t intervals."""
 
 
-def cells(checkpoint: Checkpoint) -> list[tuple[Site, Family]]:
-    """Every site where there is a choice, with each family that it has."""
-    found = [(site, family) for site in checkpoint.sites for family in dict.fromkeys(site.sources)]
-    return [(site, family) for site, family in found if family is not None]
-
-
 def cell_quantity(site: Site, family: Family, role: AnyRole, metric: Metric = Metric.DELTA_NLL) -> Quantity:
     """The effect of dropping a family at one site."""
     layers = Band.ALL if site.sublayer is Sublayer.FINAL else range(site.layer, site.layer + 1)
@@ -44,7 +39,7 @@ def cell_quantity(site: Site, family: Family, role: AnyRole, metric: Metric = Me
 
 def map_quantities(checkpoint: Checkpoint, role: AnyRole) -> list[Quantity]:
     """What the map of a checkpoint is made of."""
-    return [cell_quantity(site, family, role) for site, family in cells(checkpoint)]
+    return [cell_quantity(site, family, role) for site, family in cells(checkpoint.sites)]
 
 
 def is_measured(measurements: Measurements, role: AnyRole, split: Split) -> bool:
@@ -56,7 +51,7 @@ def is_measured(measurements: Measurements, role: AnyRole, split: Split) -> bool
 def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[dict[str, Any]]:
     """The measured map, one row (of FIELDS) a cell; means over documents."""
     rows = []
-    for site, family in cells(measurements.material.checkpoint(role)):
+    for site, family in cells(measurements.material.checkpoint(role).sites):
         effect = cell_quantity(site, family, role)
         column = measurements.column(effect, split)
         record = measurements.record(effect, split)

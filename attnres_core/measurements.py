@@ -32,8 +32,12 @@ class Measurements:
         if key not in self._columns:
             prompts = self.material.prompts[split].head(documents)
             chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
-            found = columns.values(*as_parts(quantity), chunks, self.material.checkpoint(quantity.role))
-            self._columns[key] = prompts.by_document(found[: len(prompts)])
+            checkpoint = self.material.checkpoint(quantity.role)
+
+            def by_document(column: Column) -> Column:
+                return prompts.by_document(column[: len(prompts)])
+
+            self._columns[key] = columns.values(*as_parts(quantity), chunks, checkpoint, by_document)
         return self._columns[key]
 
     def record(self, quantity: Quantity, split: Split, documents: int | None = None) -> InterventionRecord:

@@ -39,6 +39,12 @@ class Outcome:
     """Where a null effect is no absence: ablations of this run that take more, and cost something."""
 
     @property
+    def deciding(self) -> Decision | None:
+        """The first decision that has the claim's verdict; where kinds disagree none has, and it is the first."""
+        first = self.decisions[0] if self.decisions else None
+        return next((decision for decision in self.decisions if decision.verdict is self.verdict), first)
+
+    @property
     def by_kind(self) -> dict[str, tuple[Decision, ...]]:
         """Its decisions under each kind of ablation, where there are several."""
         step = self.claim.by_kind

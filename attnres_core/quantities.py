@@ -19,6 +19,7 @@ from attnres_core.vocabulary import (
     Layers,
     Metric,
     Positions,
+    Statistic,
     Sublayer,
     Summary,
     choice,
@@ -139,10 +140,36 @@ class RoutingSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Association:
+    """How mass removed and effect go together over every family dropped at every site. Made by `mass_and_effect`."""
+
+    kind: Statistic
+    sublayer: Sublayer | None
+    """None: both attention and MLP."""
+    layers: Layers
+
+    @property
+    def family(self) -> None:
+        """Every family."""
+        return None
+
+    def on(self, role: AnyRole | str, *, metric: Metric | str = Metric.DELTA_NLL) -> Quantity:
+        """This statistic of the model in `role`, effects in `metric`, as a column (see `statistics.influence`)."""
+        return Quantity(self, role_of(role), choice(Metric, metric, "metric"))
+
+    def __str__(self) -> str:
+        """`spearman(mass, effect; attn, late)`."""
+        return f"{self.kind}(mass, effect; {self.sublayer or 'attn and mlp'}, {layers_text(self.layers)})"
+
+
+Request = Ablation | RoutingSummary | Association
+
+
+@dataclass(frozen=True, slots=True)
 class Quantity:
     """One number per prompt: an ablation's effect or a routing summary, on one of the suite's models."""
 
-    what: Ablation | RoutingSummary
+    what: Request
     role: AnyRole
     metric: Metric | None
     """The effect's metric; None for a routing summary."""

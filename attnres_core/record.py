@@ -16,15 +16,15 @@ from attnres_core.claims import ALPHA, CLAIM_ALPHA
 from attnres_core.columns import ROUTING
 from attnres_core.estimates import Decision
 from attnres_core.expected import Expected
-from attnres_core.judging import Adjusted
+from attnres_core.judging import Adjusted, combine
 from attnres_core.mapping import is_measured, map_rows
 from attnres_core.outcomes import EarlyDeciding, Outcome
 from attnres_core.prompts import WINDOW, Split
-from attnres_core.quantities import Ablation, Pick, Quantity, RoutingSummary
+from attnres_core.quantities import Ablation, Association, Pick, Quantity, RoutingSummary
 from attnres_core.statistics import Verdict
 from attnres_core.suite import Suite
 from attnres_core.summaries import mass
-from attnres_core.vocabulary import AnyRole, Role, Summary, layers_text
+from attnres_core.vocabulary import AnyRole, Metric, Role, Statistic, Summary, layers_text
 
 QUESTION = "Which routing pathways are causal in this checkpoint?"
 _UNITS = {
@@ -34,6 +34,12 @@ _UNITS = {
     Summary.ENTROPY: "nats",
     Summary.SPREAD: "max depth-weight error",
     Summary.CLOSED_FORM_ERROR: "max depth-weight error",
+}
+_METRIC_UNITS = {
+    Metric.DELTA_NLL: "nats/token",
+    Metric.KL: "nats/token",
+    Metric.LOGIT_DIFFERENCE: "logits",
+    Metric.ANSWER_PROBABILITY: "probability",
 }
 CONTROL = "control"
 """The `family` of claims that check the suite itself; they are counted apart."""
@@ -46,9 +52,14 @@ def number(value: float) -> float | None:
 
 def unit_of(quantity: Any) -> str:
     """A quantity's unit, in words."""
-    if isinstance(quantity, Quantity) and isinstance(quantity.what, RoutingSummary):
+    if not isinstance(quantity, Quantity):
+        return "nats/token"
+    if isinstance(quantity.what, RoutingSummary):
         return _UNITS[quantity.what.kind]
-    return "nats/token"
+    if isinstance(quantity.what, Association):
+        return "nats/token per mass" if quantity.what.kind is Statistic.SLOPE else "correlation"
+    assert quantity.metric is not None, "an effect has a metric"
+    return _METRIC_UNITS[quantity.metric]
 
 
 def claim_entry(
@@ -56,11 +67,13 @@ def claim_entry(
 ) -> dict[str, Any]:
     """One claim, as the record lists it; `adjusted` where the whole registered set was decided."""
     statements = [_statement_entry(decision) for decision in outcome.decisions]
-    leading = next((s for s in statements if s["verdict"] == outcome.verdict.value), None)  # the one that decides
+    deciding = (s for s in statements if s["verdict"] == outcome.verdict.value)
+    leading = next(deciding, statements[0] if statements else None)  # (kinds that disagree have none that decides)
     ablations = [q for q in outcome.quantities if isinstance(q.what, Ablation)] if outcome.decisions else []
     split = outcome.standing.split
     records = [suite.measurements.record(quantity, split, outcome.documents) for quantity in ablations]
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
+    reasons += [outcome.disagreement, *outcome.redundancy]
     reasons += [decision.reason for decision in outcome.decisions]
     needed = [
         power.needed_units(d.statement.operator, d.statement.threshold, d.interval)
@@ -88,6 +101,9 @@ def claim_entry(
         "interval": [leading["low"], leading["high"]] if leading else None,
         "threshold": leading["threshold"] if leading else None,
         "n": leading["n"] if leading else None,
+        "under": [_kind_entry(kind, found) for kind, found in outcome.by_kind.items()] if outcome.decisions else [],
+        "disagreement": outcome.disagreement,
+        "redundancy": list(outcome.redundancy),
         "sites_touched": _union(record.sites for record in records),
         "duplicates": _union(record.duplicates for record in records),
         "no_ops": _union(record.no_ops for record in records),
@@ -111,9 +127,16 @@ def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[
     absent = ("cites", "expected", "estimate", "interval", "threshold", "n", "needed_prompts", "split", "alpha")
     nothing = dict.fromkeys((*absent, "registration", "registration_note", "p_value", "p_holm", "p_max_t"))
     lists: dict[str, Any] = {"statement": "", "statements": [], "by_layer": [], "by_stratum": []}
-    lists |= {"sites_touched": [], "duplicates": [], "no_ops": []}
+    lists |= {"sites_touched": [], "duplicates": [], "no_ops": [], "under": [], "redundancy": [], "disagreement": ""}
     names = {"node_id": node_id, "title": title, "family": family, "control": family == CONTROL}
     return {**names, "verdict": "ERROR", "reason": reason, **nothing, **lists}
+
+
+def _kind_entry(kind: str, decisions: Sequence[Decision]) -> dict[str, Any]:
+    """What a claim comes to under one kind of ablation, with its first statement's numbers."""
+    first = decisions[0].interval
+    numbers = {"estimate": number(first.mean), "low": number(first.low), "high": number(first.high)}
+    return {"kind": kind, "verdict": combine(decisions).value, **numbers}
 
 
 def _statement_entry(decision: Decision) -> dict[str, Any]:
@@ -267,7 +290,7 @@ def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | N
 
 def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
     """Documents and mean of the deciding statement in each stratum, where there are several; descriptive."""
-    deciding = next((d for d in outcome.decisions if d.verdict is outcome.verdict), None)
+    deciding = outcome.deciding
     split, documents = outcome.standing.split, outcome.documents
     labels = suite.prompts[split].head(documents).strata
     if deciding is None or deciding.statement.takes_worst or len(set(labels)) < 2:
@@ -306,7 +329,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
         "kind": str(what.kind),
         "per_site": isinstance(what, Ablation) and what.per_site,
         "family": None if what.family is None else str(what.family),
-        "sublayer": what.sublayer.value,
+        "sublayer": None if what.sublayer is None else what.sublayer.value,
         "layers": layers_text(what.layers),
         "mass": weight,
     }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnres_core.mapping import cells
+from attnres_core.intervention import cells
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.models.loading import load_checkpoint
 from attnres_core.models.model import AttnResModel
@@ -77,4 +77,4 @@ def screened_map(checkpoint: Checkpoint, prompts: PromptSet, place: Place) -> li
     ids = prompts.token_ids(checkpoint.tokenizer_file)
     found = [screen(model, ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
     columns = {cell: np.concatenate([part[cell] for part in found]) for cell in found[0]}
-    return [float(prompts.by_document(columns[cell]).mean()) for cell in cells(checkpoint)]
+    return [float(prompts.by_document(columns[cell]).mean()) for cell in cells(checkpoint.sites)]

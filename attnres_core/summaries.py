@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from attnres_core.quantities import Pick, PickRule, RoutingSummary, family_of
-from attnres_core.vocabulary import Band, Families, Family, Layers, Sublayer, Summary, choice, layers_of
+from attnres_core.quantities import Association, Pick, PickRule, RoutingSummary, family_of
+from attnres_core.vocabulary import Band, Families, Family, Layers, Statistic, Sublayer, Summary, choice, layers_of
 
 
 def _summary(kind: Summary, family: object, sublayer: Sublayer | str, layers: Layers | str) -> RoutingSummary:
@@ -41,6 +41,24 @@ def spread(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Routing
 def closed_form_error(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
     """Largest distance of the depth weights from e^b / (e^b + n - 1) on current, 1 / (e^b + n - 1) elsewhere."""
     return _summary(Summary.CLOSED_FORM_ERROR, None, sublayer, layers)
+
+
+def mass_and_effect(
+    statistic: Statistic | str, sublayer: Sublayer | str | None = None, layers: Layers | str = Band.ALL
+) -> Association:
+    """How the mass that a drop removes and the effect it has go together over sites and families.
+
+    Each family is dropped at each site alone; the statistic is that of the pairs (mean mass, mean effect).
+
+    Args:
+        statistic: slope, pearson, spearman or kendall.
+        sublayer: ATTN or MLP; None: both.
+        layers: in which layers.
+    """
+    reader = None if sublayer is None else choice(Sublayer, sublayer, "sublayer")
+    if reader is Sublayer.FINAL:
+        raise ValueError("`sublayer` is final; the read-out is one site: give ATTN, MLP or None")
+    return Association(choice(Statistic, statistic, "statistic"), reader, layers_of(layers, reader or Sublayer.ATTN))
 
 
 def most_massive(

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from attnres_core.claims import Claim, claim_key
+from attnres_core.judging import combine
 from attnres_core.outcomes import Outcome
 from attnres_core.power import unseen_share
 from attnres_core.statistics import Operator, Verdict
@@ -70,8 +71,14 @@ def write_header(reporter: Any, lines: Sequence[str]) -> None:
 def failure_text(outcome: Outcome, entry: Mapping[str, Any]) -> str:
     """A finding: the deciding numbers in one line, then the claim and each statement with what would decide it."""
     claim = outcome.claim
-    deciding = next(d for d in outcome.decisions if d.verdict is outcome.verdict)
-    lines = [f"{deciding}", "", f"claim     {claim.title}", f"verdict   {outcome.verdict}"]
+    headline = f"{outcome.deciding}"
+    if outcome.disagreement:
+        headline = f"{outcome.verdict}: {outcome.disagreement}"
+    lines = [headline, "", f"claim     {claim.title}", f"verdict   {outcome.verdict}"]
+    for kind, decisions in outcome.by_kind.items():
+        i = decisions[0].interval
+        lines.append(f"under     {kind}: {combine(decisions)} ({i.mean:+.4g} [{i.low:+.4g}, {i.high:+.4g}])")
+    lines += [f"beware    {note}" for note in outcome.redundancy]
     if outcome.standing.status != "registered":
         lines.append(f"standing  {outcome.standing.status}: {outcome.standing.note}")
     if claim.cites:
@@ -167,8 +174,7 @@ def plan_table(planned: Sequence[tuple[Claim, Outcome, int | None]], available: 
                 f"{needed} prompts" + ("" if needed <= available else f": more than the {available} here"),
                 needed,
             )
-        deciding = next((d for d in outcome.decisions if d.verdict is outcome.verdict), None)
-        effect = f"{deciding.interval.mean:+.4f}" if deciding is not None else ""
+        effect = f"{outcome.deciding.interval.mean:+.4f}" if outcome.deciding is not None else ""
         rows.append((-order, claim_key(claim.node_id).replace("::test_", " "), effect, text))
     width = max((len(name) for _, name, _, _ in rows), default=0)
     head = f"prompts for 80 % power at each claim's alpha, if the exploration split has the truth ({available} here)"
@@ -185,7 +191,8 @@ def _numbers(entry: Mapping[str, Any]) -> str:
         return f"{'':>9} {'':<24} {'':>9}"
     low = "-inf" if entry["interval"][0] is None else _short(entry["interval"][0])
     high = "+inf" if entry["interval"][1] is None else _short(entry["interval"][1])
-    leading = next(s for s in entry["statements"] if s["verdict"] == entry["verdict"])
+    statements = entry["statements"]
+    leading = next((s for s in statements if s["verdict"] == entry["verdict"]), statements[0])
     threshold = {"abs<": "+-", ">": "> ", "<": "< "}[leading["op"]] + f"{leading['threshold']:.3g}"
     return f"{_short(entry['estimate']):>9} {f'[{low}, {high}]':<24} {threshold:>9}"
 

@@ -171,8 +171,21 @@ class Summary(StrEnum):
     """Largest distance of any depth weight from the wrapped baseline's closed-form schedule."""
 
 
+class Statistic(StrEnum):
+    """How two numbers that every site and family has go together over sites and families."""
+
+    SLOPE = "slope"
+    """Least squares: nats per token for a unit of mass."""
+    PEARSON = "pearson"
+    """Linear correlation."""
+    SPEARMAN = "spearman"
+    """Rank correlation."""
+    KENDALL = "kendall"
+    """Pairs in the same order less pairs in opposite order, as a share of all pairs (tau-b)."""
+
+
 Layers = Band | range
-_Choice = TypeVar("_Choice", Family, Sublayer, Band, Role, Metric, Positions)
+_Choice = TypeVar("_Choice", Family, Sublayer, Band, Role, Metric, Positions, Statistic)
 
 
 def choice(kind: type[_Choice], given: object, argument: str) -> _Choice:

@@ -3,13 +3,13 @@
 Localised means: the same drop costs more here than in every other band, and more than in the other sublayer.
 """
 
-from attnres_core import ATTN, EARLY, EMBEDDING, LATE, MID, MLP, TRAINED, claim, drop
+from attnres_core import ATTN, EARLY, EMBEDDING, LATE, MID, MLP, TRAINED, claim, drop, resample
 
 PAPER = "arXiv:2606.13168, motif embedding -> early MLP"
 MIN_EFFECT = 0.02  # nats per token: 2 % perplexity, about the whole published benefit of AttnRes mixing
 
 
-@claim(effect=drop(EMBEDDING, MLP, EARLY).on(TRAINED), cites=PAPER)
+@claim(effect=drop(EMBEDDING, MLP, EARLY).on(TRAINED), under=[drop, resample], cites=PAPER)
 def test_embedding_source_is_necessary_for_early_mlp(effect):
     assert effect > MIN_EFFECT
 
@@ -18,6 +18,7 @@ def test_embedding_source_is_necessary_for_early_mlp(effect):
     early=drop(EMBEDDING, MLP, EARLY).on(TRAINED),
     mid=drop(EMBEDDING, MLP, MID).on(TRAINED),
     late=drop(EMBEDDING, MLP, LATE).on(TRAINED),
+    under=[drop, resample],
     cites=PAPER,
 )
 def test_embedding_pathway_is_local_to_early_layers(early, mid, late):
@@ -25,6 +26,11 @@ def test_embedding_pathway_is_local_to_early_layers(early, mid, late):
     assert early - late > 0
 
 
-@claim(mlp=drop(EMBEDDING, MLP, EARLY).on(TRAINED), attn=drop(EMBEDDING, ATTN, EARLY).on(TRAINED), cites=PAPER)
+@claim(
+    mlp=drop(EMBEDDING, MLP, EARLY).on(TRAINED),
+    attn=drop(EMBEDDING, ATTN, EARLY).on(TRAINED),
+    under=[drop, resample],
+    cites=PAPER,
+)
 def test_embedding_pathway_is_stronger_in_mlp_than_in_attention(mlp, attn):
     assert mlp - attn > 0

@@ -34,6 +34,7 @@ RANKS = [
     {"place"},
     {"plan"},
     {"columns"},
+    {"influence"},
     {"models"},
     {"prompts", "references"},
     {"intervention"},

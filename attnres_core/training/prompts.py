@@ -1,7 +1,8 @@
 """Make the shipped prompt set: one prompt from each of 512 held-out documents.
 
-The first set's confirmation documents were read before claims could be registered. They are retired: the confirmation
-split is made of the next ones, which no verdict had rested on when the claims were registered.
+A confirmation document that a verdict has rested on is retired when claims are changed or added: the first 256 were
+read before claims could be registered, the next before claims were decided under several kinds of ablation. The split
+is made of the ones after them, which no verdict had rested on when its claims were registered.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ MIN_TOKENS = 80
 """In the reference tokenizer; leaves 64 or more in tokenizers with longer tokens."""
 MAX_TOKENS = 128
 PER_SPLIT = 256
+RETIRED = 2
+"""Confirmation splits that have been read."""
 
 
 def main(tokenizer_file: Path, out: Path, command: str) -> None:
@@ -30,7 +33,7 @@ def main(tokenizer_file: Path, out: Path, command: str) -> None:
         if len(ends) < MIN_TOKENS or len(rows) == 2 * PER_SPLIT:
             continue
         place, eligible = eligible, eligible + 1
-        if place < 2 * PER_SPLIT and place % 2:
+        if (place < 2 * PER_SPLIT and place % 2) or 2 * PER_SPLIT <= place < (1 + RETIRED) * PER_SPLIT:
             continue  # retired
         text = document.text[: ends[min(len(ends), MAX_TOKENS) - 1][1]]
         split = Split.EXPLORATION if place < 2 * PER_SPLIT else Split.CONFIRMATION
@@ -38,7 +41,8 @@ def main(tokenizer_file: Path, out: Path, command: str) -> None:
         rows.append({**row, "stratum": document.package, "split": split.value})
     if len(rows) < 2 * PER_SPLIT:
         found = f"only {eligible} held-out documents have {MIN_TOKENS} tokens"
-        raise ValueError(f"{found}; {3 * PER_SPLIT} are needed, {PER_SPLIT} of them retired")
+        needed = (2 + RETIRED) * PER_SPLIT
+        raise ValueError(f"{found}; {needed} are needed, {RETIRED * PER_SPLIT} of them retired")
     out.mkdir(parents=True, exist_ok=True)
     file = out / "docstrings.jsonl"
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

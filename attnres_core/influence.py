@@ -1,0 +1,74 @@
+"""Statistics of many means at once, made into columns: one number a document, whose mean is the statistic."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from attnres_core.shapes import Column
+from attnres_core.vocabulary import Statistic
+
+RESAMPLES = 8192
+"""Bootstrap samples; they inflate the variance by documents / RESAMPLES: 3 % at 256."""
+SEED = 20261122
+Table = NDArray[np.float64]
+
+
+def influence(statistic: Statistic, first: Table, second: Table) -> Column:
+    """A statistic of two rows of means, as a column `[document]` that can be decided like any other.
+
+    The statistic is smoothed over bootstrap samples of the documents, so that ranks become smooth too. A document's
+    value is the smoothed statistic plus n times the covariance, over those samples, of the statistic and how often the
+    document is drawn: the infinitesimal jackknife, whose standard error is that of the column's mean (Efron 2014,
+    JASA 109:991).
+
+    Args:
+        statistic: what is computed from the means.
+        first: `[cell, document]`.
+        second: the same shape.
+    """
+    n = first.shape[1]
+    if n < 2 or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return np.full(n, np.nan)
+    counts = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)  # (sample, document)
+    x, y = (counts @ table.T / n for table in (first, second))  # (sample, cell)
+    values = _STATISTICS[statistic](x, y)
+    covariance = (counts - 1.0).T @ (values - values.mean()) / RESAMPLES
+    covariance -= covariance.mean()
+    return np.asarray(values.mean() + n * covariance, dtype=np.float64)
+
+
+def _slope(x: Table, y: Table) -> Column:
+    x, y = (table - table.mean(1, keepdims=True) for table in (x, y))
+    spread = (x * x).sum(1)
+    return np.asarray((x * y).sum(1) / np.where(spread > 0, spread, np.nan))
+
+
+def _pearson(x: Table, y: Table) -> Column:
+    x, y = (table - table.mean(1, keepdims=True) for table in (x, y))
+    spread = np.sqrt((x * x).sum(1) * (y * y).sum(1))
+    return np.asarray((x * y).sum(1) / np.where(spread > 0, spread, np.nan))
+
+
+def _spearman(x: Table, y: Table) -> Column:
+    return _pearson(stats.rankdata(x, axis=1), stats.rankdata(y, axis=1))
+
+
+def _kendall(x: Table, y: Table) -> Column:
+    total, ties_x, ties_y = np.zeros(len(x)), np.zeros(len(x)), np.zeros(len(x))
+    for cell in range(1, x.shape[1]):  # against all before it
+        own_x, own_y = (np.sign(table[:, cell, None] - table[:, :cell]) for table in (x, y))
+        total += (own_x * own_y).sum(1)
+        ties_x += (own_x != 0).sum(1)
+        ties_y += (own_y != 0).sum(1)
+    pairs = np.sqrt(ties_x * ties_y)
+    return np.asarray(total / np.where(pairs > 0, pairs, np.nan))
+
+
+_STATISTICS = {
+    Statistic.SLOPE: _slope,
+    Statistic.PEARSON: _pearson,
+    Statistic.SPEARMAN: _spearman,
+    Statistic.KENDALL: _kendall,
+}
