@@ -41,9 +41,12 @@ def parser() -> argparse.ArgumentParser:
 
     prompts = commands.add_parser(
         "prompts",
-        help="make the shipped prompt set from held-out documents",
-        description="Write 512 prompts, one from each of 512 held-out documents, half for exploration.",
+        help="make the shipped prompt sets",
+        description="docstrings: 512 prompts, one from each of 512 held-out documents, half for exploration. "
+        "structured: induction, recall, closing and headers, 256 prompts each with answers and foils, half so.",
     )
+    prompts.add_argument("which", nargs="?", choices=("docstrings", "structured"), default="docstrings")
+    prompts.add_argument("--checkpoint", help="whose tokenizer structured prompts are for (default: tiny-open-block)")
     prompts.add_argument("--out", type=Path, default=Path("fixtures/prompts"), help="default: %(default)s")
     plan = commands.add_parser(
         "plan",
@@ -98,7 +101,7 @@ def _map(arguments: argparse.Namespace) -> None:
     from attnres_core import mapping
     from attnres_core.models.checkpoint import inspect_checkpoint
     from attnres_core.place import bytes_of, choose_place
-    from attnres_core.prompts import PromptSet, Split, load_prompts
+    from attnres_core.prompts import Split, load_prompts
     from attnres_core.references import reference_prompts, resolved
     from attnres_core.store import Store
 
@@ -106,14 +109,13 @@ def _map(arguments: argparse.Namespace) -> None:
     mapping.check_name(out)
     checkpoint = inspect_checkpoint(resolved(arguments.checkpoint), arguments.wrap, arguments.num_blocks)
     prompts, split = load_prompts(arguments.prompts or reference_prompts()), Split(arguments.split)
-    prompts = PromptSet(prompts.name, prompts.part(split, arguments.n_prompts).prompts)
     budget = bytes_of(arguments.memory) if arguments.memory else None
     place = choose_place(arguments.device, arguments.dtype, 1, [checkpoint], budget)
-    rows = mapping.make_map(checkpoint, prompts, split, place, Store(arguments.store))
+    rows = mapping.make_map(checkpoint, prompts, split, place, Store(arguments.store), arguments.n_prompts)
     if arguments.screen:
         from attnres_core.screening import screened_map
 
-        found = screened_map(checkpoint, prompts, place)
+        found = screened_map(checkpoint, prompts.part(split, arguments.n_prompts), place)
         rows = [{**row, "screened": value} for row, value in zip(rows, found, strict=True)]
         print(f"first-order screening: rank agreement (Spearman) with the exact effects {mapping.agreement(rows):.3f}")
     mapping.write_map(rows, out)
@@ -188,10 +190,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(_store(arguments, root))
     elif arguments.command == "prompts":
         from attnres_core.references import reference
-        from attnres_core.training import prompts
+        from attnres_core.training import prompts, structured
 
-        tokenizer = reference("tiny-open-block") / "tokenizer.json"
-        prompts.main(tokenizer, arguments.out, "python -m attnres_core prompts")
+        folder = Path(arguments.checkpoint) if arguments.checkpoint else reference("tiny-open-block")
+        make = structured.main if arguments.which == "structured" else prompts.main
+        try:
+            make(folder / "tokenizer.json", arguments.out, f"python -m attnres_core prompts {arguments.which}")
+        except ValueError as error:
+            root.error(str(error))
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[di
 
 
 def make_map(
-    checkpoint: Checkpoint, prompts: PromptSet, split: Split, place: Place, store: Store
+    checkpoint: Checkpoint, prompts: PromptSet, split: Split, place: Place, store: Store, limit: int | None = None
 ) -> list[dict[str, Any]]:
     """Measure what the store lacks of a checkpoint's map, with a progress bar, and return its rows.
 
@@ -89,7 +89,7 @@ def make_map(
     Raises:
         ValueError: prompts that the model cannot read, or a bundle that could not be measured.
     """
-    part = prompts.part(split)
+    part = prompts.part(split, limit)
     if not len(part):
         raise ValueError(f"{prompts.name}: no prompt belongs to the {split} split")
     ids = part.token_ids(checkpoint.tokenizer_file)

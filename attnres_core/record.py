@@ -13,7 +13,7 @@ import numpy as np
 
 from attnres_core import __version__, power, statistics
 from attnres_core.claims import ALPHA, CLAIM_ALPHA
-from attnres_core.columns import ROUTING
+from attnres_core.columns import ROUTING, interventions_for
 from attnres_core.estimates import Decision
 from attnres_core.expected import Expected
 from attnres_core.judging import Adjusted, combine
@@ -97,6 +97,7 @@ def claim_entry(
         "p_max_t": number(adjusted.max_t) if adjusted else None,
         "statement": " and ".join(map(str, outcome.claim.statements)),
         "statements": statements,
+        "quantities": [str(quantity) for quantity in outcome.quantities],
         "estimate": leading["estimate"] if leading else None,
         "interval": [leading["low"], leading["high"]] if leading else None,
         "threshold": leading["threshold"] if leading else None,
@@ -126,8 +127,16 @@ def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[
     """The entry of a claim that could not be traced or measured."""
     absent = ("cites", "expected", "estimate", "interval", "threshold", "n", "needed_prompts", "split", "alpha")
     nothing = dict.fromkeys((*absent, "registration", "registration_note", "p_value", "p_holm", "p_max_t"))
-    lists: dict[str, Any] = {"statement": "", "statements": [], "by_layer": [], "by_stratum": []}
-    lists |= {"sites_touched": [], "duplicates": [], "no_ops": [], "under": [], "redundancy": [], "disagreement": ""}
+    lists: dict[str, Any] = {"quantities": [], "statement": "", "statements": [], "by_layer": [], "by_stratum": []}
+    lists |= {
+        "sites_touched": [],
+        "duplicates": [],
+        "no_ops": [],
+        "under": [],
+        "quantities": [],
+        "redundancy": [],
+        "disagreement": "",
+    }
     names = {"node_id": node_id, "title": title, "family": family, "control": family == CONTROL}
     return {**names, "verdict": "ERROR", "reason": reason, **nothing, **lists}
 
@@ -314,6 +323,8 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
         "name": str(quantity),
         "role": quantity.role.value,
         "metric": quantity.metric.value if quantity.metric else None,
+        "at": quantity.at.value,
+        "dtype": quantity.dtype or suite.settings.dtype,
         "split": split.value,
         "n": len(column),
         "mean": mean,
@@ -327,6 +338,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
         "duplicates": list(record.duplicates),
         "no_ops": list(record.no_ops),
         "kind": str(what.kind),
+        "runs": len(interventions_for(what, suite.checkpoints[quantity.role])),
         "per_site": isinstance(what, Ablation) and what.per_site,
         "family": None if what.family is None else str(what.family),
         "sublayer": None if what.sublayer is None else what.sublayer.value,

@@ -6,6 +6,8 @@ python benchmarks/engine.py --prompts 64        # quicker; ratios hardly depend 
 python benchmarks/engine.py workers             # the default suite, cold and warm, with -n 0, 1, 2 and 4
 python benchmarks/engine.py cost                # cost per further ablation, and as prompts grow
 python benchmarks/engine.py compiled            # torch.compile against eager
+python benchmarks/engine.py suite               # the default suite, cold, against a plain loop over its claims
+python benchmarks/engine.py kinds               # what each kind of ablation costs, against drop and the plain path
 python benchmarks/engine.py large               # a Qwen3-0.6B-shaped random model on a few prompts
 
 (a) plain loop: the model as one writes it down (sources stacked, softmax, einsum), a forward hook on a site's softmax,
@@ -34,7 +36,7 @@ from torch import Tensor, nn
 
 import attnres_core as ac
 from attnres_core.columns import interventions_for
-from attnres_core.intervention import Intervention
+from attnres_core.intervention import Intervention, resolve
 from attnres_core.mapping import map_quantities
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.qwen3 import Inputs
@@ -299,11 +301,84 @@ def workers(arguments: argparse.Namespace) -> dict[str, object]:
     return {"seconds": found}
 
 
+def suite(arguments: argparse.Namespace) -> dict[str, object]:
+    """The default suite from an empty store, at once and look by look, against a plain loop over its claims.
+
+    The loop decides every claim by itself: for each model it speaks of one clean run, for each ablation one full
+    forward with a hook, all logits, on the confirmation prompts. What picks need on the exploration prompts, the check
+    against float32 and everything but forward passes is left out of the loop and counted for the suite.
+    """
+    keep_freed_memory()
+    model, ids, wanted = material(64)
+    per_row = timed(lambda: loop(model, ids, wanted[::13], with_hooks(model)))[0] / ((len(wanted[::13]) + 1) * len(ids))
+    walls, record = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, options in (("at once", []), ("look by look", ["--attnres-sequential"])):
+            store = Path(folder) / name.replace(" ", "-")
+            command = [sys.executable, "-m", "pytest", "hypotheses/", "-q", "-n", "0", "-p", "no:cacheprovider"]
+            command += [f"--attnres-store={store}", f"--attnres-report={store}/report.html", *options]
+            start = time.perf_counter()
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+            walls[name] = time.perf_counter() - start
+            if not options:
+                record = json.loads((store / "report.json").read_text())
+    columns = {column["name"]: column for column in record["columns"]}
+    rows = 0
+    for claim in record["claims"]:
+        own = [columns[name] for name in claim["quantities"] if name in columns]
+        rows += record["settings"]["prompts"]["confirmation"] * (
+            len({column["role"] for column in own}) + sum(column["runs"] for column in own)
+        )
+    loop_seconds = rows * per_row
+    return {
+        "plain loop: rows": rows,
+        "plain loop: ms a row": 1000 * per_row,
+        "plain loop: seconds": loop_seconds,
+        "suite, cold: seconds": walls,
+        "ratio": {name: loop_seconds / seconds for name, seconds in walls.items()},
+    }
+
+
+def kinds(arguments: argparse.Namespace) -> dict[str, object]:
+    """Seconds for every layer's MLP site ablated alone, over 32 prompts, by kind; draws are one."""
+    from attnres_core.models.reference import Reference
+    from attnres_core.plain import plain_chunk
+
+    keep_freed_memory()
+    model, ids, _ = material(96)
+    reference = Reference(model.network, ids[32:])
+    family = (ac.CURRENT, ac.MLP)
+    made = {str(what.kind): what for what in (ac.drop(*family), ac.zero(*family), ac.mean(*family), ac.keep(*family))}
+    made |= {"resample": ac.resample(*family, draws=1), "amplify": ac.amplify(*family, by=1.0)}
+    made |= {
+        "zero, recomputed": ac.zero(*family, recomputed=True),
+        "mean, recomputed": ac.mean(*family, recomputed=True),
+    }
+    made |= {str(what.kind): what for what in (ac.uniform(ac.MLP), ac.average(ac.MLP), ac.shuffle(ac.MLP))}
+    made |= {"schedule": ac.schedule(ac.MLP), "matched mass": ac.matched_mass(ac.drop(*family))}
+    made |= {"matched count": ac.matched_count(ac.drop(*family))}
+    made |= {"matched mass, resample": ac.matched_mass(ac.resample(*family, draws=1))}
+    fast, plain = {}, {}
+    for name, what in made.items():
+        split = resolve(what, model.sites, model.num_layers).by_layer()
+        sweep_chunk(model, ids[:4], split[:2], reference=reference)
+        start = time.perf_counter()
+        for batch in batches(ids[:32]):
+            sweep_chunk(model, batch, split, reference=reference)
+        middle = time.perf_counter()
+        plain_chunk(model, ids[:CHUNK], split, reference)
+        fast[name], plain[name] = middle - start, time.perf_counter() - middle
+    return {
+        "seconds": fast,
+        "against drop": {name: seconds / fast["drop"] for name, seconds in fast.items()},
+        "faster than the plain path": {name: 2 * plain[name] / fast[name] for name in fast},
+    }
+
+
 def large(arguments: argparse.Namespace) -> dict[str, object]:
     """A Qwen3-0.6B-shaped random model on 4 prompts of 64 tokens, four ablations resumed at each quarter."""
     from memory import LARGE, write_checkpoint
 
-    from attnres_core.intervention import resolve
     from attnres_core.models.checkpoint import inspect_checkpoint
     from attnres_core.models.loading import load_checkpoint
 
@@ -320,7 +395,15 @@ def large(arguments: argparse.Namespace) -> dict[str, object]:
     return {"seconds": seconds, "TFLOP": flops / 1e12, "GFLOP/s": flops / seconds / 1e9, "dtype": arguments.dtype}
 
 
-PARTS = {"engine": engine, "cost": cost, "compiled": compiled, "workers": workers, "large": large}
+PARTS = {
+    "engine": engine,
+    "cost": cost,
+    "compiled": compiled,
+    "workers": workers,
+    "suite": suite,
+    "kinds": kinds,
+    "large": large,
+}
 
 
 def main() -> None:

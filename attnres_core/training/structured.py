@@ -1,9 +1,9 @@
 """Prompts whose right continuation is known: each with an answer and a foil, made from a seed.
 
-    induction   a random sequence of words, its beginning again: the word that followed before, not another of them
-    recall      keys with values, then one of the keys: its value, not another key's
-    closing     brackets and quotes opened in text: what closes the innermost, not what would close another
-    headers     docstrings up to where a section header must come: that header, not another
+induction   a random sequence of words, its beginning again: the word that followed before, not another of them
+recall      keys with values, then one of the keys: its value, not another key's
+closing     brackets and quotes opened in text: what closes the innermost, not what would close another
+headers     docstrings up to where a section header must come: that header, not another
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def single_tokens(tokenizer: Tokenizer) -> list[str]:
     """Lower-case words that are one token after a space, in order of their ids."""
     found = []
     for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1]):
-        word = token.removeprefix("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}").removeprefix("\N{LOWER ONE EIGHTH BLOCK}")
+        word = token.removeprefix("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}")  # how byte-level tokens write a space
+        word = word.removeprefix("\N{LOWER ONE EIGHTH BLOCK}")  # how SentencePiece does
         if word != token and len(word) > 2 and word.isascii() and word.isalpha() and word.islower():
             if len(tokenizer.encode(f" {word}", add_special_tokens=False).ids) == 1:
                 found.append(word)
@@ -91,7 +92,7 @@ def prompts_of(kind: str, tokenizer: Tokenizer, count: int, seed: int = SEED) ->
     words = single_tokens(tokenizer)
     if len(words) < 50:
         raise ValueError(f"the tokenizer has {len(words)} lower-case words of one token; these prompts take 50")
-    rng, seen = random.Random(f"{seed} {kind}"), set()  # noqa: S311 (no secrets)
+    rng, seen = random.Random(f"{seed} {kind}"), set[str]()
     while len(seen) < count:
         asked = KINDS[kind](rng, words)
         ids, answer, foil = (tokenizer.encode(part, add_special_tokens=False).ids for part in asked)
@@ -102,6 +103,8 @@ def prompts_of(kind: str, tokenizer: Tokenizer, count: int, seed: int = SEED) ->
 
 def main(tokenizer_file: Path, out: Path, command: str) -> None:
     """Write a file of each kind and `structured.json`, their manifest, into `out`."""
+    if not tokenizer_file.is_file():
+        raise ValueError(f"{tokenizer_file}: there is no tokenizer; give a checkpoint's folder")
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     out.mkdir(parents=True, exist_ok=True)
     manifest: dict[str, object] = {"seed": SEED, "tokenizer": tokenizer_file.parent.name, "command": command}

@@ -1,0 +1,102 @@
+"""Mass against effect: a column whose mean is the statistic and whose standard error is the statistic's."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import attnres_core as ac
+from attnres_core.influence import influence
+from attnres_core.vocabulary import Statistic
+
+CELLS, DOCUMENTS = 30, 128
+SCIPY = {
+    Statistic.SLOPE: lambda x, y: stats.linregress(x, y).slope,
+    Statistic.PEARSON: lambda x, y: stats.pearsonr(x, y).statistic,
+    Statistic.SPEARMAN: lambda x, y: stats.spearmanr(x, y).statistic,
+    Statistic.KENDALL: lambda x, y: stats.kendalltau(x, y).statistic,
+}
+
+
+def tables(rng, truth_x, truth_y, noise):
+    shape = (CELLS, DOCUMENTS)
+    return truth_x[:, None] + noise * rng.normal(size=shape), truth_y[:, None] + noise * rng.normal(size=shape)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=CELLS)
+    return x, 0.5 * x + 0.2 * rng.normal(size=CELLS)
+
+
+@pytest.mark.parametrize("statistic", Statistic)
+def test_with_little_noise_it_is_scipy_s(statistic, truth):
+    x, y = tables(np.random.default_rng(1), *truth, 1e-6)
+    column = influence(statistic, x, y)
+    assert column.shape == (DOCUMENTS,)
+    assert column.mean() == pytest.approx(SCIPY[statistic](*truth), abs=1e-4)
+
+
+@pytest.mark.parametrize("statistic", Statistic)
+def test_its_standard_error_is_the_statistic_s(statistic, truth):
+    """Against the spread of the statistic over fresh samples of documents."""
+    columns = [influence(statistic, *tables(np.random.default_rng(seed), *truth, 0.3)) for seed in range(40)]
+    spread = np.std([column.mean() for column in columns], ddof=1)
+    claimed = np.mean([column.std(ddof=1) / np.sqrt(DOCUMENTS) for column in columns])
+    assert claimed == pytest.approx(spread, rel=0.35)  # (the spread of 40 is known to a tenth)
+
+
+def test_it_covers_the_truth(truth):
+    """Ninety-five in a hundred 95 % intervals hold the rank correlation of the true means."""
+    expected, held = SCIPY[Statistic.SPEARMAN](*truth), 0
+    for seed in range(100):
+        column = influence(Statistic.SPEARMAN, *tables(np.random.default_rng(seed), *truth, 0.15))
+        half = 1.98 * column.std(ddof=1) / np.sqrt(DOCUMENTS)
+        held += abs(column.mean() - expected) < half
+    assert held >= 88
+
+
+def test_ties_are_counted_as_tau_b_does():
+    x = np.repeat([[0.0], [0.0], [1.0], [2.0]], 8, axis=1)
+    y = np.repeat([[0.0], [1.0], [1.0], [3.0]], 8, axis=1)
+    expected = stats.kendalltau([0, 0, 1, 2], [0, 1, 1, 3]).statistic
+    assert influence(Statistic.KENDALL, x, y) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("statistic", Statistic)
+def test_what_cannot_be_computed_is_nan(statistic):
+    constant, rising = np.ones((4, 8)), np.arange(4.0)[:, None] + np.zeros(8)
+    assert np.isnan(influence(statistic, constant, rising)).all()
+    assert np.isnan(influence(statistic, rising, np.full((4, 8), np.nan))).all()
+
+
+def test_measured_it_is_that_of_single_drops(conformance):
+    """Each family dropped at each site alone, mass and effect averaged over the prompts."""
+    model = ac.load_model(conformance / "open_reset_12")
+    rows = np.random.default_rng(0).integers(0, 96, (6, 12)).tolist()
+    what = ac.mass_and_effect("spearman", ac.MLP)
+    masses, effects = [], []
+    for site in model.sites:
+        if site.sublayer is not ac.MLP or len(site.sources) < 2:
+            continue
+        here = range(site.layer, site.layer + 1)
+        for family in dict.fromkeys(site.sources):
+            drop, mass = ac.drop(family, ac.MLP, here), ac.mass(family, ac.MLP, here)
+            columns = ac.measure(model, rows, [drop, mass])
+            masses.append(columns[mass])
+            effects.append(columns[drop])
+    found = ac.measure(model, rows, [what])
+    assert found[what] == pytest.approx(influence(Statistic.SPEARMAN, np.stack(masses), np.stack(effects)), abs=1e-3)
+    assert set(found.record(what).sites) == {str(s) for s in model.sites if s.sublayer is ac.MLP and len(s.sources) > 1}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ac.mass_and_effect("r2"), "`statistic` is 'r2'; allowed: SLOPE"),
+        (lambda: ac.mass_and_effect("slope", ac.FINAL), "the read-out is one site"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
