@@ -85,7 +85,7 @@ def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS
     sources = max(len(site.sources) for site in checkpoint.sites)
     chunk = CHUNK * WINDOW
     snapshots = checkpoint.num_layers + 2 * sources  # currents differ at every start, completed blocks are shared
-    last = 2 * GROUP  # every intervention's, and at most as many shams
+    last = GROUP + 1  # every intervention's, and the sham's
     rows = max(batch_tokens, chunk)
     # Sources stay beside their float32 square roots; a sublayer holds a few copies of its input and widened states.
     working = (sources + 8) * hidden + 4 * heads * head_dim + 3 * feed

@@ -1,10 +1,12 @@
-"""Self-repair: a null effect beside the effect of an ablation that takes more is redundancy, not absence."""
+"""Self-repair: a null effect is no absence where the same ablation costs once something else is gone, too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attnres_core.intervention import NotApplicable, resolve
+import numpy as np
+
+from attnres_core.intervention import NotApplicable, drawn
 from attnres_core.measurements import Measurements
 from attnres_core.outcomes import Outcome
 from attnres_core.quantities import Ablation, Quantity
@@ -16,53 +18,68 @@ Taken = frozenset[tuple[str, int]]
 
 
 def redundant(outcome: Outcome, outcomes: Iterable[Outcome], measurements: Measurements) -> tuple[str, ...]:
-    """For each effect that a claim shows to be small, this run's larger ablations that are not; in words.
+    """Where an effect that a claim shows to be small is made up for by what this run also ablated; in words.
 
-    An ablation is larger if it takes the same sources and more: a joint family, more layers. It is told of when the
-    lower limit of its mean (a descriptive 95 % t interval) lies above the margin within which the smaller one stays.
+    Of one ablation, the effect together with others less that of the others alone; of one site at a time, the effect
+    of all sites together less the sum of theirs. It is told of when the lower limit of the mean (a descriptive 95 % t
+    interval) lies above the margin within which the effect stays.
     """
     found = []
+    every = dict.fromkeys(quantity for other in outcomes for quantity in other.quantities if other.decisions)
     for decision in outcome.decisions:
         statement = decision.statement
         if decision.verdict is not Verdict.SUPPORTED or statement.operator is not Operator.WITHIN:
             continue
         if len(statement.form.terms) != 1:
             continue
-        (small, _) = statement.form.terms[0]
-        for large in dict.fromkeys(quantity for other in outcomes for quantity in other.quantities if other.decisions):
-            if not _contains(large, small, measurements):
+        ((small, _),) = statement.form.terms
+        alike = {quantity: _taken(quantity, measurements) for quantity in every if _alike(quantity, small)}
+        own = _taken(small, measurements)
+        for large, taken in alike.items():
+            if not own or not own <= taken or large == small:
+                continue
+            rests = [rest for rest, others in alike.items() if others and others == taken - own]
+            if taken == own:
+                words, others = f"all its sites at once (`{large}`)", [(small, float(_runs(small, measurements)))]
+            elif rests:
+                words, others = f"with `{rests[0]}` gone too", [(rests[0], 1.0)]
+            else:
                 continue
             try:
-                column = measurements.column(large, outcome.standing.split, outcome.documents)
+                columns = [
+                    weight * measurements.column(quantity, outcome.standing.split, outcome.documents)
+                    for quantity, weight in [(large, 1.0), *((quantity, -weight) for quantity, weight in others)]
+                ]
             except KeyError:  # measured on the other split, or on fewer documents
                 continue
-            low, mean, high = t_interval(column)
+            low, mean, high = t_interval(np.sum(columns, axis=0))
             if low > statement.threshold:
-                found.append(
-                    f"redundant, not absent: `{large}` takes more than `{small}` and costs {mean:+.4g} "
-                    f"[{low:+.4g}, {high:+.4g}]"
-                )
+                found.append(f"redundant, not absent: `{small}` costs {mean:+.4g} [{low:+.4g}, {high:+.4g}] {words}")
     return tuple(found)
 
 
-def _contains(large: Quantity, small: Quantity, measurements: Measurements) -> bool:
-    """Whether one quantity's ablation takes the same sources of the same model and more, at once."""
-    same = (large.role, large.metric, large.at) == (small.role, small.metric, small.at)
-    if large == small or not same or not (isinstance(large.what, Ablation) and isinstance(small.what, Ablation)):
+def _alike(large: Quantity, small: Quantity) -> bool:
+    """Whether two quantities are the same kind of effect on the same model, the first of all its sites at once."""
+    if not (isinstance(large.what, Ablation) and isinstance(small.what, Ablation)):
         return False
-    if large.what.kind is not small.what.kind or large.what.per_site or large.what.control or small.what.control:
-        return False
-    outer, inner = _taken(large, measurements), _taken(small, measurements)
-    return bool(inner) and inner <= outer and (inner < outer or small.what.per_site)
+    one, other = ((each.role, each.metric, each.at) for each in (large, small))
+    removes = one == other and large.what.kind is small.what.kind and small.what.kind in REMOVALS
+    return removes and not (large.what.per_site or large.what.control or small.what.control)
 
 
 def _taken(quantity: Quantity, measurements: Measurements) -> Taken:
+    """What a quantity's ablation takes, over all its runs."""
     assert isinstance(quantity.what, Ablation)
-    if quantity.what.kind not in REMOVALS:
-        return frozenset()
     checkpoint = measurements.material.checkpoint(quantity.role)
     try:
-        touched = resolve(quantity.what, checkpoint.sites, checkpoint.num_layers).touched
+        runs = drawn(quantity.what, checkpoint.sites, checkpoint.num_layers)
     except (NotApplicable, ValueError):  # (its own claim says so)
         return frozenset()
-    return frozenset((str(site), index) for site, indices in touched for index in indices)
+    return frozenset((str(site), index) for run in runs for site, indices in run.touched for index in indices)
+
+
+def _runs(quantity: Quantity, measurements: Measurements) -> int:
+    """How many runs, one a layer, a quantity averages (over its draws, too)."""
+    assert isinstance(quantity.what, Ablation)
+    checkpoint = measurements.material.checkpoint(quantity.role)
+    return len(drawn(quantity.what, checkpoint.sites, checkpoint.num_layers)) // quantity.what.draws

@@ -2,7 +2,8 @@
 
 Ablating at layer l changes nothing before l: the clean run leaves a snapshot of its depth stream at each layer where
 some intervention starts, and ablated rows resume there. Interventions that start at the same layer are rows of one
-batch. A sham (an intervention that drops nothing) travels last in every such group and measures the engine's own noise.
+batch. A sham (an intervention that takes nothing away) travels last among those of one layer, another layer for every
+chunk of prompts, and measures the engine's own noise.
 """
 
 from __future__ import annotations
@@ -166,13 +167,14 @@ def sweep_chunk(
 
     routing = RoutingObserver(model, batch)
     clean = network.run(network.begin(batch.ids), inputs, observe=routing, before_layer=keep)
-    hidden: dict[Any, Tensor] = {}  # by intervention, and by layer for the shams
+    sham_layer = sorted(starts)[sum(map(sum, token_ids)) % len(starts)]
+    hidden: dict[Intervention, Tensor] = {}
     effects: dict[Intervention, _EffectObserver] = {}
     rows_each = len(token_ids)
     places = torch.arange(batch.ids.shape[1], device=model.device).expand_as(batch.ids)
     together = max(1, batch_tokens // batch.ids.numel())
     for layer, stream in sorted(snapshots.items()):
-        starting = [*(i for i in wanted if i.first_layer == layer), SHAM]
+        starting = [*(i for i in wanted if i.first_layer == layer), *([SHAM] if layer == sham_layer else [])]
         for start in range(0, len(starting), together):
             group = starting[start : start + together]
             observer = _EffectObserver(model, batch, group)
@@ -185,17 +187,14 @@ def sweep_chunk(
                 observe=observer,
             )
             for intervention, state in zip(group, states.split(rows_each), strict=True):
-                hidden[layer if intervention is SHAM else intervention] = state
+                hidden[intervention] = state
                 effects[intervention] = observer
     scores = _score(model, batch, clean, hidden)
     if answers is not None:
         for key, found in _answered(model, batch, clean, hidden, answers).items():
             scores[key] |= found
     units = {ROUTING: {**routing.unit(), "nll": scores[None]["nll"]}}
-    layers = [scores[layer] for layer in starts]
-    worst = {name: np.max([abs(found[name]) for found in layers], axis=0) for name in layers[0]}
-    units[SHAM.key] = {**worst, **effects[SHAM].unit(SHAM)}
-    for intervention in wanted:
+    for intervention in (SHAM, *wanted):
         units[intervention.key] = {**scores[intervention], **effects[intervention].unit(intervention)}
     return units
 
