@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from attnres_core.models.checkpoint import Checkpoint
-from attnres_core.plan import BATCH_TOKENS, CHUNK, GROUP, LOGIT_BYTES, SCORE_ROWS
+from attnres_core.plan import BATCH_TOKENS, CHUNK, GROUP, LOGIT_BYTES, REFERENCE_PROMPTS, SCORE_ROWS
 from attnres_core.prompts import WINDOW
 
 LIBRARIES = 700 * 2**20
@@ -37,7 +37,7 @@ class Need:
 
     weights: int
     states: int
-    """The clean run's snapshots and every ablated run's last states."""
+    """The clean run's snapshots, every ablated run's last states, and the reference prompts' states."""
     batch: int
     """One batch of ablated rows under way, and one block of logits."""
 
@@ -86,13 +86,14 @@ def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS
     chunk = CHUNK * WINDOW
     snapshots = checkpoint.num_layers + 2 * sources  # currents differ at every start, completed blocks are shared
     last = GROUP + 1  # every intervention's, and the sham's
+    reference = (2 * checkpoint.num_layers + sources) * REFERENCE_PROMPTS * WINDOW  # a state a sublayer, and the blocks
     rows = max(batch_tokens, chunk)
     # Sources stay beside their float32 square roots; a sublayer holds a few copies of its input and widened states.
     working = (sources + 8) * hidden + 4 * heads * head_dim + 3 * feed
     blocks = 6 * max(LOGIT_BYTES, 4 * vocab * SCORE_ROWS)
     return Need(
         weights=max(checkpoint.parameters * width, checkpoint.stored_bytes),
-        states=(snapshots + last) * chunk * hidden * width,
+        states=((snapshots + last) * chunk + reference) * hidden * width,
         batch=rows * working * max(width, 4) + blocks,
     )
 

@@ -24,7 +24,7 @@ from attnres_core.quantities import Ablation, Association, Pick, Quantity, Routi
 from attnres_core.statistics import Verdict
 from attnres_core.suite import Suite
 from attnres_core.summaries import mass
-from attnres_core.vocabulary import AnyRole, Metric, Role, Statistic, Summary, layers_text
+from attnres_core.vocabulary import AnyRole, Metric, Positions, Role, Statistic, Summary, layers_text
 
 QUESTION = "Which routing pathways are causal in this checkpoint?"
 _UNITS = {
@@ -323,7 +323,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
         "name": str(quantity),
         "role": quantity.role.value,
         "metric": quantity.metric.value if quantity.metric else None,
-        "at": quantity.at.value,
+        "at": None if quantity.at is Positions.ALL else quantity.at.value,
         "dtype": quantity.dtype or suite.settings.dtype,
         "split": split.value,
         "n": len(column),
@@ -338,6 +338,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
         "duplicates": list(record.duplicates),
         "no_ops": list(record.no_ops),
         "kind": str(what.kind),
+        "control": what.control.value if isinstance(what, Ablation) and what.control else None,
         "runs": len(interventions_for(what, suite.checkpoints[quantity.role])),
         "per_site": isinstance(what, Ablation) and what.per_site,
         "family": None if what.family is None else str(what.family),

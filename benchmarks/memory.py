@@ -57,7 +57,7 @@ def measure_one(folder: Path) -> None:
 
     import attnres_core as ac
     from attnres_core.place import LIBRARIES, need_of
-    from attnres_core.plan import CHUNK, GROUP
+    from attnres_core.plan import CHUNK, GROUP, REFERENCE_PROMPTS
     from attnres_core.prompts import WINDOW
 
     libraries = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -72,9 +72,14 @@ def measure_one(folder: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     prompts = torch.randint(0, model.network.config.vocab_size, (CHUNK, WINDOW), generator=generator).tolist()
     ac.measure(model, prompts, drops)
+    dropped = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    reference = torch.randint(0, model.network.config.vocab_size, (REFERENCE_PROMPTS, WINDOW)).tolist()
+    others = [make(ac.CURRENT, ac.MLP, range(0, 1)) for make in (ac.mean, ac.resample)]
+    ac.measure(model, prompts, [*drops[:4], *others], reference=reference)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     need = need_of(model.checkpoint, "float32")
-    figures = {"need": need.total + LIBRARIES, "libraries": libraries, "loaded": loaded, "peak": peak}
+    figures = {"need": need.total + LIBRARIES, "libraries": libraries, "loaded": loaded, "dropped": dropped}
+    figures |= {"peak": peak, "weights and batch": libraries + need.weights + need.batch}
     print(json.dumps(figures | {"promise": str(need)}))
 
 
@@ -91,16 +96,19 @@ def main() -> None:
     if arguments.one:
         measure_one(arguments.one)
         return
-    print(f"{'shape':<12} {'libraries':>10} {'loaded':>8} {'peak':>8} {'need':>8} {'peak/need':>10}   MiB")
+    print("MiB: peak of drops alone, and with kinds that take from 64 reference prompts; against what was promised")
+    head = f"{'shape':<12} {'libraries':>10} {'loaded':>8} {'drops':>8} {'all':>8} {'need':>8} {'all/need':>9}"
+    print(f"{head} {'drops/(libraries + weights + a batch)':>38}")
     for name in SHAPES | (LARGE if arguments.large else {}):
         with tempfile.TemporaryDirectory() as folder:
             # In processes of their own: a child's peak starts from what its parent holds.
             subprocess.run([sys.executable, __file__, "--write", name, folder], check=True, capture_output=True)
             command = [sys.executable, __file__, "--one", folder]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        sizes = [found[key] / 2**20 for key in ("libraries", "loaded", "peak", "need")]
-        print(f"{name:<12} {sizes[0]:>10.0f} {sizes[1]:>8.0f} {sizes[2]:>8.0f} {sizes[3]:>8.0f} ", end="")
-        print(f"{found['peak'] / found['need']:>10.2f}   {found['promise']}", flush=True)
+        sizes = [found[key] / 2**20 for key in ("libraries", "loaded", "dropped", "peak", "need")]
+        print(f"{name:<12} {sizes[0]:>10.0f} " + " ".join(f"{size:>8.0f}" for size in sizes[1:]), end="")
+        print(f" {found['peak'] / found['need']:>9.2f} {found['dropped'] / found['weights and batch']:>38.2f}", end="")
+        print(f"   {found['promise']}", flush=True)
 
 
 if __name__ == "__main__":

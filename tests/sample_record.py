@@ -91,6 +91,15 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "sites_touched": [f"{layer}.mlp" for layer in range(4)] if statements else [],
         "duplicates": ["3.attn"] if statements else [],
         "no_ops": ["0.attn"] if statements else [],
+        "quantities": ["drop(embedding, mlp, early) on trained [delta_nll]"] if statements else [],
+        "under": [
+            {"kind": "drop", "verdict": verdict, "estimate": 0.2, "low": 0.1, "high": 0.3},
+            {"kind": "resample", "verdict": "REFUTED", "estimate": -0.2, "low": -0.3, "high": None},
+        ]
+        if len(statements) > 1
+        else [],
+        "disagreement": "the kinds of ablation disagree: <b>drop</b>" if len(statements) > 1 else "",
+        "redundancy": ["redundant, not absent: `<i>older</i>`"] if len(statements) > 1 else [],
         "by_stratum": [
             {"stratum": "numpy", "n": 200, "mean": 1.7},
             {"stratum": "<b>scipy</b>", "n": 56, "mean": 1.9},
@@ -211,7 +220,7 @@ def _columns(rng: random.Random) -> list[dict[str, Any]]:
                             "sites_touched": [f"{layer}.{sublayer}" for layer in layers], "kept_mass": 1 - mass,
                             "kept_mass_min": 0.5 * (1 - mass), "input_change": 0.31,
                             "duplicates": ["3.attn"] if (family, sublayer, band) == ("recent", "attn", "early") else [],
-                            "no_ops": [], "per_site": False,
+                            "no_ops": [], "per_site": False, "control": None, "at": None, "dtype": "float32", "runs": 1,
                             "kind": "drop", "family": family, "sublayer": sublayer, "layers": band, "mass": mass,
                         }
                     )  # fmt: skip

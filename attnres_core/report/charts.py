@@ -26,7 +26,7 @@ def mass_against_effect(columns: list[Row]) -> Figure | None:
     chosen: dict[tuple[str, ...], Row] = {}
     for column in columns:
         is_drop = column["kind"] == "drop" and column["metric"] == "delta_nll" and column["family"] in FAMILY_COLOURS
-        shown = column["role"] in _ROLES and not column["per_site"]
+        shown = column["role"] in _ROLES and not column["per_site"] and not (column["control"] or column["at"])
         if not is_drop or not shown or column["mass"] is None or column["mean"] is None:
             continue
         key = (column["role"], column["family"], column["sublayer"], column["layers"])

@@ -1,0 +1,115 @@
+"""Two runs side by side: the verdicts that changed first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnres_core.claims import claim_key
+from attnres_core.report.text import interval, number
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One claim in two runs; None where a run did not hold it."""
+
+    key: str
+    title: str
+    first: Mapping[str, Any] | None
+    second: Mapping[str, Any] | None
+
+    @property
+    def kind(self) -> str:
+        """`changed`, `restated` (not the same statements), `only first`, `only second` or `same`."""
+        if self.first is None or self.second is None:
+            return "only second" if self.first is None else "only first"
+        if self.first["statement"] != self.second["statement"]:
+            return "restated"
+        return "same" if self.first["verdict"] == self.second["verdict"] else "changed"
+
+
+KINDS = ("changed", "restated", "only first", "only second", "same")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A run's JSON record.
+
+    Raises:
+        ValueError: it is none that this version wrote, with the remedy.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file; give a run's record, such as reports/latest.json") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: unreadable ({error}); give a run's record, such as reports/latest.json") from None
+    if not isinstance(record, dict) or record.get("schema") != 1 or "claims" not in record:
+        raise ValueError(f"{path}: no record of a run (schema 1 with `claims`); give one such as reports/latest.json")
+    return record
+
+
+def compared(first: Record, second: Record) -> list[Pair]:
+    """Every claim of either run: what changed first, then in order of their names."""
+    one, other = ({claim_key(claim["node_id"]): claim for claim in record["claims"]} for record in (first, second))
+    pairs = []
+    for key in sorted({*one, *other}):
+        mine, yours = one.get(key), other.get(key)
+        pairs.append(Pair(key, str((mine or yours or {})["title"]), mine, yours))
+    return sorted(pairs, key=lambda pair: KINDS.index(pair.kind))
+
+
+def differences(first: Record, second: Record) -> list[tuple[str, str, str]]:
+    """What else is not the same: (what, first, second) for checkpoints, prompts, settings and versions."""
+    found = []
+    for what, read in _READ.items():
+        mine, yours = read(first), read(second)
+        if mine != yours:
+            found.append((what, mine, yours))
+    return found
+
+
+def _model(role: str) -> Any:
+    def read(record: Record) -> str:
+        model = record["models"].get(role)
+        return f"{model['name']} {model['digest'][:12]}" if model else "-"
+
+    return read
+
+
+_READ = {
+    "trained": _model("trained"),
+    "wrapped": _model("wrapped"),
+    "prompts": lambda record: f"{record['settings']['prompts']['name']} {record['settings']['prompts']['digest'][:12]}",
+    "device": lambda record: f"{record['settings']['device']}, {record['settings']['dtype']}",
+    "lock": lambda record: str(record["settings"]["registrations"]["lock"])[:12] or "none",
+    "versions": lambda record: ", ".join(f"{name} {version}" for name, version in record["run"]["versions"].items()),
+}
+
+
+def numbers(claim: Mapping[str, Any] | None) -> str:
+    """`+0.110 [+0.090, +0.130]` of the statement that decided."""
+    if claim is None or claim["estimate"] is None:
+        return ""
+    return f"{number(claim['estimate'], 'nats/token')} {interval(tuple(claim['interval']), 'nats/token')}"
+
+
+def as_text(first: Record, second: Record) -> str:
+    """The comparison for a terminal: no line over 80 columns but names that are longer."""
+    pairs = compared(first, second)
+    lines = [f"{what}: {mine} -> {yours}" for what, mine, yours in differences(first, second)]
+    for kind in KINDS:
+        group = [pair for pair in pairs if pair.kind == kind]
+        if not group:
+            continue
+        lines += ["", f"{kind}: {len(group)}"]
+        for pair in group if kind != "same" else ():
+            lines.append(f"  {pair.title}")
+            for claim in (pair.first, pair.second):
+                if claim is not None:
+                    lines.append(f"    {claim['verdict']:<15} {numbers(claim)}".rstrip())
+    return "\n".join(lines).lstrip("\n")
