@@ -89,6 +89,14 @@ def parser() -> argparse.ArgumentParser:
     store.add_argument("keys", nargs="*", metavar="KEY", help="with prune: models to remove, as `list` names them")
     store.add_argument("--store", type=Path, default=Path(".attnres"), help="default: %(default)s")
     store.add_argument("--dry-run", action="store_true", help="with prune: only say what would go")
+
+    compare = commands.add_parser(
+        "compare",
+        help="two runs side by side, the verdicts that changed first",
+        description="Compare the JSON records of two runs: two checkpoints, or two steps of one training run.",
+    )
+    for name in ("first", "second"):
+        compare.add_argument(name, type=Path, metavar=f"{name.upper()}.json", help="such as reports/latest.json")
     return root
 
 
@@ -185,6 +193,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             _map(arguments)
         except (ValueError, OSError) as error:
+            root.error(str(error))
+    elif arguments.command == "compare":
+        from attnres_core import comparing
+
+        try:
+            print(comparing.as_text(*map(comparing.read_record, (arguments.first, arguments.second))))
+        except ValueError as error:
             root.error(str(error))
     elif arguments.command == "store":
         sys.exit(_store(arguments, root))

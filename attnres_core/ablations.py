@@ -65,7 +65,8 @@ def zero(
     """Keep the depth weights and put zero in the family's place.
 
     Estimand: the same as `drop`'s up to the epsilon of the norm that follows, unless the family holds nearly all of
-    the mass. With `recomputed`, the weights are those the site would choose if the source were zero (its logit is 0).
+    the mass. With `recomputed`, the weights are those the site would choose if the source were zero: the pseudo-query
+    finds nothing in it, and what is left of its logit is the recency bias of the current source.
     Other arguments as for `drop`.
     """
     return _removal(Kind.ZERO, family, sublayer, layers, per_site, copies, stream, recomputed)
@@ -104,7 +105,8 @@ def resample(
 
     Estimand: what is lost with the source's content of this prompt, when something typical but wrong stands in its
     place. The other prompt is a reference prompt, never the prompt itself, of at least its length where there is one;
-    `draws` different ones are averaged. Other arguments as for `mean`.
+    `draws` are averaged, different ones as far as there are so many. Which ones is drawn from a generator seeded by the
+    prompt's own tokens, so that no other prompt and no order changes them. Other arguments as for `mean`.
     """
     made = _removal(Kind.RESAMPLE, family, sublayer, layers, per_site, copies, stream, recomputed)
     return dataclasses.replace(made, draws=_draws(draws))
@@ -203,7 +205,8 @@ def matched_mass(ablation: Ablation, *, draws: int = 1) -> Ablation:
     """Take, at every token, the mass that the family has there from other sources, chosen at random one after another.
 
     Estimand of `effect - control`: what this family's mass does beyond as much mass of any other family. Where the
-    others together have less than the family, all they have is taken (so compare the kept masses in the report).
+    others together have less than the family, all they have is taken; a claim that sets the family against a control
+    which took under nine tenths of its mass is INCONCLUSIVE and says so.
     """
     return _controlled(Control.MATCHED_MASS, ablation, draws)
 

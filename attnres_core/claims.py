@@ -147,6 +147,8 @@ def under_each(
     for kind in kinds:
         for statement in statements:
             terms = tuple((_under(quantity, kind), coefficient) for quantity, coefficient in statement.form.terms)
+            if len({quantity for quantity, _ in terms}) < len(terms):
+                raise ClaimError(f"under {kind}, two quantities of `{statement}` are the same; leave `under` out")
             stated.append(replace(statement, form=Linear(terms, statement.form.constant)))
     return tuple(dict.fromkeys(every)), tuple(stated)
 
@@ -216,6 +218,8 @@ def claim(
     Raises:
         ClaimError: a keyword is no Quantity, or the test has no such parameter.
     """
+    if under is not None and (isinstance(under, str) or not isinstance(under, Sequence)):
+        raise ClaimError(f"`under` is {under!r}; give a list of two or more of {', '.join(REMOVALS)}")
     kinds = tuple(dict.fromkeys(_kind(word) for word in under or ()))
     if under is not None and len(kinds) < 2:
         raise ClaimError(f"`under` is {under!r}; give two or more of {', '.join(REMOVALS)}")

@@ -130,19 +130,30 @@ def values(
         ):
             wanted = "an `answer` and a `foil`" if field == Metric.LOGIT_DIFFERENCE else "an `answer`"
             raise ValueError(f"{field} needs prompts that have {wanted}; give a file whose prompts do")
-        effects = np.stack([by_document(_joined(chunks, field, key)) for key in keys])  # (intervention, document)
-        if isinstance(what, Ablation):
-            return np.asarray(effects.mean(0))
-        places = {site: row for row, site in enumerate(checkpoint.sites)}
-        weights = _joined(chunks, "mean")
-        masses = [
-            by_document(sum((weights[:, places[site], i] for i in _members(site, family)), np.zeros(len(weights))))
-            for site, family in _cells(what, checkpoint)
-        ]
-        return influence(what.kind, np.stack(masses), effects)
+        if isinstance(what, Association):
+            return influence(what.kind, *cell_tables(what, field, chunks, checkpoint, by_document))
+        return np.asarray(np.stack([by_document(_joined(chunks, field, key)) for key in keys]).mean(0))
     sites = _summary_sites(what, checkpoint)
     places = {site: index for index, site in enumerate(checkpoint.sites)}
     return by_document(_summarise(what, sites, [places[site] for site in sites], chunks, checkpoint))
+
+
+def cell_tables(
+    what: Association,
+    field: str,
+    chunks: Sequence[Mapping[str, Unit]],
+    checkpoint: Checkpoint,
+    by_document: Callable[[Column], Column] = lambda column: column,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Masses and effects of an association's cells, each `[cell, document]`."""
+    places = {site: row for row, site in enumerate(checkpoint.sites)}
+    weights = _joined(chunks, "mean")
+    masses, effects = [], []
+    for site, family in _cells(what, checkpoint):
+        own = weights[:, places[site], _members(site, family)].sum(1)
+        masses.append(by_document(own))
+        effects.append(by_document(_joined(chunks, field, cell(site, family).key)))
+    return np.stack(masses), np.stack(effects)
 
 
 def _cells(what: Association, checkpoint: Checkpoint) -> list[tuple[Site, Family]]:

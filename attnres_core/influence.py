@@ -12,6 +12,8 @@ from attnres_core.vocabulary import Statistic
 RESAMPLES = 8192
 """Bootstrap samples; they inflate the variance by documents / RESAMPLES: 3 % at 256."""
 SEED = 20261122
+RELIABILITY = 0.9
+"""Share of the variance between cells that must not be noise: it bounds the loss of a correlation to 5 %."""
 Table = NDArray[np.float64]
 
 
@@ -22,6 +24,9 @@ def influence(statistic: Statistic, first: Table, second: Table) -> Column:
     value is the smoothed statistic plus n times the covariance, over those samples, of the statistic and how often the
     document is drawn: the infinitesimal jackknife, whose standard error is that of the column's mean (Efron 2014,
     JASA 109:991).
+
+    Noise in the means weakens correlations, and smoothing does so again: where the first matters no verdict may rest on
+    the column (see `reliable`), and limits are moved out by the second (see `smoothing_bias`).
 
     Args:
         statistic: what is computed from the means.
@@ -37,6 +42,19 @@ def influence(statistic: Statistic, first: Table, second: Table) -> Column:
     covariance = (counts - 1.0).T @ (values - values.mean()) / RESAMPLES
     covariance -= covariance.mean()
     return np.asarray(values.mean() + n * covariance, dtype=np.float64)
+
+
+def smoothing_bias(statistic: Statistic, first: Table, second: Table) -> float:
+    """How far smoothing moves a statistic; arguments as for `influence`."""
+    (plain,) = _STATISTICS[statistic](first.mean(1)[None], second.mean(1)[None])
+    return abs(float(plain - influence(statistic, first, second).mean()))
+
+
+def reliable(table: Table) -> bool:
+    """Whether the means of cells differ by so much more than their errors that correlations lose under 5 % by these."""
+    errors = table.var(1, ddof=1) / table.shape[1]
+    spread = table.mean(1).var(ddof=1)
+    return bool(errors.mean() <= (1 - RELIABILITY) * spread)
 
 
 def _slope(x: Table, y: Table) -> Column:

@@ -85,7 +85,7 @@ class Intervention:
     @property
     def no_ops(self) -> tuple[str, ...]:
         """Sites where all sources are one tensor, so that no weights can change what is read: structural no-ops."""
-        if self.kind in (Kind.ZERO, Kind.MEAN, Kind.RESAMPLE):
+        if self.kind in (Kind.MEAN, Kind.RESAMPLE):
             return ()
         return tuple(str(site) for site, _ in self.touched if _all_one(site))
 
@@ -138,6 +138,8 @@ def family_sites(
         ValueError: the layers are out of range.
     """
     addressed = sites_within(sites, sublayer, layers, num_layers, stream)
+    if stream is not None and not addressed:
+        raise NotApplicable(f"no {sublayer} site in {_where(layers)} has a stream {stream!r} on this checkpoint")
     present = [site for site in addressed if set(parts(family)) & set(site.sources)]
     if not present:
         raise NotApplicable(
@@ -206,17 +208,20 @@ def _indices(site: Site, family: Families, *, copies: bool) -> tuple[int, ...]:
 def _random_sites(
     ablation: Ablation, family: Families, present: Sequence[Site], sites: Sequence[Site], num_layers: int, draw: int
 ) -> list[Site]:
-    """As many sites outside the ablated layers, in forward order."""
+    """As many sites outside the ablated layers, in forward order: the same for every kind of ablation."""
     everywhere = family_sites(family, ablation.sublayer, Band.ALL, sites, num_layers, ablation.stream)
     layers = {site.layer for site in sites_within(sites, ablation.sublayer, ablation.layers, num_layers)}
     others = [
         site
         for site in everywhere
-        if site.layer not in layers and len(_indices(site, family, copies=ablation.copies)) < len(site.sources)
+        if site.layer not in layers
+        and not _all_one(site)
+        and len(_indices(site, family, copies=ablation.copies)) < len(site.sources)
     ]
     if not others:
         raise NotApplicable(f"`{ablation}`: no site outside {_where(ablation.layers)} has the family `{family}`")
-    seed = hashlib.sha256(f"{ablation}|{draw}".encode()).digest()[:8]
+    words = (family, ablation.sublayer, layers_text(ablation.layers), ablation.stream, draw)  # not the kind
+    seed = hashlib.sha256("|".join(map(str, words)).encode()).digest()[:8]
     chosen = np.random.default_rng(int.from_bytes(seed)).permutation(len(others))[: len(present)]
     return [others[index] for index in sorted(chosen)]
 
@@ -253,6 +258,10 @@ def composed(interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
     if twice := [place for place, count in Counter(places).items() if count > 1]:
         site, index = twice[0]
         raise ValueError(f"source {index} of site {site} is ablated twice; give interventions on different sources")
+    controlled = {site for each in interventions if each.control for site, _ in each.touched}
+    if shared := [site for site, each in Counter(s for i in interventions for s, _ in i.touched).items() if each > 1]:
+        if clash := [str(site) for site in shared if site in controlled]:
+            raise ValueError(f"a matched control acts with others at {', '.join(clash)}; give it sites of its own")
     gone = Counter(
         site
         for each in interventions

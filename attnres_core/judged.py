@@ -15,7 +15,7 @@ from attnres_core.shapes import Column
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import Store
 
-JUDGE_VERSION = 6
+JUDGE_VERSION = 7
 """Raise when a change to the decision rules changes verdicts or limits."""
 
 
@@ -87,7 +87,14 @@ def _key(question: Question, columns: Mapping[Quantity, Column], strata: Sequenc
     parts = [
         *(JUDGE_VERSION, statistics.SEED, str(statement.operator), statement.threshold.hex()),
         *(question.alpha.hex(), question.supporting.hex(), question.refuters, question.look.final),
-        *(question.noise.hex(), statement.takes_worst, statement.is_routing, *strata),
+        *(
+            question.noise.hex(),
+            question.bias.hex(),
+            question.gate,
+            statement.takes_worst,
+            statement.is_routing,
+            *strata,
+        ),
     ]
     digest = hashlib.sha256(json.dumps(parts).encode())
     digest.update(statement.form.of(columns).tobytes())

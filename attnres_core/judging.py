@@ -36,6 +36,10 @@ class Question:
     """The noise floor of its form: limits are moved out by it, and a margin must be ten times as large."""
     look: Look = ONLY
     """Which look at the data this is."""
+    bias: float = 0.0
+    """How far its estimate may be off beside that: limits are moved out by it, too."""
+    gate: str = ""
+    """Why no verdict may rest on these columns; empty: nothing is known against it."""
 
     @property
     def supporting(self) -> float:
@@ -68,7 +72,7 @@ def _decide(question: Question, column: Column, bootstrap: Bootstrap | str | Non
     """One statement's decision; without a bootstrap it is exact, a string is the gate that forbids one."""
     statement, level, look = question.statement, question.supporting, question.look
     p_value: float | None = None
-    gate = bootstrap if isinstance(bootstrap, str) else noise_gate(statement, question.noise)
+    gate = question.gate or (bootstrap if isinstance(bootstrap, str) else noise_gate(statement, question.noise))
     exact = bootstrap is None
     if bootstrap is None and statement.takes_worst:
         wide = strict = statistics.exact_interval(column, level, worst=True)
@@ -79,8 +83,9 @@ def _decide(question: Question, column: Column, bootstrap: Bootstrap | str | Non
         wide = strict = statistics.exact_interval(column, level, worst=False).widened(told)
     else:
         tail = statistics.TAIL if look.final else EARLY_TAIL
-        wide = bootstrap.interval(level, tail).widened(question.noise)
-        strict = bootstrap.interval(question.alpha / question.refuters, tail).widened(question.noise)
+        margin = question.noise + question.bias
+        wide = bootstrap.interval(level, tail).widened(margin)
+        strict = bootstrap.interval(question.alpha / question.refuters, tail).widened(margin)
         p_value = bootstrap.p_value(statement.operator, statement.threshold)
         p_value = min(1.0, p_value * question.alpha / level)  # Bonferroni over the looks, weighted by their shares
     verdict = statistics.decide(statement.operator, statement.threshold, wide, strict)
@@ -154,8 +159,8 @@ def agreed(groups: Sequence[Sequence[Decision]], kinds: Sequence[str]) -> tuple[
         return Verdict.INCONCLUSIVE, f"{DISAGREE}: {each}"
     if set(verdicts) == {Verdict.SUPPORTED}:
         for same in zip(*groups, strict=True):
-            sided = same[0].statement.operator is not Operator.WITHIN
-            if sided and len({decision.interval.mean > 0 for decision in same}) > 1:
+            above = any(decision.interval.low > 0 for decision in same)
+            if above and any(decision.interval.high < 0 for decision in same):
                 return Verdict.INCONCLUSIVE, f"{DISAGREE}: the effects of {', '.join(kinds)} have opposite signs"
         return Verdict.SUPPORTED, ""
     if Verdict.REFUTED in verdicts:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from attnres_core import columns, statistics
 from attnres_core.columns import InterventionRecord, as_parts, unit_keys
 from attnres_core.estimates import Linear
+from attnres_core.influence import reliable, smoothing_bias
 from attnres_core.intervention import SHAM
 from attnres_core.plan import Bundle, Material
 from attnres_core.prompts import Prompt, Split
-from attnres_core.quantities import Quantity
+from attnres_core.quantities import Ablation, Association, Quantity
 from attnres_core.shapes import Column, Unit
 from attnres_core.store import Store
-from attnres_core.vocabulary import AnyRole
+from attnres_core.vocabulary import AnyRole, Control, Metric
+
+MATCHED = 0.9
+"""A matched control must take so much of the mass that it is to match."""
 
 
 class Measurements:
@@ -30,15 +37,18 @@ class Measurements:
         """A measured column, `[document]`: the mean over each document's prompts."""
         key = (quantity, split, documents)
         if key not in self._columns:
-            prompts = self.material.prompts[split].head(documents)
-            chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
-            checkpoint = self.material.checkpoint(quantity.role)
-
-            def by_document(column: Column) -> Column:
-                return prompts.by_document(column[: len(prompts)])
-
-            self._columns[key] = columns.values(*as_parts(quantity), chunks, checkpoint, by_document)
+            self._columns[key] = self._read(columns.values, quantity, split, documents)
         return self._columns[key]
+
+    def _read(self, read: Callable[..., Any], quantity: Quantity, split: Split, documents: int | None) -> Any:
+        """What `read` makes of a quantity's units, with a number for every document."""
+        prompts = self.material.prompts[split].head(documents)
+        chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
+
+        def by_document(column: Column) -> Column:
+            return prompts.by_document(column[: len(prompts)])
+
+        return read(*as_parts(quantity), chunks, self.material.checkpoint(quantity.role), by_document)
 
     def record(self, quantity: Quantity, split: Split, documents: int | None = None) -> InterventionRecord:
         """What a measured column's intervention touched."""
@@ -52,8 +62,9 @@ class Measurements:
     def _chunks(
         self, role: AnyRole, chunks: Iterable[tuple[Prompt, ...]], *, plain: bool = False, dtype: str | None = None
     ) -> list[dict[str, Unit]]:
-        model = self.material.model_key(role, plain=plain, dtype=dtype)
-        return [self.store.units(model, self.material.chunk_key(role, chunk)) for chunk in chunks]
+        models = self.material.model_keys(role, plain=plain, dtype=dtype)
+        keys = [self.material.chunk_key(role, chunk) for chunk in chunks]
+        return [dict(ChainMap(*(dict(self.store.units(model, key)) for model in reversed(models)))) for key in keys]
 
     def noise_floor(self, form: Linear, alpha: float) -> float:
         """How far the arithmetic may move a form's mean: its error against the float32 plain path."""
@@ -75,6 +86,50 @@ class Measurements:
             self._errors[quantity] = fast - plain
         return self._errors[quantity]
 
+    def check_answers(self, quantity: Quantity, split: Split) -> None:
+        """Refuse a metric of answers on prompts that have none.
+
+        Raises:
+            ValueError: which metric, and what the prompts lack.
+        """
+        prompts = self.material.prompts[split]
+        for metric, field in ((Metric.ANSWER_PROBABILITY, "answer"), (Metric.LOGIT_DIFFERENCE, "foil")):
+            if quantity.metric is metric and not all(getattr(prompt, field) for prompt in prompts.prompts):
+                raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")
+
+    def bias(self, form: Linear, split: Split, documents: int | None = None) -> float:
+        """How far smoothing moves a form's associations from the statistics of the means."""
+        total = 0.0
+        for quantity, coefficient in form.terms:
+            if isinstance(quantity.what, Association):
+                tables = self._read(columns.cell_tables, quantity, split, documents)
+                total += abs(coefficient) * smoothing_bias(quantity.what.kind, *tables)
+        return total
+
+    def gate(self, form: Linear, split: Split, documents: int | None = None) -> str:
+        """Why a form's columns cannot bear a verdict, whatever their numbers; empty where nothing is against it."""
+        quantities = [quantity for quantity, _ in form.terms]
+        for quantity in quantities:
+            if isinstance(quantity.what, Association):
+                tables = self._read(columns.cell_tables, quantity, split, documents)
+                if not all(map(reliable, tables)):
+                    return f"`{quantity}`: effects of single sites scatter too much over these documents to be compared"
+            control = quantity.what
+            if not isinstance(control, Ablation) or control.control is not Control.MATCHED_MASS:
+                continue
+            for other in quantities:
+                if not isinstance(other.what, Ablation) or other.role != quantity.role:
+                    continue
+                if dataclasses.replace(other.what, control=control.control, draws=control.draws) != control:
+                    continue
+                wanted, found = (1 - self.record(q, split, documents).kept_mass for q in (other, quantity))
+                if found < MATCHED * wanted:
+                    return (
+                        f"not matched: `{other.what}` takes {wanted:.0%} of the mass, and all that other sources have "
+                        f"there is {found:.0%}; no control can be as large"
+                    )
+        return ""
+
     def sham(self) -> float:
         """The largest |effect| of a sham that travelled with the ablated rows, over everything stored."""
         worst = 0.0
@@ -91,9 +146,10 @@ class Measurements:
         return all(keys <= chunk.keys() for chunk in self.chunks(quantity.role, split))
 
     def touched(self, role: AnyRole, keys: Iterable[str], split: Split) -> bool:
-        """Whether any of these units is in the store."""
-        wanted = set(keys)
-        return any(wanted & chunk.keys() for chunk in self.chunks(role, split))
+        """Whether any of these units is in the store, in the run's dtype or in float32."""
+        wanted, chunks = set(keys), self.material.chunks(split)
+        dtypes = (None, "float32")
+        return any(wanted & chunk.keys() for dtype in dtypes for chunk in self._chunks(role, chunks, dtype=dtype))
 
     def loss(
         self, quantities: Iterable[Quantity], split: Split, lost: Mapping[Bundle, str], documents: int | None = None
@@ -103,11 +159,11 @@ class Measurements:
         for quantity in quantities:
             role = quantity.role
             keys = unit_keys(quantity.what, material.checkpoint(role))
-            own = material.model_key(role, dtype=quantity.dtype)
-            needed = {(own, material.chunk_key(role, c)) for c in material.chunks(split, documents)}
+            needed = set()
             for plain in (False, True):
-                model = material.model_key(role, plain=plain, dtype=quantity.dtype)
-                needed |= {(model, material.chunk_key(role, c)) for c in material.noise_chunks}
+                chunks = [*material.noise_chunks, *([] if plain else material.chunks(split, documents))]
+                models = material.model_keys(role, plain=plain, dtype=quantity.dtype)
+                needed |= {(model, material.chunk_key(role, chunk)) for model in models for chunk in chunks}
             for bundle, why in lost.items():
                 if (bundle.model, bundle.chunk) in needed and keys & self.store.missing(bundle):
                     return why

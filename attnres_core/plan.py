@@ -65,19 +65,34 @@ class Material:
             kept = ", ".join(self.kept) or "none"
             raise NotApplicable(f"the trained checkpoint's folder holds no `{role}`; it holds: {kept}") from None
 
-    def model_key(self, role: AnyRole, *, plain: bool = False, dtype: str | None = None) -> str:
-        """Identifies a model, its reference prompts and the arithmetic: the run's dtype, another, or the plain path."""
+    def model_key(
+        self, role: AnyRole, *, plain: bool = False, dtype: str | None = None, from_reference: bool = False
+    ) -> str:
+        """Identifies a model and the arithmetic it is run in: the run's dtype, another, or the plain path in float32.
+
+        With `from_reference`, also the reference prompts: for units that take something from them.
+        """
         arithmetic = ["plain", "float32"] if plain else [dtype or self.dtype]
-        reference = self.chunk_key(role, self.reference)
-        parts = [self.checkpoint(role).digest, reference, self.device_class, *arithmetic, NUMERICS_VERSION]
+        given = [self.chunk_key(role, self.reference)] if from_reference else []
+        parts = [self.checkpoint(role).digest, self.device_class, *arithmetic, *given, NUMERICS_VERSION]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def about(self, role: AnyRole, *, plain: bool = False, dtype: str | None = None) -> str:
+    def model_keys(self, role: AnyRole, *, plain: bool = False, dtype: str | None = None) -> tuple[str, str]:
+        """Where a model's units are: those that take something from the reference prompts, and the others."""
+        return (
+            self.model_key(role, plain=plain, dtype=dtype, from_reference=True),
+            self.model_key(role, plain=plain, dtype=dtype),
+        )
+
+    def about(
+        self, role: AnyRole, *, plain: bool = False, dtype: str | None = None, from_reference: bool = False
+    ) -> str:
         """A model and its arithmetic in words."""
         checkpoint = self.checkpoint(role)
         how = "float32 the plain way" if plain else dtype or self.dtype
         name = f"{checkpoint.name} {checkpoint.digest[:12]} ({role})"
-        return f"{name}, {self.device_class} {how}, numerics {NUMERICS_VERSION}"
+        taken = f", taken from {len(self.reference)} reference prompts" if from_reference else ""
+        return f"{name}, {self.device_class} {how}{taken}, numerics {NUMERICS_VERSION}"
 
     def chunks(self, split: Split, documents: int | None = None) -> list[tuple[Prompt, ...]]:
         """A split's prompts in the pieces they are measured in, up to those of its first `documents`."""
@@ -197,14 +212,23 @@ def _bundles(
     *,
     plain: bool = False,
 ) -> list[Bundle]:
-    groups = [tuple(interventions[i : i + GROUP]) for i in range(0, max(1, len(interventions)), GROUP)]
-    model, about = (name(role, plain=plain, dtype=dtype) for name in (material.model_key, material.about))
-    loaded = "float32" if plain else dtype
-    return [
-        Bundle(
-            *(role, split, model, material.chunk_key(role, chunk), chunk, group, plain, loaded),
-            *(material.reference, about),
+    found = []
+    for taken in (False, True):  # apart: a drop does not depend on the reference prompts, nor on whether they will do
+        own = [intervention for intervention in interventions if intervention.needs_reference is taken]
+        groups = [tuple(own[i : i + GROUP]) for i in range(0, len(own), GROUP)]
+        if not interventions and not taken:
+            groups = [()]  # the clean run alone
+        model, about = (
+            name(role, plain=plain, dtype=dtype, from_reference=taken) for name in (material.model_key, material.about)
         )
-        for chunk in chunks
-        for group in groups
-    ]
+        loaded = "float32" if plain else dtype
+        reference = material.reference if taken else ()
+        found += [
+            Bundle(
+                *(role, split, model, material.chunk_key(role, chunk), chunk, group, plain, loaded),
+                *(reference, about),
+            )
+            for chunk in chunks
+            for group in groups
+        ]
+    return found

@@ -154,7 +154,7 @@ class Association:
         return None
 
     def on(self, role: AnyRole | str, *, metric: Metric | str = Metric.DELTA_NLL) -> Quantity:
-        """This statistic of the model in `role`, effects in `metric`, as a column (see `statistics.influence`)."""
+        """This statistic of the model in `role`, effects in `metric`, as a column (see `influence.influence`)."""
         return Quantity(self, role_of(role), choice(Metric, metric, "metric"))
 
     def __str__(self) -> str:

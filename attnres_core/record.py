@@ -285,8 +285,8 @@ def _union(groups: Iterable[Iterable[str]]) -> list[str]:
 
 def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> list[dict[str, Any]]:
     """The effects that a per-site ablation averages, each with a descriptive 95 % t interval."""
-    if not isinstance(quantity.what, Ablation) or not quantity.what.per_site:
-        return []
+    if not isinstance(quantity.what, Ablation) or not quantity.what.per_site or quantity.what.control:
+        return []  # (a control of one layer alone would draw other sites, or other sources)
     rows = []
     for site in suite.measurements.record(quantity, split, documents).sites:
         layer = int(site.split(".")[0])
@@ -317,7 +317,9 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
     what = quantity.what
     weight = None
     if isinstance(what, Ablation) and what.family is not None and not isinstance(what.family, Pick):
-        read = mass(what.family, what.sublayer, what.layers).on(quantity.role)
+        read = dataclasses.replace(
+            mass(what.family, what.sublayer, what.layers).on(quantity.role), dtype=quantity.dtype
+        )
         weight = number(measured.column(read, split, documents).mean())
     return {
         "name": str(quantity),

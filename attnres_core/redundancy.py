@@ -11,7 +11,7 @@ from attnres_core.measurements import Measurements
 from attnres_core.outcomes import Outcome
 from attnres_core.quantities import Ablation, Quantity
 from attnres_core.statistics import Operator, Verdict, t_interval
-from attnres_core.vocabulary import REMOVALS
+from attnres_core.vocabulary import REMOVALS, Joint
 
 Taken = frozenset[tuple[str, int]]
 """(site, source) pairs that an ablation takes away."""
@@ -28,7 +28,7 @@ def redundant(outcome: Outcome, outcomes: Iterable[Outcome], measurements: Measu
     every = dict.fromkeys(quantity for other in outcomes for quantity in other.quantities if other.decisions)
     for decision in outcome.decisions:
         statement = decision.statement
-        if decision.verdict is not Verdict.SUPPORTED or statement.operator is not Operator.WITHIN:
+        if decision.verdict is not Verdict.SUPPORTED or statement.operator is Operator.ABOVE:
             continue
         if len(statement.form.terms) != 1:
             continue
@@ -43,6 +43,11 @@ def redundant(outcome: Outcome, outcomes: Iterable[Outcome], measurements: Measu
                 words, others = f"all its sites at once (`{large}`)", [(small, float(_runs(small, measurements)))]
             elif rests:
                 words, others = f"with `{rests[0]}` gone too", [(rests[0], 1.0)]
+            elif isinstance(large.what, Ablation) and isinstance(large.what.family, Joint):
+                words, others = (
+                    f"less than with others (`{large}`); whether they make up for it takes them alone",
+                    [(small, 1.0)],
+                )
             else:
                 continue
             try:
@@ -63,8 +68,9 @@ def _alike(large: Quantity, small: Quantity) -> bool:
     if not (isinstance(large.what, Ablation) and isinstance(small.what, Ablation)):
         return False
     one, other = ((each.role, each.metric, each.at) for each in (large, small))
-    removes = one == other and large.what.kind is small.what.kind and small.what.kind in REMOVALS
-    return removes and not (large.what.per_site or large.what.control or small.what.control)
+    alike = one == other and (large.what.kind, large.what.recomputed) == (small.what.kind, small.what.recomputed)
+    plain = not (large.what.per_site or large.what.control or small.what.control)
+    return alike and plain and small.what.kind in REMOVALS
 
 
 def _taken(quantity: Quantity, measurements: Measurements) -> Taken:

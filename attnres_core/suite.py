@@ -311,6 +311,7 @@ class Suite:
             chosen = {pick: choose(pick, self.trained, lambda q: self._explored(q, lost)) for pick in picks}
             quantities = tuple(filled(quantity, chosen, self._dtype(claim)) for quantity in claim.quantities)
             for quantity in quantities:
+                self.measurements.check_answers(quantity, standing.split)
                 interventions = interventions_for(quantity.what, self.material.checkpoint(quantity.role))
                 if interventions and all(i.no_ops == i.sites for i in interventions):
                     where = ", ".join(site for i in interventions for site in i.sites)
@@ -334,6 +335,7 @@ class Suite:
         """Fill in decisions and verdicts of one look; claims that cannot end early have only the last."""
         for split in Split:
             documents = look.documents if split is Split.CONFIRMATION else None
+            found, which = self.measurements, (split, documents)
             asked: dict[int, list[Question]] = {}
             for index, outcome in enumerate(outcomes):
                 if outcome.standing.split is not split or not (look.final or outcome.may_end_early):
@@ -341,14 +343,18 @@ class Suite:
                 if why := self.measurements.loss(outcome.quantities, split, lost, documents):
                     outcome.error, outcome.decisions = why, ()
                     continue
-                asked[index] = self._questions(outcome, look)
+                asked[index] = [
+                    dataclasses.replace(question, bias=found.bias(form, *which), gate=found.gate(form, *which))
+                    for question in self._questions(outcome, look)
+                    for form in [question.statement.form]
+                ]
             every = [question for several in asked.values() for question in several]
             columns = self._columns((question.statement.form for question in every), split, documents)
             # The shares of the strata are fixed in the whole split alone: a first part of it has drawn them.
             strata = self.prompts[split].strata if look.final else ("",) * (look.documents or 0)
-            found = judged.decisions(every, columns, strata, self.store)
+            decided = judged.decisions(every, columns, strata, self.store)
             for index, several in asked.items():
-                outcomes[index].decisions = tuple(found[question] for question in several)
+                outcomes[index].decisions = tuple(decided[question] for question in several)
                 outcomes[index].verdict, outcomes[index].disagreement = outcomes[index].agreed
                 outcomes[index].documents = documents
 

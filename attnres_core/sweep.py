@@ -27,7 +27,7 @@ from attnres_core.models.reference import Reference
 from attnres_core.models.routing import Read, Source, mix
 from attnres_core.plan import BATCH_TOKENS, CHUNK, LOGIT_BYTES, REFERENCE_PROMPTS, SCORE_ROWS
 from attnres_core.prompts import PromptSet, check_tokens
-from attnres_core.quantities import Ablation, Quantity, RoutingSummary
+from attnres_core.quantities import Quantity, Request
 from attnres_core.shapes import Float, Unit
 from attnres_core.vocabulary import Metric, Positions
 
@@ -49,7 +49,7 @@ def measure(
         model: from `load_model`; roles of quantities are not looked at.
         prompts: a `PromptSet`, tokenised with the checkpoint's own tokenizer, or lists of token ids.
         wanted: what to measure.
-        reference: what `mean`, `resample`, `average` and `shuffle` take from; default: the first prompts themselves.
+        reference: what `mean`, `resample`, `average` and `shuffle` take from, the first 64 of it; default: `prompts`.
         chunk: prompts swept together.
 
     Returns:
@@ -59,7 +59,7 @@ def measure(
         NotApplicable: the model has no site that a request speaks of.
         ValueError: malformed prompts, or a request that makes no sense on this model.
     """
-    if isinstance(wanted, Quantity | Ablation | RoutingSummary):
+    if isinstance(wanted, Quantity | Request):
         raise ValueError(f"`wanted` is {wanted}; give a list of what to measure")
     if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
         raise ValueError(f"`chunk` is {chunk!r}; give a whole number of prompts, at least 1")

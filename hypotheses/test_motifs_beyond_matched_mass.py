@@ -1,7 +1,8 @@
 """The motifs against matched controls: does this family matter, or would as much mass of any other do?
 
 The control takes, at every token, the mass that the family has there from other sources chosen at random. A motif that
-is about its family costs more than that.
+is about its family costs more than that. Where the family holds so much that all others together have under nine tenths
+of it, no control can be as large, and the claim stays INCONCLUSIVE.
 """
 
 from attnres_core import (

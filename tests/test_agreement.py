@@ -38,11 +38,11 @@ def test_the_agreement_rule(verdicts, expected, words):
 
 
 def test_opposite_signs_are_no_agreement():
-    up, down = decided(S, 1.0), decided(S, -0.1)
+    up, down = decided(S, 1.5), decided(S, -1.5)  # their intervals are one wide on either side
     verdict, words = agreed([up, down], ["drop", "resample"])
     assert (verdict, words) == (I, "the kinds of ablation disagree: the effects of drop, resample have opposite signs")
-    null = [decided(S, mean, Operator.WITHIN) for mean in (0.1, -0.1)]  # of a null effect the sign says nothing
-    assert agreed(null, ["drop", "resample"])[0] is S
+    unsigned = [decided(S, mean) for mean in (0.1, -0.1)]  # intervals that hold zero have no sign
+    assert agreed(unsigned, ["drop", "resample"])[0] is S
 
 
 def test_one_kind_is_as_before():
@@ -74,11 +74,70 @@ def test_every_removal_is_restated_and_nothing_else():
         ([ac.drop], "give two or more of drop, zero, mean, resample"),
         ([ac.drop, ac.uniform], "allowed: drop, zero, mean, resample"),
         ([ac.drop, "no such"], "`under` holds 'no such'"),
+        (ac.drop, "give a list of two or more of"),
+        ("drop", "give a list of two or more of"),
     ],
 )
 def test_what_a_claim_cannot_be_decided_under(under, message):
     with pytest.raises(ClaimError, match=message):
         ac.claim(effect=EFFECT, under=under)
+
+
+def test_a_claim_that_compares_two_kinds_cannot_be_decided_under_them():
+    one, other = EFFECT, ac.resample(ac.CURRENT, ac.MLP).on(ac.TRAINED)
+    statement = Statement(Linear(((one, 1.0), (other, -1.0))), Operator.ABOVE, 0.0)
+    with pytest.raises(ClaimError, match=r"under drop, two quantities of .* are the same"):
+        under_each((Kind.DROP, Kind.RESAMPLE), (one, other), (statement,))
+
+
+UNMATCHED = """
+from attnres_core import CURRENT, KL, MLP, TRAINED, claim, drop, matched_mass
+
+READ = drop(CURRENT, MLP)
+
+@claim(effect=READ.on(TRAINED, metric=KL), control=matched_mass(READ).on(TRAINED, metric=KL))
+def test_beyond(effect, control):
+    assert effect - control > MARGIN
+"""
+
+
+def test_a_control_that_cannot_take_as_much_decides_nothing(suite, pytester):
+    """In a wrapped-like bias the current source holds most of the mass: others cannot make it up."""
+    suite("-n0", "-q", claims=UNMATCHED.replace("MARGIN", "-5").replace("TRAINED", "WRAPPED"))
+    entry = verdicts(pytester)["test_beyond"]
+    assert entry["verdict"] == "INCONCLUSIVE"
+    assert "not matched: `drop(current, mlp, all)` takes 100% of the mass" in entry["reason"]
+
+
+LOST = """
+from attnres_core import CURRENT, EMBEDDING, LOGIT_DIFFERENCE, MLP, TRAINED, claim, drop, mass_and_effect, random_sites
+
+@claim(lost=drop(CURRENT, MLP).on(TRAINED, metric=LOGIT_DIFFERENCE))
+def test_without_answers(lost):
+    assert lost > 0
+
+@claim(effect=drop(CURRENT, MLP).on(TRAINED))
+def test_healthy(effect):
+    assert abs(effect) < 5
+
+@claim(linear=mass_and_effect("pearson").on(TRAINED))
+def test_of_noise(linear):
+    assert linear > 0.8
+
+@claim(elsewhere=random_sites(drop(CURRENT, MLP, "early", per_site=True)).on(TRAINED))
+def test_per_site_control(elsewhere):
+    assert abs(elsewhere) < 5
+"""
+
+
+def test_one_claim_s_trouble_is_its_own(suite, pytester):
+    suite("-n0", "-q", claims=LOST)
+    found = verdicts(pytester)
+    assert found["test_without_answers"]["verdict"] == "ERROR"
+    assert "needs prompts with a field `foil`; prompts/exploration has none" in found["test_without_answers"]["reason"]
+    assert found["test_healthy"]["verdict"] == found["test_per_site_control"]["verdict"] == "SUPPORTED"
+    assert found["test_of_noise"]["verdict"] == "INCONCLUSIVE"  # random weights: single sites do next to nothing
+    assert "scatter too much over these documents to be compared" in found["test_of_noise"]["reason"]
 
 
 CLAIMS = """
@@ -136,6 +195,8 @@ def test_some(shift):
 
 
 def test_a_claim_that_an_effect_is_small_is_measured_in_float32(suite, pytester, micro):
+    suite("-n0", "-q", "--attnres-dtype=bfloat16", claims=NULL.split("@claim(shift")[0])  # with nothing in bfloat16
+    assert verdicts(pytester)["test_null"]["verdict"] == "SUPPORTED"
     suite("-n0", "-q", "--attnres-dtype=bfloat16", claims=NULL)
     found = {column["name"]: column for column in record_of(pytester.path)["columns"]}
     null, some = (found[f"drop(current, mlp, all) on trained [{metric}]"] for metric in ("delta_nll", "kl"))

@@ -11,6 +11,7 @@ from random_models import models, random_model
 import attnres_core as ac
 from attnres_core.intervention import NotApplicable, drawn, resolve
 from attnres_core.models.open_block import OpenBlock
+from attnres_core.models.overrides import Overrides
 from attnres_core.models.reference import Reference
 from attnres_core.vocabulary import Family, Site, Sublayer
 
@@ -179,16 +180,25 @@ def test_amplifying_by_nothing_is_the_identity_and_by_minus_much_is_drop(model, 
 @settings(max_examples=20)
 @given(models, rows, st.permutations(list(Family)), sublayers, st.data())
 def test_the_order_of_composition_does_not_matter(model, prompts, order, sublayer, data):
-    """Different kinds on different families, or on different sublayers, given in two orders."""
+    """Different kinds on different families of the same sites, acting in either order on one run."""
     made = [data.draw(kinds)(order[0], sublayer), data.draw(kinds)(order[1], sublayer)]
     made = [ac.resample(what.family, sublayer, draws=1) if what.draws > 1 else what for what in made]
-    ids = torch.tensor([prompts[0]])
     others = [[5, 5, 5, 5, 5, 5, 5], [6, 7, 8]]
     try:
-        one = model.logits(ids, ablation=made, reference=others)
+        ids = torch.tensor([prompts[0]])
+        expected = model.logits(ids, ablation=made, reference=others)
     except (NotApplicable, ValueError):
         return
-    assert torch.equal(one, model.logits(ids, ablation=made[::-1], reference=others))
+    assert torch.equal(expected, model.logits(ids, ablation=made[::-1], reference=others))
+    together = [resolve(what, model.sites, model.num_layers) for what in made]
+    for acting in (together, together[::-1]):  # as they are given, not sorted before
+        overrides = Overrides(
+            [acting], [prompts[0]], torch.arange(ids.shape[1])[None], Reference(model.network, others)
+        )
+        network = model.network
+        with torch.inference_mode():
+            hidden = network.run(network.begin(ids), network.prepare(ids), overrides=overrides)
+            assert torch.allclose(network.lm_head(hidden), expected, atol=1e-4)
 
 
 @settings(max_examples=20)
@@ -251,6 +261,43 @@ def test_copies_are_one_source(conformance):
     assert {str(s) for s, _ in before.touched} - {str(s) for s, _ in after.touched} == set(before.no_ops)
 
 
+def test_random_sites_are_elsewhere_and_the_same_for_every_kind(conformance):
+    model = ac.load_model(conformance / "open_block_11")
+    drawn_sites = []
+    for kind in REMOVALS:
+        base = kind(ac.CURRENT, ac.MLP, ac.LATE)
+        own, control = (resolve(what, model.sites, model.num_layers) for what in (base, ac.random_sites(base)))
+        assert len(control.sites) == len(own.sites)
+        assert not {site.layer for site, _ in own.touched} & {site.layer for site, _ in control.touched}
+        assert all(site.sublayer is ac.MLP for site, _ in control.touched)
+        drawn_sites.append(control.sites)
+    assert len(set(drawn_sites)) == 1
+    draws = {resolve(ac.random_sites(base), model.sites, model.num_layers, draw).sites for draw in range(8)}
+    assert len(draws) > 1
+    attention = ac.random_sites(ac.drop(ac.CURRENT, ac.ATTN, ac.LATE))
+    for draw in range(8):  # where all sources are one tensor nothing could be controlled
+        assert "0.attn" not in resolve(attention, model.sites, model.num_layers, draw).sites
+
+
+def test_the_other_sublayer_is_the_other_sublayer(model):
+    base = ac.resample(ac.CURRENT, ac.MLP, ac.LATE)
+    other = resolve(ac.other_sublayer(base), model.sites, model.num_layers)
+    assert {site.sublayer for site, _ in other.touched} == {ac.ATTN}
+    assert ac.other_sublayer(ac.other_sublayer(base)) == base
+
+
+def test_a_matched_count_takes_as_many_others(model):
+    """At every row as many sources as the family has, or all the others; never the family's own."""
+    tokens = [[1, 2, 3], [4, 5], [6, 7, 8, 9]]
+    what = resolve(ac.matched_count(ac.drop(ac.EMBEDDING, ac.MLP)), model.sites, model.num_layers)
+    overrides = Overrides([what], tokens, torch.arange(4).expand(3, 4))
+    for site, indices in what.touched:
+        bias = overrides.get((site.layer, site.sublayer)).logit_bias
+        assert (bias[list(indices)] == 0).all()
+        expected = min(len(indices), len(site.sources) - len(indices))
+        assert ((bias == -torch.inf).sum(0) == expected).all()
+
+
 def test_streams_can_be_ablated_alone():
     sites = [Site(0, Sublayer.ATTN, (Family.EMBEDDING, Family.CURRENT), stream) for stream in "qkv"]
     assert resolve(ac.drop(ac.EMBEDDING, ac.ATTN), sites, 1).sites == ("0.attn.q", "0.attn.k", "0.attn.v")
@@ -290,6 +337,27 @@ def test_what_makes_no_sense_is_refused_when_it_is_said(make, message):
 
 
 @pytest.mark.parametrize(
+    ("given_", "message"),
+    [
+        ([], "`reference` is empty"),
+        ([1, 2], "`reference` is no list of lists"),
+        ([[1, 2000]], "prompt 0 of `reference` holds token id 2000"),
+    ],
+)
+def test_reference_prompts_that_cannot_be_read_are_refused(conformance, given_, message):
+    model = ac.load_model(conformance / "kimi_block_14")
+    with pytest.raises(ValueError, match=message):
+        model.logits(torch.tensor([[1, 2, 3]]), ablation=ac.mean(ac.CURRENT, ac.MLP), reference=given_)
+
+
+def test_a_row_of_padding_alone_harms_no_other(model, reference):
+    ids, mask = torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([[1, 1, 1], [0, 0, 0]])
+    for what in (ac.matched_mass(ac.drop(ac.CURRENT, ac.MLP)), ac.shuffle(ac.MLP), ac.mean(ac.CURRENT, ac.MLP)):
+        alone = model.logits(ids[:1], ablation=what, reference=reference)
+        assert torch.allclose(model.logits(ids, mask, what, reference=reference)[:1], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("ablation", "message"),
     [
         (ac.mean(ac.CURRENT, ac.MLP), "`mean` needs reference prompts; pass reference="),
@@ -301,6 +369,7 @@ def test_what_makes_no_sense_is_refused_when_it_is_said(make, message):
             "finds no other source to take from at",
         ),
         (ac.drop(ac.CURRENT & ac.EMBEDDING, ac.MLP, ac.EARLY), "would leave no source at"),
+        ([ac.matched_mass(ac.drop(ac.CURRENT, ac.MLP)), ac.zero(ac.EMBEDDING, ac.MLP)], "acts with others at 0.mlp"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused(conformance, ablation, message):

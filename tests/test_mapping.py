@@ -27,7 +27,7 @@ def make(micro, folder, *arguments):
 def test_a_map_has_every_family_at_every_site_and_agrees_with_measure(micro, tmp_path):
     table = make(micro, tmp_path)
     model = ac.load_model(micro / "trained")
-    cells = mapping.cells(model.checkpoint)
+    cells = mapping.cells(model.checkpoint.sites)
     assert [(row.site, row.family) for row in table.itertuples()] == [(str(s), f.value) for s, f in cells]
     assert set(table.columns) == set(mapping.FIELDS)
     prompts = ac.load_prompts(micro / "prompts.jsonl").part(Split.EXPLORATION)

@@ -36,7 +36,7 @@ class Overrides:
         reference: Reference | None = None,
     ) -> None:
         self.token_ids, self.reference = token_ids, reference
-        last = torch.tensor([len(tokens) - 1 for tokens in token_ids], device=positions.device)[:, None]
+        last = torch.tensor([max(0, len(tokens) - 1) for tokens in token_ids], device=positions.device)[:, None]
         self.positions = torch.minimum(positions, last)  # (what padding reads means nothing)
         self.groups = len(interventions)
         self._at: dict[SiteKey, list[tuple[int, Intervention, Site, tuple[int, ...]]]] = {}

@@ -1,0 +1,72 @@
+"""Two records side by side."""
+
+import copy
+import json
+
+import pytest
+from sample_record import sample_record as sample
+
+from attnres_core.__main__ import main
+from attnres_core.comparing import compared, differences
+
+
+@pytest.fixture
+def records():
+    first = sample()
+    return first, copy.deepcopy(first)
+
+
+def test_what_changed_comes_first(records):
+    first, second = records
+    moved, restated, gone = (second["claims"][index] for index in (3, 1, 2))
+    moved["verdict"] = "REFUTED" if moved["verdict"] == "SUPPORTED" else "SUPPORTED"
+    restated["statement"] += " and more"
+    second["claims"].remove(gone)
+    kinds = [pair.kind for pair in compared(first, second)]
+    assert kinds[:3] == ["changed", "restated", "only first"]
+    assert set(kinds[3:]) == {"same"}
+    assert compared(second, first)[2].kind == "only second"
+
+
+def test_claims_meet_by_file_and_name_wherever_the_run_was_started(records):
+    first, second = records
+    for claim in second["claims"]:
+        claim["node_id"] = "elsewhere/" + claim["node_id"]
+    assert {pair.kind for pair in compared(first, second)} == {"same"}
+
+
+def test_what_else_differs_is_said(records):
+    first, second = records
+    assert differences(first, second) == []
+    second["settings"]["dtype"] = "bfloat16"
+    second["models"]["trained"]["digest"] = "f" * 64
+    assert [what for what, *_ in differences(first, second)] == ["trained", "device"]
+
+
+def test_the_command(records, tmp_path, capsys):
+    first, second = records
+    second["claims"][0]["verdict"] = "INCONCLUSIVE"
+    for name, record in (("a", first), ("b", second)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")])
+    output = capsys.readouterr().out
+    assert output.startswith("changed: 1\n")
+    assert f"same: {len(first['claims']) - 1}" in output
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no such file; give a run's record"),
+        ("{", "unreadable"),
+        ("[]", "no record of a run"),
+        ('{"schema": 2, "claims": []}', "no record of a run"),
+    ],
+)
+def test_what_is_no_record_is_refused(tmp_path, capsys, content, message):
+    file = tmp_path / "a.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SystemExit):
+        main(["compare", str(file), str(file)])
+    assert message in capsys.readouterr().err
