@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -30,37 +30,44 @@ def redundant(outcome: Outcome, outcomes: Iterable[Outcome], measurements: Measu
         statement = decision.statement
         if decision.verdict is not Verdict.SUPPORTED or statement.operator is Operator.ABOVE:
             continue
-        if len(statement.form.terms) != 1:
+        (small, _), *more = statement.form.terms
+        if more or not isinstance(small.what, Ablation):
             continue
-        ((small, _),) = statement.form.terms
         alike = {quantity: _taken(quantity, measurements) for quantity in every if _alike(quantity, small)}
-        own = _taken(small, measurements)
-        for large, taken in alike.items():
-            if not own or not own <= taken or large == small:
+        for large in alike:
+            if large == small or (case := _case(large, small, alike, measurements)) is None:
                 continue
-            rests = [rest for rest, others in alike.items() if others and others == taken - own]
-            if taken == own:
-                words, others = f"all its sites at once (`{large}`)", [(small, float(_runs(small, measurements)))]
-            elif rests:
-                words, others = f"with `{rests[0]}` gone too", [(rests[0], 1.0)]
-            elif isinstance(large.what, Ablation) and isinstance(large.what.family, Joint):
-                words, others = (
-                    f"less than with others (`{large}`); whether they make up for it takes them alone",
-                    [(small, 1.0)],
-                )
-            else:
-                continue
+            words, less = case
             try:
                 columns = [
                     weight * measurements.column(quantity, outcome.standing.split, outcome.documents)
-                    for quantity, weight in [(large, 1.0), *((quantity, -weight) for quantity, weight in others)]
+                    for quantity, weight in ((large, 1.0), less)
                 ]
             except KeyError:  # measured on the other split, or on fewer documents
                 continue
             low, mean, high = t_interval(np.sum(columns, axis=0))
             if low > statement.threshold:
-                found.append(f"redundant, not absent: `{small}` costs {mean:+.4g} [{low:+.4g}, {high:+.4g}] {words}")
+                found.append(words.format(f"{mean:+.4g} [{low:+.4g}, {high:+.4g}]"))
     return tuple(found)
+
+
+def _case(
+    large: Quantity, small: Quantity, alike: Mapping[Quantity, Taken], measurements: Measurements
+) -> tuple[str, tuple[Quantity, float]] | None:
+    """What a larger ablation says of a smaller one, and what is to be added to its effect for that."""
+    own, taken = _taken(small, measurements), alike[large]
+    if not own or not own <= taken:
+        return None
+    if own == taken:  # all at once, against the sum of one site at a time
+        words = f"redundant, not absent: all sites of `{small}` at once cost {{}} more than each alone together"
+        return words, (small, -float(_runs(small, measurements)))
+    if rests := [rest for rest, others in alike.items() if others and others == taken - own]:
+        return f"redundant, not absent: with `{rests[0]}` gone too, `{small}` costs {{}}", (rests[0], -1.0)
+    assert isinstance(large.what, Ablation)
+    if not isinstance(large.what.family, Joint):
+        return None
+    words = f"perhaps redundant: `{large}` costs {{}} more than `{small}`; a claim about the others alone would tell"
+    return words, (small, -1.0)
 
 
 def _alike(large: Quantity, small: Quantity) -> bool:

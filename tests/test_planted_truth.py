@@ -136,8 +136,8 @@ def test_exactly_the_planted_claims_are_supported(decide):
 def test_what_a_copy_makes_up_for_is_told_as_redundancy(decide):
     entries = decide("-n0")
     (note,) = entries[RECENT_ALONE]["redundancy"]
-    assert note.startswith("redundant, not absent: `drop(recent, mlp, layers 3-3) on trained [delta_nll]` costs +")
-    assert note.endswith("with `drop(older, mlp, layers 3-3) on trained [delta_nll]` gone too")
+    small, rest = (f"`drop({family}, mlp, layers 3-3) on trained [delta_nll]`" for family in ("recent", "older"))
+    assert note.startswith(f"redundant, not absent: with {rest} gone too, {small} costs +")
     assert note in entries[RECENT_ALONE]["reason"]
     assert entries["test_mass_without_effect"]["redundancy"] == []  # nothing else stands in for what has no effect
 
