@@ -69,14 +69,16 @@ def closing(rng: random.Random, words: Sequence[str]) -> Asked:
 
 
 def headers(rng: random.Random, words: Sequence[str]) -> Asked:
-    """A docstring in Google's or NumPy's style, after whose arguments a section on what is returned must come."""
+    """A docstring in Google's or NumPy's style after one or two of its sections: the next header, not one that was."""
     a, b, c, d = rng.sample(words, 4)
-    summary = f"{a}({b}, {c})\n\n{a.capitalize()} the {d}.\n\n"
-    if rng.random() < 0.5:
-        text = f"{summary}Args:\n    {b} (int): The {b}.\n    {c} (str): The {c}.\n\n"
-        return Asked(text, "Returns", "Args")
-    text = f"{summary}Parameters\n----------\n{b} : int\n    The {b}.\n{c} : str\n    The {c}.\n\n"
-    return Asked(text, "Returns", "Parameters")
+    google = rng.random() < 0.5
+    bodies = {"Args" if google else "Parameters": f"{b} (int): The {b}." if google else f"{b} : int\n    The {b}."}
+    bodies |= {"Returns": f"The {d}.", "Raises": f"ValueError: The {b} is {c}."}
+    done, asked = list(bodies), rng.randint(1, 2)
+    text = f"{a}({b})\n\n{a.capitalize()} the {d}.\n\n"
+    for name in done[:asked]:
+        text += f"{name}:\n    {bodies[name]}\n\n" if google else f"{name}\n{'-' * len(name)}\n{bodies[name]}\n\n"
+    return Asked(text, done[asked], rng.choice(done[:asked]))
 
 
 KINDS: dict[str, Callable[[random.Random, Sequence[str]], Asked]] = {
