@@ -264,6 +264,7 @@ def sample_record() -> dict[str, Any]:
         "map": _map(),
         "settings": {
             "device": "cpu", "dtype": "float32", "quick": False, "alpha": 0.05, "alpha_claim": 0.00078, "resamples": 255999,
+            "registrations": {"lock": "10cc" * 16, "claims": 12},
             "prompts": {"name": "tinystories-held-out", "digest": "77aa" * 16, "window": 64, "confirmation": 256, "exploration": 256},
         },
         "counts": {word: sum(item["verdict"] == word for item in claims) for word in words},
