@@ -11,6 +11,7 @@ from attnres_core import place, sweep
 from attnres_core.ablations import drop
 from attnres_core.columns import interventions_for
 from attnres_core.models.checkpoint import inspect_checkpoint
+from attnres_core.models.open_block import OpenBlock
 from attnres_core.place import BATCH_SIZES, LIBRARIES, Place, bytes_of, check_fit, choose_place, largest_need, need_of
 from attnres_core.plan import Bundle
 from attnres_core.prompts import Prompt, Split
@@ -33,8 +34,8 @@ def test_weights_are_counted_from_the_header(checkpoint):
         assert need_of(checkpoint, dtype).weights == checkpoint.stored_bytes
 
 
-def test_more_depth_sources_need_more_memory(checkpoint, conformance):
-    fewer = dataclasses.replace(checkpoint, dialect=inspect_checkpoint(conformance / "open_block_11").dialect)
+def test_more_depth_sources_need_more_memory(checkpoint):
+    fewer = dataclasses.replace(checkpoint, dialect=OpenBlock(checkpoint.num_layers, 2))
     assert max(len(site.sources) for site in fewer.sites) < max(len(site.sources) for site in checkpoint.sites)
     assert need_of(fewer, "float32").states < need_of(checkpoint, "float32").states
     assert need_of(fewer, "float32").batch < need_of(checkpoint, "float32").batch
@@ -127,11 +128,11 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_batches(conformance, monk
     bundle = Bundle(Role.TRAINED, Split.EXPLORATION, "model", "chunk", prompts, interventions)
     genuine, tried = sweep.sweep_chunk, []
 
-    def tight(model, token_ids, wanted, batch_tokens):
+    def tight(model, token_ids, wanted, batch_tokens, *rest):
         tried.append(batch_tokens)
         if batch_tokens > BATCH_SIZES[1]:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return genuine(model, token_ids, wanted, batch_tokens)
+        return genuine(model, token_ids, wanted, batch_tokens, *rest)
 
     monkeypatch.setattr(sweep, "sweep_chunk", tight)
     monkeypatch.setattr(sweep, "validated", lambda *_: ids)
