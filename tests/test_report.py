@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import html
 import html.parser
 import json
@@ -175,9 +176,9 @@ def test_routing_without_sites_renders(record: dict[str, Any], missing: dict[str
     assert "This run recorded no routing." in render(quiet)
 
 
-def test_both_files_are_written_and_nothing_else(record: dict[str, Any], tmp_path: Path) -> None:
+def test_the_files_are_written_and_nothing_else(record: dict[str, Any], tmp_path: Path) -> None:
     write(record, tmp_path / "new" / "run.html", tmp_path / "new" / "run.json")
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["run.html", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["effects.csv", "run.html", "run.json"]
     assert json.loads((tmp_path / "new" / "run.json").read_text()) == record
 
 
@@ -282,3 +283,19 @@ def test_a_tooltip_shows_hostile_text_as_text(record: dict[str, Any], tmp_path: 
     assert "td" in hovered.tags
     assert "img" not in hovered.tags
     assert any(words.startswith("Routing summaries") and "<img" in words for words in hovered.words[-40:])
+
+
+def test_every_statement_is_a_row_of_effects_csv(record: dict[str, Any], tmp_path: Path) -> None:
+    """Numbers as in the record; text that a spreadsheet would run stays text."""
+    record["claims"][0]["title"] = '=HYPERLINK("http://evil")'
+    write(record, tmp_path / "run.html", tmp_path / "run.json")
+    rows = list(csv.DictReader((tmp_path / "effects.csv").read_text().splitlines()))
+    statements = [(claim, statement) for claim in record["claims"] for statement in claim["statements"]]
+    assert len(rows) == len(statements) > 10
+    for row, (claim, statement) in zip(rows, statements, strict=True):
+        assert row["claim"] == claim["node_id"]
+        assert row["claim_verdict"] == claim["verdict"]
+        assert row["statement"] == statement["text"]
+        assert row["estimate"] == ("" if statement["estimate"] is None else str(statement["estimate"]))
+        assert row["high"] == ("" if statement["high"] is None else str(statement["high"]))
+    assert rows[0]["title"].startswith("'=")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import functools
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -23,15 +25,16 @@ _SCRIPT_SAFE = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
 def write(record: dict[str, Any], html_path: Path, json_path: Path) -> None:
-    """Write the record as a page and as JSON, each atomically.
+    """Write the record as a page, as JSON, and its statements as `effects.csv` beside the page, each atomically.
 
-    Both files are rendered in full before either is touched: if rendering fails, the old ones stay.
+    All files are rendered in full before any is touched: if rendering fails, the old ones stay.
 
     Raises:
         ValueError: the record holds a NaN or an infinite number (write a missing limit as None).
     """
     contents = {
         json_path: json.dumps(record, allow_nan=False, indent=1) + "\n",
+        html_path.with_name("effects.csv"): effects_csv(record),
         html_path: render(record),
     }
     staged: dict[Path, Path] = {}
@@ -67,6 +70,28 @@ def render(record: dict[str, Any]) -> str:
             whole_map=map_chart.whole_map(record["map"]),
         )
     )
+
+
+EFFECTS = ("text", "verdict", "estimate", "low", "high", "op", "threshold", "unit", "n", "p_value", "detectable")
+"""What `effects.csv` holds of a statement, after its claim's node id, title, family, verdict, standing and alpha."""
+
+
+def effects_csv(record: dict[str, Any]) -> str:
+    """One row a statement; a limit that is infinite or a number that is missing is an empty field."""
+    claim_fields = ("node_id", "title", "family", "registration", "alpha")
+    stream = io.StringIO()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(["claim", *claim_fields[1:], "claim_verdict", "statement", *EFFECTS[1:]])
+    for claim in record["claims"]:
+        for statement in claim["statements"]:
+            own = [*(claim[name] for name in claim_fields), claim["verdict"], *(statement[name] for name in EFFECTS)]
+            rows.writerow([_inert(value) for value in own])
+    return stream.getvalue()
+
+
+def _inert(value: object) -> object:
+    """Text that a spreadsheet will not take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def json_block(value: object) -> str:
