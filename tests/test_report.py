@@ -299,3 +299,45 @@ def test_every_statement_is_a_row_of_effects_csv(record: dict[str, Any], tmp_pat
         assert row["estimate"] == ("" if statement["estimate"] is None else str(statement["estimate"]))
         assert row["high"] == ("" if statement["high"] is None else str(statement["high"]))
     assert rows[0]["title"].startswith("'=")
+
+
+@needs_browser
+def test_claims_can_be_filtered_and_ordered(record: dict[str, Any], tmp_path: Path) -> None:
+    """By text, by verdict and by estimate, as a reader would: what is set, then what is shown."""
+    source = render(record)
+    policy = next(value for _, value in Page(source).attributes if value.startswith("default-src"))
+    script = """<script>
+        const form = document.querySelector(".filters"), found = [];
+        const named = (name) => form.querySelector(`[name=${name}]`);
+        function shown() {
+            form.dispatchEvent(new Event("input"));
+            const claims = [...document.querySelectorAll("details.claim")].filter((claim) => claim.checkVisibility());
+            return claims.map((claim) => [claim.dataset.verdict, claim.dataset.estimate, claim.textContent]);
+        }
+        found.push(shown());
+        named("text").value = "EMBEDDING source";
+        found.push(shown());
+        named("text").value = "";
+        for (const box of form.querySelectorAll("[name=verdict]")) box.checked = box.value === "REFUTED";
+        found.push(shown());
+        for (const box of form.querySelectorAll("[name=verdict]")) box.checked = true;
+        named("order").value = "estimate";
+        named("family").selectedIndex = 1;
+        found.push(shown());
+        document.body.insertAdjacentHTML("beforeend", "<pre id=found></pre>");
+        document.getElementById("found").textContent = JSON.stringify(found);
+    </script>"""
+    head, _, tail = source.rpartition("</body>")
+    path = tmp_path / "filtered.html"
+    path.write_text(head.replace(html.escape(policy).replace("&#x27;", "&#39;"), "") + script + tail)
+    page, log = browse(path, tmp_path / "profile")
+    assert "CONSOLE" not in log
+    every, texts, refuted, ordered = json.loads(next(words for words in page.words if words.startswith("[[[")))
+    assert len(every) == len(record["claims"])
+    assert 0 < len(texts) < len(every)
+    assert all("embedding source" in words.lower() for *_, words in texts)
+    assert len(refuted) == record["counts"]["REFUTED"] > 0
+    assert {verdict for verdict, *_ in refuted} == {"REFUTED"}
+    estimates = [float(estimate) for _, estimate, _ in ordered if estimate is not None]
+    assert estimates == sorted(estimates, reverse=True)
+    assert 1 < len(ordered) < len(every)
