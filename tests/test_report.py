@@ -287,6 +287,7 @@ def test_a_tooltip_shows_hostile_text_as_text(record: dict[str, Any], tmp_path: 
 
 def test_every_statement_is_a_row_of_effects_csv(record: dict[str, Any], tmp_path: Path) -> None:
     """Numbers as in the record; text that a spreadsheet would run stays text."""
+    record = copy.deepcopy(record)
     record["claims"][0]["title"] = '=HYPERLINK("http://evil")'
     write(record, tmp_path / "run.html", tmp_path / "run.json")
     rows = list(csv.DictReader((tmp_path / "effects.csv").read_text().splitlines()))
