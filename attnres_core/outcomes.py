@@ -48,7 +48,7 @@ class Outcome:
     def by_kind(self) -> dict[str, tuple[Decision, ...]]:
         """Its decisions under each kind of ablation, where there are several."""
         step = self.claim.by_kind
-        return {kind: self.decisions[i * step : (i + 1) * step] for i, kind in enumerate(self.claim.under)}
+        return {kind.value: self.decisions[i * step : (i + 1) * step] for i, kind in enumerate(self.claim.under)}
 
     @property
     def agreed(self) -> tuple[Verdict, str]:

@@ -165,7 +165,7 @@ def test_agreement_in_a_run(suite, pytester, micro):
     levels = sorted(column.mean() for column in ac.measure(model, prompts, kinds).values())
     assert levels[1] > 2 * levels[0]  # (far enough apart for 40 prompts)
     claims = CLAIMS.replace("LEVEL", repr(float(np.sqrt(levels[0] * levels[1]))))
-    result = suite("-n0", "-q", claims=claims)
+    result = suite("-n2", "-q", claims=claims)  # (what workers send must be plain data)
     entries = verdicts(pytester)
     assert {name: entry["verdict"] for name, entry in entries.items()} == {
         "test_agreed": "SUPPORTED",
