@@ -106,7 +106,7 @@ class Material:
 
     def chunk_key(self, role: AnyRole, prompts: Sequence[Prompt]) -> str:
         """Identifies a chunk as this role's tokenizer reads it."""
-        return chunk_digest(prompts, tokenizer_digest(self.checkpoint(role)))
+        return chunk_digest(tuple(prompts), tokenizer_digest(self.checkpoint(role)))
 
 
 @cache

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -260,7 +260,8 @@ def split_of(document: str) -> Split:
     return Split.CONFIRMATION if odd else Split.EXPLORATION
 
 
-def chunk_digest(prompts: Sequence[Prompt], tokenizer_digest: str, window: int = WINDOW) -> str:
+@cache
+def chunk_digest(prompts: tuple[Prompt, ...], tokenizer_digest: str, window: int = WINDOW) -> str:
     """What identifies a chunk of tokenised prompts."""
     parts = [*(prompt.digest for prompt in prompts), tokenizer_digest, str(window)]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
