@@ -44,10 +44,10 @@ def influence(statistic: Statistic, first: Table, second: Table) -> Column:
     return np.asarray(values.mean() + n * covariance, dtype=np.float64)
 
 
-def smoothing_bias(statistic: Statistic, first: Table, second: Table) -> float:
-    """How far smoothing moves a statistic; arguments as for `influence`."""
+def smoothing_bias(statistic: Statistic, first: Table, second: Table, smoothed: Column) -> float:
+    """How far smoothing moved a statistic whose column is `smoothed`; other arguments as for `influence`."""
     (plain,) = _STATISTICS[statistic](first.mean(1)[None], second.mean(1)[None])
-    return abs(float(plain - influence(statistic, first, second).mean()))
+    return abs(float(plain - smoothed.mean()))
 
 
 def reliable(table: Table) -> bool:

@@ -102,8 +102,9 @@ class Measurements:
         total = 0.0
         for quantity, coefficient in form.terms:
             if isinstance(quantity.what, Association):
-                tables = self._read(columns.cell_tables, quantity, split, documents)
-                total += abs(coefficient) * smoothing_bias(quantity.what.kind, *tables)
+                masses, effects = self._read(columns.cell_tables, quantity, split, documents)
+                smoothed = self.column(quantity, split, documents)
+                total += abs(coefficient) * smoothing_bias(quantity.what.kind, masses, effects, smoothed)
         return total
 
     def gate(self, form: Linear, split: Split, documents: int | None = None) -> str:

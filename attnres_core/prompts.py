@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import operator
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -157,6 +158,28 @@ def _encoded(tokenizer_file: Path, texts: Sequence[str]) -> list[list[int]]:
     tokenizer.no_padding()  # a tokenizer file may ask for either; both would change the ids
     tokenizer.no_truncation()
     return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+
+def token_rows(
+    given: Sequence[Sequence[int]],
+    argument: str,
+    names: Sequence[object],
+    limits: tuple[int, int],
+    remedy: str = "those",
+) -> list[list[int]]:
+    """Prompts given as token ids, as lists that a model of these `limits` (vocabulary, context) can read.
+
+    Raises:
+        ValueError: `argument` is none, is empty, or holds a prompt that cannot be read.
+    """
+    try:
+        rows = [[operator.index(token) for token in row] for row in given]
+    except TypeError:
+        raise ValueError(f"`{argument}` is no list of lists of token ids; give {remedy}") from None
+    if not rows:
+        raise ValueError(f"`{argument}` is empty; give at least one prompt")
+    check_tokens(rows, names, *limits)
+    return rows
 
 
 def check_tokens(rows: Sequence[Sequence[int]], names: Sequence[object], vocabulary: int, context: int) -> None:

@@ -8,7 +8,6 @@ chunk of prompts, and measures the engine's own noise.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +25,7 @@ from attnres_core.models.qwen3 import SiteKey
 from attnres_core.models.reference import Reference
 from attnres_core.models.routing import Read, Source, mix
 from attnres_core.plan import BATCH_TOKENS, CHUNK, LOGIT_BYTES, REFERENCE_PROMPTS, SCORE_ROWS
-from attnres_core.prompts import PromptSet, check_tokens
+from attnres_core.prompts import PromptSet, token_rows
 from attnres_core.quantities import Quantity, Request
 from attnres_core.shapes import Float, Unit
 from attnres_core.vocabulary import Metric, Positions
@@ -92,14 +91,8 @@ def validated(model: AttnResModel, prompts: PromptSet | Sequence[Sequence[int]])
     if isinstance(prompts, PromptSet):
         names = [repr(prompt.id) for prompt in prompts.prompts]
         prompts = prompts.token_ids(model.checkpoint.tokenizer_file)
-    try:
-        rows = [[operator.index(token) for token in row] for row in prompts]
-    except TypeError:
-        raise ValueError("`prompts` is no list of lists of token ids; give those, or load_prompts(...)") from None
-    if not rows:
-        raise ValueError("`prompts` is empty; give at least one prompt")
-    check_tokens(rows, names, model.network.config.vocab_size, model.checkpoint.context)
-    return rows
+    limits = (model.network.config.vocab_size, model.checkpoint.context)
+    return token_rows(prompts, "prompts", names, limits, "those, or load_prompts(...)")
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +12,7 @@ from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.models.overrides import Overrides
 from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM, SiteKey
 from attnres_core.models.reference import Reference
-from attnres_core.prompts import check_tokens
+from attnres_core.prompts import token_rows
 from attnres_core.quantities import Ablation
 from attnres_core.shapes import Float, Int
 from attnres_core.vocabulary import Site
@@ -118,20 +117,12 @@ class AttnResModel:
         real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
         tokens = [row[own].tolist() or [0] for row, own in zip(ids, real, strict=True)]  # (a row of padding alone)
         positions = (real.long().cumsum(-1) - 1).clamp(min=0)
-        found = None if reference is None else Reference(self.network, self._reference(reference))
+        found = None
+        if reference is not None:
+            names = [f"{index} of `reference`" for index in range(len(reference))]
+            limits = (self.network.config.vocab_size, self.checkpoint.context)
+            found = Reference(self.network, token_rows(reference, "reference", names, limits))
         return Overrides([together], tokens, positions, found)
-
-    def _reference(self, given: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Reference prompts that this model can read."""
-        try:
-            rows = [[operator.index(token) for token in row] for row in given]
-        except TypeError:
-            raise ValueError("`reference` is no list of lists of token ids; give those") from None
-        if not rows:
-            raise ValueError("`reference` is empty; give at least one prompt")
-        names = [f"{index} of `reference`" for index in range(len(rows))]
-        check_tokens(rows, names, self.network.config.vocab_size, self.checkpoint.context)
-        return rows
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         for name, given in (("input_ids", input_ids), ("attention_mask", attention_mask)):
