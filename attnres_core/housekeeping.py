@@ -64,7 +64,7 @@ def verify(store: Store) -> list[str]:
     for file in judged:
         store.judged(file.stem)
     damaged = sorted(set(store.root.rglob("*.damaged")) - before)
-    units = len(list((store.root / "units").glob("*/*/*.npz")))
+    units = len(list((store.root / "units").glob("*/*/*.safetensors")))
     whole = (
         f"{units} files of units and {len(judged) - len([f for f in damaged if f.parent.name == 'judged'])} decisions"
     )

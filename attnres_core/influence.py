@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from attnres_core.shapes import Column
 from attnres_core.vocabulary import Statistic
@@ -70,6 +69,8 @@ def _pearson(x: Table, y: Table) -> Column:
 
 
 def _spearman(x: Table, y: Table) -> Column:
+    from scipy import stats  # slow to import, and few claims ask
+
     return _pearson(stats.rankdata(x, axis=1), stats.rankdata(y, axis=1))
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
 from tqdm import tqdm
 
 from attnres_core.ablations import drop
@@ -107,6 +106,8 @@ def make_map(
 def agreement(rows: Sequence[Mapping[str, Any]]) -> float:
     """Spearman's rank correlation of screened and exact effects over the cells."""
     exact, screened = ([row[name] for row in rows] for name in ("delta_nll", "screened"))
+    from scipy import stats
+
     return float(stats.spearmanr(exact, screened).statistic)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -62,9 +61,9 @@ class Measurements:
     def _chunks(
         self, role: AnyRole, chunks: Iterable[tuple[Prompt, ...]], *, plain: bool = False, dtype: str | None = None
     ) -> list[dict[str, Unit]]:
-        models = self.material.model_keys(role, plain=plain, dtype=dtype)
+        taken, other = self.material.model_keys(role, plain=plain, dtype=dtype)
         keys = [self.material.chunk_key(role, chunk) for chunk in chunks]
-        return [dict(ChainMap(*(dict(self.store.units(model, key)) for model in reversed(models)))) for key in keys]
+        return [self.store.units(taken, key) | self.store.units(other, key) for key in keys]
 
     def noise_floor(self, form: Linear, alpha: float) -> float:
         """How far the arithmetic may move a form's mean: its error against the float32 plain path."""

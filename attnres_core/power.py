@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy import special
 
 from attnres_core.shapes import Column
 from attnres_core.statistics import MIN_UNITS, TAIL, Interval, Operator
@@ -20,7 +20,7 @@ def needed_units(operator: Operator, threshold: float, interval: Interval, power
         distance = abs(interval.mean - threshold)
     if distance == 0:
         return None
-    z = float(stats.norm.ppf(1 - interval.alpha) + stats.norm.ppf(power))
+    z = float(special.ndtri(1 - interval.alpha) + special.ndtri(power))
     needed = math.ceil((z * interval.sd / distance) ** 2)
     return needed if needed <= 10**7 else None
 
@@ -29,7 +29,7 @@ def detectable(interval: Interval, power: float = 0.8) -> float | None:
     """The smallest distance from the threshold that this many documents would decide with `power`."""
     if not math.isfinite(interval.sd) or interval.sd == 0:
         return None
-    z = float(stats.norm.ppf(1 - interval.alpha) + stats.norm.ppf(power))
+    z = float(special.ndtri(1 - interval.alpha) + special.ndtri(power))
     return z * interval.sd / math.sqrt(interval.n)
 
 
@@ -39,10 +39,12 @@ def hall_units(column: Column, alpha: float, power: float = 0.8) -> int | None:
     The limit is mean - sd/sqrt(n) q with q the inverse of Hall's cubic at the normal quantile of 1 - alpha
     (P. Hall, 1992, J. R. Statist. Soc. B 54:221): q = (sqrt(n) 3/g) [(1 + g (z/sqrt(n) - g/(6 n)))^(1/3) - 1].
     """
+    from scipy import stats  # slow to import, and only --attnres-plan asks
+
     mean, sd, skewness = float(column.mean()), float(column.std(ddof=1)), float(stats.skew(column))
     if mean <= 0 or sd == 0:
         return None
-    z, extra = float(stats.norm.ppf(1 - alpha)), float(stats.norm.ppf(power))
+    z, extra = float(special.ndtri(1 - alpha)), float(special.ndtri(power))
 
     def decides(n: int) -> bool:
         quantile = z

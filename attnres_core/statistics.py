@@ -15,7 +15,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from attnres_core.shapes import Column
 
@@ -205,12 +205,12 @@ class Bootstrap:
         """The outer of bootstrap-t and Student-t; a limit on the side of a long tail is discarded (see TAIL)."""
         n, mean = len(self.column), float(self.column.mean())
         rank = max(1, math.floor(alpha * (len(self.ordered) + 1) + 1e-9))
-        student = float(stats.t.ppf(1 - alpha, self.freedom))
+        student = float(special.stdtrit(self.freedom, 1 - alpha))
         upper_t = max(float(self.ordered[-rank]), student)
         lower_t = min(float(self.ordered[rank - 1]), -student)
         low, high = mean - upper_t * self.error, mean - lower_t * self.error
         skewness, note = self.skewness, ""
-        if abs(skewness) * float(stats.norm.ppf(1 - alpha)) / math.sqrt(n) >= tail:
+        if abs(skewness) * float(special.ndtri(1 - alpha)) / math.sqrt(n) >= tail:
             side = "upper" if skewness > 0 else "lower"
             note = f"skewness {skewness:.1f}: the {side} limit is discarded (long tail)"
             low, high = (low, math.inf) if skewness > 0 else (-math.inf, high)
@@ -229,7 +229,7 @@ class Bootstrap:
         """P(t* >= t), or P(t* <= t) where `sign` is -1."""
         beyond = np.searchsorted(self.ordered, t, "left" if sign > 0 else "right")
         count = len(self.ordered) - beyond if sign > 0 else beyond
-        return max((1 + int(count)) / (len(self.ordered) + 1), float(stats.t.sf(sign * t, self.freedom)))
+        return max((1 + int(count)) / (len(self.ordered) + 1), float(special.stdtr(self.freedom, -sign * t)))
 
 
 def bootstraps(
@@ -246,6 +246,8 @@ def bootstraps(
     fits = [strata if strata is not None and sum(map(len, strata)) == len(c) else None for c in columns]
     each = zip(columns, alphas, fits, strict=True)
     result: list[Bootstrap | str] = [describe_gate(column, alpha, groups) for column, alpha, groups in each]
+    from scipy import stats  # a second to import, which runs that find their decisions in the store need not wait for
+
     by_shape: dict[tuple[int, int], list[int]] = {}
     for index, gate in enumerate(result):
         if not gate:
@@ -326,7 +328,7 @@ def decide(operator: Operator, threshold: float, interval: Interval, strict: Int
 def t_interval(column: Column) -> tuple[float, float, float]:
     """Low, mean and high of a 95 % t interval, descriptive; NaN limits for fewer than two documents."""
     mean = float(column.mean())
-    half = float(stats.t.ppf(0.975, len(column) - 1) * stats.sem(column)) if len(column) > 1 else math.nan
+    half = float(special.stdtrit(len(column) - 1, 0.975)) * standard_error(column) if len(column) > 1 else math.nan
     return mean - half, mean, mean + half
 
 
@@ -339,7 +341,7 @@ def noise_floor(errors: Column, alpha: float) -> float:
     """
     if len(errors) < 2 or not np.isfinite(errors).all():
         return math.inf
-    spread = float(stats.t.ppf(1 - alpha, len(errors) - 1) * stats.sem(errors))
+    spread = float(special.stdtrit(len(errors) - 1, 1 - alpha)) * standard_error(errors)
     return abs(float(errors.mean())) + spread
 
 

@@ -68,7 +68,7 @@ def test_verify_sets_damaged_files_aside_and_says_so(store, capsys):
 def test_prune_removes_what_no_run_can_read_and_keeps_decisions(store, capsys):
     (store.root / "runs/old").mkdir()
     (store.root / "locks/bundle-x.lock").touch()
-    (store.root / f"units/{'a' * 32}/first/.x.npz.0.tmp").touch()
+    (store.root / f"units/{'a' * 32}/first/.x.safetensors.0.tmp").touch()
     before = files(store)
     code, output = run(capsys, "prune", "--store", store.root, "--dry-run")
     assert (code, files(store)) == (0, before)

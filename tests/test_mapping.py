@@ -60,14 +60,14 @@ def test_a_map_is_measured_once_and_goes_on_where_it_was(micro, tmp_path, monkey
     monkeypatch.setattr(mapping.Crew, "carry_out", some)
     with pytest.raises(Enough):
         make(micro, tmp_path)
-    units = {file: file.stat().st_mtime_ns for file in (tmp_path / "store/units").rglob("*.npz")}
+    units = {file: file.stat().st_mtime_ns for file in (tmp_path / "store/units").rglob("*.safetensors")}
     assert len(units) == 2
     monkeypatch.setattr(mapping.Crew, "carry_out", genuine)
     make(micro, tmp_path)
-    after = {file: file.stat().st_mtime_ns for file in (tmp_path / "store/units").rglob("*.npz")}
+    after = {file: file.stat().st_mtime_ns for file in (tmp_path / "store/units").rglob("*.safetensors")}
     assert units.items() <= after.items()
     make(micro, tmp_path)
-    assert {f: f.stat().st_mtime_ns for f in (tmp_path / "store/units").rglob("*.npz")} == after
+    assert {f: f.stat().st_mtime_ns for f in (tmp_path / "store/units").rglob("*.safetensors")} == after
 
 
 def test_parquet_holds_what_csv_holds(micro, tmp_path):
@@ -129,7 +129,7 @@ def test_what_cannot_be_mapped_is_refused_before_measuring(micro, tmp_path, caps
         make(micro, tmp_path, *arguments)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
-    assert not list(tmp_path.rglob("*.npz"))
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @pytest.mark.usefixtures("_quiet")

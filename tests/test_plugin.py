@@ -97,7 +97,7 @@ def test_a_damaged_unit_is_measured_again_with_a_notice_even_where_warnings_are_
     pytester.makeini("[pytest]\nfilterwarnings = error")
     suite("-n", "0")
     before = verdicts(pytester)
-    unit = next((pytester.path / ".attnres/units").rglob("*.npz"))
+    unit = next((pytester.path / ".attnres/units").rglob("*.safetensors"))
     unit.write_bytes(unit.read_bytes()[:-7])
     result = suite("-n", "0")
     result.stdout.fnmatch_lines(["*DamagedStoreWarning: *is damaged*set aside as *made again*"])

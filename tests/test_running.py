@@ -153,7 +153,7 @@ def test_ctrl_c_while_measuring_leaves_an_incomplete_report_and_what_was_measure
     assert record["run"]["bundles_measured"] == 0  # the interrupt came before its bundle was counted
     page = (pytester.path / "reports/latest.html").read_text()
     assert "incomplete: 0 of 8 claims decided" in page
-    assert list((pytester.path / ".attnres/units").rglob("*.npz"))  # and its units are kept
+    assert list((pytester.path / ".attnres/units").rglob("*.safetensors"))  # and its units are kept
 
     (pytester.path / "conftest.py").unlink()
     suite("-n", "0").assert_outcomes(passed=5, failed=2, skipped=1)

@@ -41,12 +41,19 @@ def same(found: dict[str, Unit], expected: dict[str, Unit]) -> bool:
 
 
 def only_file(store: Store) -> Path:
-    (file,) = store.root.glob("units/*/*/*.npz")
+    (file,) = store.root.glob("units/*/*/*.safetensors")
     return file
 
 
 def test_units_come_back_bit_for_bit(store: Store) -> None:
     written = units("a", "b") | {"odd": {"nll": np.array([np.nan, -0.0, 5e-324, np.inf, 0.1])}}
+    store.add_units("model", "chunk", written)
+    assert same(Store(store.root).units("model", "chunk"), written)
+
+
+def test_strided_and_transposed_arrays_come_back_as_they_are(store: Store) -> None:
+    table = np.arange(24.0).reshape(4, 6)
+    written = {"a": {"every second": table[:, ::2], "turned": table.T, "backwards": table[::-1]}}
     store.add_units("model", "chunk", written)
     assert same(Store(store.root).units("model", "chunk"), written)
 

@@ -13,6 +13,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from small_suite import CLAIMS, verdicts
 
 from attnres_core.store import Store
@@ -23,9 +24,9 @@ pytestmark = pytest.mark.usefixtures("_quiet")
 def measured(root):
     """How often each unit of each model and chunk was written."""
     counts = Counter()
-    for file in (root / "units").glob("*/*/*.npz"):
-        with np.load(file, allow_pickle=False) as arrays:
-            counts.update((file.parent.parent.name, file.parent.name, str(key)) for key in arrays["keys"])
+    for file in (root / "units").glob("*/*/*.safetensors"):
+        keys = {name.rsplit("|", 1)[0] for name in load_file(file)}
+        counts.update((file.parent.parent.name, file.parent.name, key) for key in keys)
     return counts
 
 
@@ -59,9 +60,9 @@ def test_killing_a_sweep_loses_the_bundle_in_flight_and_nothing_is_measured_twic
         '["sham",{}]',
     }  # a clean run serves every later bundle of its chunk
     assert {entry["verdict"] for entry in verdicts(pytester).values()} >= {"SUPPORTED", "REFUTED"}
-    files = {file: file.stat().st_mtime_ns for file in store.rglob("*.npz")}
+    files = {file: file.stat().st_mtime_ns for file in store.rglob("*.safetensors")}
     pytester.run(*command(micro, "-n", "0"))
-    assert {file: file.stat().st_mtime_ns for file in store.rglob("*.npz")} == files  # all there: nothing written
+    assert {file: file.stat().st_mtime_ns for file in store.rglob("*.safetensors")} == files  # all there: nothing written
 
 
 def test_two_suites_at_once_on_one_store_measure_each_unit_once(pytester, micro):

@@ -235,11 +235,15 @@ def _collection_failed(session: pytest.Session) -> bool:
 
 
 def _leave_base_record(suite: Suite, mine: Session, collected: int, name: str) -> None:
-    """Write what the controller needs beside the claims' own entries; every worker would write the same."""
+    """Write what the controller needs beside the claims' own entries; every worker would write the same, so one does.
+
+    A worker killed at it is replaced, and its replacement comes by here again.
+    """
     file = suite.store.run_folder(mine.run) / name
-    if not file.exists():
-        with atomic(file) as temporary:
-            temporary.write_text(json.dumps(base_record(suite, list(mine.outcomes.values()), collected)))
+    with suite.store.held(f"{mine.run}-{file.stem}") as held:
+        if held and not file.exists():
+            with atomic(file) as temporary:
+                temporary.write_text(json.dumps(base_record(suite, list(mine.outcomes.values()), collected)))
 
 
 # Running --------------------------------------------------------------------------------------------------------------
