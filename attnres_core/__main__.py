@@ -97,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     )
     for name in ("first", "second"):
         compare.add_argument(name, type=Path, metavar=f"{name.upper()}.json", help="such as reports/latest.json")
+    compare.add_argument("--out", type=Path, metavar="PAGE.html", help="also as a page; default: the terminal alone")
     return root
 
 
@@ -198,8 +199,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         from attnres_core import comparing
 
         try:
-            print(comparing.as_text(*map(comparing.read_record, (arguments.first, arguments.second))))
-        except ValueError as error:
+            first, second = map(comparing.read_record, (arguments.first, arguments.second))
+            print(comparing.as_text(first, second))
+            if arguments.out is not None:
+                comparing.write_page(first, second, arguments.out)
+                print(f"\npage: {arguments.out}")
+        except (ValueError, OSError) as error:
             root.error(str(error))
     elif arguments.command == "store":
         sys.exit(_store(arguments, root))

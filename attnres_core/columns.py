@@ -20,6 +20,8 @@ from attnres_core.vocabulary import ANSWER_METRICS, Families, Family, Metric, Po
 
 ROUTING = "routing"
 """The key of the clean run's unit, which serves every routing summary."""
+TRACE = "trace"
+"""The field of each token's rise in loss, `[prompt, pos]`, where it is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from attnres_core.claims import claim_key
+from attnres_core.report import render_comparison
 from attnres_core.report.text import interval, number
+from attnres_core.store import atomic
 
 Record = Mapping[str, Any]
 
@@ -33,7 +35,13 @@ class Pair:
         return "same" if self.first["verdict"] == self.second["verdict"] else "changed"
 
 
-KINDS = ("changed", "restated", "only first", "only second", "same")
+KINDS = {
+    "changed": "Verdicts that changed",
+    "restated": "Claims that state something else now",
+    "only first": "Claims of the first run alone",
+    "only second": "Claims of the second run alone",
+    "same": "Verdicts that stayed",
+}
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -60,7 +68,7 @@ def compared(first: Record, second: Record) -> list[Pair]:
     for key in sorted({*one, *other}):
         mine, yours = one.get(key), other.get(key)
         pairs.append(Pair(key, str((mine or yours or {})["title"]), mine, yours))
-    return sorted(pairs, key=lambda pair: KINDS.index(pair.kind))
+    return sorted(pairs, key=lambda pair: list(KINDS).index(pair.kind))
 
 
 def differences(first: Record, second: Record) -> list[tuple[str, str, str]]:
@@ -113,3 +121,21 @@ def as_text(first: Record, second: Record) -> str:
                 if claim is not None:
                     lines.append(f"    {claim['verdict']:<15} {numbers(claim)}".rstrip())
     return "\n".join(lines).lstrip("\n")
+
+
+def write_page(first: Record, second: Record, path: Path) -> None:
+    """The comparison as one self-contained page, written atomically.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    pairs = compared(first, second)
+    page = render_comparison(
+        runs={"first": first, "second": second},
+        pairs=pairs,
+        groups={kind: [pair for pair in pairs if pair.kind == kind] for kind in KINDS},
+        headings=KINDS,
+        differences=differences(first, second),
+    )
+    with atomic(path) as temporary:
+        temporary.write_bytes(page.encode("utf-8", "backslashreplace"))

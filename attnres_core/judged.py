@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from attnres_core import statistics
 from attnres_core.estimates import Decision
@@ -108,6 +109,8 @@ def _freeze(decision: Decision) -> dict[str, object]:
 
 
 def _thaw(question: Question, entry: Mapping[str, object]) -> Decision:
-    interval = Interval(**entry["interval"])  # type: ignore[arg-type]
+    stored: dict[str, Any] = dict(entry["interval"])  # type: ignore[call-overload]
+    methods = tuple((name, low, high) for name, low, high in stored.pop("methods", ()))
+    interval = Interval(**stored, methods=methods)
     p_value: float | None = entry["p_value"]  # type: ignore[assignment]
     return Decision(question.statement, Verdict(str(entry["verdict"])), interval, str(entry["reason"]), p_value)

@@ -41,17 +41,18 @@ def map_quantities(checkpoint: Checkpoint, role: AnyRole) -> list[Quantity]:
     return [cell_quantity(site, family, role) for site, family in cells(checkpoint.sites)]
 
 
-def is_measured(measurements: Measurements, role: AnyRole, split: Split) -> bool:
-    """Whether a split's whole map is in the store."""
-    checkpoint = measurements.material.checkpoint(role)
-    return all(measurements.has(quantity, split) for quantity in map_quantities(checkpoint, role))
-
-
 def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[dict[str, Any]]:
-    """The measured map, one row (of FIELDS) a cell; means over documents."""
+    """The map, one row (of FIELDS) a cell; means over documents. Where only masses were measured, effects are None."""
     rows = []
     for site, family in cells(measurements.material.checkpoint(role).sites):
         effect = cell_quantity(site, family, role)
+        if not measurements.has(effect, split):
+            where = (family, site.sublayer, effect.what.layers)
+            masses = [measurements.column(of(*where).on(role), split) for of in (mass, uniform_mass)]
+            told = dict(zip(("mass", "uniform_mass"), (float(column.mean()) for column in masses), strict=True))
+            place = {"site": str(site), "layer": site.layer, "sublayer": site.sublayer.value, "family": family.value}
+            rows.append(dict.fromkeys(FIELDS) | place | told | {"n": len(masses[0]), "split": split.value})
+            continue
         column = measurements.column(effect, split)
         record = measurements.record(effect, split)
         low, mean, high = t_interval(column)

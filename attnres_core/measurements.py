@@ -14,7 +14,7 @@ from attnres_core.estimates import Linear
 from attnres_core.influence import reliable, smoothing_bias
 from attnres_core.intervention import SHAM
 from attnres_core.plan import Bundle, Material
-from attnres_core.prompts import Prompt, Split
+from attnres_core.prompts import Prompt, PromptSet, Split
 from attnres_core.quantities import Ablation, Association, Quantity
 from attnres_core.shapes import Column, Unit
 from attnres_core.store import Store
@@ -39,15 +39,43 @@ class Measurements:
             self._columns[key] = self._read(columns.values, quantity, split, documents)
         return self._columns[key]
 
-    def _read(self, read: Callable[..., Any], quantity: Quantity, split: Split, documents: int | None) -> Any:
-        """What `read` makes of a quantity's units, with a number for every document."""
+    def by_prompt(self, quantity: Quantity, split: Split, documents: int | None = None) -> Column:
+        """The same before the mean over each document's prompts, `[prompt]`."""
+        prompts = self.material.prompts[split].head(documents)
+        if len(prompts) == len(prompts.documents):
+            return self.column(quantity, split, documents)
+        column: Column = self._read(columns.values, quantity, split, documents, by_document=False)
+        return column
+
+    def _read(
+        self,
+        read: Callable[..., Any],
+        quantity: Quantity,
+        split: Split,
+        documents: int | None,
+        *,
+        by_document: bool = True,
+    ) -> Any:
+        """What `read` makes of a quantity's units, with a number for every document, or every prompt."""
         prompts = self.material.prompts[split].head(documents)
         chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
 
-        def by_document(column: Column) -> Column:
-            return prompts.by_document(column[: len(prompts)])
+        def averaged(column: Column) -> Column:
+            own = column[: len(prompts)]
+            return prompts.by_document(own) if by_document else own
 
-        return read(*as_parts(quantity), chunks, self.material.checkpoint(quantity.role), by_document)
+        return read(*as_parts(quantity), chunks, self.material.checkpoint(quantity.role), averaged)
+
+    def traces(self, form: Linear, prompts: tuple[Prompt, ...]) -> list[Column]:
+        """Each prompt's rise in loss, token by token, `[pos]` of its own length less one: the form of its terms'."""
+        total: Column | float = 0.0
+        for quantity, coefficient in form.terms:
+            keys = unit_keys(quantity.what, self.material.checkpoint(quantity.role))
+            (units,) = self._chunks(quantity.role, [prompts], dtype=quantity.dtype, traced=True)
+            total = total + coefficient * np.mean([units[key][columns.TRACE] for key in sorted(keys)], axis=0)
+        tokenizer = self.material.checkpoint(form.terms[0][0].role).tokenizer_file
+        lengths = map(len, PromptSet("examples", prompts).token_ids(tokenizer))
+        return [row[: length - 1] for row, length in zip(np.asarray(total), lengths, strict=True)]
 
     def record(self, quantity: Quantity, split: Split, documents: int | None = None) -> InterventionRecord:
         """What a measured column's intervention touched."""
@@ -59,9 +87,15 @@ class Measurements:
         return self._chunks(role, self.material.chunks(split))
 
     def _chunks(
-        self, role: AnyRole, chunks: Iterable[tuple[Prompt, ...]], *, plain: bool = False, dtype: str | None = None
+        self,
+        role: AnyRole,
+        chunks: Iterable[tuple[Prompt, ...]],
+        *,
+        plain: bool = False,
+        dtype: str | None = None,
+        traced: bool = False,
     ) -> list[dict[str, Unit]]:
-        taken, other = self.material.model_keys(role, plain=plain, dtype=dtype)
+        taken, other = self.material.model_keys(role, plain=plain, dtype=dtype, traced=traced)
         keys = [self.material.chunk_key(role, chunk) for chunk in chunks]
         return [self.store.units(taken, key) | self.store.units(other, key) for key in keys]
 

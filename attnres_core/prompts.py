@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from attnres_core.shapes import Column
 
@@ -124,6 +124,14 @@ class PromptSet:
                 raise ValueError(f"prompt {prompt.id!r} has {len(row)} tokens; {remedy}")
         return [row[:window] for row in encoded]
 
+    def token_texts(self, tokenizer_file: Path, window: int = WINDOW) -> list[list[str]]:
+        """The pieces of each prompt's text that its first `window` tokens stand for."""
+        encoded = _encodings(tokenizer_file, [prompt.text for prompt in self.prompts])
+        return [
+            [prompt.text[start:end] for start, end in row.offsets[:window]]
+            for prompt, row in zip(self.prompts, encoded, strict=True)
+        ]
+
     def answer_ids(self, tokenizer_file: Path) -> list[tuple[int, int | None]] | None:
         """The first token of each prompt's answer and of its foil; None where the set asks nothing.
 
@@ -144,7 +152,12 @@ class PromptSet:
 
 
 def _encoded(tokenizer_file: Path, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts, whole and without special tokens.
+    """Token ids of texts, whole and without special tokens; errors as for `_encodings`."""
+    return [encoding.ids for encoding in _encodings(tokenizer_file, texts)]
+
+
+def _encodings(tokenizer_file: Path, texts: Sequence[str]) -> list[Encoding]:
+    """Texts as a checkpoint's tokenizer cuts them, whole and without special tokens.
 
     Raises:
         ValueError: there is no readable tokenizer.
@@ -157,7 +170,7 @@ def _encoded(tokenizer_file: Path, texts: Sequence[str]) -> list[list[int]]:
         raise ValueError(f"{tokenizer_file}: unreadable tokenizer ({error}); copy it again") from error
     tokenizer.no_padding()  # a tokenizer file may ask for either; both would change the ids
     tokenizer.no_truncation()
-    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    return list(tokenizer.encode_batch(list(texts), add_special_tokens=False))
 
 
 def token_rows(

@@ -179,7 +179,8 @@ class _Workbench:
                 if bundle.plain:
                     units = plain_chunk(model, prompts, wanted, reference, answers)
                 else:
-                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens, reference, answers)
+                    given = (self.batch_tokens, reference, answers)
+                    units = sweep_chunk(model, prompts, wanted, *given, traced=bundle.traced)
                 break
             except torch.OutOfMemoryError:
                 if bundle.plain or self.batch_tokens <= BATCH_SIZES[-1]:

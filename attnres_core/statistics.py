@@ -82,6 +82,8 @@ class Interval:
     """What the reader must know about the limits."""
     noise: float = 0.0
     """The noise floor by which both limits were moved out."""
+    methods: tuple[tuple[str, float, float], ...] = ()
+    """The limits by each method, before a long tail or a noise floor moved any: name, low, high."""
 
     def widened(self, noise: float) -> Interval:
         """Both limits moved out by the arithmetic's own error, which no resampling of documents can see."""
@@ -209,12 +211,17 @@ class Bootstrap:
         upper_t = max(float(self.ordered[-rank]), student)
         lower_t = min(float(self.ordered[rank - 1]), -student)
         low, high = mean - upper_t * self.error, mean - lower_t * self.error
+        extremes = {"bootstrap-t": (self.ordered[rank - 1], self.ordered[-rank]), "Student's t": (-student, student)}
+        methods = tuple(
+            (name, mean - float(upper) * self.error, mean - float(lower) * self.error)
+            for name, (lower, upper) in extremes.items()
+        )
         skewness, note = self.skewness, ""
         if abs(skewness) * float(special.ndtri(1 - alpha)) / math.sqrt(n) >= tail:
             side = "upper" if skewness > 0 else "lower"
             note = f"skewness {skewness:.1f}: the {side} limit is discarded (long tail)"
             low, high = (low, math.inf) if skewness > 0 else (-math.inf, high)
-        return Interval(mean, low, high, n, alpha, self.error * math.sqrt(n), note=note)
+        return Interval(mean, low, high, n, alpha, self.error * math.sqrt(n), note=note, methods=methods)
 
     def p_value(self, operator: Operator, threshold: float) -> float:
         """One-sided p-value of the statement: the larger of the bootstrap's and Student's; gates are not in it."""

@@ -13,6 +13,7 @@ from attnres_core import judged, statistics
 from attnres_core.claims import CLAIM_ALPHA, Claim, claim_key
 from attnres_core.columns import ROUTING, interventions_for, unit_keys
 from attnres_core.estimates import Decision, Linear
+from attnres_core.examples import add_examples
 from attnres_core.intervention import NotApplicable
 from attnres_core.judging import Adjusted, Question, noise_gate, planned_units
 from attnres_core.looks import ONLY, Look, looks
@@ -170,6 +171,7 @@ class Suite:
                 lost |= crew.carry_out(rest)
                 self._judge(waiting, lost, look)
                 waiting = [o for o in waiting if not o.error and o.verdict is not Verdict.SUPPORTED]
+            add_examples(outcomes.values(), self.measurements, crew)
         for outcome in outcomes.values():
             outcome.redundancy = redundant(outcome, outcomes.values(), self.measurements)
         for outcome in waiting:  # (a run on fewer prompts decides nothing, and takes no chance away)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnres_core.columns import ROUTING, Columns, as_parts, field_of, interventions_for, record_of, values
+from attnres_core.columns import ROUTING, TRACE, Columns, as_parts, field_of, interventions_for, record_of, values
 from attnres_core.intervention import SHAM, Intervention
 from attnres_core.models.dialect import DepthStream
 from attnres_core.models.model import AttnResModel
@@ -140,6 +140,8 @@ def sweep_chunk(
     batch_tokens: int = BATCH_TOKENS,
     reference: Reference | None = None,
     answers: Answers | None = None,
+    *,
+    traced: bool = False,
 ) -> dict[str, Unit]:
     """Units of one chunk of prompts: the clean run's, a sham's, and every intervention's, by key.
 
@@ -147,6 +149,7 @@ def sweep_chunk(
 
     Each effect unit holds, per prompt: every metric (`field_of`), `kept_mass`, `kept_mass_min`, `input_change`. The
     clean unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source `mean`, `low`, `high` depth weight.
+    With `traced`, interventions' units alone, with one field `TRACE`.
     """
     network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
@@ -182,7 +185,9 @@ def sweep_chunk(
             for intervention, state in zip(group, states.split(rows_each), strict=True):
                 hidden[intervention] = state
                 effects[intervention] = observer
-    scores = _score(model, batch, clean, hidden)
+    scores = _score(model, batch, clean, hidden, traced=traced)
+    if traced:
+        return {intervention.key: scores[intervention] for intervention in wanted}
     if answers is not None:
         for key, found in _answered(model, batch, clean, hidden, answers).items():
             scores[key] |= found
@@ -279,8 +284,12 @@ def logsumexp(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row"]:
     return logits.logsumexp(-1)
 
 
-def _score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any, Tensor]) -> dict[Any, Unit]:
+def _score(
+    model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any, Tensor], *, traced: bool
+) -> dict[Any, Unit]:
     """NLL rise and KL per prompt, unembedding scored positions only, in blocks of bounded size.
+
+    With `traced`, each token's NLL rise instead, `[prompt, pos]`: of the prediction made at that position.
 
     KL(clean || ablated) = sum_v p_v log p_v - sum_v p_v l_v + logsumexp(l), with l the ablated logits.
     """
@@ -307,10 +316,16 @@ def _score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any
             found[key][Metric.DELTA_NLL][rows] = norm - logits.gather(1, target[rows])[:, 0] - nll[rows]
             found[key][Metric.KL][rows] = negentropy - torch.linalg.vecdot(p, logits) + norm
 
+    def spread(values: Tensor) -> Tensor:
+        placed = torch.zeros(batch.scored.shape, device=model.device)
+        placed[at] = values
+        return placed
+
     def per_prompt(values: Tensor, where: Positions = Positions.ALL) -> np.ndarray:
-        spread = torch.zeros(batch.scored.shape, device=model.device)
-        spread[at] = values
-        return batch.per_prompt(spread, where)
+        return batch.per_prompt(spread(values), where)
+
+    if traced:
+        return {key: {TRACE: spread(each[Metric.DELTA_NLL]).double().cpu().numpy()} for key, each in found.items()}
 
     scores = {
         key: {field_of(metric, where): per_prompt(each[metric], where) for metric in metrics for where in Positions}

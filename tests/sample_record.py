@@ -51,6 +51,7 @@ def statement(
         "confidence": 1 - 2 * 0.00078,
         "p_value": 0.0004,
         "detectable": 0.01,
+        "methods": [{"name": "bootstrap-t", "low": low, "high": high}] if half else [],
     }
 
 
@@ -101,11 +102,26 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "disagreement": "the kinds of ablation disagree: <b>drop</b>" if len(statements) > 1 else "",
         "redundancy": ["redundant, not absent: `<i>older</i>`"] if len(statements) > 1 else [],
         "by_stratum": [
-            {"stratum": "numpy", "n": 200, "mean": 1.7},
-            {"stratum": "<b>scipy</b>", "n": 56, "mean": 1.9},
+            {"stratum": "numpy", "n": 200, "mean": 1.7, "values": [1.1, 1.5, 2.4]},
+            {"stratum": "<b>scipy</b>", "n": 3, "mean": 1.9, "values": [1.8, 1.9, 2.0]},
         ]
         if statements
         else [],
+        "estimand": {
+            "relation": "A > 0.02",
+            "terms": [
+                {"name": "A", "words": "the mean rise in loss when <b>F</b> is masked", "symbols": "E_d[L(x_d)]"}
+            ],
+        }
+        if statements
+        else None,
+        "examples": [
+            {"prompt": "p0", "effect": 2.5, "trace": [120, -40, 2400, 3]},
+            {"prompt": "p1", "effect": 0.5, "trace": None},
+        ]
+        if statements
+        else [],
+        "source": f"def test_{len(title)}(effect):\n    assert effect > 0.02  # <i>\n",
         "by_layer": [
             {
                 "quantity": "drop(embedding, mlp, early, per site)",
@@ -221,10 +237,14 @@ def _columns(rng: random.Random) -> list[dict[str, Any]]:
                             "kept_mass_min": 0.5 * (1 - mass), "input_change": 0.31,
                             "duplicates": ["3.attn"] if (family, sublayer, band) == ("recent", "attn", "early") else [],
                             "no_ops": [], "per_site": False, "control": None, "at": None, "dtype": "float32", "runs": 1,
-                            "kind": "drop", "family": family, "sublayer": sublayer, "layers": band, "mass": mass,
+                            "kind": "drop", "family": family, "sublayer": sublayer, "layers": band, "mass": mass, "uniform": 0.25,
                         }
                     )  # fmt: skip
     return columns
+
+
+EFFECTS = ("delta_nll", "delta_nll_low", "delta_nll_high", "kl", "kept_mass", "input_change", "duplicate")
+"""What a map's row lacks where only masses were measured."""
 
 
 def _map() -> list[dict[str, Any]]:
@@ -247,7 +267,7 @@ def sample_record() -> dict[str, Any]:
     rng = random.Random(7)
     claims = _claims()
     words = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT APPLICABLE", "ERROR")
-    shape = {"num_layers": LAYERS, "num_blocks": BLOCKS}
+    shape = {"num_layers": LAYERS, "num_blocks": BLOCKS, "parameters": 2_890_000}
     return {
         "schema": 1, "complete": True, "question": "Which routing pathways are causal in this checkpoint?",
         "run": {
@@ -261,7 +281,11 @@ def sample_record() -> dict[str, Any]:
             "trained": {"name": "attnres-tiny-12L", "path": "fixtures/reference", "digest": "9f1c" * 16, "dialect": "open_block", "recency_bias": None, **shape},
             "wrapped": {"name": "vanilla-tiny-12L", "path": "fixtures/vanilla", "digest": "04be" * 16, "dialect": "wrapped", "recency_bias": 10.0, **shape},
         },
-        "map": _map(),
+        "maps": {"trained": _map(), "wrapped": [{k: v for k, v in row.items() if k not in EFFECTS} for row in _map()]},
+        "examples": {
+            "p0": {"document": "numpy:sum", "stratum": "numpy", "tokens": ["Re", "turn", " <b>the", " sum", "</script>"]},
+            "p1": {"document": "scipy:<i>norm</i>", "stratum": "scipy", "tokens": ["\u202eright", "\x00null", "x" * 5000]},
+        },
         "settings": {
             "device": "cpu", "dtype": "float32", "quick": False, "alpha": 0.05, "alpha_claim": 0.00078, "resamples": 255999,
             "registrations": {"lock": "10cc" * 16, "claims": 12},

@@ -156,7 +156,8 @@ def test_a_plan_reads_no_confirmation_data(suite, pytester):
     result.stdout.fnmatch_lines(
         ["prompts for 80 % power at each claim's alpha, *(40 here)", "*test_claims.py supported * 16 prompts"]
     )
-    chunks = [len({file.parent for file in f.rglob("*.safetensors")}) for f in (pytester.path / ".attnres/units").iterdir()]
+    models = (pytester.path / ".attnres/units").iterdir()
+    chunks = [len({file.parent for file in model.rglob("*.safetensors")}) for model in models]
     assert sorted(chunks) == [2, 2, 3, 3]  # 40 exploration prompts in chunks of 16, 32 of them the plain way too
     assert not (pytester.path / "reports").exists()
 

@@ -60,9 +60,13 @@ def test_killing_a_sweep_loses_the_bundle_in_flight_and_nothing_is_measured_twic
         '["sham",{}]',
     }  # a clean run serves every later bundle of its chunk
     assert {entry["verdict"] for entry in verdicts(pytester).values()} >= {"SUPPORTED", "REFUTED"}
-    files = {file: file.stat().st_mtime_ns for file in store.rglob("*.safetensors")}
+
+    def written():
+        return {file: file.stat().st_mtime_ns for file in store.rglob("*.safetensors")}
+
+    files = written()
     pytester.run(*command(micro, "-n", "0"))
-    assert {file: file.stat().st_mtime_ns for file in store.rglob("*.safetensors")} == files  # all there: nothing written
+    assert written() == files  # all there: nothing written
 
 
 def test_two_suites_at_once_on_one_store_measure_each_unit_once(pytester, micro):

@@ -7,9 +7,12 @@ turn each test only looks up its verdict.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
 import os
 import sys
+import textwrap
 import uuid
 import warnings
 from collections.abc import Generator, Sequence
@@ -20,6 +23,7 @@ import pytest
 from _pytest.outcomes import OutcomeException
 
 from attnres_core.claims import Claim, ClaimInfo, NotSupported, number_read, trace, under_each
+from attnres_core.entries import claim_entry, junit_properties, undecided_entry
 from attnres_core.estimates import ClaimError, Decision, Estimate, Linear, Statement
 from attnres_core.expected import load_expected, write_expected
 from attnres_core.outcomes import Outcome
@@ -27,7 +31,7 @@ from attnres_core.plugin import options
 from attnres_core.plugin.teller import BEGUN, DECIDED, REPORTED, SESSION, SKIPPED, ClaimEntry, Session, Teller
 from attnres_core.prompts import Split
 from attnres_core.quantities import Quantity
-from attnres_core.record import base_record, claim_entry, junit_properties, undecided_entry
+from attnres_core.record import base_record
 from attnres_core.registry import LOCK
 from attnres_core.run import SmallerBatchWarning
 from attnres_core.statistics import Interval, Verdict
@@ -285,14 +289,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if isinstance(claim, ClaimError) or mine.problem:
         error = claim if isinstance(claim, ClaimError) else ClaimError(mine.problem)
         entry = undecided_entry(item.nodeid, item.name, item.path.stem.removeprefix("test_"), str(error))
-        _enter(item, entry)
+        _enter(item, entry | {"source": _source_of(item)})
         raise error
     outcome = mine.outcomes[item.nodeid]
     assert mine.suite is not None
     entry = claim_entry(outcome, mine.expected.get(item.nodeid), mine.suite, mine.adjusted.get(item.nodeid))
-    _enter(item, entry)
+    _enter(item, entry | {"source": _source_of(item)})
     if outcome.error:
         raise ClaimError(outcome.error)
+
+
+def _source_of(item: pytest.Item) -> str:
+    """The claim's own code, for its readers."""
+    with contextlib.suppress(OSError):  # (a claim made by code has none)
+        return textwrap.dedent(inspect.getsource(item.obj))  # type: ignore[attr-defined]
+    return ""
 
 
 def _enter(item: pytest.Item, entry: ClaimEntry) -> None:

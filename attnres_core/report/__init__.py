@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import functools
 import hashlib
 import io
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +19,32 @@ import jinja2
 import markupsafe
 import vl_convert
 
-from attnres_core.report import charts, forest, map_chart, text
+from attnres_core.report import distribution, forest, map_chart, pathways, routing_chart, text
 
 __all__ = ["render", "write"]
 
 _HERE = Path(__file__).parent
+KEPT = 20
+"""Dated reports that stay."""
+_DATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
 _SCRIPT_SAFE = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
 def write(record: dict[str, Any], html_path: Path, json_path: Path) -> None:
     """Write the record as a page, as JSON, and its statements as `effects.csv` beside the page, each atomically.
 
-    All files are rendered in full before any is touched: if rendering fails, the old ones stay.
+    All files are rendered in full before any is touched: if rendering fails, the old ones stay. The same files are
+    kept in a folder named for the run's start; of such folders the newest KEPT.
 
     Raises:
         ValueError: the record holds a NaN or an infinite number (write a missing limit as None).
     """
-    contents = {
-        json_path: json.dumps(record, allow_nan=False, indent=1) + "\n",
-        html_path.with_name("effects.csv"): effects_csv(record),
-        html_path: render(record),
-    }
+    kept = html_path.parent / record["run"]["started"].replace(":", "-").replace("+00-00", "Z")
+    contents = dict[Path, str]()
+    texts = (json.dumps(record, allow_nan=False, indent=1) + "\n", effects_csv(record), render(record))
+    for folder in (kept, html_path.parent):
+        names = (folder / json_path.name, folder / "effects.csv", folder / html_path.name)
+        contents |= dict(zip(names, texts, strict=True))
     staged: dict[Path, Path] = {}
     try:
         for path, content in contents.items():
@@ -48,12 +56,17 @@ def write(record: dict[str, Any], html_path: Path, json_path: Path) -> None:
     finally:
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            kept.rmdir()  # (where nothing came of it)
+    dated = sorted(path for path in html_path.parent.iterdir() if _DATED.fullmatch(path.name) and path.is_dir())
+    for folder in dated[:-KEPT]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def render(record: dict[str, Any]) -> str:
     """The page: every script, style, chart and number in one document that loads nothing."""
     columns, routing = record["columns"], record["routing"]
-    scripts = [_vega_bundle(), _asset("page.js")]
+    scripts = [_vega_bundle(), _asset("claims.js"), _asset("page.js")]
     return (
         _environment()
         .get_template("page.html.j2")
@@ -65,11 +78,19 @@ def render(record: dict[str, Any]) -> str:
             families=text.by_family(record["claims"]),
             failed_controls=[claim for claim in record["claims"] if text.control_failed(claim)],
             forests=forest.forests(record["claims"]),
-            scatter=charts.mass_against_effect(columns),
-            heatmap=charts.routing_heatmap(routing),
-            whole_map=map_chart.whole_map(record["map"]),
+            scatter=pathways.mass_against_effect(columns),
+            bars=pathways.mass_beside_effect(columns),
+            heatmap=routing_chart.routing_heatmap(routing),
+            whole_map=map_chart.whole_map(record["maps"]),
+            distribution=distribution.template(),
         )
     )
+
+
+def render_comparison(**given: Any) -> str:
+    """The page of two runs side by side; `given` is what compare.html.j2 names."""
+    page = _environment().get_template("compare.html.j2")
+    return page.render(style=_asset("page.css"), policy=_content_policy([]), **given)
 
 
 EFFECTS = ("text", "verdict", "estimate", "low", "high", "op", "threshold", "unit", "n", "p_value", "detectable")
@@ -101,7 +122,7 @@ def json_block(value: object) -> str:
 
 def _content_policy(scripts: list[str]) -> str:
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -135,12 +156,14 @@ def _environment() -> jinja2.Environment:
         "given": text.given,
         "duration": text.duration,
         "confidence": text.confidence,
+        "count": text.count,
     }
     environment.globals |= {
         "expectation": text.expectation,
         "deciding": text.deciding,
         "levels": text.levels,
         "answer": text.answer,
+        "finding": text.finding,
         "VERDICTS": text.VERDICTS,
     }
     return environment

@@ -86,6 +86,11 @@ def clamped(low: float | None, high: float | None, axis: Axis) -> Row:
     }
 
 
+def rounded(value: float | None) -> float | None:
+    """Enough digits for a place on a chart; what a reader sees of the number is written apart."""
+    return None if value is None else float(f"{value:.4g}")
+
+
 def finite(*values: float | None) -> list[float]:
     """The values that are there."""
     return [value for value in values if value is not None]

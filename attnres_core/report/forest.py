@@ -1,4 +1,4 @@
-"""The forest plots: every statement's estimate and interval on the zone that would support it.
+"""The forest plots: every claim's deciding estimate and interval on the zone that would support it.
 
 Text from the record reaches a spec as data only, never inside an expression.
 """
@@ -18,40 +18,31 @@ VERDICT_MARKS = {
     "INCONCLUSIVE": ("square", "#8b8f96"),
     "ERROR": ("cross", "#c0568f"),
 }
-WIDTH, LABELS = 480, 400
+WIDTH, LABELS = 430, 450
 """Pixels of the plot, and of the claims beside it."""
-_TITLE_BESIDE_STATEMENT = 34
 _FALLBACK_BEND = 0.01
 
 
 def forests(claims: list[Row]) -> list[Figure]:
-    """One forest plot per unit, its rows grouped by the claims' families."""
+    """One forest plot per unit, a row for every claim, grouped by family; the page's script filters and orders them."""
     units: dict[str, list[Row]] = {}
     for family, members in text.by_family(claims).items():
-        for claim in members:
-            for statement in claim["statements"]:
-                if statement["estimate"] is not None and statement["verdict"] in VERDICT_MARKS:
-                    units.setdefault(statement["unit"], []).append(_row(family, claim, statement))
+        for place, claim in members:
+            statement = text.deciding(claim)
+            if statement and statement["estimate"] is not None and claim["verdict"] in VERDICT_MARKS:
+                units.setdefault(statement["unit"], []).append(_row(family, place, claim, statement))
     return [_forest(index, unit, rows) for index, (unit, rows) in enumerate(units.items())]
 
 
-def _label(claim: Row, statement: Row) -> str:
-    title: str = claim["title"]
-    if len(claim["statements"]) == 1:
-        return title
-    if len(title) > _TITLE_BESIDE_STATEMENT:
-        title = title[: _TITLE_BESIDE_STATEMENT - 1].rstrip() + "…"
-    return f"{title}: {statement['text']}"
-
-
-def _row(family: str, claim: Row, statement: Row) -> Row:
+def _row(family: str, place: int, claim: Row, statement: Row) -> Row:
     unit, limits = statement["unit"], (statement["low"], statement["high"])
+    more = len(claim["statements"]) - 1
     return {
+        "claim": place,
         "family": family,
-        "label": _label(claim, statement),
-        "title": claim["title"],
-        "text": statement["text"],
-        "verdict": statement["verdict"],
+        "label": claim["title"],
+        "text": statement["text"] + (f" (and {more} more)" if more else ""),
+        "verdict": claim["verdict"],
         "estimate": statement["estimate"],
         "numbers": text.number(statement["estimate"], unit),
         "limits": "exact" if statement["exact"] else text.interval(limits, unit),
@@ -93,20 +84,20 @@ def _forest(index: int, unit: str, rows: list[Row]) -> Figure:
     return Figure(
         key=f"forest-{index}",
         title=unit,
-        summary=f"Forest plot in {unit}: {len(rows)} statements, {counts}. Each row shows the "
-        "estimate with its interval; shading marks where the statement would be supported.",
-        spec=finish(_chart(unit, axis, len(rows) + len(headings)), rows=rows, headings=headings),
+        summary=f"Forest plot in {unit}: {len(rows)} claims, {counts}. Each row shows the "
+        "estimate with its interval; shading marks where the claim would be supported.",
+        spec=finish(_chart(unit, axis), rows=rows, headings=headings),
         header=("claim", "statement", "verdict", "estimate", "interval", "threshold"),
-        rows=cells(rows, "title", "text", "verdict", "numbers", "limits", "against"),
+        rows=cells(rows, "label", "text", "verdict", "numbers", "limits", "against"),
     )
 
 
-def _chart(unit: str, axis: Axis, lines: int) -> Any:
+def _chart(unit: str, axis: Axis) -> Any:
     shapes, colours = zip(*VERDICT_MARKS.values(), strict=True)
     verdicts = list(VERDICT_MARKS)
     colour = alt.Color("verdict:N", scale=alt.Scale(domain=verdicts, range=list(colours)), legend=None)
     shape = alt.Shape("verdict:N", scale=alt.Scale(domain=verdicts, range=list(shapes)), legend=None)
-    line = alt.Y("line:O", axis=None, scale=alt.Scale(domain=list(range(lines))))
+    line = alt.Y("line:O", axis=None)  # (no domain: the lines are those of the rows and headings shown)
     base = alt.Chart().encode(y=line)
 
     def x(field: str) -> alt.X:
@@ -124,7 +115,7 @@ def _chart(unit: str, axis: Axis, lines: int) -> Any:
         return mark.encode(x=alt.value(at), text=f"{field}:N").properties(name=f"words_{field}")
 
     tooltip = tooltips(
-        title="claim",
+        label="claim",
         text="statement",
         verdict="verdict",
         numbers="estimate",

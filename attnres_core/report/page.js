@@ -1,58 +1,151 @@
 "use strict";
-for (const block of document.querySelectorAll("script[data-chart]")) {
-  const place = document.getElementById(block.dataset.chart);
-  const options = {
-    mode: "vega-lite",
-    renderer: "svg",
-    ast: true, // expressions are interpreted: the page's policy forbids eval
-    actions: false,
-    tooltip: { disableDefaultStyle: true },
-  };
-  vegaEmbed(place, JSON.parse(block.textContent), options).catch((error) => {
+const byId = (id) => document.getElementById(id);
+const options = {
+  mode: "vega-lite",
+  renderer: "svg",
+  ast: true, // expressions are interpreted: the page's policy forbids eval
+  actions: false,
+  tooltip: { disableDefaultStyle: true },
+};
+
+function draw(place, spec) {
+  return vegaEmbed(place, spec, options).catch((error) => {
     place.textContent = `This chart could not be drawn (${error.message}); its data are in the table below.`;
   });
 }
-let opened = [];
-addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details.claim:not([open])")];
-  for (const details of opened) details.open = true;
-});
-addEventListener("afterprint", () => {
-  for (const details of opened) details.open = false;
-});
+
+// Charts ----------------------------------------------------------------------------------------------------------------
+
+const forests = [];
+for (const block of document.querySelectorAll("script[data-chart]")) {
+  const place = byId(block.dataset.chart);
+  const spec = JSON.parse(block.textContent);
+  if (place.id.startsWith("chart-forest-")) forests.push({ place, spec, figure: place.closest("figure") });
+  else draw(place, spec);
+}
+
+function show(claim) {
+  const details = byId(`claim-${claim}`);
+  details.open = true;
+  details.scrollIntoView({ block: "start" });
+  details.querySelector("summary").focus({ preventScroll: true });
+}
+
+/** Draw the rows of a forest whose claims are shown, on consecutive lines, under headings where families stay together. */
+function drawForest({ place, spec, figure }, shown, order) {
+  const rows = spec.datasets.rows.filter((row) => shown.has(row.claim)).map((row) => ({ ...row }));
+  figure.hidden = figure.previousElementSibling.hidden = rows.length === 0;
+  if (rows.length === 0) return undefined;
+  if (order) rows.sort((one, other) => order(one, other));
+  const headings = [];
+  rows.forEach((row, index) => {
+    if (!order && (headings.length === 0 || headings.at(-1).heading !== row.family))
+      headings.push({ heading: row.family, line: headings.length + index });
+    row.line = headings.length + index;
+  });
+  const filtered = { ...spec, datasets: { rows, headings } };
+  return draw(place, filtered).then((drawn) => {
+    drawn?.view.addEventListener("click", (event, item) => {
+      if (item?.datum?.claim !== undefined) show(item.datum.claim);
+    });
+  });
+}
+
+// Filters ---------------------------------------------------------------------------------------------------------------
 
 const filters = document.querySelector(".filters");
 const families = [...document.querySelectorAll(".family")];
 const written = new Map(families.map((family) => [family, [...family.querySelectorAll("details.claim")]]));
+const searched = ({ title, family, node_id, statement, reason, cites }) =>
+  [title, family, node_id, statement, reason, cites].filter(Boolean).join("\n").toLowerCase();
+const claims = [...written.values()].flat();
+const words = new Map(claims.map((details) => [details, searched(record.claims[details.dataset.claim])]));
 const verdicts = [...filters.querySelectorAll("[name=verdict]")].map((box) => box.value);
 const orders = {
-  "": () => 0,
-  estimate: (one, other) => (other.dataset.estimate ?? -Infinity) - (one.dataset.estimate ?? -Infinity),
-  verdict: (one, other) => verdicts.indexOf(one.dataset.verdict) - verdicts.indexOf(other.dataset.verdict),
+  estimate: (one, other) => (other.estimate ?? -Infinity) - (one.estimate ?? -Infinity),
+  verdict: (one, other) => verdicts.indexOf(one.verdict) - verdicts.indexOf(other.verdict),
 };
+
 function filter() {
   const chosen = (name) => filters.querySelector(`[name=${name}]`).value;
   const text = chosen("text").trim().toLowerCase();
   const wanted = [...filters.querySelectorAll("[name=verdict]:checked")].map((box) => box.value);
-  let shown = 0;
-  let all = 0;
+  const order = orders[chosen("order")];
+  const shown = new Set();
   for (const [family, claims] of written) {
     let here = 0;
     for (const claim of claims) {
       const matches =
         wanted.includes(claim.dataset.verdict) &&
-        claim.textContent.toLowerCase().includes(text) &&
+        words.get(claim).includes(text) &&
         ["", family.dataset.family].includes(chosen("family"));
       claim.hidden = !matches;
       here += matches;
+      if (matches) shown.add(Number(claim.dataset.claim));
     }
     family.hidden = here === 0;
-    family.querySelector(".claims").append(...[...claims].sort(orders[chosen("order")]));
-    shown += here;
-    all += claims.length;
+    const sorted = order ? [...claims].sort((one, other) => order(one.dataset, other.dataset)) : claims;
+    family.querySelector(".claims").append(...sorted);
   }
-  filters.querySelector("output").textContent = `${shown} of ${all} shown`;
+  filters.querySelector("output").textContent = `${shown.size} of ${words.size} shown`;
+  return Promise.all(forests.map((forest) => drawForest(forest, shown, order)));
 }
-filters.addEventListener("input", filter);
+let waiting;
+filters.addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(filter, 120);
+});
 filters.hidden = false;
 filter();
+
+// Claims ----------------------------------------------------------------------------------------------------------------
+
+function fill(details) {
+  const body = details.querySelector(".body");
+  if (!body.hasChildNodes()) body.append(...bodyOf(record.claims[details.dataset.claim]));
+}
+for (const details of words.keys()) {
+  details.addEventListener("toggle", () => details.open && fill(details));
+}
+
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...words.keys()].filter((details) => !details.open);
+  for (const details of opened) {
+    details.open = true;
+    fill(details);
+  }
+});
+addEventListener("afterprint", () => {
+  for (const details of opened) details.open = false;
+});
+if (location.hash.startsWith("#claim-")) show(location.hash.slice(7));
+
+// Copying ---------------------------------------------------------------------------------------------------------------
+
+function copies(button, text) {
+  button.addEventListener("click", async (event) => {
+    event.preventDefault();
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = element("textarea", text);
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    const was = button.textContent;
+    button.textContent = "copied";
+    setTimeout(() => (button.textContent = was), 1500);
+  });
+}
+for (const marked of document.querySelectorAll("[data-copy]")) {
+  const button = element("button", "copy", { type: "button", class: "copy", "aria-label": `copy ${marked.textContent}` });
+  marked.after(" ", button);
+  copies(button, marked.dataset.copy);
+}
+for (const button of document.querySelectorAll("[data-block]")) {
+  button.hidden = false;
+  copies(button, byId(button.dataset.block).textContent);
+}

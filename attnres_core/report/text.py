@@ -60,6 +60,14 @@ def threshold(statement: dict[str, Any]) -> str:
     return f"within ±{size}" if statement["op"] == "abs<" else f"{statement['op']} {size}"
 
 
+def count(size: int) -> str:
+    """A large number in words: `2.9 M`."""
+    for unit, name in ((10**9, " B"), (10**6, " M"), (10**3, " k")):
+        if size >= unit:
+            return f"{size / unit:.3g}{name}"
+    return str(size)
+
+
 def confidence(level: float) -> str:
     """A confidence level in percent, with the digits it needs: `99.92 %`."""
     digits = 0 if level >= 1 else max(0, math.ceil(-math.log10(1 - level)) - 1)
@@ -115,9 +123,34 @@ def control_failed(claim: dict[str, Any]) -> bool:
     return bool(claim["control"]) and claim["verdict"] not in ("SUPPORTED", "NOT APPLICABLE")
 
 
-def by_family(claims: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The claims under their families, both in the record's order."""
-    families: dict[str, list[dict[str, Any]]] = {}
-    for claim in claims:
-        families.setdefault(claim["family"] or OTHER, []).append(claim)
+def by_family(claims: list[dict[str, Any]]) -> dict[str, list[tuple[int, dict[str, Any]]]]:
+    """The claims with their places in the record, under their families: in its order, controls last."""
+    families: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for controls in (False, True):
+        for place, claim in enumerate(claims):
+            if bool(claim["control"]) is controls:
+                families.setdefault(claim["family"] or OTHER, []).append((place, claim))
     return families
+
+
+def finding(claim: dict[str, Any]) -> str:
+    """The verdict as a sentence, from the statement that decided."""
+    statement, verdict = deciding(claim), claim["verdict"]
+    if statement is None or verdict not in VERDICTS[:3] or statement["estimate"] is None:
+        return ""
+    unit, op = statement["unit"], statement["op"]
+    limits, edge = interval((statement["low"], statement["high"]), unit), given(statement["threshold"])
+    zone = {">": f"above {edge}", "<": f"below {edge}", "abs<": f"between \N{MINUS SIGN}{edge} and +{edge}"}[op]
+    beyond = {">": f"at or below {edge}", "<": f"at or above {edge}", "abs<": f"beyond ±{edge}"}[op]
+    where = {
+        "SUPPORTED": f"lies wholly {zone}: the claim is supported",
+        "REFUTED": f"lies wholly {beyond}: the claim is refuted",
+        "INCONCLUSIVE": f"does not settle whether it is {zone}: the claim is neither supported nor refuted",
+    }[verdict]
+    value = f"{number(statement['estimate'], unit)} {unit}"
+    if statement["exact"]:
+        return f"The value, {value}, {where}; it is exact over the {statement['n']} documents read, not a sample's."
+    several = len(claim["statements"]) - 1
+    rest = f" The other statements ({several}) are in the table." if several else ""
+    level = confidence(statement["confidence"])
+    return f"The estimate is {value}; its {level} interval {limits} {where}.{rest}"

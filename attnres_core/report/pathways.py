@@ -1,4 +1,4 @@
-"""The pathways: mass against effect, and where each sublayer reads from.
+"""The pathways: mass against effect as points and as bars, for each model beside the others.
 
 Text from the record reaches a spec as data only, never inside an expression.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 
 from attnres_core.report import text
-from attnres_core.report.figure import INK, Axis, Figure, Row, cells, clamped, finish, finite, tooltips
+from attnres_core.report.figure import INK, Axis, Figure, Row, cells, clamped, finish, finite, rounded, tooltips
 
 MATTERS, NO_ROLE = 0.02, 0.01
 """Nats per token: the effect that counts as causal, and the margin within which there is no role."""
@@ -21,8 +21,11 @@ _ROLES = ("trained", "wrapped", "untrained")
 _SPLITS = ("confirmation", "exploration")
 
 
-def mass_against_effect(columns: list[Row]) -> Figure | None:
-    """Every family drop: the depth weight it removes against the loss it causes."""
+BANDS = ("early", "mid", "late", "all")
+
+
+def family_drops(columns: list[Row]) -> list[Row]:
+    """The columns that drop one family in one band of one sublayer, each once."""
     chosen: dict[tuple[str, ...], Row] = {}
     for column in columns:
         is_drop = column["kind"] == "drop" and column["metric"] == "delta_nll" and column["family"] in FAMILY_COLOURS
@@ -32,19 +35,26 @@ def mass_against_effect(columns: list[Row]) -> Figure | None:
         key = (column["role"], column["family"], column["sublayer"], column["layers"])
         if key not in chosen or _split_rank(column) < _split_rank(chosen[key]):
             chosen[key] = column
-    if not chosen:
+    return list(chosen.values())
+
+
+def mass_against_effect(columns: list[Row]) -> Figure | None:
+    """Every family drop: the depth weight it removes against the loss it causes."""
+    drops = family_drops(columns)
+    if not drops:
         return None
-    drops = list(chosen.values())
     values = [v for c in drops for v in finite(c["mean"], c["low"], c["high"])]
     axis = Axis.over([*values, MATTERS, -NO_ROLE], NO_ROLE, symlog=True)
     rows = [
-        {key: c[key] for key in ("role", "family", "sublayer", "layers", "mass", "mean")}
-        | clamped(c["low"], c["high"], axis)
+        {key: c[key] for key in ("role", "family", "sublayer", "layers")}
+        | {key: rounded(c[key]) for key in ("mass", "mean", "uniform")}
+        | clamped(rounded(c["low"]), rounded(c["high"]), axis)
         | {
             "pathway": f"{c['family']} → {c['layers']} {c['sublayer']}",
             "n": c["n"],
             "effect": text.number(c["mean"], "nats/token"),
             "share": text.number(c["mass"]),
+            "even": text.number(c["uniform"]),
             "limits": text.interval((c["low"], c["high"]), "nats/token"),
             "note": ", ".join(c["duplicates"]) or "none",
         }
@@ -57,8 +67,8 @@ def mass_against_effect(columns: list[Row]) -> Figure | None:
         summary=f"Scatter of {len(rows)} family drops, mass against rise in loss. The largest effect is "
         f"{most['pathway']} on {most['role']}: {most['effect']} nats/token at mass {most['share']}.",
         spec=_scatter(rows, axis),
-        header=("model", "dropped", "mass", "effect, nats/token", "interval", "identical sources"),
-        rows=cells(rows, "role", "pathway", "share", "effect", "limits", "note"),
+        header=("model", "dropped", "mass", "mass if uniform", "effect, nats/token", "interval", "identical sources"),
+        rows=cells(rows, "role", "pathway", "share", "even", "effect", "limits", "note"),
     )
 
 
@@ -70,7 +80,7 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
     panels: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: _ROLES.index(row["role"]) if row["role"] in _ROLES else len(_ROLES)):
         panels.setdefault(row["role"], []).append(row)
-    width = 510 if len(panels) > 1 else 760
+    width = {1: 760, 2: 510}.get(len(panels), 335)
     mass = alt.X(
         "mass:Q",
         scale=alt.Scale(domain=[-0.02, 1.02], nice=False),
@@ -95,6 +105,7 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
         effect="effect (nats/token)",
         limits="interval",
         share="mass",
+        even="mass if uniform",
         n="prompts",
         note="identical sources",
     )
@@ -114,6 +125,7 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
     ]
     base = alt.Chart().encode(x=mass, color=colour)
     points = [
+        base.mark_rule(opacity=0.45, strokeDash=[1, 3]).encode(y=y("mean"), x2="uniform"),
         base.mark_rule(strokeWidth=1.5, opacity=0.7).encode(y=y("low"), y2="high"),
         base.mark_point(filled=True, size=75, opacity=0.9).encode(y=y("mean"), shape=shape, tooltip=tooltip),
     ]
@@ -126,84 +138,66 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
     ]
     datasets = {f"panel-{index}": members for index, members in enumerate(panels.values())}
     level = {"below": -NO_ROLE, "above": NO_ROLE, "matters": MATTERS}
-    return finish(alt.concat(*charts, columns=2, spacing=20), levels=[level], **datasets)
+    return finish(alt.concat(*charts, columns=3, spacing=20), levels=[level], **datasets)
 
 
-def routing_heatmap(routing: dict[str, Row]) -> Figure | None:
-    """Mean depth weight at every site, one panel per sublayer and model, on one colour scale."""
-    panels: dict[tuple[str, str], list[Row]] = {}
-    table: list[tuple[str, ...]] = []
-    for role, depth_map in routing.items():
-        if not depth_map:
-            continue
-        sites = zip(*(depth_map[key] for key in ("sites", "sources", "mass", "entropy", "peak")), strict=True)
-        for site, families, mass, entropy, peak in sites:
-            layer, _, sublayer = site.partition(".")
-            weights = [
-                {
-                    "layer": int(layer),
-                    "source": _place(index, len(mass)),
-                    "family": family or "only source",
-                    "mass": weight,
-                    "share": text.number(weight),
-                }
-                for index, (family, weight) in enumerate(zip(families, mass, strict=True))
-            ]
-            panels.setdefault((sublayer, role), []).extend(weights)
-            listed = ", ".join(f"{row['source']} {row['share']}" for row in weights)
-            table.append((role, site, listed, text.number(entropy), text.number(peak)))
-    if not panels:
+def mass_beside_effect(columns: list[Row]) -> Figure | None:
+    """Bars of mass beside bars of effect, every family in every band: each model beside the others."""
+    drops = family_drops(columns)
+    if not drops:
         return None
-    return Figure(
-        key="heatmap",
-        title="Where each sublayer reads from",
-        summary=f"Heatmap of mean depth weights at {len(table)} sites: rows are layers, columns are the "
-        "embedding, the completed blocks in order and the current state.",
-        spec=_heatmap(dict(sorted(panels.items(), key=_panel_order))),
-        header=("model", "site", "mean depth weights", "entropy, nats", "peak"),
-        rows=tuple(table),
-    )
-
-
-def _panel_order(panel: tuple[tuple[str, str], list[Row]]) -> tuple[bool, str, str]:
-    sublayer, role = panel[0]
-    return sublayer == "final", sublayer, role
-
-
-def _place(index: int, num_sources: int) -> str:
-    if index == num_sources - 1:
-        return "current"
-    return str(index) if index else "emb."
-
-
-def _heatmap(panels: dict[tuple[str, str], list[Row]]) -> Row:
-    rows = [row for panel in panels.values() for row in panel]
-    blocks = sorted({int(row["source"]) for row in rows if row["source"].isdecimal()})
-    sources = ["emb.", *map(str, blocks), "current"]
-    num_layers = len({row["layer"] for row in rows})
-    width, height = min(46.0, max(3.0, 216 / len(sources))), min(22, max(9, 420 // num_layers))
-    x = alt.X(
-        "source:N",
-        scale=alt.Scale(domain=sources),
-        axis=alt.Axis(title="source", labelAngle=0, grid=False, labelOverlap=True, domain=False),
-    )
-    y = alt.Y("layer:O", axis=alt.Axis(title="layer", grid=False, labelOverlap=True, domain=False))
-    weight = alt.Color(
-        "mass:Q",
-        title="mean depth weight",
-        scale=alt.Scale(domain=[0, 1], scheme="viridis"),
-        legend=alt.Legend(orient="bottom", direction="horizontal", gradientLength=300, format="~g"),
-    )
-    tooltip = tooltips(layer="layer", source="source", family="family", share="mean weight")
-    base = alt.Chart().encode(x=x, y=y)
-    layers = [base.mark_rect(stroke="transparent", strokeWidth=1).encode(color=weight, tooltip=tooltip)]
-    if width >= 30 and height >= 13:
-        contrast = alt.condition("datum.mass > 0.55", alt.value("#101418"), alt.value("#f4f6f8"))
-        layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("mass:Q", format=".2f"), color=contrast))
-    step = {"width": alt.Step(width), "height": alt.Step(height)}
-    charts = [
-        alt.layer(*layers, data=alt.NamedData(name=f"panel-{index}")).properties(title=f"{sublayer}, {role}", **step)
-        for index, (sublayer, role) in enumerate(panels)
+    axis = Axis.over([v for c in drops for v in finite(c["mean"], c["low"], c["high"])], NO_ROLE, symlog=True)
+    rows = [
+        {key: c[key] for key in ("role", "family")}
+        | {key: rounded(c[key]) for key in ("mass", "mean", "uniform")}
+        | clamped(rounded(c["low"]), rounded(c["high"]), axis)
+        | {
+            "pathway": f"{c['layers']} {c['sublayer']} ← {c['family']}",
+            "place": _place(c),
+            "effect": text.number(c["mean"], "nats/token"),
+            "share": text.number(c["mass"]),
+            "even": text.number(c["uniform"]),
+            "limits": text.interval((c["low"], c["high"]), "nats/token"),
+        }
+        for c in sorted(drops, key=_place)
     ]
-    datasets = {f"panel-{index}": members for index, members in enumerate(panels.values())}
-    return finish(alt.concat(*charts, columns=4, spacing=20), **datasets)
+    roles = [role for role in _ROLES if any(row["role"] == role for row in rows)]
+    pathways = list(dict.fromkeys(row["pathway"] for row in rows))
+    return Figure(
+        key="bars",
+        title="Mass beside effect",
+        summary=f"Bars of mass and of the rise in loss when dropped, for {len(pathways)} pathways on the "
+        f"{', '.join(roles)} models; a tick is the mass that uniform weights would give. No bar: not measured.",
+        spec=_bars({role: [row for row in rows if row["role"] == role] for role in roles}, pathways, axis),
+        header=("model", "pathway", "mass", "mass if uniform", "effect, nats/token", "interval"),
+        rows=cells(rows, "role", "pathway", "share", "even", "effect", "limits"),
+    )
+
+
+def _place(column: Row) -> tuple[int, ...]:
+    bands = BANDS.index(column["layers"]) if column["layers"] in BANDS else len(BANDS)
+    return list(SUBLAYER_SHAPES).index(column["sublayer"]), bands, list(FAMILY_COLOURS).index(column["family"])
+
+
+def _bars(rows: dict[str, list[Row]], pathways: list[str], axis: Axis) -> Row:
+    families = alt.Scale(domain=list(FAMILY_COLOURS), range=list(FAMILY_COLOURS.values()))
+    told = {"pathway": "pathway", "role": "model", "share": "mass", "even": "mass if uniform", "effect": "effect"}
+    share = alt.Axis(title="mass", format="~g", values=[0, 0.5, 1])
+    charts: list[Any] = []
+    for role in rows:
+        for measure in ("mass", "effect"):
+            labels = alt.Axis(title=None, grid=False, ticks=False, domain=False, labels=not charts, labelLimit=220)
+            base = alt.Chart().encode(y=alt.Y("pathway:N", scale=alt.Scale(domain=pathways), axis=labels))
+            bar = base.mark_bar(height=11).encode(
+                color=alt.Color("family:N", scale=families, legend=None), tooltip=tooltips(**told, limits="interval")
+            )
+            if measure == "mass":
+                mark, width = base.mark_tick(color=INK, thickness=2).encode(x="uniform:Q"), 90
+                bar = bar.encode(x=alt.X("mass:Q", scale=alt.Scale(domain=[0, 1]), axis=share))
+            else:
+                low, width = alt.X("low:Q", scale=axis.scale), 200
+                mark = base.mark_rule(color=INK, strokeWidth=1.5).encode(x=low, x2="high")
+                bar = bar.encode(x=alt.X("mean:Q", scale=axis.scale, axis=axis.axis("rise in loss, nats/token")))
+            panel = alt.layer(bar, mark, data=alt.NamedData(name=f"bars-{role}"))
+            charts.append(panel.properties(title=f"{role}: {measure}", width=width, height=alt.Step(17)))
+    return finish(alt.hconcat(*charts, spacing=14), **{f"bars-{role}": members for role, members in rows.items()})

@@ -1,0 +1,234 @@
+"""One claim's entry in a run's record: what was decided, on what, and what it looks like, as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from attnres_core import power, statistics
+from attnres_core.estimands import estimand
+from attnres_core.estimates import Decision
+from attnres_core.expected import Expected
+from attnres_core.judging import Adjusted, combine
+from attnres_core.outcomes import Outcome
+from attnres_core.prompts import Split
+from attnres_core.quantities import Ablation, Association, Quantity, RoutingSummary
+from attnres_core.shapes import Column
+from attnres_core.statistics import Verdict
+from attnres_core.suite import Suite
+from attnres_core.vocabulary import Metric, Statistic, Summary
+
+_UNITS = {
+    Summary.MASS: "depth weight",
+    Summary.UNIFORM_MASS: "depth weight",
+    Summary.PEAK: "depth weight",
+    Summary.ENTROPY: "nats",
+    Summary.SPREAD: "max depth-weight error",
+    Summary.CLOSED_FORM_ERROR: "max depth-weight error",
+}
+_METRIC_UNITS = {
+    Metric.DELTA_NLL: "nats/token",
+    Metric.KL: "nats/token",
+    Metric.LOGIT_DIFFERENCE: "logits",
+    Metric.ANSWER_PROBABILITY: "probability",
+}
+DIGITS = 8
+"""What a float32 can tell: digits beyond are nobody's."""
+DRAWN = 12
+"""Values at most that a record holds of a claim's distribution in one stratum."""
+CONTROL = "control"
+"""The `family` of claims that check the suite itself; they are counted apart."""
+
+
+def number(value: float) -> float | None:
+    """A JSON number of DIGITS significant digits; None for infinities and NaN."""
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+def unit_of(quantity: Any) -> str:
+    """A quantity's unit, in words."""
+    if not isinstance(quantity, Quantity):
+        return "nats/token"
+    if isinstance(quantity.what, RoutingSummary):
+        return _UNITS[quantity.what.kind]
+    if isinstance(quantity.what, Association):
+        return "nats/token per mass" if quantity.what.kind is Statistic.SLOPE else "correlation"
+    assert quantity.metric is not None, "an effect has a metric"
+    return _METRIC_UNITS[quantity.metric]
+
+
+def claim_entry(
+    outcome: Outcome, expected: Expected | None, suite: Suite, adjusted: Adjusted | None = None
+) -> dict[str, Any]:
+    """One claim, as the record lists it; `adjusted` where the whole registered set was decided."""
+    statements = [_statement_entry(decision) for decision in outcome.decisions]
+    deciding = (s for s in statements if s["verdict"] == outcome.verdict.value)
+    leading = next(deciding, statements[0] if statements else None)  # (kinds that disagree have none that decides)
+    ablations = [q for q in outcome.quantities if isinstance(q.what, Ablation)] if outcome.decisions else []
+    split = outcome.standing.split
+    records = [suite.measurements.record(quantity, split, outcome.documents) for quantity in ablations]
+    reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
+    reasons += [outcome.disagreement, *outcome.redundancy]
+    reasons += [decision.reason for decision in outcome.decisions]
+    needed = [
+        power.needed_units(d.statement.operator, d.statement.threshold, d.interval)
+        for d in outcome.decisions
+        if d.verdict is Verdict.INCONCLUSIVE and not d.interval.gate
+    ]
+    return {
+        "node_id": outcome.claim.node_id,
+        "title": outcome.claim.title,
+        "family": outcome.claim.family,
+        "cites": outcome.claim.cites,
+        "control": outcome.claim.family == CONTROL,
+        "verdict": "ERROR" if outcome.error else outcome.verdict.value,
+        "expected": {"verdict": expected.verdict.value, "reason": expected.reason} if expected else None,
+        "registration": outcome.standing.status,
+        "registration_note": outcome.standing.note,
+        "split": split.value,
+        "alpha": outcome.standing.alpha,
+        "p_value": number(adjusted.p) if adjusted else None,
+        "p_holm": number(adjusted.holm) if adjusted else None,
+        "p_max_t": number(adjusted.max_t) if adjusted else None,
+        "statement": " and ".join(map(str, outcome.claim.statements)),
+        "statements": statements,
+        "quantities": [str(quantity) for quantity in outcome.quantities],
+        "estimate": leading["estimate"] if leading else None,
+        "interval": [leading["low"], leading["high"]] if leading else None,
+        "threshold": leading["threshold"] if leading else None,
+        "n": leading["n"] if leading else None,
+        "under": [_kind_entry(kind, found) for kind, found in outcome.by_kind.items()] if outcome.decisions else [],
+        "disagreement": outcome.disagreement,
+        "redundancy": list(outcome.redundancy),
+        "sites_touched": _union(record.sites for record in records),
+        "duplicates": _union(record.duplicates for record in records),
+        "no_ops": _union(record.no_ops for record in records),
+        "by_stratum": _by_stratum(outcome, suite),
+        "estimand": None if outcome.deciding is None else estimand(outcome.deciding.statement),
+        "examples": [
+            {"prompt": example.prompt.id, "effect": number(example.effect), "trace": _milli(example.trace)}
+            for example in outcome.examples
+        ],
+        "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite, split, outcome.documents)],
+        "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
+        "needed_prompts": max((n for n in needed if n), default=None),
+    }
+
+
+def junit_properties(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A claim's main numbers as properties of its test, for JUnit XML and other readers of pytest's own reports."""
+    names = ("verdict", "effect", "low", "high", "threshold", "n", "statement", "reason")
+    low, high = entry["interval"] or (None, None)
+    values = {**entry, "effect": entry["estimate"], "low": low, "high": high}
+    return [(f"attnres_{name}", str(values[name])) for name in names if values[name] not in (None, "")]
+
+
+def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[str, Any]:
+    """The entry of a claim that could not be traced or measured."""
+    absent = (
+        *("cites", "expected", "estimate", "interval", "threshold", "n", "needed_prompts", "split", "alpha"),
+        *("registration", "registration_note", "p_value", "p_holm", "p_max_t", "estimand"),
+    )
+    listed = (
+        *("quantities", "statements", "under", "redundancy", "by_layer", "by_stratum", "examples"),
+        *("sites_touched", "duplicates", "no_ops"),
+    )
+    lists = {name: list[Any]() for name in listed}
+    names = {"node_id": node_id, "title": title, "family": family, "control": family == CONTROL}
+    return {
+        **names,
+        "verdict": "ERROR",
+        "reason": reason,
+        **dict.fromkeys(absent),
+        **lists,
+        "statement": "",
+        "disagreement": "",
+    }
+
+
+def _kind_entry(kind: str, decisions: Sequence[Decision]) -> dict[str, Any]:
+    """What a claim comes to under one kind of ablation, with its first statement's numbers."""
+    first = decisions[0].interval
+    numbers = {"estimate": number(first.mean), "low": number(first.low), "high": number(first.high)}
+    return {"kind": kind, "verdict": combine(decisions).value, **numbers}
+
+
+def _statement_entry(decision: Decision) -> dict[str, Any]:
+    interval = decision.interval
+    units = sorted({unit_of(quantity) for quantity, _ in decision.statement.form.terms})
+    return {
+        "text": str(decision.statement),
+        "op": decision.statement.operator.value,
+        "estimate": number(interval.mean),
+        "low": number(interval.low),
+        "high": number(interval.high),
+        "threshold": decision.statement.threshold,
+        "unit": " and ".join(units),
+        "p_value": None if decision.p_value is None else number(decision.p_value),
+        "detectable": None if interval.exact else _or_none(power.detectable(interval)),
+        "verdict": decision.verdict.value,
+        "reason": decision.reason,
+        "n": interval.n,
+        "exact": interval.exact,
+        "confidence": 1 - 2 * interval.alpha,
+        "noise_floor": interval.noise,
+        "unseen_share": None if interval.exact else number(power.unseen_share(interval.alpha, max(interval.n, 1))),
+        "methods": [{"name": name, "low": number(low), "high": number(high)} for name, low, high in interval.methods],
+    }
+
+
+def _or_none(value: float | None) -> float | None:
+    return None if value is None else number(value)
+
+
+def _union(groups: Iterable[Iterable[str]]) -> list[str]:
+    """Each name once, in order of appearance."""
+    return list(dict.fromkeys(name for group in groups for name in group))
+
+
+def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> list[dict[str, Any]]:
+    """The effects that a per-site ablation averages, each with a descriptive 95 % t interval."""
+    if not isinstance(quantity.what, Ablation) or not quantity.what.per_site or quantity.what.control:
+        return []  # (a control of one layer alone would draw other sites, or other sources)
+    rows = []
+    for site in suite.measurements.record(quantity, split, documents).sites:
+        layer = int(site.split(".")[0])
+        alone = dataclasses.replace(quantity.what, layers=range(layer, layer + 1), per_site=False)
+        column = suite.measurements.column(dataclasses.replace(quantity, what=alone), split, documents)
+        low, mean, high = map(number, statistics.t_interval(column))
+        rows.append({"quantity": str(quantity), "site": site, "mean": mean, "low": low, "high": high})
+    return rows
+
+
+def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
+    """How the deciding statement's form is distributed over documents, stratum by stratum; descriptive.
+
+    `values`: the documents', sorted, or where there are many DRAWN evenly spaced quantiles of them.
+    """
+    deciding = outcome.deciding
+    split, documents = outcome.standing.split, outcome.documents
+    labels = suite.prompts[split].head(documents).strata
+    if deciding is None or any(isinstance(q.what, Association) for q, _ in deciding.statement.form.terms):
+        return []
+    form = deciding.statement.form
+    column = form.of({quantity: suite.measurements.column(quantity, split, documents) for quantity, _ in form.terms})
+    rows = {label: column[[index for index, own in enumerate(labels) if own == label]] for label in sorted(set(labels))}
+    return [
+        {"stratum": label, "n": len(part), "mean": number(part.mean()), "values": _drawn(part)}
+        for label, part in rows.items()
+    ]
+
+
+def _drawn(column: Column) -> list[float | None]:
+    levels = (np.arange(DRAWN) + 0.5) / DRAWN
+    values = np.sort(column) if len(column) <= DRAWN else np.quantile(column, levels)
+    return [number(float(f"{value:.3g}")) for value in values]
+
+
+def _milli(trace: Column | None) -> list[int] | None:
+    """A token trace in whole thousandths of a nat."""
+    return None if trace is None or not np.isfinite(trace).all() else [round(1000 * float(rise)) for rise in trace]

@@ -1,0 +1,198 @@
+"use strict";
+// What a claim shows once it is opened, made from the record: text is never read as HTML.
+
+const record = JSON.parse(document.getElementById("record").textContent);
+
+/** An element with text and attributes. */
+function element(name, content = "", attributes = {}) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...[content].flat());
+  return made;
+}
+
+const DASH = "\u2013";
+const MINUS = "\u2212";
+const soft = (text) => element("p", text, { class: "soft" });
+
+/** Three significant digits with a true minus sign; effects in nats carry their sign. */
+function number(value, unit = "") {
+  if (value === null || value === undefined) return DASH;
+  const sign = value < 0 ? MINUS : unit === "nats/token" && value > 0 ? "+" : "";
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  const [mantissa, exponent] = size.toExponential(2).split("e").map(Number);
+  if (exponent < -4 || exponent > 6) return `${sign}${mantissa.toFixed(2)}\u00d710^${String(exponent).replace("-", MINUS)}`;
+  return sign + size.toLocaleString("en", { minimumFractionDigits: Math.max(0, 2 - exponent), maximumFractionDigits: Math.max(0, 2 - exponent) });
+}
+
+function interval(low, high, unit) {
+  return `[${low === null ? `${MINUS}\u221e` : number(low, unit)}, ${high === null ? "+\u221e" : number(high, unit)}]`;
+}
+
+function threshold({ op, threshold: edge }) {
+  const size = String(edge).replace("-", MINUS);
+  return op === "abs<" ? `within \u00b1${size}` : `${op} ${size}`;
+}
+
+function confidence(level) {
+  const digits = level >= 1 ? 0 : Math.max(0, Math.ceil(-Math.log10(1 - level)) - 1);
+  return `${(100 * level).toFixed(Math.min(digits, 6))} %`;
+}
+
+function verdictOf(word) {
+  const mark = document.querySelector(`.verdict.${word.split(" ")[0]} .mark`)?.cloneNode(true) ?? "";
+  return element("span", [mark, ` ${word}`], { class: `verdict ${word}` });
+}
+
+/** A table; cells are strings or nodes. */
+function table(header, rows) {
+  const head = element("thead", element("tr", header.map((name) => element("th", name, { scope: "col" }))));
+  const body = element("tbody", rows.map((row) => element("tr", row.map((cell) => element("td", cell)))));
+  return element("div", element("table", [head, body]), { class: "scroll", tabindex: "0" });
+}
+
+function folded(title, content) {
+  return element("details", [element("summary", title), content]);
+}
+
+/** A definition list of what is there: pairs without a value are left out. */
+function facts(pairs) {
+  const told = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return element("dl", told.flatMap(([name, value]) => [element("dt", name), element("dd", value)]), { class: "numbers" });
+}
+
+const decisive = (claim) => claim.statements.find(({ verdict }) => verdict === claim.verdict) ?? claim.statements[0];
+
+function estimand({ estimand: given }) {
+  if (!given) return [];
+  const list = facts([
+    ["decides", element("code", given.relation)],
+    ...given.terms.map(({ name, words, symbols }) => [name, [words, element("br"), element("code", symbols)]]),
+  ]);
+  list.classList.add("estimand");
+  return [list];
+}
+
+function under({ under: kinds, statements }) {
+  if (!kinds.length) return [];
+  const unit = statements[0]?.unit;
+  const rows = kinds.map(({ kind, verdict, estimate, low, high }) => [element("code", kind), verdictOf(verdict), number(estimate, unit), interval(low, high, unit)]);
+  return [table(["under", "verdict", "estimate of its first statement", "interval"], rows)];
+}
+
+function statements({ statements: given }) {
+  if (!given.length) return [];
+  const rows = given.map((s) => {
+    const limits = s.exact ? ["exact, no sampling inference"] : [`${interval(s.low, s.high, s.unit)} at ${confidence(s.confidence)}`];
+    for (const { name, low, high } of s.methods ?? []) {
+      limits.push(element("br"), element("span", `${name} ${interval(low, high, s.unit)}`, { class: "soft" }));
+    }
+    const given = element("span", limits, { class: "limits" });
+    const shown = [element("code", s.text), verdictOf(s.verdict), number(s.estimate, s.unit), given, threshold(s), s.unit];
+    return [...shown, String(s.n), number(s.p_value), number(s.detectable), s.reason];
+  });
+  const header = ["statement", "verdict", "estimate", "interval, and by each method", "threshold", "unit", "n", "p", "detectable at 80 % power", "reason"];
+  return [table(header, rows)];
+}
+
+function byLayer({ by_layer: rows }) {
+  if (!rows.length) return [];
+  const cells = rows.map((row) => [element("code", row.quantity), row.site, number(row.mean, "nats/token"), interval(row.low, row.high, "nats/token")]);
+  const shown = table(["quantity", "site", "effect, nats/token", "95 % t interval"], cells);
+  return [folded(`Layer by layer (${rows.length} single-site drops)`, shown)];
+}
+
+function distribution(claim) {
+  const strata = claim.by_stratum;
+  if (!strata.length || !claim.statements.length) return [];
+  const { op, threshold: edge, unit, verdict } = decisive(claim);
+  const spec = JSON.parse(document.getElementById("distribution").textContent);
+  spec.datasets.values = strata.flatMap(({ stratum, values }) => values.map((value) => ({ stratum, value })));
+  spec.datasets.means = strata.map(({ stratum, n, mean }) => ({ stratum, n, mean, value: mean }));
+  spec.datasets.edges = (op === "abs<" ? [-edge, edge] : [edge]).map((value) => ({ value }));
+  spec.description = `Distribution of the effect over documents, in ${strata.length} strata, in ${unit}; ${verdict}.`;
+  const chart = element("div", "", { class: "chart", role: "img", "aria-label": spec.description });
+  draw(chart, spec);
+  const most = strata.some(({ n, values }) => n > values.length) ? "Evenly spaced quantiles of the documents" : "The documents";
+  const rows = strata.map(({ stratum, n, mean, values }) => [stratum, String(n), number(mean, unit), number(values[0], unit), number(values.at(-1), unit)]);
+  return [
+    element("h4", "Over documents"),
+    soft(`${most} as dots, their mean as a tick, the threshold as dashes; ${unit}.`),
+    chart,
+    folded(`The distribution as a table (${strata.length} strata)`, table(["stratum", "documents", "mean", "smallest shown", "largest shown"], rows)),
+  ];
+}
+
+/** One prompt, each token marked by how its loss changes: `trace[i]` is that of the prediction of token i + 1. */
+function example({ prompt, effect, trace }, scale, unit) {
+  const { document: source, stratum, tokens } = record.examples[prompt];
+  const line = element("p", "", { class: "tokens", dir: "ltr" });
+  tokens.forEach((token, index) => {
+    const span = element("span", token.length > 60 ? `${token.slice(0, 60)}\u2026` : token);
+    if (trace && index > 0) {
+      const rise = trace[index - 1];
+      const share = Math.min(1, Math.abs(rise) / scale);
+      span.title = `${number(rise / 1000, "nats/token")} nats`;
+      span.style.setProperty("--share", `${Math.round(60 * share)}%`);
+      span.className = rise > 0 ? "worse" : "better";
+      if (share > 0.25) span.classList.add("clearly");
+    }
+    line.append(element("bdi", span));
+  });
+  const block = element("div", [soft(`${number(effect, unit)} ${unit} \u00b7 ${stratum} \u00b7 ${source}`), line], { class: "example" });
+  if (trace) {
+    const changed = tokens.slice(1).map((token, index) => ({ token: token.slice(0, 30), rise: trace[index] }));
+    changed.sort((one, other) => Math.abs(other.rise) - Math.abs(one.rise));
+    const told = changed.slice(0, 3).map(({ token, rise }) => `${JSON.stringify(token)} ${number(rise / 1000, "nats/token")}`);
+    block.append(soft(`Most changed: ${told.join(", ")} nats.`));
+  }
+  return block;
+}
+
+function examples(claim) {
+  if (!claim.examples.length) return [];
+  const sizes = claim.examples.flatMap(({ trace }) => trace ?? []).map(Math.abs).sort((one, other) => one - other);
+  const scale = sizes[Math.floor(0.98 * sizes.length)] || 1;
+  const { unit } = decisive(claim);
+  const half = Math.ceil(claim.examples.length / 2);
+  const shown = claim.examples.map((given) => example(given, scale, unit));
+  const how = sizes.length
+    ? "Each token is marked by how much worse (orange, underlined) or better (blue, dotted) it is predicted under the intervention; hover for nats. "
+    : "";
+  return [
+    element("h4", "The documents with the largest effects"),
+    soft(`${how}Chosen after the fact: to look at, evidence of nothing.`),
+    ...shown.slice(0, half),
+    element("h4", "The documents with the smallest effects"),
+    ...shown.slice(half),
+  ];
+}
+
+function about(claim) {
+  const controls = record.claims.filter(({ control }) => control);
+  const held = controls.filter(({ verdict }) => verdict === "SUPPORTED").length;
+  const note = claim.registration_note ? `: ${claim.registration_note}` : "";
+  const same = "the same tensor there";
+  return facts([
+    ["test", element("code", claim.node_id)],
+    ["its code", claim.source ? element("pre", claim.source) : null],
+    ["statement", claim.statements.length ? null : claim.statement],
+    ["cites", claim.cites],
+    ["registration", claim.registration && `${claim.registration}${note}; decided on the ${claim.split} split at \u03b1 = ${claim.alpha}`],
+    ["p-values", claim.p_value === null ? null : `${number(claim.p_value)}; over the registered set: Holm ${number(claim.p_holm)}, max-T ${number(claim.p_max_t)}`],
+    ["expected", claim.expected && `${claim.expected.verdict}: ${claim.expected.reason}`],
+    ["prompts needed to decide", claim.needed_prompts?.toLocaleString("en")],
+    ["controls of this run", controls.length ? `${held} of ${controls.length} held` : "none"],
+    ["sites touched", claim.sites_touched.length ? element("code", claim.sites_touched.join(", ")) : "none"],
+    ["duplicate sources", claim.duplicates.length ? `${claim.duplicates.join(", ")}: a dropped source and a kept one are ${same}, read less but not lost` : null],
+    ["structural no-ops", claim.no_ops.length ? `${claim.no_ops.join(", ")}: all sources are ${same}, so no weights change what is read` : null],
+    ["redundancy", claim.redundancy.join("; ")],
+  ]);
+}
+
+/** Everything below a claim's finding. */
+function bodyOf(claim) {
+  const parts = [estimand, under, statements, byLayer, distribution, examples];
+  return [...parts.flatMap((part) => part(claim)), about(claim)];
+}
