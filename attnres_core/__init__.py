@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from attnres_core.prompts import PromptSet as PromptSet
     from attnres_core.prompts import load_prompts as load_prompts
     from attnres_core.references import reference as reference
+    from attnres_core.references import reference_prompts as reference_prompts
     from attnres_core.statistics import Verdict as Verdict
     from attnres_core.summaries import closed_form_error as closed_form_error
     from attnres_core.summaries import entropy as entropy
@@ -55,7 +56,7 @@ _HOMES = {
     "models.checkpoint": ("UnsupportedCheckpoint",),
     "models.loading": ("load_model",),
     "prompts": ("PromptSet", "load_prompts"),
-    "references": ("reference",),
+    "references": ("reference", "reference_prompts"),
     "statistics": ("Verdict",),
     "sweep": ("measure",),
     "ablations": (

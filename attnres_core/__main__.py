@@ -54,7 +54,19 @@ def parser() -> argparse.ArgumentParser:
         description="Measure the claims on the exploration split and print how many prompts would decide each with "
         "80 %% power at its share of alpha. The confirmation split is not read.",
     )
-    plan.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="as for pytest (default: hypotheses/)")
+    plan.add_argument(
+        "arguments",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+        help="as for pytest (default: hypotheses/, where there is such a folder)",
+    )
+    new = commands.add_parser(
+        "new",
+        help="write a first file of claims, with comments",
+        description="Write a file of claims that runs as it stands, and whose comments say what to change. "
+        "It needs no clone: `pytest FILE` decides it wherever this package is installed.",
+    )
+    new.add_argument("file", type=Path, metavar="FILE", help="such as test_my_claim.py; never overwritten")
     whole = commands.add_parser(
         "map",
         help="measure every family at every site of a checkpoint",
@@ -187,8 +199,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     elif arguments.command == "plan":
         # A process of its own: pytest must see this package before anything imports it.
-        command = [sys.executable, "-m", "pytest", "--attnres-plan", "-q", *(arguments.arguments or ["hypotheses/"])]
+        given = arguments.arguments or (["hypotheses/"] if Path("hypotheses").is_dir() else [])
+        command = [sys.executable, "-m", "pytest", "--attnres-plan", "-q", *given]
         sys.exit(subprocess.run(command, check=False).returncode)
+    elif arguments.command == "new":
+        from attnres_core import starting
+
+        try:
+            starting.write_first_claims(arguments.file)
+        except ValueError as error:
+            root.error(str(error))
+        print(f"{arguments.file} written; now: pytest {arguments.file}")
     elif arguments.command == "map":
         try:
             _map(arguments)
