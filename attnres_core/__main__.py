@@ -109,6 +109,14 @@ def parser() -> argparse.ArgumentParser:
     )
     for name in ("first", "second"):
         compare.add_argument(name, type=Path, metavar=f"{name.upper()}.json", help="such as reports/latest.json")
+    card = commands.add_parser(
+        "card",
+        help="a run's replication card, in Markdown",
+        description="Write the claims, verdicts, effects, intervals, method, digests, command and citation of a run as "
+        "a short Markdown page, for a paper's appendix or a model card.",
+    )
+    card.add_argument("record", type=Path, metavar="REPORT.json", help="a run's record, such as reports/latest.json")
+    card.add_argument("-o", "--out", type=Path, metavar="FILE", help="where it goes (default: printed)")
     return root
 
 
@@ -221,6 +229,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             print(comparing.as_text(*map(comparing.read_record, (arguments.first, arguments.second))))
         except ValueError as error:
+            root.error(str(error))
+    elif arguments.command == "card":
+        from attnres_core import card
+
+        try:
+            page = card.write_card(arguments.record)
+            if arguments.out is None:
+                sys.stdout.write(page)
+            else:
+                arguments.out.write_text(page, encoding="utf-8")
+        except (ValueError, OSError) as error:
             root.error(str(error))
     elif arguments.command == "store":
         sys.exit(_store(arguments, root))

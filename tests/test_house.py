@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the top of DESIGN.md's list down; a module may import those of lower ranks, and of its own.
 RANKS = [
     {"__main__", "plugin", "training"},
-    {"housekeeping", "screening", "comparing", "starting"},
+    {"housekeeping", "screening", "comparing", "card", "starting"},
     {"report"},
     {"terminal", "record"},
     {"mapping"},
