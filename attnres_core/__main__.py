@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import subprocess
 import sys
 import warnings
@@ -117,7 +119,67 @@ def parser() -> argparse.ArgumentParser:
     )
     card.add_argument("record", type=Path, metavar="REPORT.json", help="a run's record, such as reports/latest.json")
     card.add_argument("-o", "--out", type=Path, metavar="FILE", help="where it goes (default: printed)")
+    counter = commands.add_parser(
+        "counterexample",
+        help="search the smallest prompt on which a claim does not hold",
+        description="Generate prompts, measure the claim's statements on each alone, and shrink one that violates "
+        "them. Exploratory: a claim is about a mean, which one prompt does not refute. Prompts are excerpts of "
+        "exploration prompts; --tokens or --matching takes others.",
+    )
+    counter.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or shipped name")
+    counter.add_argument("claim", metavar="FILE.py::TEST", help="a test made by @claim; the file is run")
+    counter.add_argument("--threshold", type=float, metavar="X", help="in place of the claim's own; 0: the wrong sign")
+    kind = counter.add_mutually_exclusive_group()
+    kind.add_argument("--tokens", action="store_true", help="any sequences of token ids")
+    kind.add_argument("--matching", metavar="REGEX", help="texts that match a regular expression as a whole")
+    counter.add_argument("--prompts", type=Path, help="JSONL file of prompts (default: the shipped docstrings)")
+    counter.add_argument("--min-tokens", type=int, default=2, metavar="N", help="default: %(default)s")
+    counter.add_argument("--max-tokens", type=int, default=16, metavar="N", help="default: %(default)s")
+    counter.add_argument("--candidates", type=int, default=1000, metavar="N", help="default: %(default)s")
+    counter.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    counter.add_argument("--json", type=Path, metavar="FILE", help="also write what was found as JSON")
     return root
+
+
+def _counterexample(arguments: argparse.Namespace) -> None:
+    """The counterexample command.
+
+    Raises:
+        ValueError: something that was asked for cannot be used.
+    """
+    from hypothesis import strategies
+
+    import attnres_core as ac
+    from attnres_core.prompts import Split
+    from attnres_core.references import resolved
+    from attnres_core.violations import read_claim
+
+    claim = read_claim(arguments.claim)
+    model = ac.load_model(resolved(arguments.checkpoint))
+    exploration = ac.load_prompts(arguments.prompts or ac.reference_prompts()).part(Split.EXPLORATION)
+    lengths = {"min_tokens": arguments.min_tokens, "max_tokens": arguments.max_tokens}
+    if arguments.matching is not None:
+        try:
+            pattern = re.compile(arguments.matching)
+        except re.error as error:
+            raise ValueError(f"--matching: {arguments.matching!r} is no regular expression ({error})") from None
+        prompts = ac.texts(model, strategies.from_regex(pattern, fullmatch=True))
+    elif arguments.tokens:
+        prompts = ac.any_tokens(model, **lengths)
+    else:
+        prompts = ac.excerpts(model, exploration, **lengths)
+    found = ac.search_counterexample(
+        model,
+        claim,
+        prompts,
+        threshold=arguments.threshold,
+        candidates=arguments.candidates,
+        seed=arguments.seed,
+        reference=exploration,
+    )
+    print(found)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def _map(arguments: argparse.Namespace) -> None:
@@ -229,6 +291,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             print(comparing.as_text(*map(comparing.read_record, (arguments.first, arguments.second))))
         except ValueError as error:
+            root.error(str(error))
+    elif arguments.command == "counterexample":
+        from attnres_core.estimates import ClaimError
+        from attnres_core.intervention import NotApplicable
+
+        try:
+            _counterexample(arguments)
+        except (ValueError, OSError, ClaimError, NotApplicable) as error:
             root.error(str(error))
     elif arguments.command == "card":
         from attnres_core import card

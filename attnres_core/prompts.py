@@ -144,7 +144,13 @@ class PromptSet:
 
 
 def _encoded(tokenizer_file: Path, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts, whole and without special tokens.
+    """Token ids of texts, whole and without special tokens; errors as for `read_tokenizer`."""
+    tokenizer = read_tokenizer(tokenizer_file)
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+
+def read_tokenizer(tokenizer_file: Path) -> Tokenizer:
+    """A checkpoint's tokenizer, which neither pads nor truncates.
 
     Raises:
         ValueError: there is no readable tokenizer.
@@ -157,7 +163,7 @@ def _encoded(tokenizer_file: Path, texts: Sequence[str]) -> list[list[int]]:
         raise ValueError(f"{tokenizer_file}: unreadable tokenizer ({error}); copy it again") from error
     tokenizer.no_padding()  # a tokenizer file may ask for either; both would change the ids
     tokenizer.no_truncation()
-    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    return tokenizer
 
 
 def token_rows(
