@@ -95,9 +95,9 @@ def _method(record: Mapping[str, Any]) -> str:
         f"tokens of each prompt; the unit is the document. A statement about the mean over documents is decided "
         f"by one-sided limits, the outer of bootstrap-t ({int(settings['resamples']):,} resamples, seed "
         f"{int(run['seed'])}) and Student-t, at the claim's share of alpha {given(settings['alpha'])} (smallest share "
-        f"{given(settings['alpha_claim'])}), which bounds the probability of any wrong verdict among the registered "
-        f"claims; the interval shown is the deciding one. REFUTED means that the limit on the other side fails the "
-        f"threshold, not that there is no effect. Measured on {escaped(settings['device'])} in "
+        f"{given(settings['alpha_claim'])}), which is to bound the probability of any wrong verdict among the "
+        f"registered claims; the interval shown is the deciding one. REFUTED means that the limit on the other "
+        f"side fails the threshold, not that there is no effect. Measured on {escaped(settings['device'])} in "
         f"{escaped(settings['dtype'])}. Verdicts are about this checkpoint, not about a training recipe.{early}{quick}"
     )
 
