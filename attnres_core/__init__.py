@@ -25,14 +25,20 @@ if TYPE_CHECKING:
     from attnres_core.ablations import zero as zero
     from attnres_core.claims import NotSupported as NotSupported
     from attnres_core.claims import claim as claim
+    from attnres_core.counterexample import search_counterexample as search_counterexample
     from attnres_core.estimates import ClaimError as ClaimError
     from attnres_core.intervention import NotApplicable as NotApplicable
     from attnres_core.judging import estimate as estimate
     from attnres_core.models.checkpoint import UnsupportedCheckpoint as UnsupportedCheckpoint
     from attnres_core.models.loading import load_model as load_model
+    from attnres_core.prompt_kinds import PromptKind as PromptKind
+    from attnres_core.prompt_kinds import any_tokens as any_tokens
+    from attnres_core.prompt_kinds import excerpts as excerpts
+    from attnres_core.prompt_kinds import texts as texts
     from attnres_core.prompts import PromptSet as PromptSet
     from attnres_core.prompts import load_prompts as load_prompts
     from attnres_core.references import reference as reference
+    from attnres_core.references import reference_prompts as reference_prompts
     from attnres_core.statistics import Verdict as Verdict
     from attnres_core.summaries import closed_form_error as closed_form_error
     from attnres_core.summaries import entropy as entropy
@@ -49,13 +55,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "claims": ("NotSupported", "claim"),
+    "counterexample": ("search_counterexample",),
     "estimates": ("ClaimError",),
     "judging": ("estimate",),
     "intervention": ("NotApplicable",),
     "models.checkpoint": ("UnsupportedCheckpoint",),
     "models.loading": ("load_model",),
+    "prompt_kinds": ("PromptKind", "any_tokens", "excerpts", "texts"),
     "prompts": ("PromptSet", "load_prompts"),
-    "references": ("reference",),
+    "references": ("reference", "reference_prompts"),
     "statistics": ("Verdict",),
     "sweep": ("measure",),
     "ablations": (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import subprocess
 import sys
 import warnings
@@ -54,7 +56,19 @@ def parser() -> argparse.ArgumentParser:
         description="Measure the claims on the exploration split and print how many prompts would decide each with "
         "80 %% power at its share of alpha. The confirmation split is not read.",
     )
-    plan.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="as for pytest (default: hypotheses/)")
+    plan.add_argument(
+        "arguments",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+        help="as for pytest (default: hypotheses/, where there is such a folder)",
+    )
+    new = commands.add_parser(
+        "new",
+        help="write a first file of claims, with comments",
+        description="Write a file of claims that runs as it stands, and whose comments say what to change. "
+        "It needs no clone: `pytest FILE` decides it wherever this package is installed.",
+    )
+    new.add_argument("file", type=Path, metavar="FILE", help="such as test_my_claim.py; never overwritten")
     whole = commands.add_parser(
         "map",
         help="measure every family at every site of a checkpoint",
@@ -98,7 +112,76 @@ def parser() -> argparse.ArgumentParser:
     for name in ("first", "second"):
         compare.add_argument(name, type=Path, metavar=f"{name.upper()}.json", help="such as reports/latest.json")
     compare.add_argument("--out", type=Path, metavar="PAGE.html", help="also as a page; default: the terminal alone")
+
+    card = commands.add_parser(
+        "card",
+        help="a run's replication card, in Markdown",
+        description="Write the claims, verdicts, effects, intervals, method, digests, command and citation of a run as "
+        "a short Markdown page, for a paper's appendix or a model card.",
+    )
+    card.add_argument("record", type=Path, metavar="REPORT.json", help="a run's record, such as reports/latest.json")
+    card.add_argument("-o", "--out", type=Path, metavar="FILE", help="where it goes (default: printed)")
+    counter = commands.add_parser(
+        "counterexample",
+        help="search the smallest prompt on which a claim does not hold",
+        description="Generate prompts, measure the claim's statements on each alone, and shrink one that violates "
+        "them. Exploratory: a claim is about a mean, which one prompt does not refute. Prompts are excerpts of "
+        "exploration prompts; --tokens or --matching takes others.",
+    )
+    counter.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or shipped name")
+    counter.add_argument("claim", metavar="FILE.py::TEST", help="a test made by @claim; the file is run")
+    counter.add_argument("--threshold", type=float, metavar="X", help="in place of the claim's own; 0: the wrong sign")
+    kind = counter.add_mutually_exclusive_group()
+    kind.add_argument("--tokens", action="store_true", help="any sequences of token ids")
+    kind.add_argument("--matching", metavar="REGEX", help="texts that match a regular expression as a whole")
+    counter.add_argument("--prompts", type=Path, help="JSONL file of prompts (default: the shipped docstrings)")
+    counter.add_argument("--min-tokens", type=int, default=2, metavar="N", help="default: %(default)s")
+    counter.add_argument("--max-tokens", type=int, default=16, metavar="N", help="default: %(default)s")
+    counter.add_argument("--candidates", type=int, default=1000, metavar="N", help="default: %(default)s")
+    counter.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    counter.add_argument("--json", type=Path, metavar="FILE", help="also write what was found as JSON")
     return root
+
+
+def _counterexample(arguments: argparse.Namespace) -> None:
+    """The counterexample command.
+
+    Raises:
+        ValueError: something that was asked for cannot be used.
+    """
+    from hypothesis import strategies
+
+    import attnres_core as ac
+    from attnres_core.prompts import Split
+    from attnres_core.references import resolved
+    from attnres_core.violations import read_claim
+
+    claim = read_claim(arguments.claim)
+    model = ac.load_model(resolved(arguments.checkpoint))
+    exploration = ac.load_prompts(arguments.prompts or ac.reference_prompts()).part(Split.EXPLORATION)
+    lengths = {"min_tokens": arguments.min_tokens, "max_tokens": arguments.max_tokens}
+    if arguments.matching is not None:
+        try:
+            pattern = re.compile(arguments.matching)
+        except re.error as error:
+            raise ValueError(f"--matching: {arguments.matching!r} is no regular expression ({error})") from None
+        prompts = ac.texts(model, strategies.from_regex(pattern, fullmatch=True))
+    elif arguments.tokens:
+        prompts = ac.any_tokens(model, **lengths)
+    else:
+        prompts = ac.excerpts(model, exploration, **lengths)
+    found = ac.search_counterexample(
+        model,
+        claim,
+        prompts,
+        threshold=arguments.threshold,
+        candidates=arguments.candidates,
+        seed=arguments.seed,
+        reference=exploration,
+    )
+    print(found)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def _map(arguments: argparse.Namespace) -> None:
@@ -188,8 +271,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     elif arguments.command == "plan":
         # A process of its own: pytest must see this package before anything imports it.
-        command = [sys.executable, "-m", "pytest", "--attnres-plan", "-q", *(arguments.arguments or ["hypotheses/"])]
+        given = arguments.arguments or (["hypotheses/"] if Path("hypotheses").is_dir() else [])
+        command = [sys.executable, "-m", "pytest", "--attnres-plan", "-q", *given]
         sys.exit(subprocess.run(command, check=False).returncode)
+    elif arguments.command == "new":
+        from attnres_core import starting
+
+        try:
+            starting.write_first_claims(arguments.file)
+        except ValueError as error:
+            root.error(str(error))
+        print(f"{arguments.file} written; now: pytest {arguments.file}")
     elif arguments.command == "map":
         try:
             _map(arguments)
@@ -204,6 +296,25 @@ def main(argv: Sequence[str] | None = None) -> None:
             if arguments.out is not None:
                 comparing.write_page(first, second, arguments.out)
                 print(f"\npage: {arguments.out}")
+        except (ValueError, OSError) as error:
+            root.error(str(error))
+    elif arguments.command == "counterexample":
+        from attnres_core.estimates import ClaimError
+        from attnres_core.intervention import NotApplicable
+
+        try:
+            _counterexample(arguments)
+        except (ValueError, OSError, ClaimError, NotApplicable) as error:
+            root.error(str(error))
+    elif arguments.command == "card":
+        from attnres_core import card
+
+        try:
+            page = card.write_card(arguments.record)
+            if arguments.out is None:
+                sys.stdout.write(page)
+            else:
+                arguments.out.write_text(page, encoding="utf-8")
         except (ValueError, OSError) as error:
             root.error(str(error))
     elif arguments.command == "store":

@@ -152,12 +152,16 @@ class PromptSet:
 
 
 def _encoded(tokenizer_file: Path, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts, whole and without special tokens; errors as for `_encodings`."""
+    """Token ids of texts, whole and without special tokens; errors as for `read_tokenizer`."""
     return [encoding.ids for encoding in _encodings(tokenizer_file, texts)]
 
 
 def _encodings(tokenizer_file: Path, texts: Sequence[str]) -> list[Encoding]:
-    """Texts as a checkpoint's tokenizer cuts them, whole and without special tokens.
+    return list(read_tokenizer(tokenizer_file).encode_batch(list(texts), add_special_tokens=False))
+
+
+def read_tokenizer(tokenizer_file: Path) -> Tokenizer:
+    """A checkpoint's tokenizer, which neither pads nor truncates.
 
     Raises:
         ValueError: there is no readable tokenizer.
@@ -170,7 +174,7 @@ def _encodings(tokenizer_file: Path, texts: Sequence[str]) -> list[Encoding]:
         raise ValueError(f"{tokenizer_file}: unreadable tokenizer ({error}); copy it again") from error
     tokenizer.no_padding()  # a tokenizer file may ask for either; both would change the ids
     tokenizer.no_truncation()
-    return list(tokenizer.encode_batch(list(texts), add_special_tokens=False))
+    return tokenizer
 
 
 def token_rows(

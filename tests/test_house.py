@@ -11,7 +11,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the top of DESIGN.md's list down; a module may import those of lower ranks, and of its own.
 RANKS = [
     {"__main__", "plugin", "training"},
-    {"housekeeping", "screening", "comparing"},
+    {"housekeeping", "screening", "comparing", "card", "starting", "counterexample"},
+    {"violations"},
     {"report"},
     {"terminal", "record"},
     {"entries"},
@@ -37,7 +38,7 @@ RANKS = [
     {"columns"},
     {"influence"},
     {"models"},
-    {"prompts", "references"},
+    {"prompts", "prompt_kinds", "references"},
     {"intervention"},
     {"ablations", "summaries"},
     {"quantities"},

@@ -101,6 +101,12 @@ def test_a_misspelt_reference_is_answered_with_the_known_names() -> None:
     assert str(caught.value) == f"no reference checkpoint 'tiny-open-blok'; there are: {known}"
 
 
+def test_misspelt_reference_prompts_are_answered_with_the_known_names() -> None:
+    assert reference_prompts() == reference_prompts("docstrings")
+    with pytest.raises(ValueError, match="no reference prompts 'docstring'; there are: closing, docstrings, headers, "):
+        reference_prompts("docstring")
+
+
 def test_the_prompts_are_256_a_split_one_per_document(prompts: PromptSet) -> None:
     assert Counter(prompt.split for prompt in prompts.prompts) == dict.fromkeys(Split, 256)
     assert len({prompt.document for prompt in prompts.prompts}) == len(prompts) == 512

@@ -82,7 +82,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if any(config.getoption(option.ini) is not None or config.getini(option.ini) for option in options.OPTIONS):
         _suite(config)  # a wrong path is one error here, not one from every worker
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    folder = config.rootpath / options.option(config, "store") / "runs" / config.stash[SESSION].run
+    folder = options.written_path(config, "store") / "runs" / config.stash[SESSION].run
     if reporter is not None:
         config.stash[SESSION].bar = ProgressBar(folder, reporter)
 

@@ -107,13 +107,19 @@ def option(config: pytest.Config, name: str) -> Any:
     return _BY_NAME[name].value(config)
 
 
+def written_path(config: pytest.Config, name: str) -> Path:
+    """A place this run writes to: the command line's seen from where pytest was started, any other from its root."""
+    typed = config.getoption(_BY_NAME[name].ini) is not None
+    return ((config.invocation_params.dir if typed else config.rootpath) / option(config, name)).resolve()
+
+
 def report_path(config: pytest.Config) -> Path:
     """Where the HTML report goes.
 
     Raises:
         pytest.UsageError: nothing can be written there, or the JSON record would take its place.
     """
-    path: Path = config.rootpath / option(config, "report")
+    path = written_path(config, "report")
     if path.suffix == ".json":
         raise pytest.UsageError(f"--attnres-report: {path} is for the page; its JSON record lies beside it as .json")
     above = next(folder for folder in path.parents if folder.exists())
@@ -150,7 +156,7 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         n_prompts=option(config, "n-prompts"),
         device=option(config, "device"),
         dtype=dtype,
-        store=(config.rootpath / option(config, "store")).resolve(),
+        store=written_path(config, "store"),
         memory=option(config, "memory"),
         quick=option(config, "quick"),
         sequential=option(config, "sequential"),

@@ -77,7 +77,7 @@ class Teller:
         mine = self.config.stash[SESSION]
         if mine.bar is not None:
             mine.bar.close()
-        folder = self.config.rootpath / options.option(self.config, "store") / "runs" / mine.run
+        folder = options.written_path(self.config, "store") / "runs" / mine.run
         base = next((file for name in (DECIDED, BEGUN) if (file := folder / name).is_file()), None)
         if base is not None:
             started = datetime.fromtimestamp(mine.started, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,136 @@
+"""A replication card tells a run, the same each time, and whatever a record holds stays text."""
+
+import json
+import re
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from sample_record import sample_record
+
+from attnres_core import __version__
+from attnres_core.card import TITLE, _block, _one_line, escaped, write_card
+
+ROOT = Path(__file__).parent.parent
+HOSTILE = "<script>x</script> [a](javascript:b) ![](http://c) `d` | e\n# f\n\n--- **g** <!-- \u202eh www.i.j &amp; \\"
+TAGS = {"h1", "h2", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "pre", "code"}
+
+
+def rendered(markdown):
+    return MarkdownIt("commonmark").enable("table").render(markdown)
+
+
+def written(folder, record):
+    file = folder / "record.json"
+    file.write_text(json.dumps(record))
+    return file
+
+
+@pytest.fixture
+def record():
+    found = sample_record() | {"collected": 31}
+    found["run"]["versions"]["attnres-core"] = "0.1.0"
+    return found
+
+
+def test_a_card_names_claims_verdicts_effects_intervals_method_digests_command_and_citation(tmp_path, record):
+    page = write_card(written(tmp_path, record))
+    assert page.startswith("# Replication card: attnres-tiny-12L\n")
+    title = "Embedding source is necessary for early MLP"
+    assert f"| {title} | effect &gt; 0.02 | SUPPORTED | +1.83 [+1.72, +1.94] nats/token | 256 |" in page
+    verdicts = [claim["verdict"] for claim in record["claims"] if not claim["control"]]
+    for expected in (
+        f"27 claims: {verdicts.count('SUPPORTED')} SUPPORTED, ",
+        "(255,999 resamples, seed 20261122)",
+        "share of alpha 0.05 (smallest share 0.00078)",
+        record["models"]["trained"]["digest"],
+        record["settings"]["prompts"]["digest"],
+        record["settings"]["registrations"]["lock"],
+        f"```\n{record['run']['command']}\n```",
+        TITLE,
+        "arXiv:2606.13168",
+    ):
+        assert expected in page
+
+
+def test_the_same_record_gives_the_same_bytes_and_another_record_another_digest(tmp_path, record):
+    page = write_card(written(tmp_path, record))
+    assert write_card(written(tmp_path, record)) == page
+    record["run"]["seed"] += 1
+    changed = write_card(written(tmp_path, record))
+    assert re.findall(r"\| record \|.*", changed) != re.findall(r"\| record \|.*", page)
+
+
+def hostile(value, keep=()):
+    """Every string in a record, and every name of a package, becomes `HOSTILE`."""
+    if isinstance(value, dict):
+        return {key: each if key in keep else hostile(each, keep) for key, each in value.items()}
+    if isinstance(value, list):
+        return [hostile(each, keep) for each in value]
+    return HOSTILE if isinstance(value, str) else value
+
+
+def test_whatever_stands_in_a_record_stays_text(tmp_path, record):
+    record["run"]["versions"][HOSTILE] = HOSTILE
+    record["models"][HOSTILE] = record["models"]["wrapped"]
+    page = write_card(written(tmp_path, hostile(record, keep=("op",))))
+    html = rendered(page)
+    assert set(re.findall(r"<(\w+)", html)) == TAGS
+    assert html.count("<h1>") == 1
+    assert html.count("<h2>") == 5
+    assert {row.count("<td") for row in html.split("<tr>")[1:]} == {0, 3, 6}
+    assert _one_line(HOSTILE) in unescape(html)
+
+
+@given(st.text())
+@example(HOSTILE)
+@example("https://a.b :smile: http://c www.d.e a@b.c <https://f>")
+def test_escaped_text_reads_as_it_was_written(text):
+    assert unescape(rendered(f"x{escaped(text)}x")) == f"<p>x{_one_line(text)}x</p>\n"
+
+
+@given(st.text(alphabet="`~ \n\\<a"))
+def test_a_command_stays_in_its_block(text):
+    tokens = MarkdownIt("commonmark").parse("\n".join(_block(text)))
+    assert [token.type for token in tokens] == ["fence"]
+    assert tokens[0].content.strip() == _one_line(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda record: record.pop("settings"), "KeyError: 'settings'"),
+        (lambda record: record.update(models=[]), "TypeError"),
+        (lambda record: record["claims"][0]["statements"][0].update(estimate="<b>"), "TypeError"),
+        (lambda record: record.update(schema=2), "no record of a run"),
+    ],
+)
+def test_a_malformed_record_is_refused_with_a_remedy(tmp_path, record, change, problem):
+    change(record)
+    file = written(tmp_path, record)
+    with pytest.raises(ValueError, match=re.escape(str(file))) as caught:
+        write_card(file)
+    assert problem in str(caught.value)
+    assert "; give " in str(caught.value)
+
+
+def test_the_command_prints_a_card_or_writes_it(tmp_path, record):
+    file, out = written(tmp_path, record), tmp_path / "card.md"
+    command = [sys.executable, "-m", "attnres_core", "card", str(file)]
+    printed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=None, check=True)
+    assert subprocess.run([*command, "-o", str(out)], capture_output=True, text=True, check=True).stdout == ""
+    assert out.read_text(encoding="utf-8") == printed.stdout == write_card(file)
+    missing = subprocess.run([*command[:-1], "none.json"], capture_output=True, text=True, check=False)
+    assert missing.returncode == 2
+    assert "there is no such file; give a run's record" in missing.stderr
+
+
+def test_the_citation_file_names_this_version():
+    text = (ROOT / "CITATION.cff").read_text()
+    assert f'title: "{TITLE}"\n' in text
+    assert f"\nversion: {__version__}\n" in text

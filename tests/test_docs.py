@@ -1,0 +1,68 @@
+"""The documentation is true: the tutorial runs and prints what it says, links lead somewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"[+-]?\d+\.\d+")
+REFUTED = 1
+"""pytest's exit status after a run with a refuted claim."""
+
+
+def anchors(page):
+    """The anchors that headings of a page get on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text())
+    for link in links:
+        target, _, anchor = link.partition("#")
+        aim = (page.parent / target).resolve() if target else page
+        assert aim.is_file(), link
+        assert not anchor or anchor in anchors(aim), link
+
+
+def test_every_page_is_listed():
+    listed = re.findall(r"\]\((\w[\w-]*\.md)\)", (ROOT / "docs" / "README.md").read_text())
+    assert sorted(listed) == sorted(page.name for page in PAGES if page.name != "README.md")
+
+
+def printed(line, output):
+    """Whether a line stands in an output, its numbers within a hundredth (another machine rounds otherwise)."""
+    words, numbers = NUMBER.sub("#", line), [float(each) for each in NUMBER.findall(line)]
+    for other in output.splitlines():
+        if " ".join(NUMBER.sub("#", other).split()) == " ".join(words.split()):
+            found = [float(each) for each in NUMBER.findall(other)]
+            if found == pytest.approx(numbers, rel=0.01, abs=1e-3):
+                return True
+    return False
+
+
+def test_the_tutorial_runs_and_prints_what_it_says(tmp_path):
+    hidden = ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST")
+    env = {name: value for name, value in os.environ.items() if name not in hidden} | {"OMP_NUM_THREADS": "1"}
+    env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}", "PYTHONPATH": str(ROOT)}
+    env |= {"COLUMNS": "80"}
+    statuses, output = [], ""
+    for language, text in BLOCK.findall((ROOT / "docs" / "tutorial.md").read_text()):
+        if language == "python":
+            (tmp_path / "test_current.py").write_text(text)
+        elif language == "sh":
+            done = subprocess.run(["bash", "-ec", text], cwd=tmp_path, env=env, capture_output=True, text=True)
+            statuses.append(done.returncode)
+            output = done.stdout + done.stderr
+        else:
+            for line in text.splitlines():
+                assert printed(line, output), f"{line}\n\nis not in\n\n{output}"
+    assert statuses == [0, 0, REFUTED, 0, 0]
+    assert "# Replication card: tiny-open-block" in (tmp_path / "card.md").read_text()
