@@ -122,7 +122,9 @@ def test_every_chart_has_its_words_and_its_table(page: str) -> None:
     charts = [json.loads(block) for name, block in Page(page).blocks.items() if name.startswith("chart-")]
     assert len(charts) == 8
     assert all(chart["description"] for chart in charts)
-    assert page.count("Data as a table:") == len(charts)
+    forests = page.count('id="chart-forest-')
+    assert page.count("Data as a table:") == len(charts) - forests
+    assert page.count("As a table: ") == forests == 4
 
 
 def test_an_expected_refutation_is_marked_with_its_reason(page: str) -> None:

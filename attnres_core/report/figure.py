@@ -21,7 +21,7 @@ INK = "#85898f"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart, the sentence that stands in for it, and its data."""
+    """A chart, the sentence that stands in for it, and its data (none where they are on the page anyhow)."""
 
     key: str
     title: str

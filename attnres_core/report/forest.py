@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 
 from attnres_core.report import text
-from attnres_core.report.figure import INK, Axis, Figure, Row, cells, clamped, finish, finite, tooltips
+from attnres_core.report.figure import INK, Axis, Figure, Row, clamped, finish, finite, tooltips
 
 VERDICT_MARKS = {
     "SUPPORTED": ("circle", "#2a84c6"),
@@ -87,8 +87,8 @@ def _forest(index: int, unit: str, rows: list[Row]) -> Figure:
         summary=f"Forest plot in {unit}: {len(rows)} claims, {counts}. Each row shows the "
         "estimate with its interval; shading marks where the claim would be supported.",
         spec=finish(_chart(unit, axis), rows=rows, headings=headings),
-        header=("claim", "statement", "verdict", "estimate", "interval", "threshold"),
-        rows=cells(rows, "label", "text", "verdict", "numbers", "limits", "against"),
+        header=(),
+        rows=(),  # the list of claims is its table
     )
 
 
