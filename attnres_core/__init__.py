@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from attnres_core.estimates import ClaimError as ClaimError
     from attnres_core.intervention import NotApplicable as NotApplicable
     from attnres_core.judging import estimate as estimate
-    from attnres_core.models.checkpoint import UnsupportedCheckpoint as UnsupportedCheckpoint
     from attnres_core.models.loading import load_model as load_model
+    from attnres_core.models.unsupported import UnsupportedCheckpoint as UnsupportedCheckpoint
     from attnres_core.prompts import PromptSet as PromptSet
     from attnres_core.prompts import load_prompts as load_prompts
     from attnres_core.references import reference as reference
@@ -52,7 +52,7 @@ _HOMES = {
     "estimates": ("ClaimError",),
     "judging": ("estimate",),
     "intervention": ("NotApplicable",),
-    "models.checkpoint": ("UnsupportedCheckpoint",),
+    "models.unsupported": ("UnsupportedCheckpoint",),
     "models.loading": ("load_model",),
     "prompts": ("PromptSet", "load_prompts"),
     "references": ("reference",),

@@ -6,7 +6,7 @@ What the fast path is held against: by the noise floor of every claim's effects,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -43,22 +43,24 @@ def plain_chunk(
     for intervention in dict.fromkeys(interventions):
         overrides = Overrides([intervention], token_ids, places, reference)
         ablated = network.run(network.begin(batch.ids), inputs, overrides=overrides)
-        scores = [_scores(network.lm_head, *row) for row in zip(clean, ablated, token_ids, strict=True)]
+        scores = [_scores(network.unembed, *row) for row in zip(clean, ablated, token_ids, strict=True)]
         unit = {field: np.array([found[field] for found in scores]) for field in scores[0]}
         if answers is not None:
             rows = range(len(token_ids))
             ends = ([state[row, lengths[row] - 1] for row in rows] for state in (clean, ablated))
-            before, after = (answer_scores(network.lm_head(torch.stack(states)).float(), answers) for states in ends)
+            before, after = (answer_scores(network.unembed(torch.stack(states)), answers) for states in ends)
             unit |= {metric.value: was - now for metric, was, now in zip(ANSWER_METRICS, before, after, strict=True)}
         units[intervention.key] = unit
     return units
 
 
-def _scores(head: torch.nn.Module, clean: Tensor, ablated: Tensor, tokens: Sequence[int]) -> dict[str, float]:
+def _scores(
+    head: Callable[[Tensor], Tensor], clean: Tensor, ablated: Tensor, tokens: Sequence[int]
+) -> dict[str, float]:
     """NLL rise and KL(clean || ablated) of one prompt, from all its logits, over each choice of positions."""
     scored = len(tokens) - 1
     target = torch.tensor(tokens[1:], device=clean.device)
-    before, after = (head(state[:scored]).float().log_softmax(-1) for state in (clean, ablated))
+    before, after = (head(state[:scored]).log_softmax(-1) for state in (clean, ablated))
     rise = functional.nll_loss(after, target, reduction="none") - functional.nll_loss(before, target, reduction="none")
     kl = functional.kl_div(after, before, log_target=True, reduction="none").sum(-1)
     spans = {

@@ -21,14 +21,13 @@ from attnres_core.intervention import SHAM, Intervention
 from attnres_core.models.dialect import DepthStream
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.overrides import Overrides
-from attnres_core.models.qwen3 import SiteKey
 from attnres_core.models.reference import Reference
 from attnres_core.models.routing import Read, Source, mix
 from attnres_core.plan import BATCH_TOKENS, CHUNK, LOGIT_BYTES, REFERENCE_PROMPTS, SCORE_ROWS
 from attnres_core.prompts import PromptSet, token_rows
 from attnres_core.quantities import Quantity, Request
 from attnres_core.shapes import Float, Unit
-from attnres_core.vocabulary import Metric, Positions
+from attnres_core.vocabulary import Metric, Positions, SiteKey
 
 Answers = Sequence[tuple[int, int | None]]
 """Token ids of each prompt's answer and, where it has one, its foil."""
@@ -91,7 +90,7 @@ def validated(model: AttnResModel, prompts: PromptSet | Sequence[Sequence[int]])
     if isinstance(prompts, PromptSet):
         names = [repr(prompt.id) for prompt in prompts.prompts]
         prompts = prompts.token_ids(model.checkpoint.tokenizer_file)
-    limits = (model.network.config.vocab_size, model.checkpoint.context)
+    limits = (model.network.vocabulary, model.checkpoint.context)
     return token_rows(prompts, "prompts", names, limits, "those, or load_prompts(...)")
 
 
@@ -223,7 +222,7 @@ class RoutingObserver:
         unit = {name: np.zeros(shape) for name in ("mean", "low", "high")}
         unit |= {name: np.zeros(shape[:2]) for name in ("entropy", "peak")}
         for row, site in enumerate(sites):
-            weights = self.found[site.layer, site.sublayer]  # (source, prompt, pos)
+            weights = self.found[site.key]  # (source, prompt, pos)
             n = len(site.sources)
             hidden = ~self.batch.scored
             unit["mean"][:, row, :n] = self.batch.per_prompt(weights).T
@@ -286,8 +285,8 @@ def _score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any
     """
     at = torch.nonzero(batch.scored, as_tuple=True)
     target = batch.ids[at[0], at[1] + 1][:, None]
-    head = model.network.lm_head
-    block = max(SCORE_ROWS, LOGIT_BYTES // (4 * head.weight.shape[0]))
+    head = model.network.unembed
+    block = max(SCORE_ROWS, LOGIT_BYTES // (4 * model.network.vocabulary))
     states = {key: state[at] for key, state in hidden.items()}  # (scored, d)
     clean_states = clean[at]
     nll = torch.empty(len(target), device=model.device)
@@ -295,14 +294,14 @@ def _score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any
     found = {key: {metric: torch.empty_like(nll) for metric in metrics} for key in hidden}
     for start in range(0, len(target), block):
         rows = slice(start, start + block)
-        logits = head(clean_states[rows]).float()  # (block, vocab)
+        logits = head(clean_states[rows])  # (block, vocab)
         norm = logsumexp(logits)
         nll[rows] = norm - logits.gather(1, target[rows])[:, 0]  # as below: the same state gives the same loss exactly
         log_p = logits - norm[:, None]
         p = log_p.exp()
         negentropy = torch.linalg.vecdot(p, log_p)
         for key, state in states.items():
-            logits = head(state[rows]).float()
+            logits = head(state[rows])
             norm = logsumexp(logits)
             found[key][Metric.DELTA_NLL][rows] = norm - logits.gather(1, target[rows])[:, 0] - nll[rows]
             found[key][Metric.KL][rows] = negentropy - torch.linalg.vecdot(p, logits) + norm
@@ -326,7 +325,7 @@ def _answered(
     at = (torch.arange(len(batch.ids), device=model.device), batch.last)
 
     def read(state: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        return answer_scores(model.network.lm_head(state[at]).float(), answers)
+        return answer_scores(model.network.unembed(state[at]), answers)
 
     lead, probability = read(clean)
     found: dict[Any, Unit] = {}

@@ -44,8 +44,10 @@ RANKS = [
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 TORCH = {
+    "models/inkling2_network",
     "models/loading",
     "models/model",
+    "models/network",
     "models/overrides",
     "models/qwen3",
     "models/reference",
