@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from attnres_core.estimates import ClaimError as ClaimError
     from attnres_core.intervention import NotApplicable as NotApplicable
     from attnres_core.judging import estimate as estimate
+    from attnres_core.models.adapter import AdapterError as AdapterError
+    from attnres_core.models.adapter import Asked as Asked
+    from attnres_core.models.adapter import RoutingCall as RoutingCall
+    from attnres_core.models.adapter import adapt as adapt
     from attnres_core.models.loading import load_model as load_model
     from attnres_core.models.unsupported import UnsupportedCheckpoint as UnsupportedCheckpoint
     from attnres_core.prompts import PromptSet as PromptSet
@@ -53,6 +57,7 @@ _HOMES = {
     "judging": ("estimate",),
     "intervention": ("NotApplicable",),
     "models.unsupported": ("UnsupportedCheckpoint",),
+    "models.adapter": ("AdapterError", "Asked", "RoutingCall", "adapt"),
     "models.loading": ("load_model",),
     "prompts": ("PromptSet", "load_prompts"),
     "references": ("reference",),

@@ -150,7 +150,8 @@ def sweep_chunk(
     network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
     wanted = list(dict.fromkeys(interventions))
-    starts = {intervention.first_layer for intervention in wanted} or {0}
+    first = {intervention: intervention.first_layer if network.resumes else 0 for intervention in wanted}
+    starts = set(first.values()) or {0}
     snapshots: dict[int, DepthStream[Source]] = {}
 
     def keep(layer: int, stream: DepthStream[Source]) -> None:
@@ -166,7 +167,7 @@ def sweep_chunk(
     places = torch.arange(batch.ids.shape[1], device=model.device).expand_as(batch.ids)
     together = max(1, batch_tokens // batch.ids.numel())
     for layer, stream in sorted(snapshots.items()):
-        starting = [*(i for i in wanted if i.first_layer == layer), *([SHAM] if layer == sham_layer else [])]
+        starting = [*(i for i in wanted if first[i] == layer), *([SHAM] if layer == sham_layer else [])]
         for start in range(0, len(starting), together):
             group = starting[start : start + together]
             observer = _EffectObserver(model, batch, group)

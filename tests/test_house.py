@@ -44,6 +44,8 @@ RANKS = [
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 TORCH = {
+    "models/adapter",
+    "models/foreign_loading",
     "models/inkling2_network",
     "models/loading",
     "models/model",

@@ -61,7 +61,10 @@ def test_a_config_that_is_a_folder_is_refused(copy: Copy) -> None:
 
 @pytest.mark.parametrize("kind", ["llama", "kimi_linear", None, 7])
 def test_an_unknown_model_type_is_refused(copy: Copy, kind: object) -> None:
-    assert refusal(copy(model_type=kind)) == (f"model_type {kind!r}", "Other architectures need an adapter.")
+    assert refusal(copy(model_type=kind)) == (
+        f"model_type {kind!r}",
+        "Other architectures need an adapter: docs/adapters.md.",
+    )
 
 
 JUNK = (None, "x", -1, 0, 0.5, [], {}, [[1]], [{}], 10**9, True)

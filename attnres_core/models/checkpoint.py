@@ -74,6 +74,11 @@ class Checkpoint:
         return sites_of(self.dialect)
 
     @property
+    def dialect_name(self) -> str:
+        """The dialect's name."""
+        return self.dialect.name
+
+    @property
     def num_layers(self) -> int:
         """The number of decoder layers."""
         return self.dialect.num_layers

@@ -16,6 +16,8 @@ from transformers.models.inkling2.configuration_inkling2 import Inkling2TextConf
 
 from attnres_core.models.checkpoint import Checkpoint, Weights, inspect_checkpoint
 from attnres_core.models.config import Qwen3AttnResConfig
+from attnres_core.models.foreign import ForeignCheckpoint
+from attnres_core.models.foreign_loading import load_foreign
 from attnres_core.models.inkling2_network import Inkling2AttnResForCausalLM, own_names
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.network import LayeredNetwork
@@ -77,11 +79,22 @@ def load_model(
         UnsupportedCheckpoint: anything unrecognised, incomplete, contradictory or damaged.
         ValueError: an unknown dtype, a device that is not there.
     """
-    return load_checkpoint(inspect_checkpoint(path_or_repo_id, wrap, num_blocks, revision), device, dtype)
+    try:
+        checkpoint = inspect_checkpoint(path_or_repo_id, wrap, num_blocks, revision)
+    except ForeignCheckpoint as foreign:
+        if foreign.family.missing():
+            raise
+        check_place(device, dtype)
+        return load_foreign(foreign.folder, foreign.family, device, DTYPES[dtype])
+    return load_checkpoint(checkpoint, device, dtype)
 
 
-def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> AttnResModel:
-    """Load a checkpoint that was recognised before; errors as for `load_model`."""
+def check_place(device: str, dtype: str) -> None:
+    """Refuse an unknown dtype or a device that is not there.
+
+    Raises:
+        ValueError: says which are allowed.
+    """
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` is {dtype!r}; allowed: {', '.join(DTYPES)}")
     try:
@@ -90,6 +103,11 @@ def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "f
         raise ValueError(
             f"`device` {device!r} cannot be used here ({error}); give 'cpu' or a device you have"
         ) from error
+
+
+def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> AttnResModel:
+    """Load a checkpoint that was recognised before; errors as for `load_model`."""
+    check_place(device, dtype)
     fields = {key: value for key, value in checkpoint.config.items() if key not in ("model_type", "architectures")}
     architecture = ARCHITECTURES[checkpoint.config["model_type"]]
     try:

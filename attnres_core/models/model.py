@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from attnres_core.intervention import composed, resolve
-from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.models.network import Network
+from attnres_core.models.outline import Described
 from attnres_core.models.overrides import Overrides
 from attnres_core.models.reference import Reference
 from attnres_core.prompts import token_rows
@@ -19,17 +19,17 @@ from attnres_core.vocabulary import Site, SiteKey
 
 
 class AttnResModel:
-    """A loaded checkpoint. Made by `load_model`."""
+    """A loaded checkpoint, made by `load_model`, or a torch model seen through an adapter, made by `adapt`."""
 
-    def __init__(self, checkpoint: Checkpoint, network: Network) -> None:
+    def __init__(self, checkpoint: Described, network: Network) -> None:
         self.checkpoint = checkpoint
         self.network = network
         self._by_key = {site.key: site for site in self.sites}
 
     @property
     def dialect(self) -> str:
-        """`open_block`, `open_full`, `open_reset`, `kimi_block`, `wrapped` or `inkling2`."""
-        return self.checkpoint.dialect.name
+        """`open_block`, `open_full`, `open_reset`, `kimi_block`, `wrapped`, `inkling2`, or what an adapter calls it."""
+        return self.checkpoint.dialect_name
 
     @property
     def sites(self) -> tuple[Site, ...]:

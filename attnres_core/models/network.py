@@ -37,6 +37,9 @@ class Inputs(Protocol):
 class Network(nn.Module, ABC):
     """A language model as everything above this package sees it."""
 
+    resumes: ClassVar[bool] = True
+    """Whether a run can start at any layer, from a snapshot of the stream before it."""
+
     @property
     @abstractmethod
     def vocabulary(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attnres_core.models.dialect import Dialect
+from attnres_core.models.foreign import ForeignCheckpoint, family_of_checkpoint
 from attnres_core.models.inkling2 import Inkling2
 from attnres_core.models.kimi_block import KimiBlock
 from attnres_core.models.open_block import OpenBlock, Wrapped
@@ -78,10 +79,13 @@ def recognise(
         num_blocks: the wrapped baseline's number of blocks.
 
     Raises:
+        ForeignCheckpoint: another package has the code of its model.
         UnsupportedCheckpoint: config and tensors contradict each other, or are of an unknown kind.
     """
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in SIZES:
+        if family := family_of_checkpoint(config, shapes):
+            raise ForeignCheckpoint(folder, family)
         raise UnsupportedCheckpoint(folder, *_other_kind(kind))
     layers = _check_sizes(folder, config, shapes)
     if config.get("quantization_config"):
@@ -102,7 +106,7 @@ def _other_kind(kind: object) -> tuple[str, str]:
     if kind == "inkling2":
         remedy = "Save its language model alone: transformers' Inkling2ForCausalLM, in bfloat16, with save_pretrained."
         return "model_type 'inkling2', an image-and-text model", remedy
-    return f"model_type {kind!r}", "Other architectures need an adapter."
+    return f"model_type {kind!r}", "Other architectures need an adapter: docs/adapters.md."
 
 
 def _positive(folder: Path, config: Mapping[str, Any], field: str) -> int:
