@@ -28,6 +28,7 @@ RANKS = [
     {"estimates"},
     {"power"},
     {"statistics", "looks"},
+    {"testing"},
     {"plain"},
     {"sweep"},
     {"store"},
@@ -57,6 +58,7 @@ TORCH = {
     "plain",
     "screening",
     "sweep",
+    "testing",
     "training/train",
 }
 PYTEST = {"plugin/__init__", "plugin/options", "plugin/teller"}
