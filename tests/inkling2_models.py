@@ -49,10 +49,10 @@ def inkling2_config(layer_types: list[str], block: int, **changes: object) -> In
     return config
 
 
-def inkling2_library(name: str, seed: int = 0, std: float = 0.05) -> Inkling2ForCausalLM:
+def inkling2_library(name: str, seed: int = 0, std: float = 0.05, **changes: object) -> Inkling2ForCausalLM:
     """The library's own model, its weights random and its routing far from uniform."""
     torch.manual_seed(seed)
-    network = Inkling2ForCausalLM(inkling2_config(**SHAPES[name])).eval()
+    network = Inkling2ForCausalLM(inkling2_config(**{**SHAPES[name], **changes})).eval()
     for key, parameter in network.named_parameters():
         spread = 2.0 if key.endswith("_input.query") else std  # (a query's logit is scaled by one over sqrt(d))
         torch.nn.init.normal_(parameter, mean=float("norm" in key), std=spread)

@@ -60,6 +60,7 @@ ANSWER = SimpleNamespace(headers={}, request=None)
 def test_a_cached_id_loads_offline_and_its_commit_is_known(cached):
     checkpoint = inspect_checkpoint(ID)
     assert (checkpoint.commit, checkpoint.dialect.name) == (COMMIT, "open_block")
+    assert (checkpoint.repository, checkpoint.name) == (ID, "some-model")
     assert ac.load_model(ID).checkpoint.weights_digest == checkpoint.weights_digest
 
 
@@ -71,9 +72,32 @@ def test_a_revision_is_the_one_that_is_read(cached, revision):
 
 def test_a_local_folder_has_no_commit_and_no_revision(conformance):
     folder = conformance / "open_block_11"
-    assert inspect_checkpoint(folder).commit is None
+    assert (inspect_checkpoint(folder).repository, inspect_checkpoint(folder).commit) == (None, None)
     expected = ("a local folder, and `revision` 'main'", "Leave `revision` out: only a hub id has revisions.")
     assert refusal(folder, revision="main") == expected
+
+
+def test_a_suite_on_a_hub_id_records_what_it_read(suite, pytester, micro, monkeypatch):
+    """The suite in a process of its own, offline, on a cache that holds the repository."""
+    cache = pytester.path / "cache"
+    for source, repository in (("trained", "trained"), ("vanilla", "vanilla")):
+        at = cache / f"models--somebody--{repository}"
+        shutil.copytree(micro / source, at / "snapshots" / COMMIT)
+        (at / "refs").mkdir()
+        (at / "refs" / "v1").write_text(COMMIT)
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    suite(
+        "--attnres-trained=somebody/trained",
+        "--attnres-vanilla=somebody/vanilla",
+        "--attnres-revision=v1",
+        f"--attnres-vanilla-revision={COMMIT}",
+    )
+    models = json.loads((pytester.path / "reports" / "latest.json").read_text())["models"]
+    assert (models["trained"]["repository"], models["trained"]["commit"]) == ("somebody/trained", COMMIT)
+    assert models["trained"]["name"] == "trained"
+    assert models["wrapped"]["commit"] == COMMIT
+    assert models["trained"]["weights_digest"] == inspect_checkpoint(micro / "trained").weights_digest
 
 
 @pytest.mark.parametrize("revision", ["", 3])

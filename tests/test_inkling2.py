@@ -1,15 +1,20 @@
 """`inkling2` against `transformers`' own forward: as it is, padded, in half precision, and ablated."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
 import torch
 from every_kind import EVERY, REMOVALS, applicable, scores
 from inkling2_models import SHAPES, VOCABULARY, inkling2_library, save_inkling2
 from naive import Naive
+from small_suite import verdicts
 from transformers.models.inkling2 import modeling_inkling2 as library
 
 import attnres_core as ac
 from attnres_core.models.inkling2 import STREAMS
+from conftest import write_tokenizer
 
 STREAMED = [
     *(kind(ac.EMBEDDING, ac.ATTN, stream=stream) for kind in REMOVALS for stream in STREAMS),
@@ -191,6 +196,41 @@ def test_the_sweep_equals_the_library_read_plainly(tmp_path, prompts, reference,
             each = [scores(clean, plain.logits(tokens, what, draw), tokens)[0] for draw in range(what.draws)]
             assert columns[what][row] == pytest.approx(np.mean(each), abs=1e-5), what
         assert columns.record(what).sites
+
+
+CLAIMS = """
+from attnres_core import ATTN, CURRENT, EMBEDDING, MLP, TRAINED, claim, drop, entropy, mass, resample
+
+@claim(effect=drop(CURRENT, MLP).on(TRAINED), under=[drop, resample])
+def test_all(effect):
+    assert effect > -5
+
+@claim(keys=drop(EMBEDDING, ATTN, stream="k").on(TRAINED), values=drop(EMBEDDING, ATTN, stream="v").on(TRAINED))
+def test_streams(keys, values):
+    assert abs(keys - values) < 5
+
+@claim(mass=mass(CURRENT, ATTN).on(TRAINED), spread=entropy(MLP).on(TRAINED))
+def test_weights(mass, spread):
+    assert mass - spread < 9
+"""
+
+
+def test_a_suite_decides_claims_about_it(suite, pytester, micro, tmp_path):
+    """From recognition to the report, the map beside it."""
+    network = inkling2_library("hybrid", std=0.2, vocab_size=96, unpadded_vocab_size=96, max_position_embeddings=128)
+    folder = save_inkling2(tmp_path / "ink", network)
+    write_tokenizer(folder)
+    suite("-n", "2", f"--attnres-trained={folder}", claims=CLAIMS)
+    found = {name: entry["verdict"] for name, entry in verdicts(pytester).items()}
+    assert found == dict.fromkeys(("test_all", "test_streams", "test_weights"), "SUPPORTED")
+    record = json.loads((pytester.path / "reports" / "latest.json").read_text())
+    assert record["models"]["trained"]["dialect"] == "inkling2"
+    assert record["models"]["wrapped"]["num_blocks"] == 3
+    assert (pytester.path / "reports" / "latest.html").exists()
+    map_of = ["map", str(folder), "--prompts", str(micro / "prompts.jsonl"), "--screen", "--out", "map.csv"]
+    result = pytester.run(sys.executable, "-m", "attnres_core", *map_of)
+    assert result.ret == 0
+    assert "1.attn.k,1,attn,embedding" in (pytester.path / "map.csv").read_text()
 
 
 def test_a_stream_s_ablation_touches_its_sites_alone(tmp_path, ids):

@@ -51,15 +51,18 @@ class Checkpoint:
     wrap: float | None
     """The recency bias of a wrapped vanilla checkpoint."""
     weights: Weights = Weights.STORED
+    repository: str | None = None
+    """The hub repository that the folder is a copy of; None: a local folder."""
     commit: str | None = None
-    """The commit of the hub repository that the folder holds; None: a local folder."""
+    """The commit of that repository."""
 
     @property
     def name(self) -> str:
-        """The folder's name; says so where not all weights are its own."""
+        """The folder's or hub repository's name; says so where not all weights are its own."""
         parent = f"{self.folder.parent.name}/" if _KEPT_STEP.fullmatch(self.folder.name) else ""
         suffix = "" if self.weights is Weights.STORED else f" ({self.weights})"
-        return f"{parent}{self.folder.name}{suffix}"
+        own = self.folder.name if self.repository is None else self.repository.rpartition("/")[2]
+        return f"{parent}{own}{suffix}"
 
     @property
     def tokenizer_file(self) -> Path:
@@ -95,7 +98,16 @@ class Checkpoint:
 
     def size(self, field: str) -> int:
         """A size from the config, or the architecture's own default where it leaves that out."""
-        return int(self.config.get(field) or SIZES[self.config["model_type"]][field])
+        return int(self.config.get(field) or self._sizes[field])
+
+    @property
+    def _sizes(self) -> Mapping[str, int]:
+        return SIZES[self.config["model_type"]]
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return min(self.size(field) for field in ("vocab_size", "unpadded_vocab_size") if field in self._sizes)
 
     @property
     def context(self) -> int:
@@ -137,13 +149,13 @@ def inspect_checkpoint(
     Raises:
         UnsupportedCheckpoint: it is missing, incomplete, contradicts itself or is of an unknown kind.
     """
-    folder, commit = locate(path_or_repo_id, revision)
+    folder, repository, commit = locate(path_or_repo_id, revision)
     config = _config(folder)
     files = _weight_files(folder)
     shapes = _shapes(files)
     dialect = recognise(folder, config, shapes, wrap, num_blocks)
     bias = None if wrap is None else float(wrap)
-    return Checkpoint(folder, config, shapes, files, dialect, bias, commit=commit)
+    return Checkpoint(folder, config, shapes, files, dialect, bias, repository=repository, commit=commit)
 
 
 def kept_steps(checkpoint: Checkpoint) -> dict[int, Path]:

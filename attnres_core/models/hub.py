@@ -18,8 +18,10 @@ class Located(NamedTuple):
     """A checkpoint's folder."""
 
     folder: Path
+    repository: str | None
+    """The hub repository that it is a copy of; None: a local folder."""
     commit: str | None
-    """The commit of the hub repository; None: a local folder."""
+    """The commit of that repository."""
 
 
 def locate(path_or_repo_id: str | Path, revision: str | None = None) -> Located:
@@ -41,7 +43,7 @@ def locate(path_or_repo_id: str | Path, revision: str | None = None) -> Located:
         if revision is not None:
             remedy = "Leave `revision` out: only a hub id has revisions."
             raise UnsupportedCheckpoint(path, f"a local folder, and `revision` {revision!r}", remedy)
-        return Located(path.resolve(), None)
+        return Located(path.resolve(), None, None)
     text = str(path_or_repo_id)
     if isinstance(path_or_repo_id, Path) or text.startswith((".", "/", "~")) or text.count("/") != 1:
         raise UnsupportedCheckpoint(text, "there is no such folder", "Give a save_pretrained folder or a hub id.")
@@ -86,7 +88,7 @@ def _downloaded(name: str, revision: str | None) -> Located:
         found = f"no such folder, and the model hub did not give it ({type(error).__name__}: {error})".strip()
         remedy = "Check the id and the network; offline, download it first and give the folder."
         raise UnsupportedCheckpoint(name, found, remedy) from error
-    return Located(folder, folder.name if _COMMIT.fullmatch(folder.name) else None)
+    return Located(folder, name, folder.name if _COMMIT.fullmatch(folder.name) else None)
 
 
 def _unreachable(name: str, at: str, offline: bool) -> tuple[str, str]:
