@@ -227,6 +227,11 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def same_kernels_every_time() -> None:
+    """Ask cuBLAS for one result whatever else its device does; heard only before CUDA is first used."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 def cuda_devices() -> int:
     """How many CUDA devices torch would see, without importing it."""
     if "+cpu" in importlib.metadata.version("torch"):

@@ -17,6 +17,7 @@ from attnres_core.columns import ROUTING, field_of
 from attnres_core.intervention import Intervention
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.overrides import Overrides
+from attnres_core.models.precision import exact_arithmetic
 from attnres_core.models.reference import Reference
 from attnres_core.shapes import Unit
 from attnres_core.sweep import Answers, Batch, RoutingObserver, answer_scores
@@ -24,6 +25,7 @@ from attnres_core.vocabulary import ANSWER_METRICS, Metric, Positions
 
 
 @torch.inference_mode()
+@exact_arithmetic()
 def plain_chunk(
     model: AttnResModel,
     token_ids: Sequence[Sequence[int]],

@@ -17,6 +17,7 @@ from attnres_core.intervention import cells
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.models.loading import load_checkpoint
 from attnres_core.models.model import AttnResModel
+from attnres_core.models.precision import exact_arithmetic
 from attnres_core.models.routing import Read, SiteOverride, Source
 from attnres_core.place import Place
 from attnres_core.plan import CHUNK
@@ -29,6 +30,7 @@ LEAST_KEPT = 1e-3
 """Less weight than this left on the kept sources is taken as this much: a first-order step has no meaning there."""
 
 
+@exact_arithmetic()
 def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tuple[Site, Family], Column]:
     """Approximate delta_nll of dropping each family at each site alone, nats per token, `[prompt]`.
 

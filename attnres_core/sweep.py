@@ -21,6 +21,7 @@ from attnres_core.intervention import SHAM, Intervention
 from attnres_core.models.dialect import DepthStream
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.overrides import Overrides
+from attnres_core.models.precision import exact_arithmetic
 from attnres_core.models.reference import Reference
 from attnres_core.models.routing import Read, Source, mix
 from attnres_core.plan import BATCH_TOKENS, CHUNK, LOGIT_BYTES, REFERENCE_PROMPTS, SCORE_ROWS
@@ -132,6 +133,7 @@ class Batch:
 
 
 @torch.inference_mode()
+@exact_arithmetic()
 def sweep_chunk(
     model: AttnResModel,
     token_ids: Sequence[Sequence[int]],

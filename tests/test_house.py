@@ -52,6 +52,7 @@ TORCH = {
     "models/model",
     "models/network",
     "models/overrides",
+    "models/precision",
     "models/qwen3",
     "models/reference",
     "models/routing",

@@ -11,6 +11,7 @@ from attnres_core.intervention import composed, resolve
 from attnres_core.models.network import Network
 from attnres_core.models.outline import Described
 from attnres_core.models.overrides import Overrides
+from attnres_core.models.precision import exact_arithmetic
 from attnres_core.models.reference import Reference
 from attnres_core.prompts import token_rows
 from attnres_core.quantities import Ablation
@@ -51,6 +52,7 @@ class AttnResModel:
         return self._by_key[key]
 
     @torch.inference_mode()
+    @exact_arithmetic()
     def logits(
         self,
         input_ids: Int[Tensor, "batch pos"],
@@ -78,6 +80,7 @@ class AttnResModel:
         return network.unembed(hidden)
 
     @torch.inference_mode()
+    @exact_arithmetic()
     def depth_weights(
         self,
         input_ids: Int[Tensor, "batch pos"],

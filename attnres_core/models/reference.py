@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attnres_core.models.network import Network
+from attnres_core.models.precision import exact_arithmetic
 from attnres_core.models.routing import Read, Source
 from attnres_core.shapes import Float, Int
 from attnres_core.vocabulary import SiteKey
@@ -49,7 +50,7 @@ class Reference:
             self.states[key] = [source.state for source in sources]
             self.weights[key] = read.weights
 
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_arithmetic():
             given = ids.to(network.device)
             network.run(network.begin(given), network.prepare(given), observe=keep)
 
