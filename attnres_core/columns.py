@@ -91,8 +91,8 @@ def _summary_sites(what: RoutingSummary, checkpoint: Geometry) -> list[Site]:
     if isinstance(what.family, Pick):
         raise ValueError(f"`{what}` names a family chosen on the exploration split; it is resolved by a suite run")
     if what.family is not None:
-        family_sites(what.family, what.sublayer, what.layers, checkpoint.sites, checkpoint.num_layers)
-    addressed = sites_within(checkpoint.sites, what.sublayer, what.layers, checkpoint.num_layers)
+        family_sites(what.family, what.sublayer, what.layers, checkpoint.sites, checkpoint.num_layers, what.stream)
+    addressed = sites_within(checkpoint.sites, what.sublayer, what.layers, checkpoint.num_layers, what.stream)
     choosing = [site for site in addressed if len(site.sources) > 1]
     if not choosing:
         raise NotApplicable(f"`{what}` addresses no site with more than one source on this checkpoint")

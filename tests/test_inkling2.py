@@ -233,6 +233,24 @@ def test_a_suite_decides_claims_about_it(suite, pytester, micro, tmp_path):
     assert "1.attn.k,1,attn,embedding" in (pytester.path / "map.csv").read_text()
 
 
+def test_summaries_are_of_all_streams_or_of_one(tmp_path, prompts):
+    model = ac.load_model(save_inkling2(tmp_path, inkling2_library("hybrid")))
+    full = range(4, 5)  # one layer of full attention
+    each = [ac.mass(ac.EMBEDDING, ac.ATTN, full, stream=stream) for stream in STREAMS]
+    every = ac.mass(ac.EMBEDDING, ac.ATTN, full)
+    others = [kind(ac.ATTN, stream="k") for kind in (ac.entropy, ac.peak, ac.spread)]
+    columns = ac.measure(model, prompts, [*each, every, *others, ac.uniform_mass(ac.EMBEDDING, ac.ATTN, stream="v")])
+    assert columns[every] == pytest.approx(np.mean([columns[one] for one in each], axis=0))
+    assert columns.record(each[1]).sites == ("4.attn.k",)
+    assert columns.record(others[0]).sites == ("1.attn.k", "4.attn.k", "6.attn.k")
+    weights = model.depth_weights(torch.tensor([prompts[0]]))
+    site = next(site for site in model.sites if str(site) == "4.attn.v")
+    assert columns[each[2]][0] == pytest.approx(float(weights[site][0, 0, :-1].mean()), abs=1e-6)
+    assert str(each[0]) == "mass(embedding, attn, layers 4-4, stream q)"
+    with pytest.raises(ac.NotApplicable, match="no attn site of stream 'q' in layers 2-2 has more than one source"):
+        ac.measure(model, prompts, [ac.uniform(ac.ATTN, range(2, 3), stream="q")])
+
+
 def test_a_stream_s_ablation_touches_its_sites_alone(tmp_path, ids):
     model = ac.load_model(save_inkling2(tmp_path, inkling2_library("hybrid")))
     for stream in STREAMS:
