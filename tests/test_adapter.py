@@ -273,6 +273,19 @@ def test_what_needs_a_package_that_is_not_here_says_so(fla_folder):
     assert remedy.endswith("can be read by ac.adapt: docs/adapters.md.")
 
 
+@pytest.mark.parametrize("changes", [{"attn_res_block_size": 2}, {"text_config": {"attn_res_block_size": 2}}, {}])
+def test_a_kimi_k3_checkpoint_is_known_by_its_config_or_its_tensors(copy, changes):
+    folder = copy("kimi_block_14", model_type="kimi_k3", **changes)
+    if not changes:
+        name = "model.final_res_proj.weight"
+        rewrite(folder, lambda tensors: tensors.update({"model.output_attn_res_proj.weight": tensors.pop(name)}))
+    found, remedy = refusal(folder)
+    assert found == "a Kimi-K3-shaped checkpoint (attn_res_block_size)"
+    if reason := KIMI_K3.missing():
+        assert remedy.startswith(reason)
+        assert "code from the model hub is never run" in reason
+
+
 @pytest.fixture
 def fla_installed(monkeypatch):
     """A package `fla` whose model is ours."""

@@ -6,14 +6,14 @@ from pathlib import Path
 import foreign_models
 import pytest
 import torch
-from foreign_models import KIMI_NAMES, KimiLike, with_weights_of
+from foreign_models import FLA_NAMES, KIMI_NAMES, FLAConfig, FLALike, KimiLike, with_weights_of
 from inkling2_models import SHAPES, inkling2_library, save_inkling2
 from random_models import KINDS, random_model
 
 import attnres_core as ac
 from attnres_core.models import adapter, network
 from attnres_core.models.dialect import families
-from attnres_core.models.foreign import KIMI_K3
+from attnres_core.models.foreign import FLA, KIMI_K3
 from attnres_core.models.kimi_block import KimiBlock
 from attnres_core.models.open_block import OpenBlock, Wrapped
 from attnres_core.models.outline import Outline
@@ -55,6 +55,15 @@ def test_inkling2_conforms(tmp_path, name):
 
 def test_an_adapted_model_conforms(adapted):
     check_adapter(adapted)
+
+
+@pytest.mark.parametrize("sublayers", [1, 3, 4])
+def test_an_adapted_model_of_fla_s_structure_conforms(kimi_block, sublayers):
+    config = FLAConfig(**{**kimi_block.network.config.to_dict(), "attnres_block_size": sublayers})
+    config._attn_implementation = "sdpa"
+    call = ac.RoutingCall(foreign_models, FLA.call, FLA.describe)
+    module = with_weights_of(FLALike(config), kimi_block, FLA_NAMES)
+    check_adapter(ac.adapt(module, call, vocabulary=96, context=128))
 
 
 def failing(model):

@@ -51,12 +51,12 @@ def load_foreign(folder: Path, family: Family, device: str, dtype: torch.dtype) 
         found = f"no `{family.call}` in {', '.join(sorted(modules))}"
         remedy = "Name the call that reads sources to ac.adapt yourself: docs/adapters.md."
         raise UnsupportedCheckpoint(folder, found, remedy)
-    tokenizer = folder / "tokenizer.json"
+    tokenizer, sizes = folder / "tokenizer.json", network.config.get_text_config()
     return adapt(
         network.to(device),
         *(RoutingCall(owner, family.call, family.describe) for owner in owners),
-        vocabulary=network.config.vocab_size,
-        context=network.config.max_position_embeddings,
+        vocabulary=sizes.vocab_size,
+        context=sizes.max_position_embeddings,
         name=folder.name,
         dialect="kimi_block",
         tokenizer=tokenizer if tokenizer.exists() else None,

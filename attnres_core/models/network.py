@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ class SiteOverrides(Protocol):
         """What a site is to do; None: nothing."""
 
 
+@runtime_checkable
 class Inputs(Protocol):
     """What every layer needs of a batch beside the sources: positions and masks."""
 
@@ -53,8 +54,8 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def prepare(
         self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
-    ) -> Any:
-        """The `Inputs` of a batch; positions count from the first real token, so padding changes nothing."""
+    ) -> Inputs:
+        """What a batch needs; positions count from the first real token, so padding changes nothing."""
 
     @abstractmethod
     def begin(self, input_ids: Int[Tensor, "batch pos"]) -> DepthStream[Source]:
