@@ -209,12 +209,9 @@ def test_what_is_read_and_not_used_fails(adapted, monkeypatch):
     original = adapter._standing_in
 
     def aside(call, answer):
-        own = getattr(call.owner, call.name)
-        return original(
-            adapter.RoutingCall(call.owner, call.name, call.describe), lambda asked: used(asked, own, answer)
-        )
+        return original(call, lambda asked: used(asked, answer))
 
-    def used(asked, own, answer):
+    def used(asked, answer):
         answer(asked)
         states = [Source(state[None], asked.eps) for state in asked.sources]
         return adapter.route(states, asked.query, None).mixture[0]
