@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from attnres_core.estimates import ClaimError as ClaimError
     from attnres_core.intervention import NotApplicable as NotApplicable
     from attnres_core.judging import estimate as estimate
-    from attnres_core.models.checkpoint import UnsupportedCheckpoint as UnsupportedCheckpoint
+    from attnres_core.models.adapter import AdapterError as AdapterError
+    from attnres_core.models.adapter import Asked as Asked
+    from attnres_core.models.adapter import RoutingCall as RoutingCall
+    from attnres_core.models.adapter import adapt as adapt
     from attnres_core.models.loading import load_model as load_model
+    from attnres_core.models.unsupported import UnsupportedCheckpoint as UnsupportedCheckpoint
     from attnres_core.prompt_kinds import PromptKind as PromptKind
     from attnres_core.prompt_kinds import any_tokens as any_tokens
     from attnres_core.prompt_kinds import excerpts as excerpts
@@ -59,7 +63,8 @@ _HOMES = {
     "estimates": ("ClaimError",),
     "judging": ("estimate",),
     "intervention": ("NotApplicable",),
-    "models.checkpoint": ("UnsupportedCheckpoint",),
+    "models.unsupported": ("UnsupportedCheckpoint",),
+    "models.adapter": ("AdapterError", "Asked", "RoutingCall", "adapt"),
     "models.loading": ("load_model",),
     "prompt_kinds": ("PromptKind", "any_tokens", "excerpts", "texts"),
     "prompts": ("PromptSet", "load_prompts"),

@@ -77,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
         "split is exploration: claims about confirmation columns read here could only be registered post hoc.",
     )
     whole.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or shipped name")
+    whole.add_argument("--revision", help="branch, tag or commit of a hub id (default: its main branch)")
     whole.add_argument("--wrap", type=float, metavar="BIAS", help="read a vanilla Qwen3 with this recency bias")
     whole.add_argument("--num-blocks", type=int, metavar="N", help="with --wrap: the number of blocks")
     whole.add_argument("--prompts", type=Path, help="JSONL file of prompts (default: the shipped docstrings)")
@@ -199,7 +200,8 @@ def _map(arguments: argparse.Namespace) -> None:
 
     out = arguments.out or Path(f"map-{Path(arguments.checkpoint).name}.csv")
     mapping.check_name(out)
-    checkpoint = inspect_checkpoint(resolved(arguments.checkpoint), arguments.wrap, arguments.num_blocks)
+    given = (arguments.wrap, arguments.num_blocks, arguments.revision)
+    checkpoint = inspect_checkpoint(resolved(arguments.checkpoint), *given)
     prompts, split = load_prompts(arguments.prompts or reference_prompts()), Split(arguments.split)
     budget = bytes_of(arguments.memory) if arguments.memory else None
     place = choose_place(arguments.device, arguments.dtype, 1, [checkpoint], budget)

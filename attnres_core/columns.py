@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from attnres_core.influence import influence
 from attnres_core.intervention import Intervention, NotApplicable, cell, cells, drawn, family_sites, sites_within
-from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.models.open_block import closed_form
+from attnres_core.models.outline import Geometry
 from attnres_core.quantities import Ablation, Association, Pick, Quantity, Request, RoutingSummary
 from attnres_core.shapes import Column, Unit
 from attnres_core.vocabulary import ANSWER_METRICS, Families, Family, Metric, Positions, Site, Sublayer, Summary, parts
@@ -66,7 +66,7 @@ class Columns(Mapping[Any, Column]):
         return self._records[what]
 
 
-def interventions_for(what: Request, checkpoint: Checkpoint) -> tuple[Intervention, ...]:
+def interventions_for(what: Request, checkpoint: Geometry) -> tuple[Intervention, ...]:
     """The interventions whose units a column is derived from; none for a summary of the clean run.
 
     Raises:
@@ -83,18 +83,18 @@ def interventions_for(what: Request, checkpoint: Checkpoint) -> tuple[Interventi
     return ()
 
 
-def unit_keys(what: Request, checkpoint: Checkpoint) -> frozenset[str]:
+def unit_keys(what: Request, checkpoint: Geometry) -> frozenset[str]:
     """The units that a column is derived from; errors as for `interventions_for`."""
     return frozenset(i.key for i in interventions_for(what, checkpoint)) or frozenset({ROUTING})
 
 
-def _summary_sites(what: RoutingSummary, checkpoint: Checkpoint) -> list[Site]:
+def _summary_sites(what: RoutingSummary, checkpoint: Geometry) -> list[Site]:
     """The sites a summary averages over: those addressed where there is a choice."""
     if isinstance(what.family, Pick):
         raise ValueError(f"`{what}` names a family chosen on the exploration split; it is resolved by a suite run")
     if what.family is not None:
-        family_sites(what.family, what.sublayer, what.layers, checkpoint.sites, checkpoint.num_layers)
-    addressed = sites_within(checkpoint.sites, what.sublayer, what.layers, checkpoint.num_layers)
+        family_sites(what.family, what.sublayer, what.layers, checkpoint.sites, checkpoint.num_layers, what.stream)
+    addressed = sites_within(checkpoint.sites, what.sublayer, what.layers, checkpoint.num_layers, what.stream)
     choosing = [site for site in addressed if len(site.sources) > 1]
     if not choosing:
         raise NotApplicable(f"`{what}` addresses no site with more than one source on this checkpoint")
@@ -110,7 +110,7 @@ def values(
     what: Request,
     field: str,
     chunks: Sequence[Mapping[str, Unit]],
-    checkpoint: Checkpoint,
+    checkpoint: Geometry,
     by_document: Callable[[Column], Column] = lambda column: column,
 ) -> Column:
     """One column over all chunks of prompts, `[document]`: of ablations, that field of their units.
@@ -144,7 +144,7 @@ def cell_tables(
     what: Association,
     field: str,
     chunks: Sequence[Mapping[str, Unit]],
-    checkpoint: Checkpoint,
+    checkpoint: Geometry,
     by_document: Callable[[Column], Column] = lambda column: column,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Masses and effects of an association's cells, each `[cell, document]`."""
@@ -158,7 +158,7 @@ def cell_tables(
     return np.stack(masses), np.stack(effects)
 
 
-def _cells(what: Association, checkpoint: Checkpoint) -> list[tuple[Site, Family]]:
+def _cells(what: Association, checkpoint: Geometry) -> list[tuple[Site, Family]]:
     """The cells that an association is over; not those where nothing can change.
 
     Raises:
@@ -172,7 +172,7 @@ def _cells(what: Association, checkpoint: Checkpoint) -> list[tuple[Site, Family
     return found
 
 
-def record_of(what: Request, chunks: Sequence[Mapping[str, Unit]], checkpoint: Checkpoint) -> InterventionRecord:
+def record_of(what: Request, chunks: Sequence[Mapping[str, Unit]], checkpoint: Geometry) -> InterventionRecord:
     """What a column's intervention touched, over all chunks of prompts."""
     if isinstance(what, RoutingSummary):
         return InterventionRecord(tuple(map(str, _summary_sites(what, checkpoint))))
@@ -200,7 +200,7 @@ def _summarise(
     sites: Sequence[Site],
     rows: Sequence[int],
     chunks: Sequence[Mapping[str, Unit]],
-    checkpoint: Checkpoint,
+    checkpoint: Geometry,
 ) -> Column:
     if what.kind in (Summary.ENTROPY, Summary.PEAK):
         return np.asarray(_joined(chunks, what.kind.value)[:, rows].mean(1), dtype=np.float64)

@@ -166,7 +166,9 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         addressed = sites_within(sites, ablation.sublayer, ablation.layers, num_layers, ablation.stream)
         choosing = [site for site in addressed if len(site.sources) > 1]
         if not choosing:
-            raise NotApplicable(f"no {ablation.sublayer} site in {_where(ablation.layers)} has more than one source")
+            stream = f" of stream {ablation.stream!r}" if ablation.stream else ""
+            where = f"{ablation.sublayer} site{stream} in {_where(ablation.layers)}"
+            raise NotApplicable(f"no {where} has more than one source")
         touched: Touched = tuple((site, tuple(range(len(site.sources)))) for site in choosing)
     else:
         present = family_sites(family, ablation.sublayer, ablation.layers, sites, num_layers, ablation.stream)

@@ -93,7 +93,7 @@ def make_map(
     if not len(part):
         raise ValueError(f"{prompts.name}: no prompt belongs to the {split} split")
     ids = part.token_ids(checkpoint.tokenizer_file)
-    check_tokens(ids, [repr(p.id) for p in part.prompts], checkpoint.size("vocab_size"), checkpoint.context)
+    check_tokens(ids, [repr(p.id) for p in part.prompts], checkpoint.vocabulary, checkpoint.context)
     given = (place.device_class, place.dtype, reference_of(prompts))
     material = Material({Role.TRAINED: checkpoint}, (), {split: part}, *given)
     bundles = make_bundles(map_quantities(checkpoint, Role.TRAINED), split, material)

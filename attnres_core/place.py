@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from attnres_core.models.checkpoint import Checkpoint
+from attnres_core.models.inkling2 import Inkling2
 from attnres_core.plan import BATCH_TOKENS, CHUNK, GROUP, LOGIT_BYTES, REFERENCE_PROMPTS, SCORE_ROWS
 from attnres_core.prompts import WINDOW
 
@@ -79,23 +80,44 @@ class Place:
 def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS) -> Need:
     """What measuring a checkpoint takes in `dtype`; a batch is one prompt chunk or `batch_tokens`, the larger."""
     width = BYTES[dtype]
-    hidden, vocab, feed = (checkpoint.size(name) for name in ("hidden_size", "vocab_size", "intermediate_size"))
-    heads = checkpoint.size("num_attention_heads")
-    head_dim = checkpoint.size("head_dim")
+    hidden, vocab = checkpoint.size("hidden_size"), checkpoint.size("vocab_size")
     sources = max(len(site.sources) for site in checkpoint.sites)
     chunk = CHUNK * WINDOW
-    snapshots = checkpoint.num_layers + 2 * sources  # currents differ at every start, completed blocks are shared
+    # inkling2 keeps states normalised beside themselves, and its weights as stored until they are converted.
+    copies = 2 if isinstance(checkpoint.dialect, Inkling2) else 1
+    snapshots = copies * (
+        checkpoint.num_layers + 2 * sources
+    )  # currents differ at every start, completed blocks are shared
     last = GROUP + 1  # every intervention's, and the sham's
     reference = (2 * checkpoint.num_layers + sources) * REFERENCE_PROMPTS * WINDOW  # a state a sublayer, and the blocks
     rows = max(batch_tokens, chunk)
-    # Sources stay beside their float32 square roots; a sublayer holds a few copies of its input and widened states.
-    working = (sources + 8) * hidden + 4 * heads * head_dim + 3 * feed
     blocks = 6 * max(LOGIT_BYTES, 4 * vocab * SCORE_ROWS)
     return Need(
-        weights=max(checkpoint.parameters * width, checkpoint.stored_bytes),
+        weights=copies * max(checkpoint.parameters * width, checkpoint.stored_bytes),
         states=((snapshots + last) * chunk + reference) * hidden * width,
-        batch=rows * working * max(width, 4) + blocks,
+        batch=rows * _working(checkpoint, sources) * max(width, 4) + blocks,
     )
+
+
+def _working(checkpoint: Checkpoint, sources: int) -> int:
+    """Numbers that a token of a batch takes while a sublayer runs.
+
+    Sources stay beside their float32 square roots; a sublayer holds a few copies of its input and widened states.
+    """
+    if isinstance(checkpoint.dialect, Inkling2):
+        return _inkling2_working(checkpoint, sources)
+    hidden, feed = checkpoint.size("hidden_size"), checkpoint.size("intermediate_size")
+    return (sources + 8) * hidden + 4 * checkpoint.size("num_attention_heads") * checkpoint.size("head_dim") + 3 * feed
+
+
+def _inkling2_working(checkpoint: Checkpoint, sources: int) -> int:
+    """Sources are kept normalised, too; attention is computed with all its weights; a token has several experts."""
+    hidden, experts = checkpoint.size("hidden_size"), checkpoint.size("num_experts_per_tok")
+    kinds = [("num_attention_heads", "head_dim"), ("swa_num_attention_heads", "swa_head_dim")]
+    attention = max(checkpoint.size(heads) * 12 * (checkpoint.size(width) + WINDOW) for heads, width in kinds)
+    mixture = experts * (3 * hidden + 6 * checkpoint.size("moe_intermediate_size"))
+    chosen = 2 * experts * (checkpoint.size("n_routed_experts") + 1)  # (whole numbers of 8 bytes)
+    return (2 * sources + 16) * hidden + max(attention, mixture + chosen)
 
 
 def largest_need(checkpoints: Iterable[Checkpoint], dtype: str, batch_tokens: int) -> Need:
@@ -203,6 +225,11 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 2**30)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def same_kernels_every_time() -> None:
+    """Ask cuBLAS for one result whatever else its device does; heard only before CUDA is first used."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def cuda_devices() -> int:

@@ -6,7 +6,7 @@ What the fast path is held against: by the noise floor of every claim's effects,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from attnres_core.columns import ROUTING, field_of
 from attnres_core.intervention import Intervention
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.overrides import Overrides
+from attnres_core.models.precision import exact_arithmetic
 from attnres_core.models.reference import Reference
 from attnres_core.shapes import Unit
 from attnres_core.sweep import Answers, Batch, RoutingObserver, answer_scores
@@ -24,6 +25,7 @@ from attnres_core.vocabulary import ANSWER_METRICS, Metric, Positions
 
 
 @torch.inference_mode()
+@exact_arithmetic()
 def plain_chunk(
     model: AttnResModel,
     token_ids: Sequence[Sequence[int]],
@@ -43,22 +45,24 @@ def plain_chunk(
     for intervention in dict.fromkeys(interventions):
         overrides = Overrides([intervention], token_ids, places, reference)
         ablated = network.run(network.begin(batch.ids), inputs, overrides=overrides)
-        scores = [_scores(network.lm_head, *row) for row in zip(clean, ablated, token_ids, strict=True)]
+        scores = [_scores(network.unembed, *row) for row in zip(clean, ablated, token_ids, strict=True)]
         unit = {field: np.array([found[field] for found in scores]) for field in scores[0]}
         if answers is not None:
             rows = range(len(token_ids))
             ends = ([state[row, lengths[row] - 1] for row in rows] for state in (clean, ablated))
-            before, after = (answer_scores(network.lm_head(torch.stack(states)).float(), answers) for states in ends)
+            before, after = (answer_scores(network.unembed(torch.stack(states)), answers) for states in ends)
             unit |= {metric.value: was - now for metric, was, now in zip(ANSWER_METRICS, before, after, strict=True)}
         units[intervention.key] = unit
     return units
 
 
-def _scores(head: torch.nn.Module, clean: Tensor, ablated: Tensor, tokens: Sequence[int]) -> dict[str, float]:
+def _scores(
+    head: Callable[[Tensor], Tensor], clean: Tensor, ablated: Tensor, tokens: Sequence[int]
+) -> dict[str, float]:
     """NLL rise and KL(clean || ablated) of one prompt, from all its logits, over each choice of positions."""
     scored = len(tokens) - 1
     target = torch.tensor(tokens[1:], device=clean.device)
-    before, after = (head(state[:scored]).float().log_softmax(-1) for state in (clean, ablated))
+    before, after = (head(state[:scored]).log_softmax(-1) for state in (clean, ablated))
     rise = functional.nll_loss(after, target, reduction="none") - functional.nll_loss(before, target, reduction="none")
     kl = functional.kl_div(after, before, log_target=True, reduction="none").sum(-1)
     spans = {

@@ -50,7 +50,7 @@ def any_tokens(
         ValueError: the lengths or ids are none that the model can read.
     """
     _check_lengths(model, min_tokens, max_tokens)
-    vocabulary = model.network.config.vocab_size
+    vocabulary = model.network.vocabulary
     if among is None:
         token = strategies.integers(0, vocabulary - 1)
     elif among and all(0 <= token < vocabulary for token in among):

@@ -128,6 +128,8 @@ class RoutingSummary:
     family: Families | Pick | None
     sublayer: Sublayer
     layers: Layers
+    stream: str | None = None
+    """The stream (q, k or v) of sites that have several; None: all."""
 
     def on(self, role: AnyRole | str) -> Quantity:
         """This summary of the model in `role`, as a column."""
@@ -136,7 +138,8 @@ class RoutingSummary:
     def __str__(self) -> str:
         """`mass(older, attn, late)`."""
         family = f"{self.family}, " if self.family is not None else ""
-        return f"{self.kind}({family}{self.sublayer}, {layers_text(self.layers)})"
+        stream = f", stream {self.stream}" if self.stream else ""
+        return f"{self.kind}({family}{self.sublayer}, {layers_text(self.layers)}{stream})"
 
 
 @dataclass(frozen=True, slots=True)

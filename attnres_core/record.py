@@ -139,6 +139,9 @@ def _model_entry(suite: Suite, role: AnyRole) -> dict[str, Any]:
     return {
         "name": checkpoint.name,
         "path": str(checkpoint.folder),
+        "repository": checkpoint.repository,
+        "commit": checkpoint.commit,
+        "weights_digest": checkpoint.weights_digest,
         "digest": checkpoint.digest,
         "dialect": checkpoint.dialect.name,
         "num_layers": checkpoint.num_layers,

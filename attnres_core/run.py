@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from attnres_core.models.checkpoint import Checkpoint
-from attnres_core.place import BATCH_SIZES, Place, check_fit, keep_freed_memory
+from attnres_core.place import BATCH_SIZES, Place, check_fit, keep_freed_memory, same_kernels_every_time
 from attnres_core.plan import Bundle
 from attnres_core.prompts import Prompt, PromptSet
 from attnres_core.store import Store, StoreError, atomic
@@ -154,6 +154,7 @@ class _Workbench:
         self.checkpoints, self.place, self.device = checkpoints, place, device
         self.batch_tokens = place.batch_tokens
         keep_freed_memory()
+        same_kernels_every_time()
         self._loaded: tuple[tuple[AnyRole, str], AttnResModel] | None = None
         self._reference: tuple[tuple[Prompt, ...], Reference] | None = None
 

@@ -17,19 +17,20 @@ from attnres_core.intervention import cells
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.models.loading import load_checkpoint
 from attnres_core.models.model import AttnResModel
-from attnres_core.models.qwen3 import SiteKey
+from attnres_core.models.precision import exact_arithmetic
 from attnres_core.models.routing import Read, SiteOverride, Source
 from attnres_core.place import Place
 from attnres_core.plan import CHUNK
 from attnres_core.prompts import PromptSet
 from attnres_core.shapes import Column
 from attnres_core.sweep import Batch
-from attnres_core.vocabulary import Family, Site
+from attnres_core.vocabulary import Family, Site, SiteKey
 
 LEAST_KEPT = 1e-3
 """Less weight than this left on the kept sources is taken as this much: a first-order step has no meaning there."""
 
 
+@exact_arithmetic()
 def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tuple[Site, Family], Column]:
     """Approximate delta_nll of dropping each family at each site alone, nats per token, `[prompt]`.
 
@@ -43,7 +44,7 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
     weights: dict[SiteKey, Tensor] = {}
     for site in model.sites:
         shape = (len(site.sources), *batch.ids.shape)
-        biases[site.layer, site.sublayer] = torch.zeros(shape, device=model.device, requires_grad=True)
+        biases[site.key] = torch.zeros(shape, device=model.device, requires_grad=True)
 
     def keep(key: SiteKey, sources: list[Source], read: Read) -> None:
         weights[key] = read.natural.detach()
@@ -52,20 +53,19 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
     with torch.enable_grad():
         hidden = network.run(network.begin(batch.ids), network.prepare(batch.ids), overrides=overrides, observe=keep)
         scored = torch.nonzero(batch.scored, as_tuple=True)
-        logits = network.lm_head(hidden[scored]).float()
+        logits = network.unembed(hidden[scored])
         target = batch.ids[scored[0], scored[1] + 1]
         share = 1 / batch.scored.sum(1)[scored[0]]  # of its prompt's mean
         loss = (functional.cross_entropy(logits, target, reduction="none") * share).sum()
         grads = dict(zip(biases, torch.autograd.grad(loss, list(biases.values()), allow_unused=True), strict=True))
     found: dict[tuple[Site, Family], Column] = {}
     for site in model.sites:
-        key = (site.layer, site.sublayer)
-        grad = grads[key]
+        grad = grads[site.key]
         for family in dict.fromkeys(site.sources):
             if family is None:
                 continue
             index = [place for place, member in enumerate(site.sources) if member is family]
-            kept = (1 - weights[key][index].sum(0)).clamp(min=LEAST_KEPT)
+            kept = (1 - weights[site.key][index].sum(0)).clamp(min=LEAST_KEPT)
             rise = torch.zeros_like(kept) if grad is None else -grad[index].sum(0) / kept  # (prompt, pos)
             found[site, family] = np.asarray(rise.sum(1).double().cpu())
     return found

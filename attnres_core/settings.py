@@ -12,6 +12,9 @@ class Settings:
 
     trained: str
     vanilla: str
+    revision: str | None
+    """The trained checkpoint's branch, tag or commit on the hub; None: its main branch, or a local folder."""
+    vanilla_revision: str | None
     recency_bias: float
     num_blocks: int | None
     prompts: Path

@@ -69,9 +69,11 @@ class Suite:
                 raise ValueError(
                     f"{settings.prompts}: no prompt belongs to the {split} split; add some or name the split"
                 )
-        self.trained = inspect_checkpoint(settings.trained)
+        self.trained = inspect_checkpoint(settings.trained, revision=settings.revision)
         blocks = settings.num_blocks or self.trained.dialect.num_blocks  # the wrapped baseline follows the trained one
-        wrapped = inspect_checkpoint(settings.vanilla, wrap=settings.recency_bias, num_blocks=blocks)
+        wrapped = inspect_checkpoint(
+            settings.vanilla, settings.recency_bias, blocks, revision=settings.vanilla_revision
+        )
         self.checkpoints: dict[AnyRole, Checkpoint] = {
             Role.TRAINED: self.trained,
             Role.WRAPPED: wrapped,
@@ -299,7 +301,7 @@ class Suite:
     def _check_prompts(self, roles: Iterable[AnyRole]) -> None:
         """Refuse prompts that a model cannot read before anything is loaded."""
         for tokenizer, context, vocab in {
-            (c.tokenizer_file, c.context, c.size("vocab_size")) for c in map(self.material.checkpoint, roles)
+            (c.tokenizer_file, c.context, c.vocabulary) for c in map(self.material.checkpoint, roles)
         }:
             for part in self.prompts.values():
                 check_tokens(part.token_ids(tokenizer), [repr(p.id) for p in part.prompts], vocab, context)

@@ -6,36 +6,55 @@ from attnres_core.quantities import Association, Pick, PickRule, RoutingSummary,
 from attnres_core.vocabulary import Band, Families, Family, Layers, Statistic, Sublayer, Summary, choice, layers_of
 
 
-def _summary(kind: Summary, family: object, sublayer: Sublayer | str, layers: Layers | str) -> RoutingSummary:
-    reader = choice(Sublayer, sublayer, "sublayer")
-    return RoutingSummary(kind, None if family is None else family_of(family), reader, layers_of(layers, reader))
+def _summary(
+    kind: Summary, family: object, sublayer: Sublayer | str, layers: Layers | str, stream: str | None = None
+) -> RoutingSummary:
+    reader, own = choice(Sublayer, sublayer, "sublayer"), None if family is None else family_of(family)
+    return RoutingSummary(kind, own, reader, layers_of(layers, reader), stream)
 
 
-def mass(family: Families | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
-    """Depth weight on a family, in [0, 1], averaged over positions and sites."""
-    return _summary(Summary.MASS, family, sublayer, layers)
+def mass(
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    stream: str | None = None,
+) -> RoutingSummary:
+    """Depth weight on a family, in [0, 1], averaged over positions and sites.
+
+    Args:
+        family: whose depth weight.
+        sublayer: at whose sites.
+        layers: in which layers.
+        stream: only at the sites of this stream (q, k or v), in models whose sublayers read several.
+    """
+    return _summary(Summary.MASS, family, sublayer, layers, stream)
 
 
 def uniform_mass(
-    family: Families | Pick | str, sublayer: Sublayer | str, layers: Layers | str = Band.ALL
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    stream: str | None = None,
 ) -> RoutingSummary:
     """The mass that uniform weights would put on a family: its share of the sources, averaged over sites."""
-    return _summary(Summary.UNIFORM_MASS, family, sublayer, layers)
+    return _summary(Summary.UNIFORM_MASS, family, sublayer, layers, stream)
 
 
-def entropy(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+def entropy(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, stream: str | None = None) -> RoutingSummary:
     """Entropy of the depth weights in nats, averaged over positions and sites."""
-    return _summary(Summary.ENTROPY, None, sublayer, layers)
+    return _summary(Summary.ENTROPY, None, sublayer, layers, stream)
 
 
-def peak(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+def peak(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, stream: str | None = None) -> RoutingSummary:
     """Largest depth weight, in [0, 1], averaged over positions and sites."""
-    return _summary(Summary.PEAK, None, sublayer, layers)
+    return _summary(Summary.PEAK, None, sublayer, layers, stream)
 
 
-def spread(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+def spread(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, stream: str | None = None) -> RoutingSummary:
     """How far depth weights depend on content: largest distance from their average over prompts and positions."""
-    return _summary(Summary.SPREAD, None, sublayer, layers)
+    return _summary(Summary.SPREAD, None, sublayer, layers, stream)
 
 
 def closed_form_error(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:

@@ -21,14 +21,14 @@ from attnres_core.intervention import SHAM, Intervention
 from attnres_core.models.dialect import DepthStream
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.overrides import Overrides
-from attnres_core.models.qwen3 import SiteKey
+from attnres_core.models.precision import exact_arithmetic
 from attnres_core.models.reference import Reference
 from attnres_core.models.routing import Read, Source, mix
 from attnres_core.plan import BATCH_TOKENS, CHUNK, LOGIT_BYTES, REFERENCE_PROMPTS, SCORE_ROWS
 from attnres_core.prompts import PromptSet, token_rows
 from attnres_core.quantities import Quantity, Request
 from attnres_core.shapes import Float, Unit
-from attnres_core.vocabulary import Metric, Positions
+from attnres_core.vocabulary import Metric, Positions, SiteKey
 
 Answers = Sequence[tuple[int, int | None]]
 """Token ids of each prompt's answer and, where it has one, its foil."""
@@ -91,7 +91,7 @@ def validated(model: AttnResModel, prompts: PromptSet | Sequence[Sequence[int]])
     if isinstance(prompts, PromptSet):
         names = [repr(prompt.id) for prompt in prompts.prompts]
         prompts = prompts.token_ids(model.checkpoint.tokenizer_file)
-    limits = (model.network.config.vocab_size, model.checkpoint.context)
+    limits = (model.network.vocabulary, model.checkpoint.context)
     return token_rows(prompts, "prompts", names, limits, "those, or load_prompts(...)")
 
 
@@ -133,6 +133,7 @@ class Batch:
 
 
 @torch.inference_mode()
+@exact_arithmetic()
 def sweep_chunk(
     model: AttnResModel,
     token_ids: Sequence[Sequence[int]],
@@ -154,7 +155,8 @@ def sweep_chunk(
     network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
     wanted = list(dict.fromkeys(interventions))
-    starts = {intervention.first_layer for intervention in wanted} or {0}
+    first = {intervention: intervention.first_layer if network.resumes else 0 for intervention in wanted}
+    starts = set(first.values()) or {0}
     snapshots: dict[int, DepthStream[Source]] = {}
 
     def keep(layer: int, stream: DepthStream[Source]) -> None:
@@ -170,7 +172,7 @@ def sweep_chunk(
     places = torch.arange(batch.ids.shape[1], device=model.device).expand_as(batch.ids)
     together = max(1, batch_tokens // batch.ids.numel())
     for layer, stream in sorted(snapshots.items()):
-        starting = [*(i for i in wanted if i.first_layer == layer), *([SHAM] if layer == sham_layer else [])]
+        starting = [*(i for i in wanted if first[i] == layer), *([SHAM] if layer == sham_layer else [])]
         for start in range(0, len(starting), together):
             group = starting[start : start + together]
             observer = _EffectObserver(model, batch, group)
@@ -228,7 +230,7 @@ class RoutingObserver:
         unit = {name: np.zeros(shape) for name in ("mean", "low", "high")}
         unit |= {name: np.zeros(shape[:2]) for name in ("entropy", "peak")}
         for row, site in enumerate(sites):
-            weights = self.found[site.layer, site.sublayer]  # (source, prompt, pos)
+            weights = self.found[site.key]  # (source, prompt, pos)
             n = len(site.sources)
             hidden = ~self.batch.scored
             unit["mean"][:, row, :n] = self.batch.per_prompt(weights).T
@@ -295,8 +297,8 @@ def _score(
     """
     at = torch.nonzero(batch.scored, as_tuple=True)
     target = batch.ids[at[0], at[1] + 1][:, None]
-    head = model.network.lm_head
-    block = max(SCORE_ROWS, LOGIT_BYTES // (4 * head.weight.shape[0]))
+    head = model.network.unembed
+    block = max(SCORE_ROWS, LOGIT_BYTES // (4 * model.network.vocabulary))
     states = {key: state[at] for key, state in hidden.items()}  # (scored, d)
     clean_states = clean[at]
     nll = torch.empty(len(target), device=model.device)
@@ -304,14 +306,14 @@ def _score(
     found = {key: {metric: torch.empty_like(nll) for metric in metrics} for key in hidden}
     for start in range(0, len(target), block):
         rows = slice(start, start + block)
-        logits = head(clean_states[rows]).float()  # (block, vocab)
+        logits = head(clean_states[rows])  # (block, vocab)
         norm = logsumexp(logits)
         nll[rows] = norm - logits.gather(1, target[rows])[:, 0]  # as below: the same state gives the same loss exactly
         log_p = logits - norm[:, None]
         p = log_p.exp()
         negentropy = torch.linalg.vecdot(p, log_p)
         for key, state in states.items():
-            logits = head(state[rows]).float()
+            logits = head(state[rows])
             norm = logsumexp(logits)
             found[key][Metric.DELTA_NLL][rows] = norm - logits.gather(1, target[rows])[:, 0] - nll[rows]
             found[key][Metric.KL][rows] = negentropy - torch.linalg.vecdot(p, logits) + norm
@@ -341,7 +343,7 @@ def _answered(
     at = (torch.arange(len(batch.ids), device=model.device), batch.last)
 
     def read(state: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        return answer_scores(model.network.lm_head(state[at]).float(), answers)
+        return answer_scores(model.network.unembed(state[at]), answers)
 
     lead, probability = read(clean)
     found: dict[Any, Unit] = {}

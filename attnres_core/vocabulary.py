@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 
 class Family(StrEnum):
@@ -226,6 +226,14 @@ def layers_of(given: object, sublayer: Sublayer) -> Layers:
     return layers
 
 
+class SiteKey(NamedTuple):
+    """What tells a model's sites apart."""
+
+    layer: int
+    sublayer: Sublayer
+    stream: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """One place where routing happens."""
@@ -238,6 +246,11 @@ class Site:
     """The stream (q, k or v) in models with several pseudo-queries per sublayer."""
     copies: tuple[tuple[int, int], ...] = ()
     """Pairs of sources that are one and the same tensor here."""
+
+    @property
+    def key(self) -> SiteKey:
+        """Where it is."""
+        return SiteKey(self.layer, self.sublayer, self.stream)
 
     def __str__(self) -> str:
         """`3.mlp`; with a stream, `3.attn.q`."""

@@ -20,6 +20,7 @@ SHAPES = {
     "30M full": (512, 8, 4, 1536, 8192, "full"),
     "100M block": (768, 12, 6, 2048, 32000, "block"),
 }
+INKLING2 = "80M inkling2"  # (about as many weights, most of them experts)
 LARGE = {"0.6B block": (1024, 28, 8, 3072, 151936, "block")}
 
 
@@ -51,11 +52,39 @@ def write_checkpoint(folder: Path, shape: tuple[int, int, int, int, int, str]) -
     Qwen3AttnResForCausalLM(config, dialect).save_pretrained(folder)
 
 
+def write_inkling2(folder: Path) -> None:
+    """An inkling2 checkpoint of random weights, under the names that `save_pretrained` gives."""
+    import torch
+    from transformers.models.inkling2.configuration_inkling2 import Inkling2TextConfig
+    from transformers.models.inkling2.modeling_inkling2 import Inkling2ForCausalLM
+
+    config = Inkling2TextConfig(
+        vocab_size=16384,
+        unpadded_vocab_size=16384,
+        hidden_size=512,
+        num_hidden_layers=12,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        head_dim=64,
+        swa_num_attention_heads=8,
+        swa_num_key_value_heads=2,
+        swa_head_dim=64,
+        moe_intermediate_size=256,
+        n_routed_experts=12,
+        num_experts_per_tok=4,
+        n_layers_per_attn_res_block=3,
+        eos_token_id=1,
+    )
+    torch.manual_seed(0)
+    Inkling2ForCausalLM(config).save_pretrained(folder)
+
+
 def measure_one(folder: Path) -> None:
     """In a fresh process: sweep one chunk of prompts under as many ablations as a bundle holds."""
     import torch
 
     import attnres_core as ac
+    from attnres_core.intervention import cells
     from attnres_core.place import LIBRARIES, need_of
     from attnres_core.plan import CHUNK, GROUP, REFERENCE_PROMPTS
     from attnres_core.prompts import WINDOW
@@ -63,17 +92,14 @@ def measure_one(folder: Path) -> None:
     libraries = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     model = ac.load_model(folder)
     loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    drops = [
-        ac.drop(family, sublayer, range(layer, layer + 1))
-        for layer in range(model.num_layers)
-        for sublayer in (ac.ATTN, ac.MLP)
-        for family in (ac.EMBEDDING, ac.CURRENT)
-    ][:GROUP]
+    places = [(site, family) for site, family in cells(model.sites) if site.sublayer is not ac.FINAL]
+    every = [ac.drop(family, site.sublayer, range(site.layer, site.layer + 1)) for site, family in places]
+    drops = list(dict.fromkeys(what for what in every if what.family in (ac.EMBEDDING, ac.CURRENT)))[:GROUP]
     generator = torch.Generator().manual_seed(0)
-    prompts = torch.randint(0, model.network.config.vocab_size, (CHUNK, WINDOW), generator=generator).tolist()
+    prompts = torch.randint(0, model.network.vocabulary, (CHUNK, WINDOW), generator=generator).tolist()
     ac.measure(model, prompts, drops)
     dropped = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    reference = torch.randint(0, model.network.config.vocab_size, (REFERENCE_PROMPTS, WINDOW)).tolist()
+    reference = torch.randint(0, model.network.vocabulary, (REFERENCE_PROMPTS, WINDOW)).tolist()
     others = [make(ac.CURRENT, ac.MLP, range(0, 1)) for make in (ac.mean, ac.resample)]
     ac.measure(model, prompts, [*drops[:4], *others], reference=reference)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -91,7 +117,10 @@ def main() -> None:
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.write:
-        write_checkpoint(Path(arguments.write[1]), (SHAPES | LARGE)[arguments.write[0]])
+        if arguments.write[0] == INKLING2:
+            write_inkling2(Path(arguments.write[1]))
+        else:
+            write_checkpoint(Path(arguments.write[1]), (SHAPES | LARGE)[arguments.write[0]])
         return
     if arguments.one:
         measure_one(arguments.one)
@@ -99,7 +128,7 @@ def main() -> None:
     print("MiB: peak of drops alone, and with kinds that take from 64 reference prompts; against what was promised")
     head = f"{'shape':<12} {'libraries':>10} {'loaded':>8} {'drops':>8} {'all':>8} {'need':>8} {'all/need':>9}"
     print(f"{head} {'drops/(libraries + weights + a batch)':>38}")
-    for name in SHAPES | (LARGE if arguments.large else {}):
+    for name in (*SHAPES, INKLING2, *(LARGE if arguments.large else ())):
         with tempfile.TemporaryDirectory() as folder:
             # In processes of their own: a child's peak starts from what its parent holds.
             subprocess.run([sys.executable, __file__, "--write", name, folder], check=True, capture_output=True)

@@ -17,7 +17,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; torch's threads spin, and slow each other tenfold
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-install_import_hook([f"attnres_core.models.{module}" for module in ("routing", "qwen3")], "beartype.beartype")
+install_import_hook(
+    [f"attnres_core.models.{module}" for module in ("routing", "network", "qwen3", "inkling2_network")],
+    "beartype.beartype",
+)
 
 pytest_plugins = ["pytester"]
 # A busy machine is no counterexample.

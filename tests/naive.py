@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from attnres_core.intervention import resolve
-from attnres_core.models import qwen3
+from attnres_core.models import network as networks
 from attnres_core.models.reference import Reference, generator
 from attnres_core.models.routing import Read
 
@@ -38,9 +38,9 @@ class Naive:
 
         ids = torch.tensor([list(tokens)])
         with self.patch.context() as patch, torch.inference_mode():
-            patch.setattr(qwen3, "route", routed)
+            patch.setattr(networks, "route", routed)
             hidden = network.run(network.begin(ids), network.prepare(ids))
-            return network.lm_head(hidden)[0], found
+            return network.unembed(hidden)[0], found
 
     def read(self, site, states, eps, query, bias, tokens, intervention):
         weights = softmax(states, eps, query, bias)
@@ -114,8 +114,9 @@ class Naive:
 
 
 def softmax(states, eps, query, bias):
-    """Depth weights `[source, pos]`: query . state / rms(state), the bias on the last source."""
-    logits = torch.stack([(state / (state.pow(2).mean(-1, keepdim=True) + eps).sqrt()) @ query for state in states])
+    """Depth weights `[source, pos]`: query . key, the bias on the last source; no eps: a state is its own key."""
+    keys = states if eps is None else states / (states.pow(2).mean(-1, keepdim=True) + eps).sqrt()
+    logits = torch.stack([key @ query for key in keys])
     if bias is not None:
         logits[-1] += bias
     return logits.softmax(0)

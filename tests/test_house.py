@@ -30,6 +30,7 @@ RANKS = [
     {"estimates"},
     {"power"},
     {"statistics", "looks"},
+    {"testing"},
     {"plain"},
     {"sweep"},
     {"store"},
@@ -46,15 +47,21 @@ RANKS = [
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 TORCH = {
+    "models/adapter",
+    "models/foreign_loading",
+    "models/inkling2_network",
     "models/loading",
     "models/model",
+    "models/network",
     "models/overrides",
+    "models/precision",
     "models/qwen3",
     "models/reference",
     "models/routing",
     "plain",
     "screening",
     "sweep",
+    "testing",
     "training/train",
 }
 PYTEST = {"plugin/__init__", "plugin/options", "plugin/teller"}

@@ -3,34 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from every_kind import REMOVALS, applicable, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import Naive
 from random_models import models, random_model
 
 import attnres_core as ac
-from attnres_core.intervention import NotApplicable, drawn, resolve
+from attnres_core.intervention import NotApplicable, resolve
 from attnres_core.models.open_block import OpenBlock
 from attnres_core.models.overrides import Overrides
 from attnres_core.models.reference import Reference
 from attnres_core.vocabulary import Family, Site, Sublayer
 
 FOLDERS = ("open_block_11", "kimi_block_14", "open_full_13", "open_reset_12", "vanilla_21")
-REMOVALS = (ac.drop, ac.zero, ac.mean, ac.resample)
-FAMILY = ac.EMBEDDING  # every dialect has it in both sublayers
-EVERY = [
-    *(kind(FAMILY, ac.MLP) for kind in REMOVALS),
-    *(kind(FAMILY, ac.ATTN, ac.LATE) for kind in REMOVALS),
-    *(kind(ac.CURRENT, ac.MLP, recomputed=True) for kind in REMOVALS[1:]),
-    *(ac.matched_mass(kind(ac.CURRENT, ac.MLP)) for kind in REMOVALS),
-    *(ac.matched_count(kind(ac.CURRENT, ac.ATTN, ac.LATE), draws=2) for kind in REMOVALS),
-    *(ac.random_sites(kind(ac.CURRENT, ac.MLP, ac.LATE)) for kind in REMOVALS),
-    *(kind(ac.MLP) for kind in (ac.uniform, ac.average, ac.schedule)),
-    *(kind(ac.ATTN, ac.LATE) for kind in (ac.uniform, ac.average, ac.schedule)),
-    *(ac.drop(ac.CURRENT & ac.EMBEDDING, ac.MLP, ac.LATE), ac.shuffle(ac.MLP, draws=2), ac.schedule(ac.ATTN, bias=1.5)),
-    *(ac.amplify(FAMILY, ac.MLP, by=1.5), ac.amplify(ac.CURRENT, ac.ATTN, by=-2)),
-    *(ac.drop(ac.CURRENT, ac.ATTN, ac.LATE, copies=True), ac.keep(ac.CURRENT, ac.ATTN), ac.keep(FAMILY, ac.MLP)),
-]
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +35,6 @@ def reference():
 def model(request, conformance):
     wrap = {"wrap": 3.0, "num_blocks": 3} if request.param == "vanilla_21" else {}
     return ac.load_model(conformance / request.param, **wrap)
-
-
-def applicable(model):
-    """The ablations that this model has sites for."""
-    found = []
-    for what in EVERY:
-        try:
-            drawn(what, model.sites, model.num_layers)
-        except (NotApplicable, ValueError):
-            continue
-        found.append(what)
-    return found
-
-
-def scores(clean, ablated, tokens):
-    before, after = (logits[:-1].double().log_softmax(-1) for logits in (clean, ablated))
-    target = torch.tensor(tokens[1:])[:, None]
-    rise = (before.gather(1, target) - after.gather(1, target)).mean()
-    return rise.item(), (before.exp() * (before - after)).sum(-1).mean().item()
 
 
 def test_the_sweep_equals_a_plain_slow_reference(model, prompts, reference, monkeypatch):
@@ -198,7 +165,7 @@ def test_the_order_of_composition_does_not_matter(model, prompts, order, sublaye
         network = model.network
         with torch.inference_mode():
             hidden = network.run(network.begin(ids), network.prepare(ids), overrides=overrides)
-            assert torch.allclose(network.lm_head(hidden), expected, atol=1e-4)
+            assert torch.allclose(network.unembed(hidden), expected, atol=1e-4)
 
 
 @settings(max_examples=20)
@@ -292,7 +259,7 @@ def test_a_matched_count_takes_as_many_others(model):
     what = resolve(ac.matched_count(ac.drop(ac.EMBEDDING, ac.MLP)), model.sites, model.num_layers)
     overrides = Overrides([what], tokens, torch.arange(4).expand(3, 4))
     for site, indices in what.touched:
-        bias = overrides.get((site.layer, site.sublayer)).logit_bias
+        bias = overrides.get(site.key).logit_bias
         assert (bias[list(indices)] == 0).all()
         expected = min(len(indices), len(site.sources) - len(indices))
         assert ((bias == -torch.inf).sum(0) == expected).all()

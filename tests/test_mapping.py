@@ -82,20 +82,20 @@ def test_screening_is_the_slope_of_the_loss(conformance):
     model = ac.load_model(conformance / "open_block_11")
     ids = [list(range(3, 15))]
     found = screen(model, ids)
-    natural = {(s.layer, s.sublayer): w for s, w in model.depth_weights(torch.tensor(ids)).items()}
+    natural = {s.key: w for s, w in model.depth_weights(torch.tensor(ids)).items()}
     network = model.network
 
     def loss(overrides):
         with torch.inference_mode():
             batch = torch.tensor(ids)
             hidden = network.run(network.begin(batch), network.prepare(batch), overrides=overrides)
-            logits = network.lm_head(hidden)[0, :-1].double()
+            logits = network.unembed(hidden)[0, :-1].double()
             return float(torch.nn.functional.cross_entropy(logits, torch.tensor(ids[0][1:])))
 
     for number, (site, family) in enumerate(found):
         if number % 9 or len(site.sources) < 2:
             continue
-        key, step = (site.layer, site.sublayer), 0.01
+        key, step = site.key, 0.01
         weights = natural[key]
         dropped = [place for place, member in enumerate(site.sources) if member is family]
         target = weights / (1 - weights[dropped].sum(0))

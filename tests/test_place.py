@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from inkling2_models import inkling2_library, save_inkling2
 
 from attnres_core import place, sweep
 from attnres_core.ablations import drop
@@ -39,6 +40,22 @@ def test_more_depth_sources_need_more_memory(checkpoint):
     assert max(len(site.sources) for site in fewer.sites) < max(len(site.sources) for site in checkpoint.sites)
     assert need_of(fewer, "float32").states < need_of(checkpoint, "float32").states
     assert need_of(fewer, "float32").batch < need_of(checkpoint, "float32").batch
+
+
+def test_inkling2_is_forecast_with_its_experts_and_its_attention(tmp_path):
+    """What `benchmarks/memory.py` measures to be enough: here, that each of its sizes counts."""
+
+    def need(name, **changes):
+        return need_of(
+            inspect_checkpoint(save_inkling2(tmp_path / name, inkling2_library("hybrid", **changes))), "float32"
+        )
+
+    base = need("base")
+    assert base.weights == 2 * inspect_checkpoint(tmp_path / "base").stored_bytes
+    assert need("experts", n_routed_experts=8).weights > base.weights
+    assert need("heads", num_attention_heads=64).batch > base.batch
+    assert need("chosen", num_experts_per_tok=4, moe_intermediate_size=256).batch > base.batch
+    assert need("blocks", block=1).states > base.states
 
 
 def test_slots_are_what_memory_allows(checkpoint, monkeypatch):

@@ -17,7 +17,7 @@ from small_suite import verdicts
 import attnres_core as ac
 from attnres_core import columns, judging, registry, sweep
 from attnres_core.claims import ALPHA
-from attnres_core.models import dialect, overrides, qwen3
+from attnres_core.models import dialect, network, overrides
 from attnres_core.models.routing import Read, mix, route
 from attnres_core.prompts import Split
 from attnres_core.quantities import Ablation
@@ -167,7 +167,7 @@ def unnormalised(monkeypatch):
         weights = read.natural * (override.logit_bias == 0)
         return Read(mix(sources, weights), weights, read.natural)
 
-    monkeypatch.setattr(qwen3, "route", masked)
+    monkeypatch.setattr(network, "route", masked)
 
 
 def with_columns(monkeypatch, change):

@@ -60,6 +60,10 @@ class Dialect(ABC):
         """ceil(layers / blocks); the last block may be shorter."""
         return math.ceil(self.num_layers / self.num_blocks)
 
+    def streams(self, layer: int, sublayer: Sublayer) -> tuple[str | None, ...]:
+        """The streams that a sublayer reads, each a site; `(None,)` where it reads one; none: the state as it is."""
+        return (None,)
+
     def starts_block(self, layer: int, sublayer: Sublayer) -> bool:
         """Whether this is a block's first sublayer."""
         return sublayer is Sublayer.ATTN and layer % self.layers_per_block == 0
@@ -98,7 +102,8 @@ def sites_of(dialect: Dialect) -> tuple[Site, ...]:
     def read(layer: int, sublayer: Sublayer) -> None:
         states = stream.sources()
         copies = tuple((i, j) for j in range(len(states)) for i in range(j) if states[i] == states[j])
-        sites.append(Site(layer, sublayer, families(len(states)), copies=copies))
+        for name in dialect.streams(layer, sublayer):
+            sites.append(Site(layer, sublayer, families(len(states)), name, copies))
 
     for layer in range(dialect.num_layers):
         for sublayer in (Sublayer.ATTN, Sublayer.MLP):

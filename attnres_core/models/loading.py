@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
+from transformers.models.inkling2.configuration_inkling2 import Inkling2TextConfig
 
-from attnres_core.models.checkpoint import Checkpoint, UnsupportedCheckpoint, Weights, inspect_checkpoint
+from attnres_core.models.checkpoint import Checkpoint, Weights, inspect_checkpoint
 from attnres_core.models.config import Qwen3AttnResConfig
+from attnres_core.models.foreign import ForeignCheckpoint
+from attnres_core.models.foreign_loading import load_foreign
+from attnres_core.models.inkling2_network import Inkling2AttnResForCausalLM, own_names
 from attnres_core.models.model import AttnResModel
+from attnres_core.models.network import LayeredNetwork
 from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
+from attnres_core.models.unsupported import UnsupportedCheckpoint
 
+
+@dataclass(frozen=True)
+class Architecture:
+    """The network of a model_type."""
+
+    name: str
+    config: Callable[..., Any]
+    network: Callable[[Any, Any], Any]
+    """From a config and the dialect."""
+    attention: str
+    """The attention implementation of `transformers`."""
+    ties: bool
+    """Whether its embedding can serve as its unembedding."""
+    renamed: Callable[[Mapping[str, Tensor], Any, torch.dtype], dict[str, Tensor]]
+    """Stored tensors under the network's own names."""
+
+
+def _as_stored(tensors: Mapping[str, Tensor], config: Any, dtype: torch.dtype) -> dict[str, Tensor]:
+    return dict(tensors)
+
+
+_QWEN3 = Architecture("Qwen3", Qwen3AttnResConfig, Qwen3AttnResForCausalLM, "sdpa", ties=True, renamed=_as_stored)
+_INKLING2 = Architecture(
+    "inkling2", Inkling2TextConfig, Inkling2AttnResForCausalLM, "eager", ties=False, renamed=own_names
+)
+ARCHITECTURES = {"qwen3": _QWEN3, "qwen3_attnres": _QWEN3, "inkling2_text": _INKLING2}
+PSEUDO_QUERIES = ("_res_proj.weight", "_input.query")
+"""How the names of pseudo-queries end."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 UNTRAINED_SEED = 0
 
@@ -27,6 +62,8 @@ def load_model(
     num_blocks: int | None = None,
     device: str = "cpu",
     dtype: str = "float32",
+    *,
+    revision: str | None = None,
 ) -> AttnResModel:
     """Load an AttnRes checkpoint, or a vanilla Qwen3 as a wrapped baseline.
 
@@ -36,16 +73,28 @@ def load_model(
         num_blocks: the wrapped baseline's number of blocks.
         device: where to put it, such as "cpu" or "cuda:0".
         dtype: float32, bfloat16 or float16.
+        revision: a branch, tag or commit of a hub id; default: its main branch.
 
     Raises:
         UnsupportedCheckpoint: anything unrecognised, incomplete, contradictory or damaged.
         ValueError: an unknown dtype, a device that is not there.
     """
-    return load_checkpoint(inspect_checkpoint(path_or_repo_id, wrap, num_blocks), device, dtype)
+    try:
+        checkpoint = inspect_checkpoint(path_or_repo_id, wrap, num_blocks, revision)
+    except ForeignCheckpoint as foreign:
+        if foreign.family.missing():
+            raise
+        check_place(device, dtype)
+        return load_foreign(foreign.folder, foreign.family, device, DTYPES[dtype])
+    return load_checkpoint(checkpoint, device, dtype)
 
 
-def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> AttnResModel:
-    """Load a checkpoint that was recognised before; errors as for `load_model`."""
+def check_place(device: str, dtype: str) -> None:
+    """Refuse an unknown dtype or a device that is not there.
+
+    Raises:
+        ValueError: says which are allowed.
+    """
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` is {dtype!r}; allowed: {', '.join(DTYPES)}")
     try:
@@ -54,20 +103,26 @@ def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "f
         raise ValueError(
             f"`device` {device!r} cannot be used here ({error}); give 'cpu' or a device you have"
         ) from error
+
+
+def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> AttnResModel:
+    """Load a checkpoint that was recognised before; errors as for `load_model`."""
+    check_place(device, dtype)
     fields = {key: value for key, value in checkpoint.config.items() if key not in ("model_type", "architectures")}
+    architecture = ARCHITECTURES[checkpoint.config["model_type"]]
     try:
-        config = Qwen3AttnResConfig(**fields)
-        config._attn_implementation = "sdpa"
+        config = architecture.config(**fields)
+        config._attn_implementation = architecture.attention
         with torch.device("meta"):
-            expected = Qwen3AttnResForCausalLM(config, checkpoint.dialect).state_dict()
+            expected = architecture.network(config, checkpoint.dialect).state_dict()
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
-        found = f"a config.json that describes no Qwen3 model ({error})"
+        found = f"a config.json that describes no {architecture.name} model ({error})"
         raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json.") from error
     except StrictDataclassError as error:  # a field of the wrong type; its message has several lines
-        found = f"a config.json that describes no Qwen3 model ({' '.join(str(error).split())})"
+        found = f"a config.json that describes no {architecture.name} model ({' '.join(str(error).split())})"
         raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json.") from error
     if checkpoint.weights is Weights.UNTRAINED:
-        return AttnResModel(checkpoint, _placed(_untrained(config, checkpoint), device, dtype))
+        return AttnResModel(checkpoint, _placed(_untrained(architecture, config, checkpoint), device, dtype))
     tensors: dict[str, Tensor] = {}
     for file in checkpoint.files:
         try:
@@ -79,39 +134,40 @@ def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "f
         tensors |= _constant_routing(expected, checkpoint.wrap)
     if checkpoint.weights is Weights.STOCK:
         tensors |= _random_queries(expected, config.initializer_range)
-    if config.tie_word_embeddings and "model.embed_tokens.weight" in tensors:
+    if architecture.ties and config.tie_word_embeddings and "model.embed_tokens.weight" in tensors:
         embedding = tensors["model.embed_tokens.weight"]
         if not torch.equal(tensors.setdefault("lm_head.weight", embedding), embedding):
             found = "tie_word_embeddings, and an lm_head.weight that differs from model.embed_tokens.weight"
             raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json or the weights.")
-    _validate(checkpoint, tensors, expected, dtype)
+    _check_values(checkpoint, tensors, dtype)
+    tensors = architecture.renamed(tensors, config, DTYPES[dtype])
+    _check_names(checkpoint, tensors, expected)
     with torch.device("meta"):  # the stored tensors become the weights: no second copy
-        network = Qwen3AttnResForCausalLM(config, checkpoint.dialect)
+        network = architecture.network(config, checkpoint.dialect)
     network.load_state_dict(tensors, assign=True)
     network.tie_weights()
     del tensors
     return AttnResModel(checkpoint, _placed(network, device, dtype))
 
 
-def _placed(network: Qwen3AttnResForCausalLM, device: str, dtype: str) -> Qwen3AttnResForCausalLM:
-    """The network on its device, in its dtype but for the rotary tables: rounded angles would be other positions.
-
-    The tables are made anew: no checkpoint holds them.
-    """
-    network.model.rotary_emb = Qwen3RotaryEmbedding(network.config)
-    torch.nn.Module.to(network, device=device, dtype=DTYPES[dtype])
-    network.model.rotary_emb = Qwen3RotaryEmbedding(network.config).to(device)
+def _placed(network: LayeredNetwork, device: str, dtype: str) -> LayeredNetwork:
+    """The network on its device, in its dtype but for what stays in float32; with the tables no checkpoint holds."""
+    network.make_tables()
+    held: list[tuple[str, Tensor]] = [*network.named_parameters(), *network.named_buffers()]
+    for name, tensor in held:
+        own = torch.float32 if any(part in name for part in network.float32) else DTYPES[dtype]
+        tensor.data = tensor.data.to(device, own if tensor.is_floating_point() else tensor.dtype)
     network.eval()
     return network
 
 
-def _untrained(config: Qwen3AttnResConfig, checkpoint: Checkpoint) -> Qwen3AttnResForCausalLM:
+def _untrained(architecture: Architecture, config: Any, checkpoint: Checkpoint) -> LayeredNetwork:
     """The architecture as training starts: a seeded initialisation with pseudo-queries at zero (arXiv:2603.15031)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
-        network = Qwen3AttnResForCausalLM(config, checkpoint.dialect)
+        network = architecture.network(config, checkpoint.dialect)
     for name, parameter in network.named_parameters():
-        if name.endswith("_res_proj.weight"):
+        if name.endswith(PSEUDO_QUERIES):
             torch.nn.init.zeros_(parameter)
     return network
 
@@ -134,9 +190,7 @@ def _random_queries(expected: Mapping[str, Tensor], std: float) -> dict[str, Ten
     return {key: torch.normal(0.0, std, expected[key].shape, generator=generator) for key in queries}
 
 
-def _validate(
-    checkpoint: Checkpoint, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], dtype: str
-) -> None:
+def _check_names(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unexpected:
         found = "; ".join(
@@ -153,6 +207,9 @@ def _validate(
     if wrong:
         found = f"wrong shapes: {'; '.join(wrong[:8])}"
         raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json or the weights.")
+
+
+def _check_values(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], dtype: str) -> None:
     broken = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         found = f"NaN or infinite weights in {', '.join(broken[:8])}"

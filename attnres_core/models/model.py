@@ -8,28 +8,29 @@ import torch
 from torch import Tensor
 
 from attnres_core.intervention import composed, resolve
-from attnres_core.models.checkpoint import Checkpoint
+from attnres_core.models.network import Network
+from attnres_core.models.outline import Described
 from attnres_core.models.overrides import Overrides
-from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM, SiteKey
+from attnres_core.models.precision import exact_arithmetic
 from attnres_core.models.reference import Reference
 from attnres_core.prompts import token_rows
 from attnres_core.quantities import Ablation
 from attnres_core.shapes import Float, Int
-from attnres_core.vocabulary import Site
+from attnres_core.vocabulary import Site, SiteKey
 
 
 class AttnResModel:
-    """A loaded checkpoint. Made by `load_model`."""
+    """A loaded checkpoint, made by `load_model`, or a torch model seen through an adapter, made by `adapt`."""
 
-    def __init__(self, checkpoint: Checkpoint, network: Qwen3AttnResForCausalLM) -> None:
+    def __init__(self, checkpoint: Described, network: Network) -> None:
         self.checkpoint = checkpoint
         self.network = network
-        self._by_key = {(site.layer, site.sublayer): site for site in self.sites}
+        self._by_key = {site.key: site for site in self.sites}
 
     @property
     def dialect(self) -> str:
-        """`open_block`, `open_full`, `open_reset`, `kimi_block` or `wrapped`."""
-        return self.checkpoint.dialect.name
+        """`open_block`, `open_full`, `open_reset`, `kimi_block`, `wrapped`, `inkling2`, or what an adapter calls it."""
+        return self.checkpoint.dialect_name
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -44,13 +45,14 @@ class AttnResModel:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.network.model.embed_tokens.weight.device
+        return self.network.device
 
     def site_at(self, key: SiteKey) -> Site:
-        """The site of a (layer, sublayer)."""
+        """The site at a key."""
         return self._by_key[key]
 
     @torch.inference_mode()
+    @exact_arithmetic()
     def logits(
         self,
         input_ids: Int[Tensor, "batch pos"],
@@ -75,9 +77,10 @@ class AttnResModel:
         network = self.network
         overrides = self._overrides(ablation, ids, mask, reference)
         hidden = network.run(network.begin(ids), network.prepare(ids, mask), overrides=overrides)
-        return network.lm_head(hidden).float()
+        return network.unembed(hidden)
 
     @torch.inference_mode()
+    @exact_arithmetic()
     def depth_weights(
         self,
         input_ids: Int[Tensor, "batch pos"],
@@ -120,7 +123,7 @@ class AttnResModel:
         found = None
         if reference is not None:
             names = [f"{index} of `reference`" for index in range(len(reference))]
-            limits = (self.network.config.vocab_size, self.checkpoint.context)
+            limits = (self.network.vocabulary, self.checkpoint.context)
             found = Reference(self.network, token_rows(reference, "reference", names, limits))
         return Overrides([together], tokens, positions, found)
 
@@ -132,7 +135,7 @@ class AttnResModel:
                 raise ValueError(f"`{name}` is {found}; give a tensor of whole numbers, [batch, pos]")
         if input_ids.ndim != 2 or 0 in input_ids.shape:
             raise ValueError(f"`input_ids` has shape {tuple(input_ids.shape)}; give [batch, pos], at least one token")
-        vocabulary = self.network.config.vocab_size
+        vocabulary = self.network.vocabulary
         if int(input_ids.min()) < 0 or int(input_ids.max()) >= vocabulary:
             row, pos = ((input_ids < 0) | (input_ids >= vocabulary)).nonzero()[0].tolist()
             where = f"`input_ids[{row}, {pos}]` is {int(input_ids[row, pos])}"

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from attnres_core.intervention import Intervention
 from attnres_core.models.open_block import closed_form
-from attnres_core.models.qwen3 import SiteKey
 from attnres_core.models.reference import Reference, generator
 from attnres_core.models.routing import Removal, Rule, SiteOverride
-from attnres_core.vocabulary import REMOVALS, Control, Kind, Site
+from attnres_core.vocabulary import REMOVALS, Control, Kind, Site, SiteKey
 
 
 class Overrides:
@@ -45,8 +44,7 @@ class Overrides:
                 if intervention.needs_reference and reference is None:
                     raise ValueError(f"`{intervention.kind}` needs reference prompts; pass reference=[...]")
                 for site, indices in intervention.touched:
-                    key = (site.layer, site.sublayer)
-                    self._at.setdefault(key, []).append((group, intervention, site, indices))
+                    self._at.setdefault(site.key, []).append((group, intervention, site, indices))
 
     def get(self, key: SiteKey) -> SiteOverride | None:
         """What the site is to do; None: nothing."""

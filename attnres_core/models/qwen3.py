@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +18,10 @@ from transformers.models.qwen3.modeling_qwen3 import (
 
 from attnres_core.models.config import Qwen3AttnResConfig
 from attnres_core.models.dialect import DepthStream, Dialect
-from attnres_core.models.routing import Read, SiteOverride, Source, inverse_rms, route
+from attnres_core.models.network import LayeredNetwork
+from attnres_core.models.routing import Source, inverse_rms
 from attnres_core.shapes import Bool, Float, Int
-from attnres_core.vocabulary import Sublayer
-
-SiteKey = tuple[int, Sublayer]
-Observer = Callable[[SiteKey, list[Source], Read], None]
-"""Called at every site with its sources and what it read."""
-
-
-class SiteOverrides(Protocol):
-    """What interventions do at each site: `models.overrides.Overrides`, or a dictionary."""
-
-    def get(self, key: SiteKey, /) -> SiteOverride | None:
-        """What a site is to do; None: nothing."""
+from attnres_core.vocabulary import SiteKey, Sublayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +92,11 @@ class AttnResBody(nn.Module):
             add_routing(self, "final_res", config, dialect.has_bias)
 
 
-class Qwen3AttnResForCausalLM(Qwen3PreTrainedModel):
+class Qwen3AttnResForCausalLM(LayeredNetwork, Qwen3PreTrainedModel):
     """A language model of any Qwen3-shaped dialect; a subclass of `PreTrainedModel` for `save_pretrained`."""
 
     config_class = Qwen3AttnResConfig
+    float32 = ("rotary_emb",)  # rounded angles would be other positions
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012 (transformers' own form)
 
     def __init__(self, config: Qwen3Config, dialect: Dialect) -> None:
@@ -115,6 +105,15 @@ class Qwen3AttnResForCausalLM(Qwen3PreTrainedModel):
         self.model = AttnResBody(config, dialect)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return self.config.vocab_size
+
+    def make_tables(self) -> None:
+        """The rotary tables."""
+        self.model.rotary_emb = Qwen3RotaryEmbedding(self.config)
 
     def prepare(
         self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
@@ -138,54 +137,24 @@ class Qwen3AttnResForCausalLM(Qwen3PreTrainedModel):
 
         return self.dialect.begin(Source(self.model.embed_tokens(input_ids), eps), accumulate)
 
-    def run(
-        self,
-        stream: DepthStream[Source],
-        inputs: Inputs,
-        *,
-        start: int = 0,
-        overrides: SiteOverrides | None = None,
-        observe: Observer | None = None,
-        before_layer: Callable[[int, DepthStream[Source]], None] | None = None,
-    ) -> Float[Tensor, "batch pos d"]:
-        """Run the layers from `start` on and return the normalised final state.
+    def query(self, key: SiteKey) -> tuple[Tensor, Tensor | None]:
+        """A site's pseudo-query times its key norm's gain, and its recency bias in dialects that have one."""
+        owner = self.model if key.sublayer is Sublayer.FINAL else self.model.layers[key.layer]
+        prefix = f"{key.sublayer}_res"
+        gained = getattr(owner, f"{prefix}_proj").weight[0] * getattr(owner, f"{prefix}_norm").weight
+        return gained, getattr(owner, f"{prefix}_bias", None)
 
-        Args:
-            stream: the stream before layer `start`; used up.
-            inputs: from `prepare`.
-            start: the first layer to run.
-            overrides: what interventions do, asked site by site.
-            observe: called at every site.
-            before_layer: called with each layer's number (last, the number of layers) and the stream before it.
-        """
+    def write(self, layer: int, sublayer: Sublayer, read: Sequence[Tensor], inputs: Inputs) -> Source:
+        """A sublayer's output for what it has read."""
+        return Source(self.model.layers[layer].read(sublayer, read[0], inputs), self.config.rms_norm_eps)
 
-        def read(owner: nn.Module, key: SiteKey) -> Tensor:
-            prefix = f"{key[1]}_res"
-            query = getattr(owner, f"{prefix}_proj").weight[0] * getattr(owner, f"{prefix}_norm").weight
-            sources = stream.sources()
-            override = None if overrides is None else overrides.get(key)
-            found = route(sources, query, getattr(owner, f"{prefix}_bias", None), override)
-            if observe is not None:
-                observe(key, sources, found)
-            return found.mixture
-
-        eps = self.config.rms_norm_eps
-        for index in range(start, len(self.model.layers)):
-            layer = self.model.layers[index]
-            if before_layer is not None:
-                before_layer(index, stream)
-            for sublayer in (Sublayer.ATTN, Sublayer.MLP):
-                self.dialect.before_read(stream, index, sublayer)
-                mixture = read(layer, (index, sublayer))
-                self.dialect.after_read(stream, index, sublayer)
-                stream.add(Source(layer.read(sublayer, mixture, inputs), eps))
-        if before_layer is not None:
-            before_layer(len(self.model.layers), stream)
-        if self.dialect.has_readout:
-            state = read(self.model, (len(self.model.layers), Sublayer.FINAL))
-        else:
-            state = stream.sources()[-1].state
+    def normalise(self, state: Tensor) -> Tensor:
+        """The last norm."""
         return self.model.norm(state)
+
+    def unembed(self, state: Float[Tensor, "... d"]) -> Float[Tensor, "... vocab"]:
+        """Next-token logits, in float32."""
+        return self.lm_head(state).float()
 
     def forward(self, input_ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
         """Next-token logits of unpadded input: the training path."""

@@ -9,9 +9,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM, SiteKey
+from attnres_core.models.network import Network
+from attnres_core.models.precision import exact_arithmetic
 from attnres_core.models.routing import Read, Source
 from attnres_core.shapes import Float, Int
+from attnres_core.vocabulary import SiteKey
 
 SEED = 20261122
 """Of every random draw of an intervention."""
@@ -32,7 +34,7 @@ class Reference:
         token_ids: the reference prompts.
     """
 
-    def __init__(self, network: Qwen3AttnResForCausalLM, token_ids: Sequence[Sequence[int]]) -> None:
+    def __init__(self, network: Network, token_ids: Sequence[Sequence[int]]) -> None:
         self.token_ids = [list(tokens) for tokens in token_ids]
         self.lengths = torch.tensor([len(tokens) for tokens in self.token_ids])
         self.states: dict[SiteKey, list[Tensor]] = {}
@@ -48,7 +50,7 @@ class Reference:
             self.states[key] = [source.state for source in sources]
             self.weights[key] = read.weights
 
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_arithmetic():
             given = ids.to(network.device)
             network.run(network.begin(given), network.prepare(given), observe=keep)
 

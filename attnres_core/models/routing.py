@@ -23,21 +23,40 @@ def inverse_rms(state: Float[Tensor, "... d"], eps: float) -> Float[Tensor, "...
 
 
 class Source:
-    """A depth source with its inverse RMS, computed once however many sites read it."""
+    """A depth source with its inverse RMS, computed once however many sites read it.
 
-    __slots__ = ("_inverse_rms", "eps", "state")
+    Args:
+        state: `[batch, pos, d]`.
+        eps: of the norm that makes it a key; None: it is its own key.
+    """
 
-    def __init__(self, state: Tensor, eps: float) -> None:
+    __slots__ = ("_inverse_rms", "_normalised", "eps", "state")
+
+    def __init__(self, state: Tensor, eps: float | None) -> None:
         self.state = state  # (batch, pos, d)
         self.eps = eps
         self._inverse_rms: Tensor | None = None
+        self._normalised: Source | None = None
 
     @property
     def inverse_rms(self) -> Float[Tensor, "batch pos"]:
         """1 / sqrt(mean(s^2) + eps), in float32."""
         if self._inverse_rms is None:
+            assert self.eps is not None, "asked of sources that a norm makes keys"
             self._inverse_rms = inverse_rms(self.state, self.eps)
         return self._inverse_rms
+
+    @property
+    def normalised(self) -> Source:
+        """S / rms(s), in float32: key and value in one, where a dialect reads its sources so."""
+        if self._normalised is None:
+            self._normalised = Source(self.state.float() * self.inverse_rms.unsqueeze(-1), None)
+        return self._normalised
+
+    def key_logit(self, gain: Float[Tensor, "d"]) -> Float[Tensor, "batch pos"]:
+        """The key times a pseudo-query, in float32."""
+        product = self.state.float() @ gain
+        return product if self.eps is None else product * self.inverse_rms
 
     def rows(self, index: Tensor) -> Source:
         """The same source for a batch made of the given rows (with repeats)."""
@@ -97,7 +116,7 @@ def depth_logits(
         recency_bias: the site's bias, in dialects that have one.
     """
     gain = query.float()
-    logits = torch.stack([(source.state.float() @ gain) * source.inverse_rms for source in sources])
+    logits = torch.stack([source.key_logit(gain) for source in sources])
     if recency_bias is not None:
         logits = torch.cat([logits[:-1], logits[-1:] + recency_bias.float()])
     return logits

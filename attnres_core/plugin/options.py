@@ -62,6 +62,8 @@ OPTIONS = (
     Option(
         "vanilla", "vanilla Qwen3 checkpoint, wrapped as the baseline: folder, hub id or shipped name", "tiny-vanilla"
     ),
+    Option("revision", "branch, tag or commit of the trained checkpoint's hub id (default: its main branch)", ""),
+    Option("vanilla-revision", "branch, tag or commit of the vanilla checkpoint's hub id", ""),
     Option("recency-bias", "the wrapped baseline's recency bias b", "10", float),
     Option("num-blocks", "the wrapped baseline's number of blocks (default: the trained checkpoint's)", "", _count),
     Option("prompts", "JSONL file of prompts (default: the shipped docstrings)", ""),
@@ -150,6 +152,8 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
     return Settings(
         trained=resolved(str(_path(config, "trained"))),
         vanilla=resolved(str(_path(config, "vanilla"))),
+        revision=option(config, "revision"),
+        vanilla_revision=option(config, "vanilla-revision"),
         recency_bias=option(config, "recency-bias"),
         num_blocks=option(config, "num-blocks"),
         prompts=Path(prompts) if prompts else reference_prompts(),

@@ -1,0 +1,17 @@
+"""The error of a checkpoint that cannot be read: what was found, what is supported, what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SUPPORTED = (
+    "Qwen3-shaped AttnRes checkpoints (model_type qwen3_attnres), inkling2 language models (inkling2_text) "
+    "and vanilla Qwen3 ones to wrap (qwen3)"
+)
+
+
+class UnsupportedCheckpoint(ValueError):
+    """A checkpoint that is not what this library can read; says what was found, what is supported, what to do."""
+
+    def __init__(self, where: Path | str, found: str, remedy: str) -> None:
+        super().__init__(f"{where}: {found}. Supported: {SUPPORTED}. {remedy}")

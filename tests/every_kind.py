@@ -1,0 +1,41 @@
+"""An ablation of every kind, and what a run's logits say of its effect."""
+
+import torch
+
+import attnres_core as ac
+from attnres_core.intervention import NotApplicable, drawn
+
+REMOVALS = (ac.drop, ac.zero, ac.mean, ac.resample)
+FAMILY = ac.EMBEDDING  # every dialect has it in both sublayers
+EVERY = [
+    *(kind(FAMILY, ac.MLP) for kind in REMOVALS),
+    *(kind(FAMILY, ac.ATTN, ac.LATE) for kind in REMOVALS),
+    *(kind(ac.CURRENT, ac.MLP, recomputed=True) for kind in REMOVALS[1:]),
+    *(ac.matched_mass(kind(ac.CURRENT, ac.MLP)) for kind in REMOVALS),
+    *(ac.matched_count(kind(ac.CURRENT, ac.ATTN, ac.LATE), draws=2) for kind in REMOVALS),
+    *(ac.random_sites(kind(ac.CURRENT, ac.MLP, ac.LATE)) for kind in REMOVALS),
+    *(kind(ac.MLP) for kind in (ac.uniform, ac.average, ac.schedule)),
+    *(kind(ac.ATTN, ac.LATE) for kind in (ac.uniform, ac.average, ac.schedule)),
+    *(ac.drop(ac.CURRENT & ac.EMBEDDING, ac.MLP, ac.LATE), ac.shuffle(ac.MLP, draws=2), ac.schedule(ac.ATTN, bias=1.5)),
+    *(ac.amplify(FAMILY, ac.MLP, by=1.5), ac.amplify(ac.CURRENT, ac.ATTN, by=-2)),
+    *(ac.drop(ac.CURRENT, ac.ATTN, ac.LATE, copies=True), ac.keep(ac.CURRENT, ac.ATTN), ac.keep(FAMILY, ac.MLP)),
+]
+
+
+def applicable(model, ablations=EVERY):
+    """The ablations that this model has sites for."""
+    found = []
+    for what in ablations:
+        try:
+            drawn(what, model.sites, model.num_layers)
+        except (NotApplicable, ValueError):
+            continue
+        found.append(what)
+    return found
+
+
+def scores(clean, ablated, tokens):
+    before, after = (logits[:-1].double().log_softmax(-1) for logits in (clean, ablated))
+    target = torch.tensor(tokens[1:])[:, None]
+    rise = (before.gather(1, target) - after.gather(1, target)).mean()
+    return rise.item(), (before.exp() * (before - after)).sum(-1).mean().item()
