@@ -8,7 +8,6 @@ python benchmarks/engine.py cost                # cost per further ablation, and
 python benchmarks/engine.py compiled            # torch.compile against eager
 python benchmarks/engine.py suite               # the default suite, cold, against a plain loop over its claims
 python benchmarks/engine.py kinds               # what each kind of ablation costs, against drop and the plain path
-python benchmarks/engine.py large               # a Qwen3-0.6B-shaped random model on a few prompts
 
 (a) plain loop: the model as one writes it down (sources stacked, softmax, einsum), a forward hook on a site's softmax,
     one full forward per ablation in batches of 16 prompts, all logits, cross-entropy and KL.
@@ -375,26 +374,6 @@ def kinds(arguments: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def large(arguments: argparse.Namespace) -> dict[str, object]:
-    """A Qwen3-0.6B-shaped random model on 4 prompts of 64 tokens, four ablations resumed at each quarter."""
-    from memory import LARGE, write_checkpoint
-
-    from attnres_core.models.checkpoint import inspect_checkpoint
-    from attnres_core.models.loading import load_checkpoint
-
-    with tempfile.TemporaryDirectory() as folder:
-        write_checkpoint(Path(folder), LARGE["0.6B block"])
-        checkpoint = inspect_checkpoint(folder)
-        model = load_checkpoint(checkpoint, "cpu", arguments.dtype)
-        rng = np.random.default_rng(0)
-        ids = [rng.integers(0, checkpoint.size("vocab_size"), 64).tolist() for _ in range(4)]
-        drops = [ac.drop("current", "mlp", range(layer, layer + 1)) for layer in (0, 7, 14, 21)]
-        wanted = [resolve(drop, model.sites, model.num_layers) for drop in drops]
-        seconds, _ = timed(lambda: {"": np.array(len(sweep_chunk(model, ids, wanted)))})
-        flops = needed_flops(model, ids, wanted)
-    return {"seconds": seconds, "TFLOP": flops / 1e12, "GFLOP/s": flops / seconds / 1e9, "dtype": arguments.dtype}
-
-
 PARTS = {
     "engine": engine,
     "cost": cost,
@@ -402,7 +381,6 @@ PARTS = {
     "workers": workers,
     "suite": suite,
     "kinds": kinds,
-    "large": large,
 }
 
 
@@ -412,7 +390,6 @@ def main() -> None:
     parser.add_argument("part", nargs="?", choices=PARTS, default="engine")
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--peers", action="store_true", help="also nnsight and pyvene (pip install nnsight pyvene)")
-    parser.add_argument("--dtype", default="float32", help="of `large`")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     arguments = parser.parse_args()
     where = {"cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads(), "machine": platform.machine()}

@@ -24,8 +24,8 @@ INKLING2 = "80M inkling2"  # (about as many weights, most of them experts)
 LARGE = {"0.6B block": (1024, 28, 8, 3072, 151936, "block")}
 
 
-def write_checkpoint(folder: Path, shape: tuple[int, int, int, int, int, str]) -> None:
-    """A checkpoint of random weights."""
+def write_checkpoint(folder: Path, shape: tuple[int, int, int, int, int, str], **options: str) -> None:
+    """A checkpoint of random weights; `options` are those of `save_pretrained`."""
     import torch
 
     from attnres_core.models.config import Qwen3AttnResConfig
@@ -49,7 +49,7 @@ def write_checkpoint(folder: Path, shape: tuple[int, int, int, int, int, str]) -
     )
     dialect = {"block": OpenBlock, "full": OpenFull}[mode](layers, blocks)
     torch.manual_seed(0)
-    Qwen3AttnResForCausalLM(config, dialect).save_pretrained(folder)
+    Qwen3AttnResForCausalLM(config, dialect).save_pretrained(folder, **options)
 
 
 def write_inkling2(folder: Path) -> None:
