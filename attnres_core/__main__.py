@@ -293,10 +293,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         from attnres_core import comparing
 
         try:
-            first, second = map(comparing.read_record, (arguments.first, arguments.second))
-            print(comparing.as_text(first, second))
+            print(comparing.compare(arguments.first, arguments.second, arguments.out))
             if arguments.out is not None:
-                comparing.write_page(first, second, arguments.out)
                 print(f"\npage: {arguments.out}")
         except (ValueError, OSError) as error:
             root.error(str(error))

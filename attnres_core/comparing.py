@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import UndefinedError
+
 from attnres_core.claims import claim_key
 from attnres_core.report import render_comparison
-from attnres_core.report.text import interval, number
+from attnres_core.report.text import deciding, interval, number
 from attnres_core.store import atomic
 
 Record = Mapping[str, Any]
@@ -61,6 +63,24 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def compare(first: Path, second: Path, page: Path | None = None) -> str:
+    """Two runs' records compared: as text, and where a page is wanted there, too.
+
+    Raises:
+        ValueError: one of them is no whole record that this version wrote, with the remedy.
+        OSError: the page cannot be written.
+    """
+    one, other = read_record(first), read_record(second)
+    try:
+        text = as_text(one, other)
+        if page is not None:
+            write_page(one, other, page)
+    except (KeyError, TypeError, AttributeError, UndefinedError) as error:
+        problem = f"{first} or {second}: a malformed record, or another version's ({type(error).__name__}: {error})"
+        raise ValueError(f"{problem}; run the claims again to write it anew") from None
+    return text
+
+
 def compared(first: Record, second: Record) -> list[Pair]:
     """Every claim of either run: what changed first, then in order of their names."""
     one, other = ({claim_key(claim["node_id"]): claim for claim in record["claims"]} for record in (first, second))
@@ -74,14 +94,15 @@ def compared(first: Record, second: Record) -> list[Pair]:
 def differences(first: Record, second: Record) -> list[tuple[str, str, str]]:
     """What else is not the same: (what, first, second) for checkpoints, prompts, settings and versions."""
     found = []
-    for what, read in _READ.items():
+    roles = dict.fromkeys([*first["models"], *second["models"]])
+    for what, read in ({role: _model(role) for role in roles} | _READ).items():
         mine, yours = read(first), read(second)
         if mine != yours:
             found.append((what, mine, yours))
     return found
 
 
-def _model(role: str) -> Any:
+def _model(role: str) -> Callable[[Record], str]:
     def read(record: Record) -> str:
         model = record["models"].get(role)
         return f"{model['name']} {model['digest'][:12]}" if model else "-"
@@ -89,10 +110,15 @@ def _model(role: str) -> Any:
     return read
 
 
-_READ = {
-    "trained": _model("trained"),
-    "wrapped": _model("wrapped"),
+_READ: dict[str, Callable[[Record], str]] = {
     "prompts": lambda record: f"{record['settings']['prompts']['name']} {record['settings']['prompts']['digest'][:12]}",
+    "splits": lambda record: ", ".join(
+        f"{record['settings']['prompts'][name]} {name}" for name in ("exploration", "confirmation")
+    ),
+    "alpha": lambda record: f"{record['settings']['alpha']:g}",
+    "seed": lambda record: str(record["run"]["seed"]),
+    "quick": lambda record: str(record["settings"]["quick"]),
+    "sequential": lambda record: str(record["settings"].get("sequential", False)),
     "device": lambda record: f"{record['settings']['device']}, {record['settings']['dtype']}",
     "lock": lambda record: str(record["settings"]["registrations"]["lock"])[:12] or "none",
     "versions": lambda record: ", ".join(f"{name} {version}" for name, version in record["run"]["versions"].items()),
@@ -101,9 +127,11 @@ _READ = {
 
 def numbers(claim: Mapping[str, Any] | None) -> str:
     """`+0.110 [+0.090, +0.130]` of the statement that decided."""
-    if claim is None or claim["estimate"] is None:
+    decided_by = None if claim is None else deciding(dict(claim))
+    if decided_by is None or decided_by["estimate"] is None:
         return ""
-    return f"{number(claim['estimate'], 'nats/token')} {interval(tuple(claim['interval']), 'nats/token')}"
+    unit = decided_by["unit"]
+    return f"{number(decided_by['estimate'], unit)} {interval((decided_by['low'], decided_by['high']), unit)}"
 
 
 def as_text(first: Record, second: Record) -> str:

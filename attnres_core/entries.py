@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnres_core import power, statistics
-from attnres_core.estimands import estimand
+from attnres_core.estimands import estimands
 from attnres_core.estimates import Decision
 from attnres_core.expected import Expected
 from attnres_core.judging import Adjusted, combine
@@ -36,9 +36,9 @@ _METRIC_UNITS = {
     Metric.LOGIT_DIFFERENCE: "logits",
     Metric.ANSWER_PROBABILITY: "probability",
 }
-DIGITS = 8
+DIGITS = 7
 """What a float32 can tell: digits beyond are nobody's."""
-DRAWN = 12
+DRAWN = 8
 """Values at most that a record holds of a claim's distribution in one stratum."""
 CONTROL = "control"
 """The `family` of claims that check the suite itself; they are counted apart."""
@@ -55,9 +55,9 @@ def unit_of(quantity: Any) -> str:
         return "nats/token"
     if isinstance(quantity.what, RoutingSummary):
         return _UNITS[quantity.what.kind]
-    if isinstance(quantity.what, Association):
-        return "nats/token per mass" if quantity.what.kind is Statistic.SLOPE else "correlation"
     assert quantity.metric is not None, "an effect has a metric"
+    if isinstance(quantity.what, Association):
+        return f"{_METRIC_UNITS[quantity.metric]} per mass" if quantity.what.kind is Statistic.SLOPE else "correlation"
     return _METRIC_UNITS[quantity.metric]
 
 
@@ -70,6 +70,7 @@ def claim_entry(
     leading = next(deciding, statements[0] if statements else None)  # (kinds that disagree have none that decides)
     ablations = [q for q in outcome.quantities if isinstance(q.what, Ablation)] if outcome.decisions else []
     split = outcome.standing.split
+    prompts = suite.prompts[split].head(outcome.documents)
     records = [suite.measurements.record(quantity, split, outcome.documents) for quantity in ablations]
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons += [outcome.disagreement, *outcome.redundancy]
@@ -104,11 +105,15 @@ def claim_entry(
         "under": [_kind_entry(kind, found) for kind, found in outcome.by_kind.items()] if outcome.decisions else [],
         "disagreement": outcome.disagreement,
         "redundancy": list(outcome.redundancy),
+        "documents": len(prompts.documents) if outcome.decisions else None,
+        "prompts": len(prompts) if outcome.decisions else None,
+        "kept_mass": number(min((record.kept_mass for record in records), default=math.nan)),
+        "kept_mass_min": number(min((record.kept_mass_min for record in records), default=math.nan)),
         "sites_touched": _union(record.sites for record in records),
         "duplicates": _union(record.duplicates for record in records),
         "no_ops": _union(record.no_ops for record in records),
         "by_stratum": _by_stratum(outcome, suite),
-        "estimand": None if outcome.deciding is None else estimand(outcome.deciding.statement),
+        "estimand": estimands([decision.statement for decision in outcome.decisions]) if outcome.decisions else None,
         "examples": [
             {"prompt": example.prompt.id, "effect": number(example.effect), "trace": _milli(example.trace)}
             for example in outcome.examples
@@ -132,6 +137,7 @@ def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[
     absent = (
         *("cites", "expected", "estimate", "interval", "threshold", "n", "needed_prompts", "split", "alpha"),
         *("registration", "registration_note", "p_value", "p_holm", "p_max_t", "estimand"),
+        *("documents", "prompts", "kept_mass", "kept_mass_min"),
     )
     listed = (
         *("quantities", "statements", "under", "redundancy", "by_layer", "by_stratum", "examples"),
@@ -177,7 +183,7 @@ def _statement_entry(decision: Decision) -> dict[str, Any]:
         "confidence": 1 - 2 * interval.alpha,
         "noise_floor": interval.noise,
         "unseen_share": None if interval.exact else number(power.unseen_share(interval.alpha, max(interval.n, 1))),
-        "methods": [{"name": name, "low": number(low), "high": number(high)} for name, low, high in interval.methods],
+        "methods": {name: [number(low), number(high)] for name, low, high in interval.methods},
     }
 
 
@@ -224,7 +230,7 @@ def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
 
 
 def _drawn(column: Column) -> list[float | None]:
-    levels = (np.arange(DRAWN) + 0.5) / DRAWN
+    levels = np.linspace(0, 1, DRAWN)  # the smallest and the largest among them
     values = np.sort(column) if len(column) <= DRAWN else np.quantile(column, levels)
     return [number(float(f"{value:.3g}")) for value in values]
 

@@ -7,6 +7,7 @@ documents that prompts like these are drawn from.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnres_core.estimates import Statement
@@ -38,9 +39,18 @@ _ACTS = {
     Kind.SCHEDULE: ("the weights are the recency schedule's", "a_i ∝ exp({amount} [i is current])"),
 }
 _CONTROLS = {
-    Control.MATCHED_MASS: "other sources of the same mass, token by token, stand for {f}",
-    Control.MATCHED_COUNT: "as many other sources, drawn at random, stand for {f}",
-    Control.RANDOM_SITES: "as many other sites, drawn at random, stand for these",
+    Control.MATCHED_MASS: (
+        "other sources of the same mass, token by token, stand for {f}",
+        "others of equal mass in the place of F",
+    ),
+    Control.MATCHED_COUNT: (
+        "as many other sources, drawn at random, stand for {f}",
+        "as many others in the place of F",
+    ),
+    Control.RANDOM_SITES: (
+        "as many other sites, drawn at random, stand for these",
+        "as many other sites in the place of S",
+    ),
 }
 _METRICS = {
     Metric.DELTA_NLL: ("the mean rise in next-token loss, nats per token,", "L(x_d | do({act})) − L(x_d)"),
@@ -78,24 +88,31 @@ _RELATIONS = {Operator.ABOVE: "{form} > {t}", Operator.BELOW: "{form} < {t}", Op
 _READERS = {Sublayer.ATTN: "attention", Sublayer.MLP: "MLP", Sublayer.FINAL: "the read-out"}
 
 
-def estimand(statement: Statement) -> dict[str, Any]:
-    """A statement's relation in letters, and what each letter stands for.
+def estimands(statements: Sequence[Statement]) -> dict[str, Any]:
+    """What a claim's statements relate, with one letter for each quantity.
 
     Returns:
-        `{"relation": "A - B > 0.02", "terms": [{"name": "A", "words": ..., "symbols": ...}, ...]}`
+        `{"relations": ["A - B > 0.02", ...], "terms": {"A": "drop(older, attn, late) on trained [delta_nll]", ...}}`
     """
-    form, names = "", [chr(ord("A") + index) for index in range(len(statement.form.terms))]
-    for name, (_, coefficient) in zip(names, statement.form.terms, strict=True):
+    names: dict[Any, str] = {}
+    for quantity in (quantity for statement in statements for quantity, _ in statement.form.terms):
+        names.setdefault(quantity, chr(ord("A") + len(names)) if len(names) < 26 else f"A{len(names)}")
+    relations = [_relation(statement, names) for statement in statements]
+    return {"relations": relations, "terms": {name: str(quantity) for quantity, name in names.items()}}
+
+
+def _relation(statement: Statement, names: Mapping[Any, str]) -> str:
+    form = ""
+    for quantity, coefficient in statement.form.terms:
         size = "" if abs(coefficient) == 1 else f"{abs(coefficient):g} "
         sign = ("− " if coefficient < 0 else "+ ") if form else ("−" if coefficient < 0 else "")
-        form += f"{' ' if form else ''}{sign}{size}{name}"
-    terms = zip(names, statement.form.terms, strict=True)
-    return {
-        "relation": _RELATIONS[statement.operator].format(form=form, t=f"{statement.threshold:g}"),
-        "terms": [
-            {"name": name, "words": words(quantity), "symbols": symbols(quantity)} for name, (quantity, _) in terms
-        ],
-    }
+        form += f"{' ' if form else ''}{sign}{size}{names[quantity]}"
+    return _RELATIONS[statement.operator].format(form=form, t=f"{statement.threshold:g}")
+
+
+def meaning(quantity: Quantity) -> dict[str, str]:
+    """A quantity in words and in symbols."""
+    return {"words": words(quantity), "symbols": symbols(quantity)}
 
 
 def words(quantity: Quantity) -> str:
@@ -103,19 +120,48 @@ def words(quantity: Quantity) -> str:
     what = quantity.what
     family, model = f"the {what.family} source", _of(quantity.role)
     if isinstance(what, Association):
-        return f"{_STATISTICS[what.kind]} over every family dropped at every site of {_where(what)}, in {model}"
+        assert quantity.metric is not None, "an effect has a metric"
+        effect = _METRICS[quantity.metric][0].removeprefix("the mean ").rstrip(",")
+        every = f"over every family dropped at every site of {_where(what)}, in {model}"
+        return f"{_STATISTICS[what.kind]}, the effect being the {effect}, {every}"
     if isinstance(what, RoutingSummary):
         return f"{_SUMMARIES[what.kind][0].format(f=family)} at {_where(what)}, in {model}"
     assert quantity.metric is not None, "an effect has a metric"
-    act = _ACTS[Kind(what.kind)][0].format(f=family, amount=f"{what.amount:+g}" if what.amount is not None else "")
-    notes = [_CONTROLS[what.control].format(f=family)] if what.control else []
+    act = _ACTS[Kind(what.kind)][0].format(f=family, amount=_amount(what))
+    notes = [_CONTROLS[what.control][0].format(f=family)] if what.control else []
     notes += ["the weights computed anew"] if what.recomputed else []
     notes += ["identical tensors taken with it"] if what.copies else []
     notes += [f"averaged over {what.draws} random draws"] if what.draws > 1 else []
     notes += ["one layer at a time, averaged over the layers"] if what.per_site else []
     notes += [f"over {_AT[quantity.at]}"] if quantity.at is not Positions.ALL else []
+    notes += [f"measured in {quantity.dtype}"] if quantity.dtype else []
     tail = "".join(f"; {note}" for note in notes)
     return f"{_METRICS[quantity.metric][0]} when {act} in what {_where(what)} reads, in {model}{tail}"
+
+
+def symbols(quantity: Quantity) -> str:
+    """One quantity as a formula, and what its letters stand for: F the family, S the sites."""
+    what = quantity.what
+    letters = [] if what.family is None else [f"F = {what.family}"]
+    letters += [f"S = {_where(what)}", _of(quantity.role)]
+    if isinstance(what, RoutingSummary):
+        return ", ".join([_SUMMARIES[what.kind][1], *letters])
+    assert quantity.metric is not None, "an effect has a metric"
+    metric = _METRICS[quantity.metric][1]
+    if isinstance(what, Association):
+        effect = metric.format(act="a_F ← 0, a ← a / Σa at s")
+        return ", ".join([f"{what.kind}(E_d[Σ a_i, i in F], E_d[{effect}]) over (s, F), s in S", *letters])
+    act = _ACTS[Kind(what.kind)][1].format(amount=_amount(what))
+    place = "s" if what.per_site else "S"
+    formula = f"E_d[{metric.format(act=f'{act} at {place}')}]"
+    if quantity.at is not Positions.ALL:
+        letters.append(f"over {_AT[quantity.at]}")
+    letters += [_CONTROLS[what.control][1]] if what.control else []
+    letters += ["a computed anew"] if what.recomputed else []
+    letters += ["F with its copies"] if what.copies else []
+    letters += [f"mean of {what.draws} draws"] if what.draws > 1 else []
+    letters += [quantity.dtype] if quantity.dtype else []
+    return ", ".join([f"mean over s in S of {formula}" if what.per_site else formula, *letters])
 
 
 _AT = {
@@ -124,24 +170,15 @@ _AT = {
 }
 
 
-def symbols(quantity: Quantity) -> str:
-    """One quantity as a formula."""
-    what = quantity.what
-    family = f", F = {what.family}" if what.family is not None else ""
-    if isinstance(what, Association):
-        return f"{what.kind}(E_d[a_F], E_d[L(x_d | do(a_F ← 0)) − L(x_d)]) over cells (site, F)"
-    if isinstance(what, RoutingSummary):
-        return f"{_SUMMARIES[what.kind][1]}{family}"
-    assert quantity.metric is not None, "an effect has a metric"
-    act = _ACTS[Kind(what.kind)][1].format(amount=f"{what.amount:+g}" if what.amount is not None else "")
-    return f"E_d[{_METRICS[quantity.metric][1].format(act=act)}]{family}"
+def _amount(what: Ablation) -> str:
+    return "" if what.amount is None else f"{what.amount:+g}"
 
 
 def _where(what: Ablation | RoutingSummary | Association) -> str:
     reader = "attention and MLP" if what.sublayer is None else _READERS[what.sublayer]
     if what.sublayer is Sublayer.FINAL:
         return reader
-    stream = f" ({what.stream} stream)" if isinstance(what, Ablation) and what.stream else ""
+    stream = "" if isinstance(what, Association) or not what.stream else f" ({what.stream} stream)"
     layers = layers_text(what.layers)
     return f"{reader}{stream} in {layers if layers.startswith('layers') else f'{layers} layers'}"
 

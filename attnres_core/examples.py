@@ -12,11 +12,11 @@ import numpy as np
 from attnres_core.estimates import Linear
 from attnres_core.measurements import Measurements
 from attnres_core.outcomes import Example, Outcome
-from attnres_core.plan import Bundle, trace_bundles
+from attnres_core.plan import Bundle, Material, tokenizer_digest, trace_bundles
 from attnres_core.prompts import Prompt
 from attnres_core.quantities import Ablation, Association
 from attnres_core.run import Crew
-from attnres_core.vocabulary import Metric
+from attnres_core.vocabulary import Metric, Positions, Role
 
 SHOWN = 5
 """Examples at either end."""
@@ -29,7 +29,7 @@ def add_examples(outcomes: Iterable[Outcome], measurements: Measurements, crew: 
         if outcome.deciding is None or not (found := extremes(outcome, measurements)):
             continue
         form = outcome.deciding.statement.form
-        traced = [quantity for quantity, _ in form.terms] if is_traced(form) else []
+        traced = [quantity for quantity, _ in form.terms] if is_traced(form, measurements.material) else []
         bundles = trace_bundles(traced, tuple(found), measurements.material)
         chosen.append((outcome, form, found, bundles))
     every = [bundle for *_, bundles in chosen for bundle in bundles]
@@ -54,6 +54,15 @@ def extremes(outcome: Outcome, measurements: Measurements) -> dict[Prompt, float
     return {prompts[place]: float(values[place]) for place in ends}
 
 
-def is_traced(form: Linear) -> bool:
-    """Whether a form's value on a prompt is a mean over tokens: of rises in loss alone."""
-    return all(isinstance(q.what, Ablation) and q.metric is Metric.DELTA_NLL for q, _ in form.terms)
+def is_traced(form: Linear, material: Material) -> bool:
+    """Whether a form's value on a prompt is a mean over its tokens, as the trained model's tokenizer cuts it.
+
+    So it is for rises in loss alone, over all positions, of models that share that tokenizer.
+    """
+    own = tokenizer_digest(material.checkpoint(Role.TRAINED))
+    return all(
+        isinstance(q.what, Ablation)
+        and (q.metric, q.at) == (Metric.DELTA_NLL, Positions.ALL)
+        and tokenizer_digest(material.checkpoint(q.role)) == own
+        for q, _ in form.terms
+    )

@@ -165,7 +165,7 @@ def agreed(groups: Sequence[Sequence[Decision]], kinds: Sequence[str]) -> tuple[
         return Verdict.SUPPORTED, ""
     if Verdict.REFUTED in verdicts:
         return Verdict.REFUTED, "" if set(verdicts) == {Verdict.REFUTED} else each
-    return Verdict.INCONCLUSIVE, each
+    return Verdict.INCONCLUSIVE, "" if set(verdicts) == {Verdict.INCONCLUSIVE} else each
 
 
 def planned_units(decision: Decision, column: Column) -> int | None:

@@ -125,12 +125,12 @@ class PromptSet:
         return [row[:window] for row in encoded]
 
     def token_texts(self, tokenizer_file: Path, window: int = WINDOW) -> list[list[str]]:
-        """The pieces of each prompt's text that its first `window` tokens stand for."""
+        """The pieces of each prompt's text that its first `window` tokens stand for.
+
+        Of a character that several tokens share bytes of, the first has it, and the others are empty.
+        """
         encoded = _encodings(tokenizer_file, [prompt.text for prompt in self.prompts])
-        return [
-            [prompt.text[start:end] for start, end in row.offsets[:window]]
-            for prompt, row in zip(self.prompts, encoded, strict=True)
-        ]
+        return [_pieces(prompt.text, row.offsets[:window]) for prompt, row in zip(self.prompts, encoded, strict=True)]
 
     def answer_ids(self, tokenizer_file: Path) -> list[tuple[int, int | None]] | None:
         """The first token of each prompt's answer and of its foil; None where the set asks nothing.
@@ -149,6 +149,14 @@ class PromptSet:
                 raise ValueError(f"prompt {prompt.id!r}: {problem}; give others")
             found.append((answer[0], foil[0] if foil else None))
         return found
+
+
+def _pieces(text: str, offsets: Sequence[tuple[int, int]]) -> list[str]:
+    pieces, told = [], 0
+    for start, end in offsets:
+        pieces.append(text[max(start, told) : end])
+        told = max(told, end)
+    return pieces
 
 
 def _encoded(tokenizer_file: Path, texts: Sequence[str]) -> list[list[int]]:

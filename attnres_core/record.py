@@ -14,6 +14,7 @@ from attnres_core import __version__, statistics
 from attnres_core.claims import ALPHA, CLAIM_ALPHA
 from attnres_core.columns import ROUTING, interventions_for
 from attnres_core.entries import number
+from attnres_core.estimands import meaning
 from attnres_core.mapping import map_rows
 from attnres_core.outcomes import EarlyDeciding, Outcome
 from attnres_core.prompts import WINDOW, PromptSet, Split
@@ -23,6 +24,8 @@ from attnres_core.suite import Suite
 from attnres_core.summaries import mass, uniform_mass
 from attnres_core.vocabulary import AnyRole, Positions, Role, layers_text
 
+LONGEST = 60
+"""Characters of a token that are shown."""
 SHOWN = (Role.TRAINED, Role.WRAPPED, Role.UNTRAINED)
 """The models whose routing is shown side by side."""
 QUESTION = "Which routing pathways are causal in this checkpoint?"
@@ -72,6 +75,12 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
                 **{split.value: len(part) for split, part in suite.prompts.items()},
             },
         },
+        "estimands": {
+            str(quantity): meaning(quantity)
+            for outcome in outcomes
+            for decision in outcome.decisions
+            for quantity, _ in decision.statement.form.terms
+        },
         "examples": _examples(suite, outcomes),
         "maps": {role.value: drawn for role in SHOWN if (drawn := _map(suite, role))},
         "columns": [_column_entry(q, suite, split, documents) for (q, split), documents in measured.items()],
@@ -85,7 +94,11 @@ def _examples(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, dict[str, 
     shown = PromptSet("examples", tuple(prompts[name] for name in sorted(prompts)))
     texts = shown.token_texts(suite.trained.tokenizer_file) if len(shown) else []
     return {
-        prompt.id: {"document": prompt.document, "stratum": prompt.stratum, "tokens": tokens}
+        prompt.id: {
+            "document": prompt.document,
+            "stratum": prompt.stratum,
+            "tokens": [token if len(token) <= LONGEST else f"{token[:LONGEST]}…" for token in tokens],
+        }
         for prompt, tokens in zip(shown.prompts, texts, strict=True)
     }
 

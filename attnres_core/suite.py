@@ -142,10 +142,12 @@ class Suite:
         Args:
             collected: the claims.
             run: the run's name, the same in all its workers.
-            standings: what each verdict may rest on, by node id; default: what the registry says.
+            standings: what each verdict may rest on, by node id; default: what the registry says. Where they are
+                given, nothing is told of the outcomes, so no examples are measured.
         """
         self._read_steps(collected)
         barrier = Barrier(self.store, run)
+        told = standings is None
         standings = standings or {c.node_id: self.standing(c) for c in collected}
         planned = looks(len(self.prompts[Split.CONFIRMATION].documents), sequential=self.settings.sequential)
         with Crew(self.checkpoints, barrier, self.place) as crew:
@@ -173,7 +175,8 @@ class Suite:
                 lost |= crew.carry_out(rest)
                 self._judge(waiting, lost, look)
                 waiting = [o for o in waiting if not o.error and o.verdict is not Verdict.SUPPORTED]
-            add_examples(outcomes.values(), self.measurements, crew)
+            if told:
+                add_examples(outcomes.values(), self.measurements, crew)
         for outcome in outcomes.values():
             outcome.redundancy = redundant(outcome, outcomes.values(), self.measurements)
         for outcome in waiting:  # (a run on fewer prompts decides nothing, and takes no chance away)

@@ -51,7 +51,7 @@ def statement(
         "confidence": 1 - 2 * 0.00078,
         "p_value": 0.0004,
         "detectable": 0.01,
-        "methods": [{"name": "bootstrap-t", "low": low, "high": high}] if half else [],
+        "methods": {"bootstrap-t": [low, high]} if half else {},
     }
 
 
@@ -108,10 +108,8 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         if statements
         else [],
         "estimand": {
-            "relation": "A > 0.02",
-            "terms": [
-                {"name": "A", "words": "the mean rise in loss when <b>F</b> is masked", "symbols": "E_d[L(x_d)]"}
-            ],
+            "relations": ["A > 0.02" for _ in statements],
+            "terms": {"A": "drop(embedding, mlp, early) on trained [delta_nll]"},
         }
         if statements
         else None,
@@ -121,6 +119,10 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         ]
         if statements
         else [],
+        "documents": 256 if statements else None,
+        "prompts": 300 if statements else None,
+        "kept_mass": 0.4 if statements else None,
+        "kept_mass_min": 0.01 if statements else None,
         "source": f"def test_{len(title)}(effect):\n    assert effect > 0.02  # <i>\n",
         "by_layer": [
             {
@@ -282,9 +284,15 @@ def sample_record() -> dict[str, Any]:
             "wrapped": {"name": "vanilla-tiny-12L", "path": "fixtures/vanilla", "digest": "04be" * 16, "dialect": "wrapped", "recency_bias": 10.0, **shape},
         },
         "maps": {"trained": _map(), "wrapped": [{k: v for k, v in row.items() if k not in EFFECTS} for row in _map()]},
+        "estimands": {
+            "drop(embedding, mlp, early) on trained [delta_nll]": {
+                "words": "the mean rise in loss when <b>F</b> is masked",
+                "symbols": "E_d[L(x_d)]",
+            }
+        },
         "examples": {
             "p0": {"document": "numpy:sum", "stratum": "numpy", "tokens": ["Re", "turn", " <b>the", " sum", "</script>"]},
-            "p1": {"document": "scipy:<i>norm</i>", "stratum": "scipy", "tokens": ["\u202eright", "\x00null", "x" * 5000]},
+            "p1": {"document": "scipy:<i>norm</i>", "stratum": "scipy", "tokens": ["\u202eright", "\x00null", "x" * 61]},
         },
         "settings": {
             "device": "cpu", "dtype": "float32", "quick": False, "alpha": 0.05, "alpha_claim": 0.00078, "resamples": 255999,

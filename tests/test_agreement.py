@@ -27,7 +27,7 @@ def decided(verdict, mean=1.0, operator=Operator.ABOVE):
     [
         ((S, S), S, ""),
         ((R, R), R, ""),
-        ((I, I), I, "drop INCONCLUSIVE, resample INCONCLUSIVE"),
+        ((I, I), I, ""),
         ((S, I), I, "drop SUPPORTED, resample INCONCLUSIVE"),
         ((R, I), R, "drop REFUTED, resample INCONCLUSIVE"),
         ((S, R), I, "the kinds of ablation disagree: drop SUPPORTED, resample REFUTED"),

@@ -54,6 +54,32 @@ def test_the_command(records, tmp_path, capsys):
     assert f"same: {len(first['claims']) - 1}" in output
 
 
+@pytest.mark.parametrize("gone", ["statements", "settings", "models", "claims", "run"])
+def test_a_record_of_another_version_is_a_clear_error(records, tmp_path, capsys, gone):
+    first, second = records
+    holder = second["claims"][0] if gone == "statements" else second
+    del holder[gone]
+    for name, record in (("a", first), ("b", second)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    with pytest.raises(SystemExit):
+        main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--out", str(tmp_path / "page.html")])
+    assert "record" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_the_page_shows_what_changed_and_is_inert(records, tmp_path):
+    first, second = records
+    second["claims"][3] |= {"verdict": "REFUTED", "title": "<img src=x onerror=alert(1)>"}
+    for name, record in (("a", first), ("b", second)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--out", str(tmp_path / "page.html")])
+    page = (tmp_path / "page.html").read_text()
+    assert "1 of 31 verdicts changed" in page
+    assert page.index("Verdicts that changed") < page.index("Verdicts that stayed")
+    assert "<img" not in page
+    assert "<script" not in page
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

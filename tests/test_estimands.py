@@ -3,7 +3,7 @@
 import pytest
 
 import attnres_core as ac
-from attnres_core.estimands import estimand, symbols, words
+from attnres_core.estimands import estimands, symbols, words
 from attnres_core.estimates import Linear, Statement
 from attnres_core.statistics import Operator
 
@@ -19,19 +19,38 @@ SUMMARIES = [
 STATISTICS = [ac.mass_and_effect(kind, ac.ATTN) for kind in ("slope", "pearson", "spearman", "kendall")]
 
 
+DROP = ac.drop(ac.OLDER, ac.ATTN, ac.LATE)
+VARIANTS = [
+    DROP,
+    ac.drop(ac.OLDER, ac.MLP, ac.LATE),
+    ac.drop(ac.OLDER, ac.ATTN, ac.MID),
+    ac.drop(ac.OLDER, ac.ATTN, range(2, 4)),
+    ac.drop(ac.CURRENT, ac.ATTN, ac.LATE),
+    *(ac.drop(ac.OLDER, ac.ATTN, ac.LATE, **{option: True}) for option in ("per_site", "copies")),
+    ac.drop(ac.OLDER, ac.ATTN, ac.LATE, stream="k"),
+    ac.zero(ac.OLDER, ac.ATTN, ac.LATE, recomputed=True),
+    ac.resample(ac.OLDER, ac.ATTN, ac.LATE, draws=3),
+    ac.amplify(ac.OLDER, ac.ATTN, by=-4),
+]
+
+
 def every():
-    yield from (what.on(ac.TRAINED) for what in (*ABLATIONS, *SUMMARIES, *STATISTICS))
-    yield from (ac.drop(ac.OLDER, ac.ATTN, ac.LATE).on(ac.TRAINED, metric=metric) for metric in METRICS[1:])
+    """Quantities of every kind, no two the same."""
+    found = [what.on(ac.TRAINED) for what in (*ABLATIONS, *VARIANTS, *SUMMARIES, *STATISTICS)]
+    found += [DROP.on(ac.WRAPPED), *(DROP.on(ac.TRAINED, at=at) for at in ("first_third", "last"))]
+    for what in (DROP, *STATISTICS[:2]):
+        found += [what.on(ac.TRAINED, metric=metric) for metric in METRICS[1:]]
+    return list(dict.fromkeys(found))
 
 
-def test_no_two_quantities_are_told_in_the_same_words():
-    told = [words(quantity) for quantity in every()]
-    assert len(set(told)) == len(told)
-    assert all("{" not in text and text.endswith(tuple("leds0123456789")) for text in told)
-
-
-def test_every_quantity_has_a_formula():
-    assert all(symbols(quantity) and "{" not in symbols(quantity) for quantity in every())
+@pytest.mark.parametrize("tell", [words, symbols])
+def test_no_two_quantities_are_told_in_the_same_way(tell):
+    told = {}
+    for quantity in every():
+        text = tell(quantity)
+        assert told.setdefault(text, quantity) == quantity, (text, str(told[text]), str(quantity))
+        assert text
+        assert "{" not in text
 
 
 def test_a_drop_is_told_whole():
@@ -41,9 +60,10 @@ def test_a_drop_is_told_whole():
         "scaled up to one in what attention in late layers reads, in the wrapped model; one layer at a time, averaged "
         "over the layers; over the first third of each prompt's predictions"
     )
-    minus, arrow = "\N{MINUS SIGN}", "\N{LEFTWARDS ARROW}"
+    minus, arrow, total = "\N{MINUS SIGN}", "\N{LEFTWARDS ARROW}", "\N{GREEK CAPITAL LETTER SIGMA}"
     assert symbols(quantity) == (
-        f"E_d[L(x_d | do(a_F {arrow} 0, a {arrow} a / \N{GREEK CAPITAL LETTER SIGMA}a)) {minus} L(x_d)], F = older"
+        f"mean over s in S of E_d[L(x_d | do(a_F {arrow} 0, a {arrow} a / {total}a at s)) {minus} L(x_d)], F = older, "
+        "S = attention in late layers, the wrapped model, over the first third of each prompt's predictions"
     )
 
 
@@ -51,8 +71,9 @@ def test_a_drop_is_told_whole():
     ("operator", "relation"),
     [(Operator.ABOVE, "A \N{MINUS SIGN} 0.5 B > 0.02"), (Operator.WITHIN, "|A \N{MINUS SIGN} 0.5 B| < 0.02")],
 )
-def test_a_statement_names_its_terms(operator, relation):
+def test_statements_name_their_terms_once(operator, relation):
     one, other = (ac.drop(ac.OLDER, ac.ATTN, band).on(ac.TRAINED) for band in (ac.LATE, ac.MID))
-    found = estimand(Statement(Linear(((one, 1.0), (other, -0.5))), operator, 0.02))
-    assert found["relation"] == relation
-    assert [(term["name"], term["words"]) for term in found["terms"]] == [("A", words(one)), ("B", words(other))]
+    first = Statement(Linear(((one, 1.0), (other, -0.5))), operator, 0.02)
+    second = Statement(Linear(((other, -1.0),)), Operator.BELOW, 0)
+    found = estimands([first, second])
+    assert found == {"relations": [relation, "\N{MINUS SIGN}B < 0"], "terms": {"A": str(one), "B": str(other)}}

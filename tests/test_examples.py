@@ -1,6 +1,7 @@
 """The examples that a claim shows: the right prompts, and token traces that add up to their effects."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from small_suite import verdicts
 
 import attnres_core as ac
-from attnres_core.prompts import Split, load_prompts
+from attnres_core.prompts import Prompt, PromptSet, Split, load_prompts
 
 CLAIMS = """
 from attnres_core import ATTN, CURRENT, EARLY, EMBEDDING, LATE, MLP, TRAINED, claim, drop, mass, resample
@@ -111,11 +112,11 @@ def test_a_claim_shows_its_code_its_distribution_and_its_limits_by_each_method(r
     assert stratum["n"] == 40
     assert stratum["values"] == sorted(stratum["values"])
     (statement,) = entry["statements"]
-    methods = {method["name"]: method for method in statement["methods"]}
+    methods = statement["methods"]
     assert methods.keys() == {"bootstrap-t", "Student's t"}
     floor = statement["noise_floor"]
-    assert statement["low"] == pytest.approx(min(m["low"] for m in methods.values()) - floor, rel=1e-6)
-    assert statement["high"] == pytest.approx(max(m["high"] for m in methods.values()) + floor, rel=1e-6)
+    assert statement["low"] == pytest.approx(min(low for low, _ in methods.values()) - floor, rel=1e-6)
+    assert statement["high"] == pytest.approx(max(high for _, high in methods.values()) + floor, rel=1e-6)
 
 
 def test_maps_hold_masses_of_every_model_and_effects_where_single_drops_were_measured(record):
@@ -126,3 +127,39 @@ def test_maps_hold_masses_of_every_model_and_effects_where_single_drops_were_mea
     assert all(site.endswith(".mlp") for site in late)
     assert len(measured) < len(trained)
     assert all(0 <= row["mass"] <= 1 for row in trained.values())
+
+
+def test_pieces_of_characters_that_several_tokens_share_are_told_once():
+    prompts = PromptSet(
+        "odd", (Prompt("p", "h\u00e9llo \u65e5\u672c \U0001f642\U0001f642 end", "d", "s", Split.EXPLORATION),)
+    )
+    tokenizer = ac.reference("tiny-open-block") / "tokenizer.json"
+    (pieces,), (ids,) = prompts.token_texts(tokenizer), prompts.token_ids(tokenizer)
+    assert "".join(pieces) == prompts.prompts[0].text
+    assert len(pieces) == len(ids)
+    assert "" in pieces  # the later bytes of one character
+
+
+def test_effects_at_some_positions_and_of_other_tokenizers_are_not_traced(suite, pytester, micro, tmp_path):
+    """The values are shown all the same, and no token is told to have changed."""
+    other = shutil.copytree(micro / "vanilla", tmp_path / "vanilla")
+    words = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = words["model"]["vocab"]
+    words["model"]["vocab"] = {word: (index + 1) % len(vocabulary) for word, index in vocabulary.items()}
+    (other / "tokenizer.json").write_text(json.dumps(words))
+    claims = (
+        CLAIMS.replace('metric="kl"', 'at="last"')
+        + """
+from attnres_core import WRAPPED
+
+@claim(one=drop(CURRENT, MLP, LATE).on(TRAINED), other=drop(CURRENT, MLP, LATE).on(WRAPPED))
+def test_two_tokenizers(one, other):
+    assert one - other > -9
+"""
+    )
+    suite(f"--attnres-vanilla={other}", claims=claims)
+    found = verdicts(pytester)
+    for name in ("test_kl", "test_two_tokenizers"):
+        assert found[name]["verdict"] != "ERROR"
+        assert [example["trace"] for example in found[name]["examples"]] == [None] * 10
+    assert found["test_drop"]["examples"][0]["trace"] is not None

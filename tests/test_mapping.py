@@ -151,5 +151,5 @@ def test_a_suite_reuses_a_map_and_its_report_shows_it(micro, pytester):
     record = json.loads((pytester.path / "reports/latest.json").read_text())
     table = pandas.read_csv(pytester.path / "m.csv")
     assert record["run"]["bundles_reused"] >= 3  # the exploration chunks
-    assert [row["delta_nll"] for row in record["map"]] == pytest.approx(list(table.delta_nll))
+    assert [row["delta_nll"] for row in record["maps"]["trained"]] == pytest.approx(list(table.delta_nll))
     assert "Effect of dropping each family at each site" in (pytester.path / "reports/latest.html").read_text()

@@ -145,11 +145,11 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_batches(conformance, monk
     bundle = Bundle(Role.TRAINED, Split.EXPLORATION, "model", "chunk", prompts, interventions)
     genuine, tried = sweep.sweep_chunk, []
 
-    def tight(model, token_ids, wanted, batch_tokens, *rest):
+    def tight(model, token_ids, wanted, batch_tokens, *rest, **options):
         tried.append(batch_tokens)
         if batch_tokens > BATCH_SIZES[1]:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return genuine(model, token_ids, wanted, batch_tokens, *rest)
+        return genuine(model, token_ids, wanted, batch_tokens, *rest, **options)
 
     monkeypatch.setattr(sweep, "sweep_chunk", tight)
     monkeypatch.setattr(sweep, "validated", lambda *_: ids)
@@ -162,6 +162,6 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_batches(conformance, monk
     bench.measure(bundle, bundle.keys, store)
     assert tried == [4096, 2048, 2048]
     assert stored.keys() == bundle.keys
-    monkeypatch.setattr(sweep, "sweep_chunk", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out")))
+    monkeypatch.setattr(sweep, "sweep_chunk", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("out")))
     with pytest.raises(torch.OutOfMemoryError), pytest.warns(SmallerBatchWarning):
         bench.measure(bundle, bundle.keys, store)

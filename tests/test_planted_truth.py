@@ -262,8 +262,8 @@ def test_the_fast_path_alone_broken_is_caught_by_the_noise_floor(decide, monkeyp
     """Effects that the plain path does not confirm decide nothing."""
     genuine = sweep._score
 
-    def score(*arguments):
-        found = genuine(*arguments)
+    def score(*arguments, **options):
+        found = genuine(*arguments, **options)
         return {key: {name: values + 0.003 for name, values in unit.items()} for key, unit in found.items()}
 
     monkeypatch.setattr(sweep, "_score", score)

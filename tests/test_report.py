@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_record import sample_record
+import sample_record
 
 from attnres_core import report
 from attnres_core.report import json_block, render, text, write
@@ -65,7 +65,7 @@ def hostile(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def record() -> dict[str, Any]:
-    return sample_record()
+    return sample_record.sample_record()
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,8 @@ def test_every_chart_has_its_words_and_its_table(page: str) -> None:
     assert len(charts) == 8
     assert all(chart["description"] for chart in charts)
     forests = page.count('id="chart-forest-')
-    assert page.count("Data as a table:") == len(charts) - forests
-    assert page.count("As a table: ") == forests == 4
+    assert page.count("Data as a table:") == len(charts) - forests - 1
+    assert page.count("As a table: ") == forests + 1 == 5  # the claims, and above the bars
 
 
 def test_an_expected_refutation_is_marked_with_its_reason(page: str) -> None:
@@ -137,6 +137,60 @@ def test_a_claim_shows_the_statement_that_decided_it(record: dict[str, Any]) -> 
     decided_by = text.deciding(claim)
     assert decided_by is not None
     assert (claim["verdict"], decided_by["verdict"], decided_by["estimate"]) == ("REFUTED", "REFUTED", -0.61)
+
+
+def test_where_kinds_disagree_the_finding_says_so_and_quotes_no_interval(record: dict[str, Any]) -> None:
+    found = copy.deepcopy(next(c for c in record["claims"] if c["verdict"] == "SUPPORTED"))
+    found |= {
+        "verdict": "INCONCLUSIVE",
+        "disagreement": "the kinds of ablation disagree: drop SUPPORTED, resample REFUTED",
+    }
+    assert text.finding(found) == f"No verdict: {found['disagreement']}."
+
+
+def test_where_a_gate_forbids_a_verdict_the_finding_quotes_no_interval(record: dict[str, Any]) -> None:
+    found = copy.deepcopy(next(c for c in record["claims"] if c["verdict"] == "INCONCLUSIVE"))
+    found["statements"][0] |= {"low": None, "high": None}
+    assert text.finding(found).startswith("No verdict may rest on these numbers")
+
+
+@pytest.mark.parametrize(
+    ("op", "estimate", "verdict", "words"),
+    [
+        (">", 0.5, "SUPPORTED", "lies wholly above 0.02"),
+        (">", -0.5, "REFUTED", "lies wholly at or below 0.02"),
+        (">", 0.02, "INCONCLUSIVE", "does not settle whether it is above 0.02"),
+        ("<", -0.5, "SUPPORTED", "lies wholly below 0.02"),
+        ("<", 0.5, "REFUTED", "lies wholly at or above 0.02"),
+        ("abs<", 0.0, "SUPPORTED", f"lies wholly between {MINUS}0.02 and +0.02"),
+        ("abs<", 0.5, "REFUTED", "lies wholly beyond \N{PLUS-MINUS SIGN}0.02"),
+        ("abs<", 0.02, "INCONCLUSIVE", f"does not settle whether it is between {MINUS}0.02 and +0.02"),
+    ],
+)
+def test_the_finding_says_where_the_interval_lies(op: str, estimate: float, verdict: str, words: str) -> None:
+    made = sample_record.claim("A claim", sample_record.statement("effect", op, estimate, 0.01, 0.02), family=None)
+    assert made["verdict"] == verdict
+    assert words in text.finding(made)
+
+
+def test_controls_are_counted_apart(record: dict[str, Any]) -> None:
+    controls = [c for c in record["claims"] if c["control"]]
+    told = text.answer(record["claims"])
+    assert told.startswith(f"Of {len(record['claims']) - len(controls)} claims, ")
+    assert told.endswith(f"{len(controls)} of {len(controls)} controls held.")
+
+
+def test_only_our_own_dated_folders_are_removed(
+    record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "render", lambda record: "page")
+    other = tmp_path / "2020-01-01T00-00-00Z"
+    other.mkdir()
+    (other / "somebody.txt").write_text("else's")
+    for minute in range(22):
+        run = record["run"] | {"started": f"2026-11-22T17:{minute:02}:00+00:00"}
+        write(record | {"run": run}, tmp_path / "run.html", tmp_path / "run.json")
+    assert (other / "somebody.txt").read_text() == "else's"
 
 
 def test_a_failed_control_is_announced(record: dict[str, Any]) -> None:

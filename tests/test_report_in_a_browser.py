@@ -185,6 +185,7 @@ def test_hostile_strings_stay_inert_even_when_claims_are_open(
     browser: Any, record: dict[str, Any], tmp_path: Path
 ) -> None:
     worse = hostile(record)
+    worse["estimands"] = {name + HOSTILE: told for name, told in worse["estimands"].items()}
     worse["examples"] = {name + HOSTILE: prompt for name, prompt in worse["examples"].items()}
     write(worse, tmp_path / "run.html", tmp_path / "run.json")
     visit = Visit(browser, tmp_path / "run.html")

@@ -60,6 +60,5 @@ def test_controls_kept_steps_no_ops_and_single_sites(suite, pytester, micro, tmp
     assert found["test_untrained"]["verdict"] == "SUPPORTED"
     models = json.loads((pytester.path / "reports/latest.json").read_text())["models"]
     assert models.keys() == {"trained", "wrapped", "stock", "untrained", "step-7"}
-    page = (pytester.path / "reports/latest.html").read_text()
-    assert "Layer by layer (3 single-site drops)" in page
-    assert "0.attn: all sources are one tensor there, so no weights change what is read" in page
+    assert any(len(entry["by_layer"]) == 3 for entry in found.values())
+    assert any("0.attn" in entry["no_ops"] for entry in found.values())

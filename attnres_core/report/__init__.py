@@ -58,8 +58,9 @@ def write(record: dict[str, Any], html_path: Path, json_path: Path) -> None:
             temporary.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             kept.rmdir()  # (where nothing came of it)
-    dated = sorted(path for path in html_path.parent.iterdir() if _DATED.fullmatch(path.name) and path.is_dir())
-    for folder in dated[:-KEPT]:
+    own = {json_path.name, "effects.csv", html_path.name}  # (nobody else's folders, whatever their names)
+    dated = [path for path in html_path.parent.iterdir() if _DATED.fullmatch(path.name) and path.is_dir()]
+    for folder in sorted(path for path in dated if {file.name for file in path.iterdir()} == own)[:-KEPT]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -163,6 +164,7 @@ def _environment() -> jinja2.Environment:
         "deciding": text.deciding,
         "levels": text.levels,
         "answer": text.answer,
+        "counted": text.counted,
         "finding": text.finding,
         "VERDICTS": text.VERDICTS,
     }

@@ -46,10 +46,10 @@ function verdictOf(word) {
 }
 
 /** A table; cells are strings or nodes. */
-function table(header, rows) {
+function table(name, header, rows) {
   const head = element("thead", element("tr", header.map((name) => element("th", name, { scope: "col" }))));
   const body = element("tbody", rows.map((row) => element("tr", row.map((cell) => element("td", cell)))));
-  return element("div", element("table", [head, body]), { class: "scroll", tabindex: "0" });
+  return element("div", element("table", [head, body]), { class: "scroll", tabindex: "0", role: "group", "aria-label": `${name}, table` });
 }
 
 function folded(title, content) {
@@ -67,8 +67,11 @@ const decisive = (claim) => claim.statements.find(({ verdict }) => verdict === c
 function estimand({ estimand: given }) {
   if (!given) return [];
   const list = facts([
-    ["decides", element("code", given.relation)],
-    ...given.terms.map(({ name, words, symbols }) => [name, [words, element("br"), element("code", symbols)]]),
+    [given.relations.length > 1 ? "all of" : "whether", element("code", given.relations.join("; "))],
+    ...Object.entries(given.terms).map(([name, quantity]) => {
+      const { words, symbols } = record.estimands[quantity] ?? { words: quantity, symbols: "" };
+      return [name, [words, element("br"), element("code", symbols)]];
+    }),
   ]);
   list.classList.add("estimand");
   return [list];
@@ -78,14 +81,14 @@ function under({ under: kinds, statements }) {
   if (!kinds.length) return [];
   const unit = statements[0]?.unit;
   const rows = kinds.map(({ kind, verdict, estimate, low, high }) => [element("code", kind), verdictOf(verdict), number(estimate, unit), interval(low, high, unit)]);
-  return [table(["under", "verdict", "estimate of its first statement", "interval"], rows)];
+  return [table("Under each kind", ["under", "verdict", "estimate of its first statement", "interval"], rows)];
 }
 
 function statements({ statements: given }) {
   if (!given.length) return [];
   const rows = given.map((s) => {
     const limits = s.exact ? ["exact, no sampling inference"] : [`${interval(s.low, s.high, s.unit)} at ${confidence(s.confidence)}`];
-    for (const { name, low, high } of s.methods ?? []) {
+    for (const [name, [low, high]] of Object.entries(s.methods ?? {})) {
       limits.push(element("br"), element("span", `${name} ${interval(low, high, s.unit)}`, { class: "soft" }));
     }
     const given = element("span", limits, { class: "limits" });
@@ -93,13 +96,13 @@ function statements({ statements: given }) {
     return [...shown, String(s.n), number(s.p_value), number(s.detectable), s.reason];
   });
   const header = ["statement", "verdict", "estimate", "interval, and by each method", "threshold", "unit", "n", "p", "detectable at 80 % power", "reason"];
-  return [table(header, rows)];
+  return [table("Statements", header, rows)];
 }
 
 function byLayer({ by_layer: rows }) {
   if (!rows.length) return [];
   const cells = rows.map((row) => [element("code", row.quantity), row.site, number(row.mean, "nats/token"), interval(row.low, row.high, "nats/token")]);
-  const shown = table(["quantity", "site", "effect, nats/token", "95 % t interval"], cells);
+  const shown = table("Layer by layer", ["quantity", "site", "effect, nats/token", "95 % t interval"], cells);
   return [folded(`Layer by layer (${rows.length} single-site drops)`, shown)];
 }
 
@@ -114,24 +117,29 @@ function distribution(claim) {
   spec.description = `Distribution of the effect over documents, in ${strata.length} strata, in ${unit}; ${verdict}.`;
   const chart = element("div", "", { class: "chart", role: "img", "aria-label": spec.description });
   draw(chart, spec);
-  const most = strata.some(({ n, values }) => n > values.length) ? "Evenly spaced quantiles of the documents" : "The documents";
+  const drawn = element("div", chart, { class: "scroll", tabindex: "0", role: "group", "aria-label": "Over documents, chart" });
+  const most = strata.some(({ n, values }) => n > values.length) ? "Evenly spaced quantiles of the documents, the smallest and the largest among them," : "The documents";
   const rows = strata.map(({ stratum, n, mean, values }) => [stratum, String(n), number(mean, unit), number(values[0], unit), number(values.at(-1), unit)]);
   return [
     element("h4", "Over documents"),
     soft(`${most} as dots, their mean as a tick, the threshold as dashes; ${unit}.`),
-    chart,
-    folded(`The distribution as a table (${strata.length} strata)`, table(["stratum", "documents", "mean", "smallest shown", "largest shown"], rows)),
+    drawn,
+    folded(`The distribution as a table (${strata.length} strata)`, table("Over documents", ["stratum", "documents", "mean", "smallest", "largest"], rows)),
   ];
 }
+
+/** Text of a prompt among other words: whatever direction it is written in stays its own affair. */
+const own = (text) => element("bdi", text === "" ? "\u00b7" : text);
 
 /** One prompt, each token marked by how its loss changes: `trace[i]` is that of the prediction of token i + 1. */
 function example({ prompt, effect, trace }, scale, unit) {
   const { document: source, stratum, tokens } = record.examples[prompt];
+  const rises = tokens.slice(1).map((token, index) => ({ token, rise: trace?.[index] ?? 0 }));
   const line = element("p", "", { class: "tokens", dir: "ltr" });
   tokens.forEach((token, index) => {
-    const span = element("span", token.length > 60 ? `${token.slice(0, 60)}\u2026` : token);
+    const span = element("span", token);
     if (trace && index > 0) {
-      const rise = trace[index - 1];
+      const { rise } = rises[index - 1];
       const share = Math.min(1, Math.abs(rise) / scale);
       span.title = `${number(rise / 1000, "nats/token")} nats`;
       span.style.setProperty("--share", `${Math.round(60 * share)}%`);
@@ -140,12 +148,15 @@ function example({ prompt, effect, trace }, scale, unit) {
     }
     line.append(element("bdi", span));
   });
-  const block = element("div", [soft(`${number(effect, unit)} ${unit} \u00b7 ${stratum} \u00b7 ${source}`), line], { class: "example" });
+  const heading = soft([`${number(effect, unit)} ${unit} \u00b7 `, own(stratum), " \u00b7 ", own(source)]);
+  const block = element("div", [heading, line], { class: "example" });
   if (trace) {
-    const changed = tokens.slice(1).map((token, index) => ({ token: token.slice(0, 30), rise: trace[index] }));
-    changed.sort((one, other) => Math.abs(other.rise) - Math.abs(one.rise));
-    const told = changed.slice(0, 3).map(({ token, rise }) => `${JSON.stringify(token)} ${number(rise / 1000, "nats/token")}`);
-    block.append(soft(`Most changed: ${told.join(", ")} nats.`));
+    const nats = (rise) => number(rise / 1000, "nats/token");
+    const changed = [...rises].sort((one, other) => Math.abs(other.rise) - Math.abs(one.rise)).slice(0, 3);
+    const told = changed.flatMap(({ token, rise }, index) => [index ? ", " : "", own(JSON.stringify(token)), ` ${nats(rise)}`]);
+    const rows = rises.map(({ token, rise }, index) => [String(index + 2), own(token), nats(rise)]);
+    block.append(soft(["Most changed: ", ...told, " nats."]));
+    block.append(folded("Token by token", table("Token by token", ["token", "text", "nats"], rows)));
   }
   return block;
 }
@@ -157,16 +168,20 @@ function examples(claim) {
   const { unit } = decisive(claim);
   const half = Math.ceil(claim.examples.length / 2);
   const shown = claim.examples.map((given) => example(given, scale, unit));
-  const how = sizes.length
-    ? "Each token is marked by how much worse (orange, underlined) or better (blue, dotted) it is predicted under the intervention; hover for nats. "
-    : "";
-  return [
-    element("h4", "The documents with the largest effects"),
+  const relation = claim.estimand.relations[claim.statements.indexOf(decisive(claim))];
+  const alone = relation.replace(/[<>|].*$/, "").trim().length === 1 || relation.startsWith("|A|");
+  const what = alone
+    ? "how much worse (orange, underlined) or better (blue, dotted) it is predicted under the intervention"
+    : `how far the left side of ${relation}, taken of each token's rises in loss, is above (orange, underlined) or below (blue, dotted) zero`;
+  const how = sizes.length ? `Each token is marked by ${what}; hover, or open the table, for nats. ` : "";
+  const parts = [
+    element("h4", "The prompts with the largest values"),
     soft(`${how}Chosen after the fact: to look at, evidence of nothing.`),
     ...shown.slice(0, half),
-    element("h4", "The documents with the smallest effects"),
+    element("h4", "The prompts with the smallest values"),
     ...shown.slice(half),
   ];
+  return [element("div", parts, { class: "examples" })];
 }
 
 function about(claim) {
@@ -175,7 +190,7 @@ function about(claim) {
   const note = claim.registration_note ? `: ${claim.registration_note}` : "";
   const same = "the same tensor there";
   return facts([
-    ["test", element("code", claim.node_id)],
+    ["test", element("a", element("code", claim.node_id), { href: `#${encodeURIComponent(claim.node_id)}` })],
     ["its code", claim.source ? element("pre", claim.source) : null],
     ["statement", claim.statements.length ? null : claim.statement],
     ["cites", claim.cites],
@@ -183,6 +198,8 @@ function about(claim) {
     ["p-values", claim.p_value === null ? null : `${number(claim.p_value)}; over the registered set: Holm ${number(claim.p_holm)}, max-T ${number(claim.p_max_t)}`],
     ["expected", claim.expected && `${claim.expected.verdict}: ${claim.expected.reason}`],
     ["prompts needed to decide", claim.needed_prompts?.toLocaleString("en")],
+    ["documents", claim.documents && `${claim.documents}, with ${claim.prompts} prompts; the document is the unit of resampling`],
+    ["mass kept", claim.kept_mass === null || claim.kept_mass === undefined ? null : `${number(claim.kept_mass)} on average before renormalising, at a token ${number(claim.kept_mass_min)} at least (of the ablation that takes most)`],
     ["controls of this run", controls.length ? `${held} of ${controls.length} held` : "none"],
     ["sites touched", claim.sites_touched.length ? element("code", claim.sites_touched.join(", ")) : "none"],
     ["duplicate sources", claim.duplicates.length ? `${claim.duplicates.join(", ")}: a dropped source and a kept one are ${same}, read less but not lost` : null],

@@ -63,17 +63,18 @@ class Axis:
             return alt.Scale(domain=[self.low, self.high], nice=False, zero=False)
         return alt.Scale(type="symlog", constant=self.constant, domain=[self.low, self.high], nice=False)
 
-    def axis(self, title: str) -> alt.Axis:
+    def axis(self, title: str, orient: alt.AxisOrient_T = "bottom") -> alt.Axis:
         """The Vega-Lite axis, with a tick at each power of ten if symlog."""
         if self.constant is None:
-            return alt.Axis(title=title, format="~g", tickCount=7)
+            return alt.Axis(title=title, format="~g", tickCount=7, orient=orient)
         top = max(abs(self.low), abs(self.high))
         powers = range(math.floor(math.log10(self.constant)), math.ceil(math.log10(top)) + 1)
         sizes = [float(f"1e{power}") for power in powers]
         apart = MIN_TICK_DISTANCE * (self._forward(self.high) - self._forward(self.low))
         sizes = [size for size in sizes if self._forward(size) >= apart]
         ticks = sorted([-size for size in sizes] + [0.0, *sizes])
-        return alt.Axis(title=title, format="~g", values=[tick for tick in ticks if self.low <= tick <= self.high])
+        shown = [tick for tick in ticks if self.low <= tick <= self.high]
+        return alt.Axis(title=title, format="~g", values=shown, orient=orient)
 
 
 def clamped(low: float | None, high: float | None, axis: Axis) -> Row:

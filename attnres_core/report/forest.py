@@ -101,7 +101,8 @@ def _chart(unit: str, axis: Axis) -> Any:
     base = alt.Chart().encode(y=line)
 
     def x(field: str) -> alt.X:
-        return alt.X(f"{field}:Q", scale=axis.scale, axis=axis.axis(unit))
+        bent = "" if axis.constant is None else f", linear within ±{axis.constant:g} and logarithmic beyond"
+        return alt.X(f"{field}:Q", scale=axis.scale, axis=axis.axis(f"{unit}{bent}", orient="top"))
 
     def edge(field: str) -> Any:
         return base.mark_tick(color=INK, thickness=2, height=15).encode(x=x(field))

@@ -75,7 +75,7 @@ def _spec(rows: list[Row]) -> dict[str, Any]:
         "delta_nll:Q",
         title="rise in loss, nats/token",
         scale=alt.Scale(type="symlog", constant=NO_ROLE, domain=[-top, top], scheme="blueorange"),
-        legend=alt.Legend(values=[-top, -MATTERS, 0, MATTERS, top], **legend),
+        legend=alt.Legend(values=[-top, -MATTERS, MATTERS, top], **legend),
     )
     tooltip = tooltips(
         role="model",

@@ -26,6 +26,7 @@ for (const block of document.querySelectorAll("script[data-chart]")) {
 
 function show(claim) {
   const details = byId(`claim-${claim}`);
+  if (details === null) return;
   details.open = true;
   details.scrollIntoView({ block: "start" });
   details.querySelector("summary").focus({ preventScroll: true });
@@ -119,7 +120,14 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   for (const details of opened) details.open = false;
 });
-if (location.hash.startsWith("#claim-")) show(location.hash.slice(7));
+/** A claim can be linked to by its node id, which stays the same from run to run. */
+function follow() {
+  const name = decodeURIComponent(location.hash.slice(1));
+  const place = record.claims.findIndex(({ node_id }) => node_id === name);
+  if (place >= 0) show(place);
+}
+addEventListener("hashchange", follow);
+follow();
 
 // Copying ---------------------------------------------------------------------------------------------------------------
 

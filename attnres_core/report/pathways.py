@@ -16,7 +16,7 @@ MATTERS, NO_ROLE = 0.02, 0.01
 """Nats per token: the effect that counts as causal, and the margin within which there is no role."""
 FAMILY_COLOURS = {"embedding": "#d39a00", "current": "#7d5fd0", "recent": "#12a07c", "older": "#d0659d"}
 SUBLAYER_SHAPES = {"attn": "circle", "mlp": "square", "final": "triangle-up"}
-_ROLES = ("trained", "wrapped", "untrained")
+ROLES = ("trained", "wrapped", "untrained")
 """The models drawn, in order; the others are in the claims' own tables."""
 _SPLITS = ("confirmation", "exploration")
 
@@ -29,7 +29,7 @@ def family_drops(columns: list[Row]) -> list[Row]:
     chosen: dict[tuple[str, ...], Row] = {}
     for column in columns:
         is_drop = column["kind"] == "drop" and column["metric"] == "delta_nll" and column["family"] in FAMILY_COLOURS
-        shown = column["role"] in _ROLES and not column["per_site"] and not (column["control"] or column["at"])
+        shown = column["role"] in ROLES and not column["per_site"] and not (column["control"] or column["at"])
         if not is_drop or not shown or column["mass"] is None or column["mean"] is None:
             continue
         key = (column["role"], column["family"], column["sublayer"], column["layers"])
@@ -78,7 +78,7 @@ def _split_rank(column: Row) -> int:
 
 def _scatter(rows: list[Row], axis: Axis) -> Row:
     panels: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: _ROLES.index(row["role"]) if row["role"] in _ROLES else len(_ROLES)):
+    for row in sorted(rows, key=lambda row: ROLES.index(row["role"]) if row["role"] in ROLES else len(ROLES)):
         panels.setdefault(row["role"], []).append(row)
     width = {1: 760, 2: 510}.get(len(panels), 335)
     mass = alt.X(
@@ -161,7 +161,7 @@ def mass_beside_effect(columns: list[Row]) -> Figure | None:
         }
         for c in sorted(drops, key=_place)
     ]
-    roles = [role for role in _ROLES if any(row["role"] == role for row in rows)]
+    roles = [role for role in ROLES if any(row["role"] == role for row in rows)]
     pathways = list(dict.fromkeys(row["pathway"] for row in rows))
     return Figure(
         key="bars",
@@ -169,8 +169,8 @@ def mass_beside_effect(columns: list[Row]) -> Figure | None:
         summary=f"Bars of mass and of the rise in loss when dropped, for {len(pathways)} pathways on the "
         f"{', '.join(roles)} models; a tick is the mass that uniform weights would give. No bar: not measured.",
         spec=_bars({role: [row for row in rows if row["role"] == role] for role in roles}, pathways, axis),
-        header=("model", "pathway", "mass", "mass if uniform", "effect, nats/token", "interval"),
-        rows=cells(rows, "role", "pathway", "share", "even", "effect", "limits"),
+        header=(),
+        rows=(),  # the scatter's table has them
     )
 
 

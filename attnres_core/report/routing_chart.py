@@ -9,6 +9,7 @@ import altair as alt
 
 from attnres_core.report import text
 from attnres_core.report.figure import Figure, Row, finish, rounded, tooltips
+from attnres_core.report.pathways import ROLES
 
 
 def routing_heatmap(routing: dict[str, Row]) -> Figure | None:
@@ -47,9 +48,9 @@ def routing_heatmap(routing: dict[str, Row]) -> Figure | None:
     )
 
 
-def _panel_order(panel: tuple[tuple[str, str], list[Row]]) -> tuple[bool, str, str]:
+def _panel_order(panel: tuple[tuple[str, str], list[Row]]) -> tuple[bool, str, int]:
     sublayer, role = panel[0]
-    return sublayer == "final", sublayer, role
+    return sublayer == "final", sublayer, ROLES.index(role) if role in ROLES else len(ROLES)
 
 
 def _place(index: int, num_sources: int) -> str:
@@ -80,7 +81,7 @@ def _heatmap(panels: dict[tuple[str, str], list[Row]]) -> Row:
     base = alt.Chart().encode(x=x, y=y)
     layers = [base.mark_rect(stroke="transparent", strokeWidth=1).encode(color=weight, tooltip=tooltip)]
     if width >= 30 and height >= 13:
-        contrast = alt.condition("datum.mass > 0.55", alt.value("#101418"), alt.value("#f4f6f8"))
+        contrast = alt.condition("datum.mass > 0.425", alt.value("#000"), alt.value("#fff"))
         layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("mass:Q", format=".2f"), color=contrast))
     step = {"width": alt.Step(width), "height": alt.Step(height)}
     charts = [
@@ -88,4 +89,4 @@ def _heatmap(panels: dict[tuple[str, str], list[Row]]) -> Row:
         for index, (sublayer, role) in enumerate(panels)
     ]
     datasets = {f"panel-{index}": members for index, members in enumerate(panels.values())}
-    return finish(alt.concat(*charts, columns=4, spacing=20), **datasets)
+    return finish(alt.concat(*charts, columns=len({role for _, role in panels}), spacing=20), **datasets)

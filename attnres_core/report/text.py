@@ -84,15 +84,23 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def answer(counts: dict[str, int]) -> str:
+def counted(claims: list[dict[str, Any]], *, control: bool) -> dict[str, int]:
+    """Verdicts of the claims, or of the controls alone: these check the suite and are no findings."""
+    words = [claim["verdict"] for claim in claims if bool(claim["control"]) is control]
+    return {word: words.count(word) for word in VERDICTS}
+
+
+def answer(claims: list[dict[str, Any]]) -> str:
     """The run in one sentence."""
+    counts, checks = counted(claims, control=False), counted(claims, control=True)
     decided = sum(counts.get(verdict, 0) for verdict in VERDICTS)
     if not decided:
         return "No claim has a verdict yet."
     parts = [f"{counts.get(verdict, 0)} {verdict.lower()}" for verdict in VERDICTS[:3]]
     asides = [f"{counts[verdict]} {verdict.lower()}" for verdict in VERDICTS[3:] if counts.get(verdict)]
     tail = f"; {', '.join(asides)}" if asides else ""
-    return f"Of {decided} claims, {parts[0]}, {parts[1]} and {parts[2]}{tail}."
+    held = f" {checks['SUPPORTED']} of {sum(checks.values())} controls held." if any(checks.values()) else ""
+    return f"Of {decided} claims, {parts[0]}, {parts[1]} and {parts[2]}{tail}.{held}"
 
 
 def expectation(claim: dict[str, Any]) -> tuple[str, str] | None:
@@ -113,9 +121,13 @@ def deciding(claim: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def levels(claims: list[dict[str, Any]]) -> str:
-    """The confidence of the claims' intervals, where they share one."""
+    """The confidence of the claims' intervals."""
     found = {s["confidence"] for claim in claims for s in claim["statements"] if not s["exact"]}
-    return f"Intervals are at {confidence(found.pop())} confidence." if len(found) == 1 else ""
+    if not found:
+        return ""
+    low, high = confidence(min(found)), confidence(max(found))
+    level = f"at {low}" if low == high else f"between {low} and {high}"
+    return f"Intervals are the deciding ones, {level} confidence, simultaneous over the claims."
 
 
 def control_failed(claim: dict[str, Any]) -> bool:
@@ -138,6 +150,10 @@ def finding(claim: dict[str, Any]) -> str:
     statement, verdict = deciding(claim), claim["verdict"]
     if statement is None or verdict not in VERDICTS[:3] or statement["estimate"] is None:
         return ""
+    if claim["disagreement"] and statement["verdict"] != verdict:
+        return f"No verdict: {claim['disagreement']}."
+    if statement["low"] is None and statement["high"] is None:
+        return "No verdict may rest on these numbers: a gate forbids it, for the reason below."
     unit, op = statement["unit"], statement["op"]
     limits, edge = interval((statement["low"], statement["high"]), unit), given(statement["threshold"])
     zone = {">": f"above {edge}", "<": f"below {edge}", "abs<": f"between \N{MINUS SIGN}{edge} and +{edge}"}[op]
