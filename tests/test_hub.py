@@ -43,13 +43,14 @@ def cached(offline, conformance):
     return offline
 
 
-def refused(monkeypatch, error):
+def refused(monkeypatch, error, *, offline=False):
     """What is said where the download raises this."""
 
     def fail(*given, **options):
         raise error
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)  # (CI sets it)
     return refusal(ID)
 
 
@@ -175,5 +176,5 @@ def test_code_named_in_the_config_is_never_run(tmp_path, conformance):
 
 
 def test_offline_mode_raised_by_the_library_is_said(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert refused(monkeypatch, OfflineModeIsEnabled("offline"))[0].startswith("offline (HF_HUB_OFFLINE is set)")
+    found, _ = refused(monkeypatch, OfflineModeIsEnabled("offline"), offline=True)
+    assert found.startswith("offline (HF_HUB_OFFLINE is set)")

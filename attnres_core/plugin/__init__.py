@@ -241,10 +241,11 @@ def _collection_failed(session: pytest.Session) -> bool:
 def _leave_base_record(suite: Suite, mine: Session, collected: int, name: str) -> None:
     """Write what the controller needs beside the claims' own entries; every worker would write the same, so one does.
 
-    A worker killed at it is replaced, and its replacement comes by here again.
+    What is known before measuring all wait for: an interrupt must find it. A worker killed at it is replaced, and its
+    replacement comes by here again.
     """
     file = suite.store.run_folder(mine.run) / name
-    with suite.store.held(f"{mine.run}-{file.stem}") as held:
+    with suite.store.held(f"{mine.run}-{file.stem}", wait=name == BEGUN) as held:
         if held and not file.exists():
             with atomic(file) as temporary:
                 temporary.write_text(json.dumps(base_record(suite, list(mine.outcomes.values()), collected)))
