@@ -33,7 +33,7 @@ def add_examples(outcomes: Iterable[Outcome], measurements: Measurements, crew: 
         bundles = trace_bundles(traced, tuple(found), measurements.material)
         chosen.append((outcome, form, found, bundles))
     every = [bundle for *_, bundles in chosen for bundle in bundles]
-    lost = crew.carry_out(sorted(every, key=lambda bundle: (str(bundle.role), bundle.dtype)))
+    lost = crew.carry_out(sorted(every, key=lambda bundle: bundle.loading))
     for outcome, form, found, bundles in chosen:
         measured = bundles and not any(bundle in lost for bundle in bundles)
         traces = measurements.traces(form, tuple(found)) if measured else [None] * len(found)

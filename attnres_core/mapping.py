@@ -43,39 +43,26 @@ def map_quantities(checkpoint: Checkpoint, role: AnyRole) -> list[Quantity]:
 
 def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[dict[str, Any]]:
     """The map, one row (of FIELDS) a cell; means over documents. Where only masses were measured, effects are None."""
+
+    def average(quantity: Quantity) -> float:
+        return float(measurements.column(quantity, split).mean())
+
     rows = []
     for site, family in cells(measurements.material.checkpoint(role).sites):
         effect = cell_quantity(site, family, role)
-        if not measurements.has(effect, split):
-            where = (family, site.sublayer, effect.what.layers)
-            masses = [measurements.column(of(*where).on(role), split) for of in (mass, uniform_mass)]
-            told = dict(zip(("mass", "uniform_mass"), (float(column.mean()) for column in masses), strict=True))
-            place = {"site": str(site), "layer": site.layer, "sublayer": site.sublayer.value, "family": family.value}
-            rows.append(dict.fromkeys(FIELDS) | place | told | {"n": len(masses[0]), "split": split.value})
-            continue
-        column = measurements.column(effect, split)
-        record = measurements.record(effect, split)
-        low, mean, high = t_interval(column)
-
-        def average(quantity: Quantity) -> float:
-            return float(measurements.column(quantity, split).mean())
-
         where = (family, site.sublayer, effect.what.layers)
-        rows.append(
-            dict(
-                zip(
-                    FIELDS,
-                    (
-                        *(str(site), site.layer, site.sublayer.value, family.value),
-                        *(average(mass(*where).on(role)), average(uniform_mass(*where).on(role))),
-                        *(mean, low, high),
-                        average(cell_quantity(site, family, role, Metric.KL)),
-                        *(record.kept_mass, record.input_change, bool(record.duplicates), len(column), split.value),
-                    ),
-                    strict=True,
-                )
-            )
-        )
+        row = dict.fromkeys(FIELDS) | {
+            **{"site": str(site), "layer": site.layer, "sublayer": site.sublayer.value, "family": family.value},
+            **{"mass": average(mass(*where).on(role)), "uniform_mass": average(uniform_mass(*where).on(role))},
+            **{"n": len(measurements.material.prompts[split].documents), "split": split.value},
+        }
+        if measurements.has(effect, split):
+            record = measurements.record(effect, split)
+            low, mean, high = t_interval(measurements.column(effect, split))
+            row |= {"delta_nll": mean, "delta_nll_low": low, "delta_nll_high": high}
+            row |= {"kl": average(cell_quantity(site, family, role, Metric.KL)), "kept_mass": record.kept_mass}
+            row |= {"input_change": record.input_change, "duplicate": bool(record.duplicates)}
+        rows.append(row)
     return rows
 
 

@@ -163,6 +163,11 @@ class Bundle:
         parts = [self.model, self.chunk, *(intervention.key for intervention in self.interventions)]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
+    @property
+    def loading(self) -> tuple[str, str, bool]:
+        """Bundles sorted by this change the model that a slot holds as seldom as can be."""
+        return str(self.role), self.dtype, self.plain
+
     @cached_property
     def keys(self) -> frozenset[str]:
         """The units it yields."""

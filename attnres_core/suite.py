@@ -208,9 +208,7 @@ class Suite:
             *make_bundles(wanted[Split.CONFIRMATION], Split.CONFIRMATION, self.material, documents),
             *noise_bundles(every, self.material),
         ]
-        return sorted(
-            found, key=lambda bundle: (str(bundle.role), bundle.dtype, bundle.plain)
-        )  # a slot holds one model at a time
+        return sorted(found, key=lambda bundle: bundle.loading)
 
     def check_margins(self, collected: Sequence[Claim], run: str) -> None:
         """Refuse claims whose margins this arithmetic cannot tell from its own error (measured on exploration prompts).

@@ -177,6 +177,13 @@ def _routing(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     return sorted(key for key in shapes if "_res_" in key)
 
 
+def _check_blocks(folder: Path, asked: int | None, blocks: int, told: str) -> None:
+    """Refuse another number of blocks than the checkpoint was trained with."""
+    if asked not in (None, blocks):
+        found = f"{told}, and `num_blocks` {asked}"
+        raise UnsupportedCheckpoint(folder, found, "Leave `num_blocks` out: the checkpoint's own count is part of it.")
+
+
 def _qwen3_attnres(
     folder: Path,
     config: Mapping[str, Any],
@@ -185,9 +192,7 @@ def _qwen3_attnres(
     num_blocks: int | None,
 ) -> Dialect:
     blocks = _positive(folder, config, "attnres_num_blocks")
-    if num_blocks not in (None, blocks):
-        found = f"attnres_num_blocks {blocks} in config.json, and `num_blocks` {num_blocks}"
-        raise UnsupportedCheckpoint(folder, found, "Leave `num_blocks` out: the checkpoint's own count is part of it.")
+    _check_blocks(folder, num_blocks, blocks, f"attnres_num_blocks {blocks} in config.json")
     if blocks > layers:
         found = f"attnres_num_blocks {blocks} for {layers} layers"
         raise UnsupportedCheckpoint(folder, found, "Correct config.json.")
@@ -227,9 +232,8 @@ def _inkling2(
 ) -> Dialect:
     size = int(config.get("n_layers_per_attn_res_block") or _INKLING2_SIZES["n_layers_per_attn_res_block"])
     blocks = math.ceil(layers / size)
-    if num_blocks not in (None, blocks):
-        found = f"n_layers_per_attn_res_block {size} in config.json, so {blocks} blocks, and `num_blocks` {num_blocks}"
-        raise UnsupportedCheckpoint(folder, found, "Leave `num_blocks` out: the checkpoint's own count is part of it.")
+    told = f"n_layers_per_attn_res_block {size} in config.json, so {blocks} blocks"
+    _check_blocks(folder, num_blocks, blocks, told)
     # (where the config is silent, as transformers has it: every sixth layer has full attention)
     kinds = config.get("layer_types") or [_SLIDING if (layer + 1) % 6 else _FULL for layer in range(layers)]
     if unknown := sorted({str(kind) for kind in kinds} - {_FULL, _SLIDING}):
