@@ -35,6 +35,10 @@ _ACTS = {
     Kind.UNIFORM: ("every source gets the same weight", "a_i ← 1/n"),
     Kind.AVERAGE: ("the weights are their mean over the reference prompts' tokens", "a ← mean of a"),
     Kind.SHUFFLE: ("the weights are those of a random token of the reference prompts", "a ← a of another token"),
+    Kind.KEEP_TOP: (
+        "only each token's {count} largest weights are kept, scaled up to one",
+        "a_i ← 0 beyond the {count} largest, a ← a / Σa",
+    ),
     Kind.SCHEDULE: ("the weights are the recency schedule's", "a_i ∝ exp({amount} [i is current])"),
 }
 _CONTROLS = {
@@ -107,7 +111,7 @@ def words(quantity: Quantity) -> str:
     if isinstance(what, RoutingSummary):
         return f"{_SUMMARIES[what.kind][0].format(f=family)} at {_where(what)}, in {model}"
     assert quantity.metric is not None, "an effect has a metric"
-    act = _ACTS[Kind(what.kind)][0].format(f=family, amount=f"{what.amount:+g}" if what.amount is not None else "")
+    act = _ACTS[Kind(what.kind)][0].format(f=family, **_amounts(what))
     notes = [_CONTROLS[what.control].format(f=family)] if what.control else []
     notes += ["the weights computed anew"] if what.recomputed else []
     notes += ["identical tensors taken with it"] if what.copies else []
@@ -133,8 +137,12 @@ def symbols(quantity: Quantity) -> str:
     if isinstance(what, RoutingSummary):
         return f"{_SUMMARIES[what.kind][1]}{family}"
     assert quantity.metric is not None, "an effect has a metric"
-    act = _ACTS[Kind(what.kind)][1].format(amount=f"{what.amount:+g}" if what.amount is not None else "")
+    act = _ACTS[Kind(what.kind)][1].format(**_amounts(what))
     return f"E_d[{_METRICS[quantity.metric][1].format(act=act)}]{family}"
+
+
+def _amounts(what: Ablation) -> dict[str, str]:
+    return {} if what.amount is None else {"amount": f"{what.amount:+g}", "count": f"{what.amount:g}"}
 
 
 def _where(what: Ablation | RoutingSummary | Association) -> str:
