@@ -73,6 +73,7 @@ _HOMES = {
     "sweep": ("measure",),
     "ablations": (
         *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),
+        *("keep_top",),
         *("matched_mass", "matched_count", "random_sites", "other_sublayer"),
     ),
     "summaries": (

@@ -198,6 +198,23 @@ def schedule(
     return dataclasses.replace(made, amount=_finite(bias, "bias"))
 
 
+def keep_top(
+    count: int,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    per_site: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Keep each token's `count` largest depth weights, scaled up to one, and drop the rest.
+
+    Estimand: what the tail of the weights is worth. Sites with at most `count` sources stay as they are.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"`count` is {count!r}; give a whole number, at least 1")
+    return dataclasses.replace(_rewrite(Kind.KEEP_TOP, sublayer, layers, per_site, stream), amount=float(count))
+
+
 # Matched controls ---------------------------------------------------------------------------------------------------
 
 

@@ -36,6 +36,10 @@ _ACTS = {
     Kind.UNIFORM: ("every source gets the same weight", "a_i ← 1/n"),
     Kind.AVERAGE: ("the weights are their mean over the reference prompts' tokens", "a ← mean of a"),
     Kind.SHUFFLE: ("the weights are those of a random token of the reference prompts", "a ← a of another token"),
+    Kind.KEEP_TOP: (
+        "only each token's {count} largest weights are kept, scaled up to one",
+        "a_i ← 0 beyond the {count} largest, a ← a / Σa",
+    ),
     Kind.SCHEDULE: ("the weights are the recency schedule's", "a_i ∝ exp({amount} [i is current])"),
 }
 _CONTROLS = {
@@ -127,7 +131,7 @@ def words(quantity: Quantity) -> str:
     if isinstance(what, RoutingSummary):
         return f"{_SUMMARIES[what.kind][0].format(f=family)} at {_where(what)}, in {model}"
     assert quantity.metric is not None, "an effect has a metric"
-    act = _ACTS[Kind(what.kind)][0].format(f=family, amount=_amount(what))
+    act = _ACTS[Kind(what.kind)][0].format(f=family, **_amounts(what))
     notes = [_CONTROLS[what.control][0].format(f=family)] if what.control else []
     notes += ["the weights computed anew"] if what.recomputed else []
     notes += ["identical tensors taken with it"] if what.copies else []
@@ -151,7 +155,7 @@ def symbols(quantity: Quantity) -> str:
     if isinstance(what, Association):
         effect = metric.format(act="a_F ← 0, a ← a / Σa at s")
         return ", ".join([f"{what.kind}(E_d[Σ a_i, i in F], E_d[{effect}]) over (s, F), s in S", *letters])
-    act = _ACTS[Kind(what.kind)][1].format(amount=_amount(what))
+    act = _ACTS[Kind(what.kind)][1].format(**_amounts(what))
     place = "s" if what.per_site else "S"
     formula = f"E_d[{metric.format(act=f'{act} at {place}')}]"
     if quantity.at is not Positions.ALL:
@@ -170,8 +174,8 @@ _AT = {
 }
 
 
-def _amount(what: Ablation) -> str:
-    return "" if what.amount is None else f"{what.amount:+g}"
+def _amounts(what: Ablation) -> dict[str, str]:
+    return {} if what.amount is None else {"amount": f"{what.amount:+g}", "count": f"{what.amount:g}"}
 
 
 def _where(what: Ablation | RoutingSummary | Association) -> str:

@@ -165,10 +165,14 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
     if family is None:
         addressed = sites_within(sites, ablation.sublayer, ablation.layers, num_layers, ablation.stream)
         choosing = [site for site in addressed if len(site.sources) > 1]
+        if ablation.kind is Kind.KEEP_TOP:
+            assert ablation.amount is not None, "keep_top has a count"
+            choosing = [site for site in choosing if len(site.sources) > ablation.amount]
         if not choosing:
             stream = f" of stream {ablation.stream!r}" if ablation.stream else ""
             where = f"{ablation.sublayer} site{stream} in {_where(ablation.layers)}"
-            raise NotApplicable(f"no {where} has more than one source")
+            least = "one source" if ablation.kind is not Kind.KEEP_TOP else f"{ablation.amount:g} sources"
+            raise NotApplicable(f"no {where} has more than {least}")
         touched: Touched = tuple((site, tuple(range(len(site.sources)))) for site in choosing)
     else:
         present = family_sites(family, ablation.sublayer, ablation.layers, sites, num_layers, ablation.stream)

@@ -114,7 +114,8 @@ class Ablation:
         words += ["per site"] if self.per_site else []
         words += ["recomputed"] if self.recomputed else []
         words += ["with copies"] if self.copies else []
-        words += [f"by {self.amount:g}"] if self.amount is not None else []
+        if self.amount is not None:
+            words.append(f"{self.amount:g} largest" if self.kind is Kind.KEEP_TOP else f"by {self.amount:g}")
         words += [f"{self.draws} draws"] if self.draws > 1 else []
         text = f"{self.kind}({', '.join(words)})"
         return f"{self.control}({text})" if self.control else text

@@ -270,6 +270,7 @@ class Kind(StrEnum):
     AVERAGE = "average"
     SHUFFLE = "shuffle"
     SCHEDULE = "schedule"
+    KEEP_TOP = "keep_top"
 
 
 REMOVALS = (Kind.DROP, Kind.ZERO, Kind.MEAN, Kind.RESAMPLE)

@@ -14,6 +14,7 @@ EVERY = [
     *(ac.matched_mass(kind(ac.CURRENT, ac.MLP)) for kind in REMOVALS),
     *(ac.matched_count(kind(ac.CURRENT, ac.ATTN, ac.LATE), draws=2) for kind in REMOVALS),
     *(ac.random_sites(kind(ac.CURRENT, ac.MLP, ac.LATE)) for kind in REMOVALS),
+    *(ac.keep_top(1, ac.ATTN), ac.keep_top(2, ac.MLP), ac.keep_top(2, ac.ATTN, ac.LATE)),
     *(kind(ac.MLP) for kind in (ac.uniform, ac.average, ac.schedule)),
     *(kind(ac.ATTN, ac.LATE) for kind in (ac.uniform, ac.average, ac.schedule)),
     *(ac.drop(ac.CURRENT & ac.EMBEDDING, ac.MLP, ac.LATE), ac.shuffle(ac.MLP, draws=2), ac.schedule(ac.ATTN, bias=1.5)),

@@ -58,6 +58,10 @@ class Naive:
         """(depth weights, mixture) of one token."""
         n, kind = len(weights), what.kind
         others = [index for index in range(n) if index not in indices]
+        if kind == "keep_top":
+            order = sorted(range(n), key=lambda index: (-float(weights[index]), index))[: int(what.amount)]
+            kept = torch.tensor([float(weights[index]) if index in order else 0.0 for index in range(n)])
+            return kept / kept.sum(), (kept / kept.sum()) @ states
         if kind in ("uniform", "average", "shuffle", "schedule"):
             new = {
                 "uniform": lambda: torch.full((n,), 1 / n),

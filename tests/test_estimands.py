@@ -10,7 +10,7 @@ from attnres_core.statistics import Operator
 REMOVALS = [kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.drop, ac.zero, ac.mean, ac.resample, ac.keep)]
 REWRITES = [kind(ac.MLP) for kind in (ac.uniform, ac.average, ac.shuffle, ac.schedule)]
 CONTROLS = [control(REMOVALS[0]) for control in (ac.matched_mass, ac.matched_count, ac.random_sites)]
-ABLATIONS = [*REMOVALS, *REWRITES, *CONTROLS, ac.amplify(ac.OLDER, ac.ATTN, by=-2)]
+ABLATIONS = [ac.keep_top(2, ac.MLP), *REMOVALS, *REWRITES, *CONTROLS, ac.amplify(ac.OLDER, ac.ATTN, by=-2)]
 METRICS = ("delta_nll", "kl", "logit_difference", "answer_probability")
 SUMMARIES = [
     *(kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.mass, ac.uniform_mass)),

@@ -119,6 +119,8 @@ class Overrides:
     def _rewrite(self, intervention: Intervention, key: SiteKey, sources: int) -> Rule:
         """The depth weights that an intervention puts in the place of a site's."""
         kind = Kind(intervention.kind)
+        if kind is Kind.KEEP_TOP:
+            return _largest(int(intervention.amount or 1))
         if kind is Kind.UNIFORM:
             fixed = torch.full((sources, 1, 1), 1 / sources)
         elif kind is Kind.SCHEDULE:
@@ -146,6 +148,17 @@ class Overrides:
     def _given(self) -> Reference:
         assert self.reference is not None, "checked when this was made"
         return self.reference
+
+
+def _largest(count: int) -> Rule:
+    """The largest weights of each token, scaled up to one; of equal ones the first sources'."""
+
+    def kept(weights: Tensor) -> Tensor:
+        order = weights.sort(dim=0, descending=True, stable=True).indices[:count]
+        largest = torch.zeros_like(weights).scatter(0, order, weights.gather(0, order))
+        return largest / largest.sum(0)
+
+    return kept
 
 
 def _masks(intervention: Intervention) -> bool:
