@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from attnres_core.ablations import average as average
     from attnres_core.ablations import drop as drop
     from attnres_core.ablations import keep as keep
+    from attnres_core.ablations import keep_top as keep_top
     from attnres_core.ablations import matched_count as matched_count
     from attnres_core.ablations import matched_mass as matched_mass
     from attnres_core.ablations import mean as mean
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from attnres_core.summaries import most_massive as most_massive
     from attnres_core.summaries import peak as peak
     from attnres_core.summaries import spread as spread
+    from attnres_core.summaries import summary_and_loss as summary_and_loss
     from attnres_core.summaries import uniform_mass as uniform_mass
     from attnres_core.sweep import measure as measure
     from attnres_core.vocabulary import at_step as at_step
@@ -78,6 +80,7 @@ _HOMES = {
     ),
     "summaries": (
         *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error", "mass_and_effect"),
+        "summary_and_loss",
         *("most_massive", "most_causal", "least_causal"),
     ),
     "vocabulary": ("at_step",),

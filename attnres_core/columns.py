@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnres_core.influence import influence
+from attnres_core.influence import influence, permutation_p, pseudo_values
 from attnres_core.intervention import Intervention, NotApplicable, cell, cells, drawn, family_sites, sites_within
 from attnres_core.models.open_block import closed_form
 from attnres_core.models.outline import Geometry
-from attnres_core.quantities import Ablation, Association, Pick, Quantity, Request, RoutingSummary
+from attnres_core.quantities import Ablation, Association, Pick, Prediction, Quantity, Request, RoutingSummary
 from attnres_core.shapes import Column, Unit
 from attnres_core.vocabulary import ANSWER_METRICS, Families, Family, Metric, Positions, Site, Sublayer, Summary, parts
 
 ROUTING = "routing"
 """The key of the clean run's unit, which serves every routing summary."""
+NLL = "nll"
+"""The clean unit's field of each prompt's loss, nats per token."""
 TRACE = "trace"
 """The field of each token's rise in loss, `[prompt, pos]`, where it is kept."""
 
@@ -67,7 +69,7 @@ class Columns(Mapping[Any, Column]):
 
 
 def interventions_for(what: Request, checkpoint: Geometry) -> tuple[Intervention, ...]:
-    """The interventions whose units a column is derived from; none for a summary of the clean run.
+    """The interventions whose units a column is derived from; none where the clean run says it all.
 
     Raises:
         NotApplicable: the checkpoint has no such site.
@@ -77,6 +79,8 @@ def interventions_for(what: Request, checkpoint: Geometry) -> tuple[Intervention
         return drawn(what, checkpoint.sites, checkpoint.num_layers)
     if isinstance(what, Association):
         return tuple(cell(*place) for place in _cells(what, checkpoint))
+    if isinstance(what, Prediction):
+        return interventions_for(what.summary, checkpoint)
     if what.kind is Summary.CLOSED_FORM_ERROR and checkpoint.wrap is None:
         raise ValueError(f"`{what}` is defined by the wrapped baseline's recency bias; use it .on(WRAPPED)")
     _summary_sites(what, checkpoint)
@@ -135,9 +139,32 @@ def values(
         if isinstance(what, Association):
             return influence(what.kind, *cell_tables(what, field, chunks, checkpoint, by_document))
         return np.asarray(np.stack([by_document(_joined(chunks, field, key)) for key in keys]).mean(0))
+    if isinstance(what, Prediction):
+        return pseudo_values(what.kind, *_pairs(what, field, chunks, checkpoint, by_document))
     sites = _summary_sites(what, checkpoint)
     places = {site: index for index, site in enumerate(checkpoint.sites)}
     return by_document(_summarise(what, sites, [places[site] for site in sites], chunks, checkpoint))
+
+
+def unrelated_p(
+    what: Prediction,
+    field: str,
+    chunks: Sequence[Mapping[str, Unit]],
+    checkpoint: Geometry,
+    by_document: Callable[[Column], Column] = lambda column: column,
+) -> float:
+    """The permutation test's p-value of a prediction's summary and loss being unrelated; arguments as for `values`."""
+    return permutation_p(what.kind, *_pairs(what, field, chunks, checkpoint, by_document))
+
+
+def _pairs(
+    what: Prediction,
+    field: str,
+    chunks: Sequence[Mapping[str, Unit]],
+    checkpoint: Geometry,
+    by_document: Callable[[Column], Column],
+) -> tuple[Column, Column]:
+    return values(what.summary, field, chunks, checkpoint, by_document), by_document(_joined(chunks, NLL))
 
 
 def cell_tables(
@@ -174,6 +201,8 @@ def _cells(what: Association, checkpoint: Geometry) -> list[tuple[Site, Family]]
 
 def record_of(what: Request, chunks: Sequence[Mapping[str, Unit]], checkpoint: Geometry) -> InterventionRecord:
     """What a column's intervention touched, over all chunks of prompts."""
+    if isinstance(what, Prediction):
+        return record_of(what.summary, chunks, checkpoint)
     if isinstance(what, RoutingSummary):
         return InterventionRecord(tuple(map(str, _summary_sites(what, checkpoint))))
     interventions = interventions_for(what, checkpoint)

@@ -13,10 +13,11 @@ from attnres_core import power, statistics
 from attnres_core.estimands import estimands
 from attnres_core.estimates import Decision
 from attnres_core.expected import Expected
+from attnres_core.influence import PERMUTATIONS
 from attnres_core.judging import Adjusted, combine
 from attnres_core.outcomes import Outcome
 from attnres_core.prompts import Split
-from attnres_core.quantities import Ablation, Association, Quantity, RoutingSummary
+from attnres_core.quantities import Ablation, Association, Prediction, Quantity, Relation, RoutingSummary
 from attnres_core.shapes import Column
 from attnres_core.statistics import Verdict
 from attnres_core.suite import Suite
@@ -55,9 +56,13 @@ def unit_of(quantity: Any) -> str:
         return "nats/token"
     if isinstance(quantity.what, RoutingSummary):
         return _UNITS[quantity.what.kind]
+    if isinstance(quantity.what, Relation) and quantity.what.kind is not Statistic.SLOPE:
+        return "correlation"
+    if isinstance(quantity.what, Prediction):
+        return f"nats/token per {_UNITS[quantity.what.summary.kind]}"
     assert quantity.metric is not None, "an effect has a metric"
     if isinstance(quantity.what, Association):
-        return f"{_METRIC_UNITS[quantity.metric]} per mass" if quantity.what.kind is Statistic.SLOPE else "correlation"
+        return f"{_METRIC_UNITS[quantity.metric]} per mass"
     return _METRIC_UNITS[quantity.metric]
 
 
@@ -75,6 +80,7 @@ def claim_entry(
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons += [outcome.disagreement, *outcome.redundancy]
     reasons += [decision.reason for decision in outcome.decisions]
+    reasons += _permutations(outcome, suite)
     needed = [
         power.needed_units(d.statement.operator, d.statement.threshold, d.interval)
         for d in outcome.decisions
@@ -210,6 +216,13 @@ def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | N
     return rows
 
 
+def _permutations(outcome: Outcome, suite: Suite) -> list[str]:
+    """Beside a claim about predicting the loss: the permutation test's p-values, over the same documents."""
+    asked = [q for q in outcome.quantities if isinstance(q.what, Prediction)] if outcome.decisions else []
+    found = ((q, suite.measurements.unrelated_p(q, outcome.standing.split, outcome.documents)) for q in asked)
+    return [f"`{q.what}`: p = {p:.2g} that they are unrelated, by {PERMUTATIONS:,} permutations" for q, p in found]
+
+
 def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
     """How the deciding statement's form is distributed over documents, stratum by stratum; descriptive.
 
@@ -218,7 +231,7 @@ def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
     deciding = outcome.deciding
     split, documents = outcome.standing.split, outcome.documents
     labels = suite.prompts[split].head(documents).strata
-    if deciding is None or any(isinstance(q.what, Association) for q, _ in deciding.statement.form.terms):
+    if deciding is None or any(isinstance(q.what, Relation) for q, _ in deciding.statement.form.terms):
         return []
     form = deciding.statement.form
     column = form.of({quantity: suite.measurements.column(quantity, split, documents) for quantity, _ in form.terms})

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnres_core.estimates import Statement
-from attnres_core.quantities import Ablation, Association, Quantity, RoutingSummary
+from attnres_core.quantities import Ablation, Association, Prediction, Quantity, RoutingSummary
 from attnres_core.statistics import Operator
 from attnres_core.vocabulary import (
     AnyRole,
@@ -83,10 +83,10 @@ _SUMMARIES = {
     ),
 }
 _STATISTICS = {
-    Statistic.SLOPE: "the least-squares slope of effect on mass",
-    Statistic.PEARSON: "the linear correlation of mass and effect",
-    Statistic.SPEARMAN: "the rank correlation of mass and effect",
-    Statistic.KENDALL: "Kendall's tau of mass and effect",
+    Statistic.SLOPE: "the least-squares slope of {y} on {x}",
+    Statistic.PEARSON: "the linear correlation of {x} and {y}",
+    Statistic.SPEARMAN: "the rank correlation of {x} and {y}",
+    Statistic.KENDALL: "Kendall's tau of {x} and {y}",
 }
 _RELATIONS = {Operator.ABOVE: "{form} > {t}", Operator.BELOW: "{form} < {t}", Operator.WITHIN: "|{form}| < {t}"}
 _READERS = {Sublayer.ATTN: "attention", Sublayer.MLP: "MLP", Sublayer.FINAL: "the read-out"}
@@ -127,7 +127,12 @@ def words(quantity: Quantity) -> str:
         assert quantity.metric is not None, "an effect has a metric"
         effect = _METRICS[quantity.metric][0].removeprefix("the mean ").rstrip(",")
         every = f"over every family dropped at every site of {_where(what)}, in {model}"
-        return f"{_STATISTICS[what.kind]}, the effect being the {effect}, {every}"
+        statistic = _STATISTICS[what.kind].format(x="mass", y="effect")
+        return f"{statistic}, the effect being the {effect}, {every}"
+    if isinstance(what, Prediction):
+        read = f"{_SUMMARIES[what.summary.kind][0].removeprefix('the ').format(f=family)} at {_where(what.summary)}"
+        statistic = _STATISTICS[what.kind].format(x=f"a document's {read}", y="its loss")
+        return f"{statistic} over documents, in {model}"
     if isinstance(what, RoutingSummary):
         return f"{_SUMMARIES[what.kind][0].format(f=family)} at {_where(what)}, in {model}"
     assert quantity.metric is not None, "an effect has a metric"
@@ -147,9 +152,12 @@ def symbols(quantity: Quantity) -> str:
     """One quantity as a formula, and what its letters stand for: F the family, S the sites."""
     what = quantity.what
     letters = [] if what.family is None else [f"F = {what.family}"]
-    letters += [f"S = {_where(what)}", _of(quantity.role)]
+    letters += [f"S = {_where(what.summary if isinstance(what, Prediction) else what)}", _of(quantity.role)]
     if isinstance(what, RoutingSummary):
         return ", ".join([_SUMMARIES[what.kind][1], *letters])
+    if isinstance(what, Prediction):
+        read = _SUMMARIES[what.summary.kind][1].removeprefix("E_d")
+        return ", ".join([f"{what.kind}({read}, L(x_d)) over d", *letters])
     assert quantity.metric is not None, "an effect has a metric"
     metric = _METRICS[quantity.metric][1]
     if isinstance(what, Association):

@@ -14,7 +14,7 @@ from attnres_core.measurements import Measurements
 from attnres_core.outcomes import Example, Outcome
 from attnres_core.plan import Bundle, Material, tokenizer_digest, trace_bundles
 from attnres_core.prompts import Prompt
-from attnres_core.quantities import Ablation, Association
+from attnres_core.quantities import Ablation, Relation
 from attnres_core.run import Crew
 from attnres_core.vocabulary import Metric, Positions, Role
 
@@ -45,8 +45,8 @@ def extremes(outcome: Outcome, measurements: Measurements) -> dict[Prompt, float
     """The prompts with the largest and the smallest value of the deciding statement's form, largest first."""
     assert outcome.deciding is not None, "asked of decided outcomes"
     form, split = outcome.deciding.statement.form, outcome.standing.split
-    if any(isinstance(quantity.what, Association) for quantity, _ in form.terms):
-        return {}  # a statistic of many means has no value on one prompt
+    if any(isinstance(quantity.what, Relation) for quantity, _ in form.terms):
+        return {}  # it has no value on one prompt
     values = form.of({q: measurements.by_prompt(q, split, outcome.documents) for q, _ in form.terms})
     prompts = measurements.material.prompts[split].head(outcome.documents).prompts
     order = np.argsort(-values, kind="stable")

@@ -130,6 +130,10 @@ class Measurements:
             if quantity.metric is metric and not all(getattr(prompt, field) for prompt in prompts.prompts):
                 raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")
 
+    def unrelated_p(self, quantity: Quantity, split: Split, documents: int | None = None) -> float:
+        """The permutation test's p-value of what a prediction relates being unrelated."""
+        return float(self._read(columns.unrelated_p, quantity, split, documents))
+
     def bias(self, form: Linear, split: Split, documents: int | None = None) -> float:
         """How far smoothing moves a form's associations from the statistics of the means."""
         total = 0.0

@@ -10,7 +10,7 @@ from attnres_core.ablations import drop
 from attnres_core.estimates import Linear, Statement
 from attnres_core.intervention import NotApplicable, family_sites
 from attnres_core.models.checkpoint import Checkpoint
-from attnres_core.quantities import MIN_PICK_MASS, Association, Pick, PickRule, Quantity
+from attnres_core.quantities import MIN_PICK_MASS, Pick, PickRule, Quantity, Relation
 from attnres_core.summaries import mass
 from attnres_core.vocabulary import Family, Role
 
@@ -61,7 +61,7 @@ def filled(quantity: Quantity, chosen: Mapping[Pick, Family], dtype: str | None 
     quantity = dataclasses.replace(quantity, dtype=dtype)
     if not quantity.picks:
         return quantity
-    assert not isinstance(quantity.what, Association), "an association names no family"
+    assert not isinstance(quantity.what, Relation), "its families are named"
     return dataclasses.replace(quantity, what=dataclasses.replace(quantity.what, family=chosen[quantity.picks[0]]))
 
 

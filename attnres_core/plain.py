@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnres_core.columns import ROUTING, field_of
+from attnres_core.columns import NLL, ROUTING, field_of
 from attnres_core.intervention import Intervention
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.overrides import Overrides
@@ -41,7 +41,8 @@ def plain_chunk(
     routing = RoutingObserver(model, batch)
     clean = network.run(network.begin(batch.ids), inputs, observe=routing)
     places = torch.arange(batch.ids.shape[1], device=model.device).expand_as(batch.ids)
-    units: dict[str, Unit] = {ROUTING: routing.unit()}
+    losses = [_losses(network.unembed, *row).mean() for row in zip(clean, token_ids, strict=True)]
+    units: dict[str, Unit] = {ROUTING: {**routing.unit(), NLL: np.array(list(map(float, losses)))}}
     for intervention in dict.fromkeys(interventions):
         overrides = Overrides([intervention], token_ids, places, reference)
         ablated = network.run(network.begin(batch.ids), inputs, overrides=overrides)
@@ -54,6 +55,12 @@ def plain_chunk(
             unit |= {metric.value: was - now for metric, was, now in zip(ANSWER_METRICS, before, after, strict=True)}
         units[intervention.key] = unit
     return units
+
+
+def _losses(head: Callable[[Tensor], Tensor], state: Tensor, tokens: Sequence[int]) -> Tensor:
+    """Each predicted token's loss `[pos]` in nats, from all logits of one prompt."""
+    target = torch.tensor(tokens[1:], device=state.device)
+    return functional.cross_entropy(head(state[: len(target)]), target, reduction="none")
 
 
 def _scores(

@@ -30,7 +30,7 @@ LOGIT_BYTES = 4 * 2**20
 """Size of one float32 block of logits while scoring: what the cache holds between the passes over it ..."""
 SCORE_ROWS = 128
 """... and its rows at least: with fewer, large vocabularies would read the unembedding over and over."""
-NUMERICS_VERSION = 5
+NUMERICS_VERSION = 6
 """Raise when a change to the arithmetic changes measured numbers."""
 
 

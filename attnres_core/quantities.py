@@ -166,7 +166,42 @@ class Association:
         return f"{self.kind}(mass, effect; {self.sublayer or 'attn and mlp'}, {layers_text(self.layers)})"
 
 
-Request = Ablation | RoutingSummary | Association
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """How a routing summary and the clean loss go together over documents. Made by `summary_and_loss`."""
+
+    kind: Statistic
+    summary: RoutingSummary
+
+    @property
+    def family(self) -> Families | None:
+        """The summary's."""
+        family = self.summary.family
+        assert not isinstance(family, Pick), "refused by `summary_and_loss`"
+        return family
+
+    @property
+    def sublayer(self) -> Sublayer:
+        """The summary's."""
+        return self.summary.sublayer
+
+    @property
+    def layers(self) -> Layers:
+        """The summary's."""
+        return self.summary.layers
+
+    def on(self, role: AnyRole | str) -> Quantity:
+        """This statistic of the model in `role`, as a column (see `influence.pseudo_values`)."""
+        return Quantity(self, role_of(role), None)
+
+    def __str__(self) -> str:
+        """`spearman(entropy(attn, all), loss)`."""
+        return f"{self.kind}({self.summary}, loss)"
+
+
+Relation = Association | Prediction
+"""How two numbers go together: a statistic of many documents, which no single prompt has a value of."""
+Request = Ablation | RoutingSummary | Relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +211,7 @@ class Quantity:
     what: Request
     role: AnyRole
     metric: Metric | None
-    """The effect's metric; None for a routing summary."""
+    """The effect's metric; None where nothing is ablated."""
     at: Positions = Positions.ALL
     """The positions an effect is averaged over."""
     dtype: str | None = None

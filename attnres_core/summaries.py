@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnres_core.quantities import Association, Pick, PickRule, RoutingSummary, family_of
+from attnres_core.quantities import Association, Pick, PickRule, Prediction, RoutingSummary, family_of
 from attnres_core.vocabulary import Band, Families, Family, Layers, Statistic, Sublayer, Summary, choice, layers_of
 
 
@@ -78,6 +78,18 @@ def mass_and_effect(
     if reader is Sublayer.FINAL:
         raise ValueError("`sublayer` is final; the read-out is one site: give ATTN, MLP or None")
     return Association(choice(Statistic, statistic, "statistic"), reader, layers_of(layers, reader or Sublayer.ATTN))
+
+
+def summary_and_loss(statistic: Statistic | str, summary: RoutingSummary) -> Prediction:
+    """How a routing summary and the clean run's loss (nats per token) go together over documents.
+
+    Args:
+        statistic: slope, pearson, spearman or kendall.
+        summary: such as `entropy(ATTN)`; of a family that is named, not chosen by the weights.
+    """
+    if not isinstance(summary, RoutingSummary) or isinstance(summary.family, Pick):
+        raise ValueError(f"`summary` is {summary}; give entropy(...), peak(...), mass(a family, ...), without `.on()`")
+    return Prediction(choice(Statistic, statistic, "statistic"), summary)
 
 
 def most_massive(

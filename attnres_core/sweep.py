@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnres_core.columns import ROUTING, TRACE, Columns, as_parts, field_of, interventions_for, record_of, values
+from attnres_core.columns import NLL, ROUTING, TRACE, Columns, as_parts, field_of, interventions_for, record_of, values
 from attnres_core.intervention import SHAM, Intervention
 from attnres_core.models.dialect import DepthStream
 from attnres_core.models.model import AttnResModel
@@ -193,7 +193,7 @@ def sweep_chunk(
     if answers is not None:
         for key, found in _answered(model, batch, clean, hidden, answers).items():
             scores[key] |= found
-    units = {ROUTING: {**routing.unit(), "nll": scores[None]["nll"]}}
+    units = {ROUTING: {**routing.unit(), NLL: scores[None]["nll"]}}
     for intervention in (SHAM, *wanted):
         units[intervention.key] = {**scores[intervention], **effects[intervention].unit(intervention)}
     return units

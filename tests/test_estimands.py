@@ -16,6 +16,7 @@ SUMMARIES = [
     *(kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.mass, ac.uniform_mass)),
     *(kind(ac.ATTN, ac.LATE) for kind in (ac.entropy, ac.peak, ac.spread, ac.closed_form_error)),
 ]
+PREDICTIONS = [ac.summary_and_loss(kind, of) for kind in ("slope", "spearman") for of in SUMMARIES[:4]]
 STATISTICS = [ac.mass_and_effect(kind, ac.ATTN) for kind in ("slope", "pearson", "spearman", "kendall")]
 
 
@@ -36,7 +37,7 @@ VARIANTS = [
 
 def every():
     """Quantities of every kind, no two the same."""
-    found = [what.on(ac.TRAINED) for what in (*ABLATIONS, *VARIANTS, *SUMMARIES, *STATISTICS)]
+    found = [what.on(ac.TRAINED) for what in (*ABLATIONS, *VARIANTS, *SUMMARIES, *STATISTICS, *PREDICTIONS)]
     found += [DROP.on(ac.WRAPPED), *(DROP.on(ac.TRAINED, at=at) for at in ("first_third", "last"))]
     for what in (DROP, *STATISTICS[:2]):
         found += [what.on(ac.TRAINED, metric=metric) for metric in METRICS[1:]]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import attnres_core
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "attnres_core"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -85,6 +87,16 @@ def imports(file: Path, *, lazy: bool) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return found
+
+
+def test_type_checkers_see_every_public_name():
+    """They do not run `__getattr__`, so a name that they are not told of is `Any` to them."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    told = {
+        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert told == {name: f"attnres_core.{module}" for name, module in attnres_core._HOME.items()}
 
 
 def part(module: str) -> str:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 import attnres_core as ac
-from attnres_core.influence import influence, reliable, smoothing_bias
+from attnres_core.influence import influence, permutation_p, pseudo_values, reliable, smoothing_bias
 from attnres_core.vocabulary import Statistic
 
 CELLS, DOCUMENTS = 30, 128
@@ -99,11 +100,79 @@ def test_measured_it_is_that_of_single_drops(conformance):
     assert set(found.record(what).sites) == {str(s) for s in model.sites if s.sublayer is ac.MLP and len(s.sources) > 1}
 
 
+def pairs(seed, correlation, n=DOCUMENTS):
+    """Documents' pairs of numbers; the second has a long tail, as losses do."""
+    x, rest = np.random.default_rng(seed).normal(size=(2, n))
+    return x, np.exp(correlation * x + np.sqrt(1 - correlation**2) * rest)
+
+
+@pytest.mark.parametrize("statistic", Statistic)
+def test_pseudo_values_average_to_the_statistic(statistic):
+    x, y = pairs(0, 0.4)
+    assert pseudo_values(statistic, x, y).mean() == pytest.approx(SCIPY[statistic](x, y), rel=0.1)
+    without = SCIPY[statistic](x[1:], y[1:])
+    whole = SCIPY[statistic](x, y)
+    assert pseudo_values(statistic, x, y)[0] == pytest.approx(DOCUMENTS * whole - (DOCUMENTS - 1) * without)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "truth"),
+    [  # of the bivariate normal, which ranks do not tell from its exponential
+        (Statistic.SPEARMAN, 6 / np.pi * np.arcsin(0.4 / 2)),
+        (Statistic.KENDALL, 2 / np.pi * np.arcsin(0.4)),
+    ],
+)
+def test_pseudo_values_cover_the_truth(statistic, truth):
+    held, n = 0, 36
+    for seed in range(200):
+        column = pseudo_values(statistic, *pairs(seed, 0.4, n))
+        held += abs(column.mean() - truth) < stats.t.ppf(0.975, n - 1) * column.std(ddof=1) / np.sqrt(n)
+    assert 181 <= held <= 198  # 95 % of 200, give or take three standard errors
+
+
+def test_permutation_p_is_scipy_s():
+    x, y = pairs(3, 0.2, n=40)
+    method = stats.PermutationMethod(n_resamples=9999, rng=1)
+    for statistic, reference in ((Statistic.PEARSON, stats.pearsonr), (Statistic.KENDALL, None)):
+        expected = reference(x, y, method=method).pvalue if reference else stats.kendalltau(x, y).pvalue
+        assert permutation_p(statistic, x, y) == pytest.approx(expected, abs=0.02)
+
+
+def test_permutation_p_is_small_for_what_is_related_and_uniform_for_what_is_not():
+    assert permutation_p(Statistic.SPEARMAN, *pairs(0, 0.8)) == 1 / 10_000
+    unrelated = [permutation_p(Statistic.SPEARMAN, *pairs(seed, 0.0, n=24)) for seed in range(60)]
+    assert stats.kstest(unrelated, "uniform").pvalue > 0.01
+    assert np.isnan(permutation_p(Statistic.PEARSON, np.ones(8), np.arange(8.0)))
+
+
+def test_a_constant_summary_predicts_nothing_that_can_be_computed():
+    assert np.isnan(pseudo_values(Statistic.SPEARMAN, np.ones(8), np.arange(8.0))).all()
+    assert np.isnan(pseudo_values(Statistic.SPEARMAN, np.arange(2.0), np.arange(2.0))).all()
+
+
+def test_measured_it_is_that_of_the_summary_and_the_loss(conformance):
+    """The loss being the model's own, from its logits."""
+    model = ac.load_model(conformance / "open_block_11")
+    rows = np.random.default_rng(0).integers(0, 96, (8, 12)).tolist()
+    what, summary = ac.summary_and_loss("pearson", ac.entropy(ac.MLP)), ac.entropy(ac.MLP)
+    logits = model.logits(torch.tensor(rows))
+    losses = [
+        torch.nn.functional.cross_entropy(own[:-1], torch.tensor(row[1:])).item()
+        for own, row in zip(logits, rows, strict=True)
+    ]
+    found = ac.measure(model, rows, [what, summary])
+    assert found[what] == pytest.approx(pseudo_values(Statistic.PEARSON, found[summary], np.array(losses)), abs=1e-2)
+    assert found.record(what).sites == found.record(summary).sites
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: ac.mass_and_effect("r2"), "`statistic` is 'r2'; allowed: SLOPE"),
         (lambda: ac.mass_and_effect("slope", ac.FINAL), "the read-out is one site"),
+        (lambda: ac.summary_and_loss("r2", ac.entropy(ac.MLP)), "`statistic` is 'r2'; allowed: SLOPE"),
+        (lambda: ac.summary_and_loss("pearson", ac.drop(ac.OLDER, ac.MLP)), r"`summary` is drop\(older, mlp, all\)"),
+        (lambda: ac.summary_and_loss("pearson", ac.mass(ac.most_massive(ac.MLP), ac.MLP)), "most_massive"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, message):
