@@ -185,6 +185,7 @@ def _statement_entry(decision: Decision) -> dict[str, Any]:
         "verdict": decision.verdict.value,
         "reason": decision.reason,
         "n": interval.n,
+        "standard_error": None if interval.exact else number(interval.sd / math.sqrt(max(interval.n, 1))),
         "exact": interval.exact,
         "confidence": 1 - 2 * interval.alpha,
         "noise_floor": interval.noise,

@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the top of DESIGN.md's list down; a module may import those of lower ranks, and of its own.
 RANKS = [
     {"__main__", "plugin", "training"},
-    {"housekeeping", "screening", "comparing", "card", "starting", "counterexample"},
+    {"housekeeping", "screening", "comparing", "card", "starting", "counterexample", "recipe"},
     {"violations"},
     {"report"},
     {"terminal", "record"},

@@ -1,0 +1,193 @@
+"""Claims about a recipe: checkpoints as units, over documents that they share."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from attnres_core.recipe import Across, as_json, as_markdown, decide_recipe
+from attnres_core.statistics import Operator, Verdict, decide
+
+TITLE = "older blocks are necessary"
+KEY = f"test_older.py::test_{TITLE.replace(' ', '_')}"
+TEXT = "drop(older, attn, late) on trained [delta_nll]"
+
+
+def statement(estimate, *, error=0.001, op=">", threshold=0.02, **given):
+    limits = {"low": estimate - 3 * error, "high": estimate + 3 * error}
+    fixed = {"text": f"{TEXT} {op} {threshold}", "op": op, "threshold": threshold, "unit": "nats/token", "exact": False}
+    return {**fixed, "estimate": estimate, "standard_error": error, **limits, **given}
+
+
+def entry(*statements, **given):
+    fixed = {"node_id": f"hypotheses/{KEY}", "title": TITLE, "control": False, "verdict": "SUPPORTED", "under": []}
+    return {**fixed, "quantities": [TEXT], "statements": list(statements), **given}
+
+
+def record(seed, *claims, **given):
+    model = {"name": f"seed-{seed}", "weights_digest": f"{seed:064d}", "dialect": "open_block"}
+    model |= {"num_layers": 12, "num_blocks": 4, "parameters": 2_893_720}
+    prompts = {"name": "docstrings", "digest": "ab", "window": 64, "confirmation": 256}
+    settings = {"prompts": prompts, "dtype": "float32", "sequential": False, "quick": False}
+    return {
+        "schema": 1,
+        "models": {"trained": model, "wrapped": model},
+        "settings": settings,
+        "complete": True,
+        "claims": list(claims),
+    } | given
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(records):
+        files = [tmp_path / f"{place}.json" for place in range(len(records))]
+        for file, each in zip(files, records, strict=True):
+            file.write_text(json.dumps(each))
+        return files
+
+    return written
+
+
+def decided(write, *estimates, **given):
+    files = write([record(seed, entry(statement(x, **given))) for seed, x in enumerate(estimates)])
+    (claim,) = decide_recipe(files).claims
+    return claim
+
+
+def test_limits_are_student_s_over_checkpoints_when_documents_have_no_error():
+    estimates = (0.1, 0.12, 0.09, 0.15, 0.11)
+    limits = Across("x", "nats/token", ">", 0.02, estimates, (0.0,) * 5).interval(0.025)
+    low, high = stats.t.interval(0.95, 4, np.mean(estimates), stats.sem(estimates))
+    assert (limits.low, limits.high) == pytest.approx((low, high))
+
+
+def coverage(errors_known, trials=2000, checkpoints=5, documents=64):
+    """How often limits hold the recipe's truth when checkpoints differ little and share the documents' noise."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(trials):
+        shared = rng.normal(size=documents)
+        own = 0.02 * rng.normal(size=(checkpoints, 1)) + shared + 0.1 * rng.normal(size=(checkpoints, documents))
+        errors = own.std(1, ddof=1) / np.sqrt(documents) if errors_known else np.zeros(checkpoints)
+        limits = Across("x", "nats/token", ">", 0.0, tuple(own.mean(1)), tuple(errors)).interval(0.025)
+        held += limits.low < 0 < limits.high
+    return held / trials
+
+
+def test_shared_documents_error_is_in_the_limits():
+    assert coverage(errors_known=True) >= 0.95
+    assert coverage(errors_known=False) < 0.6  # what a t interval over the means alone would hold
+
+
+@pytest.mark.parametrize(
+    ("estimates", "verdict"),
+    [
+        ((0.10, 0.11, 0.09, 0.10, 0.12), Verdict.SUPPORTED),
+        ((0.00, 0.001, -0.001, 0.002, 0.0), Verdict.REFUTED),
+        ((0.10, 0.30, -0.10, 0.05, 0.20), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_a_claim_s_verdict_is_over_checkpoints(write, estimates, verdict):
+    claim = decided(write, *estimates)
+    assert claim.verdict is verdict
+    ((across, limits, own),) = claim.statements
+    assert across.estimates == estimates
+    assert own is verdict is decide(Operator.ABOVE, 0.02, limits)
+
+
+def test_seeds_that_part_leave_it_open(write):
+    """Though each is decided by itself."""
+    assert decided(write, 0.5, 0.5, 0.0, 0.0, 0.0).verdict is Verdict.INCONCLUSIVE
+
+
+def test_claims_share_alpha(write):
+    """As many claims, so much wider."""
+    estimates = (0.030, 0.036, 0.024, 0.034, 0.031)
+    alone = [record(seed, entry(statement(x))) for seed, x in enumerate(estimates)]
+    twenty = [
+        record(seed, *(entry(statement(x), node_id=f"hypotheses/{KEY}{k}") for k in range(20)))
+        for seed, x in enumerate(estimates)
+    ]
+    assert decide_recipe(write(alone)).claims[0].verdict is Verdict.SUPPORTED
+    many = decide_recipe(write(twenty))
+    assert many.alpha == pytest.approx(0.05 / 20)
+    assert {claim.verdict for claim in many.claims} == {Verdict.INCONCLUSIVE}
+    assert decide_recipe(write(twenty), only=f"{KEY}7").alpha == 0.05
+
+
+def test_equal_estimates_say_nothing_of_a_recipe(write):
+    claim = decided(write, *[0.1] * 5)
+    assert claim.verdict is Verdict.INCONCLUSIVE
+    assert "all the same" in claim.reason
+
+
+def test_a_gate_on_one_checkpoint_forbids_a_verdict(write):
+    records = [record(seed, entry(statement(0.1 + seed / 100))) for seed in range(4)]
+    records.append(record(4, entry(statement(0.1, low=None, high=None))))
+    (claim,) = decide_recipe(write(records)).claims
+    assert claim.verdict is Verdict.INCONCLUSIVE
+    assert "1 of 5 checkpoints have no estimate" in claim.reason
+
+
+def test_kinds_of_ablation_that_disagree_are_told(write):
+    under = [{"kind": "drop"}, {"kind": "resample"}]
+    records = [
+        record(seed, entry(statement(0.1 + seed / 1000), statement(-0.1 - seed / 1000), under=under))
+        for seed in range(5)
+    ]
+    (claim,) = decide_recipe(write(records)).claims
+    assert claim.verdict is Verdict.INCONCLUSIVE
+    assert "the kinds of ablation disagree: drop SUPPORTED, resample REFUTED" in claim.reason
+
+
+def test_what_one_checkpoint_does_not_have_is_not_applicable(write):
+    records = [record(seed, entry(statement(0.1 + seed / 100))) for seed in range(4)]
+    records.append(record(4, entry(verdict="NOT APPLICABLE")))
+    recipe = decide_recipe(write(records))
+    assert recipe.claims[0].verdict is Verdict.NOT_APPLICABLE
+    assert "NOT APPLICABLE on" in as_markdown(recipe)
+
+
+def test_claims_about_models_that_no_seed_changes_are_left_out(write):
+    wrapped = entry(
+        statement(0.1), node_id="hypotheses/x.py::test_wrapped", quantities=["spread(attn, all) on wrapped"]
+    )
+    control = entry(statement(0.1), node_id="hypotheses/x.py::test_control", control=True)
+    files = write([record(seed, entry(statement(0.1 + seed / 100)), wrapped, control) for seed in range(5)])
+    assert [claim.key for claim in decide_recipe(files).claims] == [KEY]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda records: records[:4], "4 records; a claim about a recipe needs 5"),
+        (lambda records: [*records[:4], records[0]], "are of the same weights"),
+        (lambda records: [*records[:4], record(9, *records[0]["claims"], complete=False)], "incomplete, quick"),
+        (lambda records: [*records[:4], record(9)], "share no claims"),
+        (lambda records: [*records[:4], {"schema": 1, "claims": []}], "malformed"),
+        (
+            lambda records: [*records[:4], record(9, entry(statement(0.1, threshold=0.5)))],
+            "does not state the same in every record",
+        ),
+        (
+            lambda records: [*records[:4], record(9, settings=records[0]["settings"] | {"dtype": "bfloat16"})],
+            "another dtype",
+        ),
+    ],
+)
+def test_records_that_cannot_be_held_together_are_refused(write, change, message):
+    records = [record(seed, entry(statement(0.1 + seed / 100))) for seed in range(5)]
+    with pytest.raises(ValueError, match=message):
+        decide_recipe(write(change(records)))
+
+
+def test_the_table_escapes_what_a_record_says(write):
+    records = [record(seed, entry(statement(0.1 + seed / 100), title="<script>|x|")) for seed in range(5)]
+    recipe = decide_recipe(write(records))
+    text = as_markdown(recipe)
+    assert "<script>" not in text
+    row = next(line for line in text.splitlines() if "script" in line)
+    assert row.count(" | ") == 3
+    assert "SUPPORTED" in row
+    assert json.loads(json.dumps(as_json(recipe)))["claims"][0]["statements"][0]["estimates"][0] == 0.1
