@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python -m
 ARGS ?=
 
-.PHONY: verify test lint types install clean
+.PHONY: verify test lint types docs install clean
 
 verify: $(VENV)/.installed  ## decide every claim on the reference checkpoints and write reports/latest.html
 	$(RUN) pytest hypotheses/ -n 4 $(ARGS)
@@ -19,14 +19,17 @@ lint: $(VENV)/.installed
 types: $(VENV)/.installed
 	$(RUN) mypy
 
+docs: $(VENV)/.installed  ## the documentation site, build/site/index.html; a warning is an error
+	$(RUN) sphinx --quiet --fresh-env --fail-on-warning --keep-going -c docs/site -d build/doctrees . build/site
+
 install: $(VENV)/.installed
 
 # torch first and by its exact version: a bare or ranged `torch` may bring a CUDA build of several gigabytes.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(RUN) pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
-	$(RUN) pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(RUN) pip install --quiet --disable-pip-version-check -e '.[dev,docs]' -c constraints.txt
 	touch $@
 
-clean:  ## forget measured columns and reports (the environment stays)
-	rm -rf .attnres reports/*.html reports/*.json
+clean:  ## forget measured columns, reports and the built site (the environment stays)
+	rm -rf .attnres build/site build/doctrees reports/*.html reports/*.json

@@ -273,7 +273,7 @@ def estimate(column: ArrayLike, confidence: float = 0.95) -> Estimate:
         confidence: of the two-sided interval; each limit is one-sided at (1 - confidence) / 2.
 
     Raises:
-        ValueError: the column is not one-dimensional or empty, or the confidence is not in (0, MOST_CONFIDENT].
+        ValueError: the column is not one-dimensional or empty, or the confidence is not above 0 and at most 0.9999.
     """
     values = np.asarray(column, dtype=np.float64)
     if values.ndim != 1 or not len(values):

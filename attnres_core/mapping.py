@@ -93,9 +93,9 @@ def make_map(
 
 def agreement(rows: Sequence[Mapping[str, Any]]) -> float:
     """Spearman's rank correlation of screened and exact effects over the cells."""
-    exact, screened = ([row[name] for row in rows] for name in ("delta_nll", "screened"))
-    from scipy import stats
+    from scipy import stats  # slow to import, and only `map --screen` asks
 
+    exact, screened = ([row[name] for row in rows] for name in ("delta_nll", "screened"))
     return float(stats.spearmanr(exact, screened).statistic)
 
 

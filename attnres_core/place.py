@@ -27,8 +27,6 @@ USABLE = 0.9
 """The share of memory that a run may plan with."""
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a weight."""
-
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -85,9 +83,7 @@ def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS
     chunk = CHUNK * WINDOW
     # inkling2 keeps states normalised beside themselves, and its weights as stored until they are converted.
     copies = 2 if isinstance(checkpoint.dialect, Inkling2) else 1
-    snapshots = copies * (
-        checkpoint.num_layers + 2 * sources
-    )  # currents differ at every start, completed blocks are shared
+    snapshots = copies * (checkpoint.num_layers + 2 * sources)  # (starts differ in the current state alone)
     last = GROUP + 1  # every intervention's, and the sham's
     reference = (2 * checkpoint.num_layers + sources) * REFERENCE_PROMPTS * WINDOW  # a state a sublayer, and the blocks
     rows = max(batch_tokens, chunk)

@@ -1,4 +1,4 @@
-"""Prompt sets: one prompt per document, split into exploration and confirmation, identified by digest."""
+"""Prompt sets: documents with their prompts, split into exploration and confirmation, identified by digest."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class PickRule(StrEnum):
     CAUSAL = "most_causal"
     """The largest delta_nll among the families other than the most massive."""
     IDLE = "least_causal"
-    """The smallest |delta_nll| among the families with a mass of at least `MIN_PICK_MASS`."""
+    """The smallest `|delta_nll|` among the families with a mass of at least `MIN_PICK_MASS`."""
 
 
 MIN_PICK_MASS = 0.10
@@ -79,7 +79,7 @@ class Ablation:
     copies: bool = False
     """Whether sources that are one tensor with the family's are taken with it."""
     amount: float | None = None
-    """What `amplify` adds to the logits; the recency bias of `schedule`."""
+    """What `amplify` adds to the logits; the recency bias of `schedule`; how many weights `keep_top` keeps."""
     draws: int = 1
     """How many random draws are averaged."""
     control: Control | None = None

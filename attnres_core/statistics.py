@@ -2,7 +2,7 @@
 
 The limits are the outer of bootstrap-t and Student-t, each one-sided at level alpha. Every verdict can be wrong in one
 direction only, so alpha bounds the probability of a wrong one; the gates below turn what no limit can be trusted
-for into INCONCLUSIVE; the README says why.
+for into INCONCLUSIVE. docs/deciding.md says why.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
     """Neither; the reason says what would decide it."""
     NOT_APPLICABLE = "NOT APPLICABLE"
-    """The claim speaks of sites that this checkpoint does not have."""
+    """The claim speaks of sites that this checkpoint does not have, or where nothing can be changed."""
 
 
 class Operator(StrEnum):

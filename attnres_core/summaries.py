@@ -116,6 +116,6 @@ def most_causal(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Pi
 
 
 def least_causal(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Pick:
-    """The family with the smallest |delta_nll| among those with mass >= MIN_PICK_MASS, on the exploration split."""
+    """The family with the smallest `|delta_nll|` among those with mass >= MIN_PICK_MASS, on the exploration split."""
     reader = choice(Sublayer, sublayer, "sublayer")
     return Pick(PickRule.IDLE, reader, layers_of(layers, reader))

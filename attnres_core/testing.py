@@ -1,6 +1,9 @@
 """A conformance kit for adapters and dialects: whether a model does what everything here takes for granted.
 
+A test of it::
+
     from attnres_core.testing import check_adapter
+
     check_adapter(ac.adapt(network, call, vocabulary=32000, context=2048))
 
 Only the model's public face and its network are used, on random tokens: no checkpoint, prompts or reference are needed.

@@ -79,7 +79,7 @@ class WrittenDown(nn.Module):
                 logits = keys @ getattr(layer, f"{sublayer}_res_proj").weight[0]
                 logits = torch.cat([logits[:-1], logits[-1:] + getattr(layer, f"{sublayer}_res_bias")])
                 mixture = torch.einsum("sbp,sbpd->bpd", next(gates)(logits), stacked)
-                current = current + layer.read(sublayer, mixture, inputs)
+                current = current + layer.write(sublayer, mixture, inputs)
         return self.network.lm_head(body.norm(current))
 
 

@@ -96,7 +96,7 @@ def test_wrapped_with_a_large_bias_is_the_vanilla_model(conformance):
 
 
 def test_wrapped_family_means_are_those_of_the_design(conformance):
-    """28 layers in 8 blocks at b = 3: current .919/.831/.761 and older .009/.086/.163 by band (ATTNRES.md)."""
+    """28 layers in 8 blocks at b = 3: current .919/.831/.761 and older .009/.086/.163 by band."""
     from attnres_core.models.dialect import sites_of
     from attnres_core.models.open_block import Wrapped
 

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from attnres_core.plugin.options import OPTIONS
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+LINKED = [*PAGES, *sorted(ROOT.glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"[+-]?\d+\.\d+")
 REFUTED = 1
@@ -22,7 +25,7 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)]+)\)", page.read_text())
     for link in links:
@@ -35,6 +38,15 @@ def test_links_lead_somewhere(page):
 def test_every_page_is_listed():
     listed = re.findall(r"\]\((\w[\w-]*\.md)\)", (ROOT / "docs" / "README.md").read_text())
     assert sorted(listed) == sorted(page.name for page in PAGES if page.name != "README.md")
+
+
+def test_every_option_and_command_is_documented():
+    told = "\n".join(page.read_text() for page in LINKED)
+    assert [option.name for option in OPTIONS if f"`--attnres-{option.name}`" not in told] == []
+    shown = subprocess.run([sys.executable, "-m", "attnres_core", "--help"], cwd=ROOT, capture_output=True, text=True)
+    commands = re.findall(r"^    (\w+)\b", shown.stdout, re.MULTILINE)
+    assert len(commands) > 5
+    assert [name for name in commands if f"python -m attnres_core {name}" not in told] == []
 
 
 def printed(line, output):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class Foreign:
     """Models that one package brings the code of."""
 
     name: str
@@ -72,7 +72,7 @@ def fla_read(
     return Asked(list(residuals), gained, rms_eps, query, finish=None if output_rms_weight is None else normed)
 
 
-KIMI_K3 = Family(
+KIMI_K3 = Foreign(
     name="Kimi-K3-shaped",
     field="attn_res_block_size",
     query="output_attn_res_proj.weight",
@@ -81,7 +81,7 @@ KIMI_K3 = Family(
     call="_apply_attn_res",
     describe=kimi_k3_read,
 )
-FLA = Family(
+FLA = Foreign(
     name="FLA",
     field="attnres_block_size",
     query="model.res_proj.weight",
@@ -90,25 +90,25 @@ FLA = Family(
     call="fused_attnres",
     describe=fla_read,
 )
-FAMILIES = (KIMI_K3, FLA)
+FOREIGN = (KIMI_K3, FLA)
 
 
-def family_of_checkpoint(config: Mapping[str, Any], names: Mapping[str, Any]) -> Family | None:
-    """The family that a checkpoint's config and tensor names are of, if any."""
+def foreign_kind(config: Mapping[str, Any], names: Mapping[str, Any]) -> Foreign | None:
+    """The foreign models that a checkpoint's config and tensor names are of, if any."""
     text = config.get("text_config")
     fields = {**config, **(text if isinstance(text, dict) else {})}
-    for family in FAMILIES:
-        if fields.get(family.field) is not None or any(name.endswith(family.query) for name in names):
-            return family
+    for kind in FOREIGN:
+        if fields.get(kind.field) is not None or any(name.endswith(kind.query) for name in names):
+            return kind
     return None
 
 
 class ForeignCheckpoint(UnsupportedCheckpoint):
-    """A checkpoint of a family, given to something that reads only our own networks."""
+    """A checkpoint of foreign models, given to something that reads only our own networks."""
 
-    def __init__(self, folder: Path, family: Family) -> None:
-        self.folder, self.family = folder, family
+    def __init__(self, folder: Path, kind: Foreign) -> None:
+        self.folder, self.kind = folder, kind
         remedy = "Load it with ac.load_model and measure with ac.measure: a suite's workers cannot share its model."
-        if reason := family.missing():
+        if reason := kind.missing():
             remedy = f"{reason}. A model that is loaded by other means can be read by ac.adapt: docs/adapters.md."
-        super().__init__(folder, f"a {family.name} checkpoint ({family.field})", remedy)
+        super().__init__(folder, f"a {kind.name} checkpoint ({kind.field})", remedy)

@@ -11,20 +11,20 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from attnres_core.models.adapter import RoutingCall, adapt
-from attnres_core.models.foreign import Family
+from attnres_core.models.foreign import Foreign
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.unsupported import UnsupportedCheckpoint
 
 
-def load_foreign(folder: Path, family: Family, device: str, dtype: torch.dtype) -> AttnResModel:
-    """A checkpoint of a family whose package is installed: safetensors into that package's classes, never remote code.
+def load_foreign(folder: Path, kind: Foreign, device: str, dtype: torch.dtype) -> AttnResModel:
+    """A foreign checkpoint whose package is installed: safetensors into that package's classes, never remote code.
 
     Raises:
         UnsupportedCheckpoint: the package has no such model, tensors are missing or unexpected, or the package no
             longer has the function that is stood in for.
         AdapterError: that function no longer computes what it did.
     """
-    importlib.import_module(family.package)
+    importlib.import_module(kind.package)
     if (folder / "adapter_config.json").exists():
         raise UnsupportedCheckpoint(
             folder, "adapter_config.json, a model that others are to be loaded into", "Merge it."
@@ -39,22 +39,22 @@ def load_foreign(folder: Path, family: Family, device: str, dtype: torch.dtype) 
             output_loading_info=True,
         )
     except (ValueError, OSError, RuntimeError, KeyError) as error:
-        found = f"a {family.name} checkpoint that `{family.package}` cannot load ({' '.join(str(error).split())})"
+        found = f"a {kind.name} checkpoint that `{kind.package}` cannot load ({' '.join(str(error).split())})"
         raise UnsupportedCheckpoint(folder, found, "Use the release of the package that saved it.") from error
     network, report = loaded
     if wrong := {name: sorted(map(str, keys)) for name, keys in report.items() if keys}:
         found = "; ".join(f"{name.replace('_', ' ')}: {', '.join(keys[:8])}" for name, keys in wrong.items())
         raise UnsupportedCheckpoint(folder, found, "config.json and the weights must describe one model.")
     modules = {type(module).__module__ for module in network.modules()}
-    owners = [sys.modules[name] for name in sorted(modules) if hasattr(sys.modules[name], family.call)]
+    owners = [sys.modules[name] for name in sorted(modules) if hasattr(sys.modules[name], kind.call)]
     if not owners:
-        found = f"no `{family.call}` in {', '.join(sorted(modules))}"
+        found = f"no `{kind.call}` in {', '.join(sorted(modules))}"
         remedy = "Name the call that reads sources to ac.adapt yourself: docs/adapters.md."
         raise UnsupportedCheckpoint(folder, found, remedy)
     tokenizer, sizes = folder / "tokenizer.json", network.config.get_text_config()
     return adapt(
         network.to(device),
-        *(RoutingCall(owner, family.call, family.describe) for owner in owners),
+        *(RoutingCall(owner, kind.call, kind.describe) for owner in owners),
         vocabulary=sizes.vocab_size,
         context=sizes.max_position_embeddings,
         name=folder.name,

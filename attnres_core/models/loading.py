@@ -82,10 +82,10 @@ def load_model(
     try:
         checkpoint = inspect_checkpoint(path_or_repo_id, wrap, num_blocks, revision)
     except ForeignCheckpoint as foreign:
-        if foreign.family.missing():
+        if foreign.kind.missing():
             raise
         check_place(device, dtype)
-        return load_foreign(foreign.folder, foreign.family, device, DTYPES[dtype])
+        return load_foreign(foreign.folder, foreign.kind, device, DTYPES[dtype])
     return load_checkpoint(checkpoint, device, dtype)
 
 

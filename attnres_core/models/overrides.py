@@ -120,7 +120,8 @@ class Overrides:
         """The depth weights that an intervention puts in the place of a site's."""
         kind = Kind(intervention.kind)
         if kind is Kind.KEEP_TOP:
-            return _largest(int(intervention.amount or 1))
+            assert intervention.amount is not None
+            return _largest(int(intervention.amount))
         if kind is Kind.UNIFORM:
             fixed = torch.full((sources, 1, 1), 1 / sources)
         elif kind is Kind.SCHEDULE:

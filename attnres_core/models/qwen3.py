@@ -68,7 +68,7 @@ class AttnResLayer(nn.Module):
         for sublayer in (Sublayer.ATTN, Sublayer.MLP):
             add_routing(self, f"{sublayer}_res", config, has_bias)
 
-    def read(self, sublayer: Sublayer, mixture: Tensor, inputs: Inputs) -> Tensor:
+    def write(self, sublayer: Sublayer, mixture: Tensor, inputs: Inputs) -> Tensor:
         """A sublayer's output for what it has read, in the mixture's dtype."""
         if sublayer is Sublayer.ATTN:
             output, _ = self.self_attn(self.input_layernorm(mixture), inputs.rotary, inputs.mask)
@@ -146,7 +146,7 @@ class Qwen3AttnResForCausalLM(LayeredNetwork, Qwen3PreTrainedModel):
 
     def write(self, layer: int, sublayer: Sublayer, read: Sequence[Tensor], inputs: Inputs) -> Source:
         """A sublayer's output for what it has read."""
-        return Source(self.model.layers[layer].read(sublayer, read[0], inputs), self.config.rms_norm_eps)
+        return Source(self.model.layers[layer].write(sublayer, read[0], inputs), self.config.rms_norm_eps)
 
     def normalise(self, state: Tensor) -> Tensor:
         """The last norm."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attnres_core.models.dialect import Dialect
-from attnres_core.models.foreign import ForeignCheckpoint, family_of_checkpoint
+from attnres_core.models.foreign import ForeignCheckpoint, foreign_kind
 from attnres_core.models.inkling2 import Inkling2
 from attnres_core.models.kimi_block import KimiBlock
 from attnres_core.models.open_block import OpenBlock, Wrapped
@@ -23,7 +23,7 @@ DIALECTS: Mapping[tuple[bool, bool, str], type[Dialect]] = {
     (True, True, "block"): OpenReset,
     (False, True, "block"): KimiBlock,
 }
-"""(has a recency bias, has a final read-out, attnres_mode) -> dialect: the table of ATTNRES.md."""
+"""(has a recency bias, has a final read-out, attnres_mode) -> dialect."""
 
 MAX_BIAS = 100
 """The largest recency bias: from about 20 on, float32 weights are those of the current source alone."""
@@ -84,8 +84,8 @@ def recognise(
     """
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in SIZES:
-        if family := family_of_checkpoint(config, shapes):
-            raise ForeignCheckpoint(folder, family)
+        if foreign := foreign_kind(config, shapes):
+            raise ForeignCheckpoint(folder, foreign)
         raise UnsupportedCheckpoint(folder, *_other_kind(kind))
     layers = _check_sizes(folder, config, shapes)
     if config.get("quantization_config"):

@@ -72,14 +72,11 @@ OPTIONS = (
     Option("dtype", "float32, bfloat16 or float16", "float32"),
     Option("memory", "memory a measuring slot may use, such as 8GiB (default: what there is)", "", bytes_of),
     Option("store", "folder of measured columns, reused by later runs", ".attnres"),
-    Option("report", "where the HTML report goes; the JSON record lies beside it", "reports/latest.html"),
-    Option("quick", "64 prompts a split: a first look, never confirmatory", "", flag=True),
     Option(
-        "sequential",
-        "decide early: look at a quarter and a half of the documents too",
-        "",
-        flag=True,
+        "report", "where the HTML report goes; the JSON record and effects.csv lie beside it", "reports/latest.html"
     ),
+    Option("quick", "64 prompts a split: a first look, never confirmatory", "", flag=True),
+    Option("sequential", "decide early: look at a quarter and a half of the documents too", "", flag=True),
     Option("register", "register the collected claims in claims.lock, beside their tests, and stop", "", flag=True),
     Option("budget-claims", "share alpha among so many claims when registering first (default: all there)", "", _count),
     Option("plan", "print the prompts that each claim needs, from the exploration split, and stop", "", flag=True),

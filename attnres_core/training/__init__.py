@@ -1,1 +1,1 @@
-"""How the reference checkpoints and prompts are made from scratch: `corpus`, then `train`."""
+"""How the reference checkpoints (`corpus`, then `train`) and prompts (`prompts`, `structured`) are made."""
