@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from attnres_core.commands import COMMANDS
@@ -20,7 +21,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command."""
     root = parser()
-    arguments = root.parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    arguments = root.parse_args(given, argparse.Namespace(given=given))
     COMMANDS[arguments.command].run(arguments, root)
 
 

@@ -19,7 +19,7 @@ RANKS = [
     {"mapping"},
     {"expected"},
     {"suite"},
-    {"redundancy", "examples"},
+    {"redundancy", "examples", "searches"},
     {"outcomes"},
     {"registry"},
     {"picks"},

@@ -20,7 +20,10 @@ class Command(Protocol):
         """Add its arguments to a parser of its own."""
 
     def run(self, arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
-        """Do it; what was asked for and cannot be done goes to `root.error`."""
+        """Do it; what was asked for and cannot be done goes to `root.error`.
+
+        `arguments.given` is the command line as it was written.
+        """
 
 
 COMMANDS: dict[str, Command] = {

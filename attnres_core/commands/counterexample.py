@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 from pathlib import Path
 
 HELP = "search the smallest prompt on which a claim does not hold"
 DESCRIPTION = (
     "Generate prompts, measure the claim's statements on each alone, and shrink one that violates "
     "them. Exploratory: a claim is about a mean, which one prompt does not refute. Prompts are excerpts of "
-    "exploration prompts; --tokens or --matching takes others."
+    "exploration prompts; --tokens or --matching takes others. What comes of it is kept in the store, and told with "
+    "the claim in the reports of later runs on this checkpoint."
 )
 
 
@@ -28,11 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=16, metavar="N", help="default: %(default)s")
     parser.add_argument("--candidates", type=int, default=1000, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--store", type=Path, default=Path(".attnres"), help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found as JSON")
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
-    """Search, and print what is found."""
+    """Search, print what is found and keep it."""
     from attnres_core.estimates import ClaimError
     from attnres_core.intervention import NotApplicable
 
@@ -51,11 +54,14 @@ def _search(arguments: argparse.Namespace) -> None:
     from hypothesis import strategies
 
     import attnres_core as ac
+    from attnres_core import searches
     from attnres_core.prompts import Split
     from attnres_core.references import resolved
-    from attnres_core.violations import read_claim
+    from attnres_core.store import Store
+    from attnres_core.violations import read_claim, stated
 
     claim = read_claim(arguments.claim)
+    store = Store(arguments.store)
     model = ac.load_model(resolved(arguments.checkpoint))
     exploration = ac.load_prompts(arguments.prompts or ac.reference_prompts()).part(Split.EXPLORATION)
     lengths = {"min_tokens": arguments.min_tokens, "max_tokens": arguments.max_tokens}
@@ -79,5 +85,7 @@ def _search(arguments: argparse.Namespace) -> None:
         reference=exploration,
     )
     print(found)
+    command = shlex.join(["python", "-m", "attnres_core", *arguments.given])
+    searches.keep(store, found.as_json(), stated(claim, arguments.threshold), command)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")

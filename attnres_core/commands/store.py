@@ -10,7 +10,8 @@ from pathlib import Path
 HELP = "list, verify or prune a store of measured columns"
 DESCRIPTION = (
     "list: what it holds. verify: read every file, set damaged ones aside (exit status 1). prune: "
-    "remove what no run can use (units of another numerics version, leftovers) and the models named by KEY."
+    "remove what no run can use (units and searches of another numerics version, leftovers) and the models named by "
+    "KEY."
 )
 
 
