@@ -44,6 +44,8 @@ class Counterexample:
     token_ids: tuple[int, ...]
     text: str
     """As the checkpoint's tokenizer writes it; empty where there is none."""
+    tokens: tuple[str, ...]
+    """Each of its tokens written alone; none where there is no tokenizer."""
     statement: str
     """The statement that it violates."""
     value: float
@@ -75,7 +77,7 @@ class CounterexampleSearch:
         found = dataclasses.asdict(self)
         found["statements"] = list(self.statements)
         if self.found is not None:
-            found["found"]["token_ids"] = list(self.found.token_ids)
+            found["found"] |= {"token_ids": list(self.found.token_ids), "tokens": list(self.found.tokens)}
         return found
 
     def __str__(self) -> str:
@@ -200,5 +202,9 @@ def _confirmed(bench: Bench, row: Sequence[int]) -> Counterexample:
     if not violation > 0:
         raise RuntimeError(f"{list(row)} violates the claim by the fast path alone; please report it as a bug")
     file = bench.model.checkpoint.tokenizer_file
-    text = read_tokenizer(file).decode(list(row)) if file.is_file() else ""
-    return Counterexample(tuple(row), text, str(statement), value)
+    text, tokens = "", tuple[str, ...]()
+    if file.is_file():
+        tokenizer = read_tokenizer(file)
+        text = tokenizer.decode(list(row))
+        tokens = tuple(tokenizer.decode([token], skip_special_tokens=False) for token in row)
+    return Counterexample(tuple(row), text, tokens, str(statement), value)

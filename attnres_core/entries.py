@@ -11,13 +11,14 @@ import numpy as np
 
 from attnres_core import power, statistics
 from attnres_core.estimands import estimands
-from attnres_core.estimates import Decision
+from attnres_core.estimates import Decision, Statement
 from attnres_core.expected import Expected
 from attnres_core.influence import PERMUTATIONS
 from attnres_core.judging import Adjusted, combine
 from attnres_core.outcomes import Outcome
 from attnres_core.prompts import Split
 from attnres_core.quantities import Ablation, Association, Prediction, Quantity, Relation, RoutingSummary
+from attnres_core.searches import Speaking, speaking_to
 from attnres_core.shapes import Column
 from attnres_core.statistics import Verdict
 from attnres_core.suite import Suite
@@ -41,6 +42,8 @@ DIGITS = 7
 """What a float32 can tell: digits beyond are nobody's."""
 DRAWN = 8
 """Values at most that a record holds of a claim's distribution in one stratum."""
+LONGEST = 60
+"""Characters of a token that are shown."""
 CONTROL = "control"
 """The `family` of claims that check the suite itself; they are counted apart."""
 
@@ -48,6 +51,11 @@ CONTROL = "control"
 def number(value: float) -> float | None:
     """A JSON number of DIGITS significant digits; None for infinities and NaN."""
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+def cut(token: str) -> str:
+    """A token as it is shown."""
+    return token if len(token) <= LONGEST else f"{token[:LONGEST]}…"
 
 
 def unit_of(quantity: Any) -> str:
@@ -71,6 +79,11 @@ def claim_entry(
 ) -> dict[str, Any]:
     """One claim, as the record lists it; `adjusted` where the whole registered set was decided."""
     statements = [_statement_entry(decision) for decision in outcome.decisions]
+    searches = speaking_to(
+        [decision.statement for decision in outcome.decisions],
+        lambda role: suite.material.checkpoint(role).digest,
+        suite.store,
+    )
     deciding = (s for s in statements if s["verdict"] == outcome.verdict.value)
     leading = next(deciding, statements[0] if statements else None)  # (kinds that disagree have none that decides)
     ablations = [q for q in outcome.quantities if isinstance(q.what, Ablation)] if outcome.decisions else []
@@ -124,6 +137,7 @@ def claim_entry(
             {"prompt": example.prompt.id, "effect": number(example.effect), "trace": _milli(example.trace)}
             for example in outcome.examples
         ],
+        "counterexamples": [_search_entry(speaking) for speaking in searches],
         "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite, split, outcome.documents)],
         "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
         "needed_prompts": max((n for n in needed if n), default=None),
@@ -147,6 +161,7 @@ def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[
     )
     listed = (
         *("quantities", "statements", "under", "redundancy", "by_layer", "by_stratum", "examples"),
+        "counterexamples",
         *("sites_touched", "duplicates", "no_ops"),
     )
     lists = {name: list[Any]() for name in listed}
@@ -171,7 +186,6 @@ def _kind_entry(kind: str, decisions: Sequence[Decision]) -> dict[str, Any]:
 
 def _statement_entry(decision: Decision) -> dict[str, Any]:
     interval = decision.interval
-    units = sorted({unit_of(quantity) for quantity, _ in decision.statement.form.terms})
     return {
         "text": str(decision.statement),
         "op": decision.statement.operator.value,
@@ -179,7 +193,7 @@ def _statement_entry(decision: Decision) -> dict[str, Any]:
         "low": number(interval.low),
         "high": number(interval.high),
         "threshold": decision.statement.threshold,
-        "unit": " and ".join(units),
+        "unit": _unit(decision.statement),
         "p_value": None if decision.p_value is None else number(decision.p_value),
         "detectable": None if interval.exact else _or_none(power.detectable(interval)),
         "verdict": decision.verdict.value,
@@ -192,6 +206,30 @@ def _statement_entry(decision: Decision) -> dict[str, Any]:
         "unseen_share": None if interval.exact else number(power.unseen_share(interval.alpha, max(interval.n, 1))),
         "methods": {name: [number(low), number(high)] for name, low, high in interval.methods},
     }
+
+
+def _search_entry(speaking: Speaking) -> dict[str, Any]:
+    """What a search for a prompt that violates the claim came to: exploratory, and no part of the verdict."""
+    search = speaking.search
+    names = ("statements", "prompts", "candidates", "forwards", "seed", "command")
+    found = search["found"]
+    return {
+        **{name: search[name] for name in names},
+        "unit": _unit(speaking.statement),
+        "closest": number(search["closest"]),
+        "found": found
+        and {
+            "statement": found["statement"],
+            "token_ids": found["token_ids"],
+            "tokens": list(map(cut, found["tokens"])),
+            "value": number(found["value"]),
+            "wrong_sign": speaking.wrong_sign,
+        },
+    }
+
+
+def _unit(statement: Statement) -> str:
+    return " and ".join(sorted({unit_of(quantity) for quantity, _ in statement.form.terms}))
 
 
 def _or_none(value: float | None) -> float | None:

@@ -60,14 +60,13 @@ def verify(store: Store) -> list[str]:
     """Read every file; those that do not hold what was written are set aside and named."""
     before = set(store.root.rglob("*.damaged"))
     holdings(store)  # reads every unit
-    judged = list((store.root / "judged").glob("*.json"))
-    for file in judged:
+    for file in (store.root / "judged").glob("*.json"):
         store.judged(file.stem)
+    searches = sum(len(store.searches(folder.name)) for folder in (store.root / "searches").iterdir())
     damaged = sorted(set(store.root.rglob("*.damaged")) - before)
     units = len(list((store.root / "units").glob("*/*/*.safetensors")))
-    whole = (
-        f"{units} files of units and {len(judged) - len([f for f in damaged if f.parent.name == 'judged'])} decisions"
-    )
+    decisions = len(list((store.root / "judged").glob("*.json")))
+    whole = f"{units} files of units, {decisions} decisions and {searches} searches"
     return [*(f"damaged, set aside: {file}" for file in damaged), f"{store.root}: {whole} are whole"]
 
 
@@ -91,6 +90,9 @@ def prune(store: Store, keys: Sequence[str] = (), *, dry_run: bool = False) -> l
         raise ValueError(f"{store.root}: a run is under way ({busy[0].name} is held); wait for it")
     gone = [h for h in found if h.stale or any(h.key.startswith(key) for key in keys)]
     lines = [f"{h.key[:12]}  {h.about}, {size(h.bytes)}" for h in gone]
+    searches = [f for f in (store.root / "searches").iterdir() if not f.name.endswith(f"-{NUMERICS_VERSION}")]
+    if searches:
+        lines.append(f"searches of another numerics version on {len(searches)} checkpoints")
     leftovers = [
         *store.root.rglob("*.damaged"),
         *store.root.rglob(".*.tmp"),
@@ -100,7 +102,7 @@ def prune(store: Store, keys: Sequence[str] = (), *, dry_run: bool = False) -> l
     if leftovers:
         lines.append(f"{len(leftovers)} leftovers of earlier runs")
     if not dry_run:
-        for path in (*(store.root / "units" / h.key for h in gone), *leftovers):
+        for path in (*(store.root / "units" / h.key for h in gone), *searches, *leftovers):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     verb = "would go" if dry_run else "removed"
     return [f"{verb}: {line}" for line in lines] or ["nothing to remove"]

@@ -98,6 +98,8 @@ def decide_recipe(files: Sequence[Path], only: str = "", alpha: float = 0.05) ->
     Raises:
         ValueError: too few records, or they are not of one suite over checkpoints of one shape; says which.
     """
+    if not 0 < alpha < 0.5:
+        raise ValueError(f"`alpha` is {alpha:g}; give a number between 0 and 0.5, such as 0.05")
     records = [read_record(file) for file in files]
     if len(records) < MIN_CHECKPOINTS:
         found = f"{len(records)} record{'s' if len(records) != 1 else ''}"

@@ -13,7 +13,7 @@ import numpy as np
 from attnres_core import __version__, statistics
 from attnres_core.claims import ALPHA, CLAIM_ALPHA
 from attnres_core.columns import ROUTING, interventions_for
-from attnres_core.entries import number
+from attnres_core.entries import cut, number
 from attnres_core.estimands import meaning
 from attnres_core.mapping import map_rows
 from attnres_core.outcomes import EarlyDeciding, Outcome
@@ -24,8 +24,6 @@ from attnres_core.suite import Suite
 from attnres_core.summaries import mass, uniform_mass
 from attnres_core.vocabulary import AnyRole, Positions, Role, layers_text
 
-LONGEST = 60
-"""Characters of a token that are shown."""
 SHOWN = (Role.TRAINED, Role.WRAPPED, Role.UNTRAINED)
 """The models whose routing is shown side by side."""
 QUESTION = "Which routing pathways are causal in this checkpoint?"
@@ -97,7 +95,7 @@ def _examples(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, dict[str, 
         prompt.id: {
             "document": prompt.document,
             "stratum": prompt.stratum,
-            "tokens": [token if len(token) <= LONGEST else f"{token[:LONGEST]}…" for token in tokens],
+            "tokens": list(map(cut, tokens)),
         }
         for prompt, tokens in zip(shown.prompts, texts, strict=True)
     }

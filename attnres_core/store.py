@@ -4,6 +4,7 @@
     units/<model key>/<chunk key>/<sha-256>.safetensors
                                                  arrays of several interventions for one chunk of prompts
     judged/<question key>.json                   a decided statement, with its SHA-256
+    searches/<subject>/<key>.json                a search for a counterexample, with its SHA-256
     runs/<run id>/                               what the workers of one run tell each other
     locks/                                       file locks
 
@@ -45,14 +46,14 @@ class StoreError(ValueError):
 
 
 class Store:
-    """A folder of measured units and decided statements."""
+    """A folder of measured units, decided statements and searches."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._seen: dict[Path, dict[str, Unit]] = {}
         self._merged: dict[Path, tuple[frozenset[str], dict[str, Unit]]] = {}
         try:
-            for name in ("units", "judged", "runs", "locks"):
+            for name in ("units", "judged", "searches", "runs", "locks"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unwritable(error) from None
@@ -131,7 +132,31 @@ class Store:
 
     def judged(self, key: str) -> dict[str, Any] | None:
         """A decided statement, or None."""
-        file = self.root / "judged" / f"{key}.json"
+        return self._entry(self.root / "judged" / f"{key}.json")
+
+    def add_judged(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Write a decided statement."""
+        self._add_entry(self.root / "judged" / f"{key}.json", entry)
+
+    def searches(self, subject: str) -> list[dict[str, Any]]:
+        """Every search for a counterexample on one checkpoint in one arithmetic."""
+        files = sorted((self.root / "searches" / subject).glob("*.json"))
+        return [entry for file in files if (entry := self._entry(file)) is not None]
+
+    def add_search(self, subject: str, key: str, entry: Mapping[str, Any]) -> None:
+        """Write a search for a counterexample.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        file = self.root / "searches" / subject / f"{key}.json"
+        try:
+            file.parent.mkdir(exist_ok=True)
+            self._add_entry(file, entry)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _entry(self, file: Path) -> dict[str, Any] | None:
         try:
             loaded = json.loads(file.read_bytes())
             entry = loaded["entry"]
@@ -145,10 +170,9 @@ class Store:
         _set_aside(file, why)
         return None
 
-    def add_judged(self, key: str, entry: Mapping[str, Any]) -> None:
-        """Write a decided statement."""
+    def _add_entry(self, file: Path, entry: Mapping[str, Any]) -> None:
         text = json.dumps(dict(entry))
-        with atomic(self.root / "judged" / f"{key}.json") as temporary:
+        with atomic(file) as temporary:
             temporary.write_text(f'{{"sha256": "{_sha256(text.encode())}", "entry": {text}}}')
 
     def run_folder(self, run: str) -> Path:

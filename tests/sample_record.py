@@ -119,6 +119,38 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         ]
         if statements
         else [],
+        "counterexamples": [
+            {
+                "statements": ["late > 0", "<b>mid</b> > 0"],
+                "prompts": "excerpts of <b>docstrings",
+                "candidates": 77,
+                "forwards": 1540,
+                "seed": 0,
+                "command": "python -m attnres_core counterexample a 'b.py::c'",
+                "unit": "nats/token",
+                "closest": 0.151,
+                "found": {
+                    "statement": "late > 0",
+                    "token_ids": [66, 4040],
+                    "tokens": ["<i>b", "\u202estract", ""],
+                    "value": -0.1513,
+                    "wrong_sign": True,
+                },
+            },
+            {
+                "statements": ["late > 0.02"],
+                "prompts": "texts of from_regex('a')",
+                "candidates": 1000,
+                "forwards": 20000,
+                "seed": 0,
+                "command": "python -m attnres_core counterexample a 'b.py::c' --matching a",
+                "unit": "nats/token",
+                "closest": -0.25,
+                "found": None,
+            },
+        ]
+        if len(statements) > 1
+        else [],
         "documents": 256 if statements else None,
         "prompts": 300 if statements else None,
         "kept_mass": 0.4 if statements else None,

@@ -230,7 +230,8 @@ def test_the_command_finds_one_for_a_claim_in_a_file(planted, micro, tmp_path):
         "def test_necessary(effect):\n    assert effect > 0.5\n"
     )
     command = [sys.executable, "-m", "attnres_core", "counterexample", str(planted.checkpoint.folder)]
-    given = [str(tmp_path / "test_mine.py::test_necessary"), f"--prompts={micro / 'prompts.jsonl'}"]
+    given = [f"--prompts={micro / 'prompts.jsonl'}", f"--store={tmp_path / 'store'}"]
+    given = [str(tmp_path / "test_mine.py::test_necessary"), *given]
 
     def run(*arguments):
         return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)

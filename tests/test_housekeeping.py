@@ -61,25 +61,30 @@ def test_verify_sets_damaged_files_aside_and_says_so(store, capsys):
     code, output = run(capsys, "verify", "--store", store.root)
     assert code == 1
     assert output.out.count("damaged, set aside") == 2
-    assert "3 files of units and 0 decisions are whole" in output.out
+    assert "3 files of units, 0 decisions and 0 searches are whole" in output.out
     assert run(capsys, "verify", "--store", store.root)[0] == 0  # what is aside is no part of it
 
 
 def test_prune_removes_what_no_run_can_read_and_keeps_decisions(store, capsys):
+    for numerics in (housekeeping.NUMERICS_VERSION, housekeeping.NUMERICS_VERSION - 1):
+        store.add_search(f"{'a' * 32}-{numerics}", "search", {})
     (store.root / "runs/old").mkdir()
     (store.root / "locks/bundle-x.lock").touch()
     (store.root / f"units/{'a' * 32}/first/.x.safetensors.0.tmp").touch()
     before = files(store)
     code, output = run(capsys, "prune", "--store", store.root, "--dry-run")
     assert (code, files(store)) == (0, before)
-    assert output.out.splitlines()[-1] == "would go: 3 leftovers of earlier runs"
+    assert output.out.splitlines()[-2:] == [
+        "would go: searches of another numerics version on 1 checkpoints",
+        "would go: 3 leftovers of earlier runs",
+    ]
     run(capsys, "prune", "--store", store.root)
     assert {file.split("/")[1] for file in files(store) if file.startswith("units")} == {"a" * 32}
     assert "judged/key.json" in files(store)
     assert not any(file.endswith((".tmp", ".lock")) for file in files(store))
     assert run(capsys, "prune", "--store", store.root)[1].out == "nothing to remove\n"
     run(capsys, "prune", "aaaa", "--store", store.root)
-    assert files(store) == {"judged/key.json"}
+    assert files(store) == {"judged/key.json", f"searches/{'a' * 32}-{housekeeping.NUMERICS_VERSION}/search.json"}
 
 
 def test_prune_leaves_a_store_alone_while_a_run_uses_it(store, capsys):

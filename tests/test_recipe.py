@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from attnres_core.__main__ import main
 from attnres_core.recipe import Across, as_json, as_markdown, decide_recipe
 from attnres_core.statistics import Operator, Verdict, decide
 
@@ -180,6 +181,22 @@ def test_records_that_cannot_be_held_together_are_refused(write, change, message
     records = [record(seed, entry(statement(0.1 + seed / 100))) for seed in range(5)]
     with pytest.raises(ValueError, match=message):
         decide_recipe(write(change(records)))
+
+
+def test_the_command_prints_a_table_or_writes_json(write, tmp_path, capsys):
+    files = write([record(seed, entry(statement(0.1 + seed / 100))) for seed in range(5)])
+    main(["recipe", *map(str, files)])
+    assert f"| {TITLE} | **SUPPORTED** | +0.120 [" in capsys.readouterr().out
+    main(["recipe", *map(str, files), "-o", str(tmp_path / "out.json")])
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["claims"][0]["verdict"] == "SUPPORTED"
+    assert [checkpoint["name"] for checkpoint in written["checkpoints"]] == [f"seed-{seed}" for seed in range(5)]
+    with pytest.raises(SystemExit):
+        main(["recipe", *map(str, files[:2])])
+    assert "2 records; a claim about a recipe needs 5 or more" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["recipe", *map(str, files), "--alpha", "2"])
+    assert "`alpha` is 2" in capsys.readouterr().err
 
 
 def test_the_table_escapes_what_a_record_says(write):

@@ -146,7 +146,11 @@ def test_an_opened_claim_tells_all_about_itself(visit: Visit, record: dict[str, 
         assert statement["text"] in text
     told = ("lies wholly at or below 0.02: the claim is refuted", "bootstrap-t", "E_d[L(x_d)]", claim["node_id"])
     told += ("assert effect > 0.02", "Holm 0.0200", "the 124M study reports the opposite", "4 of 4 held", "numpy:sum")
+    told += ("Smallest counterexample found in 1,540 forwards", "0.151 nats/token, the wrong sign", "ids: 66, 4040")
+    told += ("No counterexample found in 20,000 forwards", "0.250 nats/token away from one", "a 'b.py::c'")
     assert [words for words in told if words not in text] == []
+    assert details.locator(".tokens.found bdi").all_inner_texts() == ["<i>b", "\u202estract", ""]
+    assert details.locator(".tokens.found i").count() == 0
     marked = details.locator(".tokens .worse.clearly").first
     assert (marked.inner_text(), marked.get_attribute("title")) == (" sum", "+2.40 nats")  # predicted by the one before
 

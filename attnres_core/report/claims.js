@@ -184,6 +184,32 @@ function examples(claim) {
   return [element("div", parts, { class: "examples" })];
 }
 
+/** What searches for a prompt on which the claim does not hold came to. */
+function counterexamples({ counterexamples: searches }) {
+  if (!searches.length) return [];
+  const told = searches.map(({ statements, prompts, forwards, closest, unit, found, command }) => {
+    const among = ` found in ${forwards.toLocaleString("en")} forwards of `;
+    const claimed = [own(prompts), ", to ", element("code", statements.join(" and "))];
+    const block = element("div", "", { class: "example" });
+    if (found) {
+      const line = found.tokens.map((token) => element("bdi", token));
+      const which = statements.length > 1 ? ["; for ", element("code", found.statement)] : [];
+      const sign = found.wrong_sign ? ", the wrong sign" : "";
+      block.append(
+        element("p", [`Smallest counterexample${among}`, ...claimed, ":"]),
+        element("p", line, { class: "tokens found", dir: "ltr" }),
+        element("p", [`There it is ${number(found.value, unit)} ${unit}${sign}`, ...which, `. Token ids: ${found.token_ids.join(", ")}.`]),
+      );
+    } else {
+      block.append(element("p", [`No counterexample${among}`, ...claimed, `; the closest was ${number(-closest)} ${unit} away from one.`]));
+    }
+    block.append(soft(["To search again: ", element("code", command)]));
+    return block;
+  });
+  const what = "Exploratory: one prompt refutes a claim about every prompt, not one about their mean. The verdict does not rest on it.";
+  return [element("h4", "Searched for a counterexample"), soft(what), ...told];
+}
+
 function about(claim) {
   const controls = record.claims.filter(({ control }) => control);
   const held = controls.filter(({ verdict }) => verdict === "SUPPORTED").length;
@@ -210,6 +236,6 @@ function about(claim) {
 
 /** Everything below a claim's finding. */
 function bodyOf(claim) {
-  const parts = [estimand, under, statements, byLayer, distribution, examples];
+  const parts = [estimand, under, statements, byLayer, distribution, counterexamples, examples];
   return [...parts.flatMap((part) => part(claim)), about(claim)];
 }

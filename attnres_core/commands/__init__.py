@@ -1,0 +1,41 @@
+"""What `python -m attnres_core` does: a module a command, of the command's name, with its arguments and its work."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Protocol
+
+from attnres_core.commands import card, compare, counterexample, map, new, plan, prompts, recipe, store, train
+
+
+class Command(Protocol):
+    """What each module of this package holds. Whatever is slow to import, `run` imports."""
+
+    HELP: str
+    """A line among the other commands'."""
+    DESCRIPTION: str
+    """What heads its own help."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add its arguments to a parser of its own."""
+
+    def run(self, arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
+        """Do it; what was asked for and cannot be done goes to `root.error`.
+
+        `arguments.given` is the command line as it was written.
+        """
+
+
+COMMANDS: dict[str, Command] = {
+    "train": train,
+    "prompts": prompts,
+    "plan": plan,
+    "new": new,
+    "map": map,
+    "store": store,
+    "compare": compare,
+    "card": card,
+    "recipe": recipe,
+    "counterexample": counterexample,
+}
+"""By name, in the order in which help lists them."""

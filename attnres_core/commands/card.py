@@ -1,0 +1,33 @@
+"""`card`: a run's replication card."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "a run's replication card, in Markdown"
+DESCRIPTION = (
+    "Write the claims, verdicts, effects, intervals, method, digests, command and citation of a run as "
+    "a short Markdown page, for a paper's appendix or a model card."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of which run, and where it goes."""
+    parser.add_argument("record", type=Path, metavar="REPORT.json", help="a run's record, such as reports/latest.json")
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="where it goes (default: printed)")
+
+
+def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
+    """Write the card."""
+    from attnres_core import card
+
+    try:
+        page = card.write_card(arguments.record)
+        if arguments.out is None:
+            sys.stdout.write(page)
+        else:
+            arguments.out.write_text(page, encoding="utf-8")
+    except (ValueError, OSError) as error:
+        root.error(str(error))

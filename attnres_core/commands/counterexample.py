@@ -1,0 +1,91 @@
+"""`counterexample`: the smallest prompt on which a claim does not hold."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+from pathlib import Path
+
+HELP = "search the smallest prompt on which a claim does not hold"
+DESCRIPTION = (
+    "Generate prompts, measure the claim's statements on each alone, and shrink one that violates "
+    "them. Exploratory: a claim is about a mean, which one prompt does not refute. Prompts are excerpts of "
+    "exploration prompts; --tokens or --matching takes others. What comes of it is kept in the store, and told with "
+    "the claim in the reports of later runs on this checkpoint."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which claim, on which checkpoint, over which kind of prompts."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or shipped name")
+    parser.add_argument("claim", metavar="FILE.py::TEST", help="a test made by @claim; the file is run")
+    parser.add_argument("--threshold", type=float, metavar="X", help="in place of the claim's own; 0: the wrong sign")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--tokens", action="store_true", help="any sequences of token ids")
+    kind.add_argument("--matching", metavar="REGEX", help="texts that match a regular expression as a whole")
+    parser.add_argument("--prompts", type=Path, help="JSONL file of prompts (default: the shipped docstrings)")
+    parser.add_argument("--min-tokens", type=int, default=2, metavar="N", help="default: %(default)s")
+    parser.add_argument("--max-tokens", type=int, default=16, metavar="N", help="default: %(default)s")
+    parser.add_argument("--candidates", type=int, default=1000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--store", type=Path, default=Path(".attnres"), help="default: %(default)s")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found as JSON")
+
+
+def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
+    """Search, print what is found and keep it."""
+    from attnres_core.estimates import ClaimError
+    from attnres_core.intervention import NotApplicable
+
+    try:
+        _search(arguments)
+    except (ValueError, OSError, ClaimError, NotApplicable) as error:
+        root.error(str(error))
+
+
+def _search(arguments: argparse.Namespace) -> None:
+    """What `run` does.
+
+    Raises:
+        ValueError: something that was asked for cannot be used.
+    """
+    from hypothesis import strategies
+
+    import attnres_core as ac
+    from attnres_core import searches
+    from attnres_core.prompts import Split
+    from attnres_core.references import resolved
+    from attnres_core.store import Store
+    from attnres_core.violations import read_claim, stated
+
+    claim = read_claim(arguments.claim)
+    store = Store(arguments.store)
+    model = ac.load_model(resolved(arguments.checkpoint))
+    exploration = ac.load_prompts(arguments.prompts or ac.reference_prompts()).part(Split.EXPLORATION)
+    lengths = {"min_tokens": arguments.min_tokens, "max_tokens": arguments.max_tokens}
+    if arguments.matching is not None:
+        try:
+            pattern = re.compile(arguments.matching)
+        except re.error as error:
+            raise ValueError(f"--matching: {arguments.matching!r} is no regular expression ({error})") from None
+        prompts = ac.texts(model, strategies.from_regex(pattern, fullmatch=True))
+    elif arguments.tokens:
+        prompts = ac.any_tokens(model, **lengths)
+    else:
+        prompts = ac.excerpts(model, exploration, **lengths)
+    found = ac.search_counterexample(
+        model,
+        claim,
+        prompts,
+        threshold=arguments.threshold,
+        candidates=arguments.candidates,
+        seed=arguments.seed,
+        reference=exploration,
+    )
+    print(found)
+    command = shlex.join(["python", "-m", "attnres_core", *arguments.given])
+    searches.keep(store, found.as_json(), stated(claim, arguments.threshold), command)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,43 @@
+"""`recipe`: claims about a training recipe, checkpoints as units."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HELP = "claims about a training recipe: runs on five or more seeds as units"
+DESCRIPTION = (
+    "Decide claims about a training recipe from the records of the same claims run on checkpoints of five or more "
+    "seeds: Student's t over the checkpoints, with the error of the documents that they share. Claims about models "
+    "that no seed changes are left out."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of which runs, which claims, and where it goes."""
+    told = "the record of the run on each seed, such as reports/seed-1.json"
+    parser.add_argument("records", type=Path, nargs="+", metavar="REPORT.json", help=told)
+    told = "only claims with this in their key or title; they alone share alpha (default: all)"
+    parser.add_argument("-k", "--only", default="", metavar="TEXT", help=told)
+    told = "bounds the probability of any wrong verdict (default: %(default)s)"
+    parser.add_argument("--alpha", type=float, default=0.05, help=told)
+    told = "where it goes, as JSON if it ends in .json, otherwise as Markdown (default: printed)"
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=told)
+
+
+def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
+    """Write the table, or all of it as JSON."""
+    from attnres_core import recipe
+
+    try:
+        found = recipe.decide_recipe(arguments.records, arguments.only, arguments.alpha)
+        if arguments.out is None:
+            sys.stdout.write(recipe.as_markdown(found))
+        elif arguments.out.suffix == ".json":
+            arguments.out.write_text(json.dumps(recipe.as_json(found), indent=1) + "\n", encoding="utf-8")
+        else:
+            arguments.out.write_text(recipe.as_markdown(found), encoding="utf-8")
+    except (ValueError, OSError) as error:
+        root.error(str(error))

@@ -1,0 +1,60 @@
+"""`train`: the reference checkpoints, from scratch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "train the reference checkpoints from scratch (about 20 minutes each on 2 free cores)"
+DESCRIPTION = (
+    "Train tiny-open-block, tiny-vanilla and tiny-kimi-block on the docstrings of the installed "
+    "packages: same tokens, same order, same seed. Stopped runs resume from --scratch."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which checkpoints, by what recipe, on what device."""
+    names = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (default: all of {', '.join(names)})")
+    parser.add_argument("--out", type=Path, default=Path("fixtures/checkpoints"), help="default: %(default)s")
+    parser.add_argument("--scratch", type=Path, default=Path("training-runs"), help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=4000, help="default: %(default)s (8.2 M tokens)")
+    parser.add_argument("--seed", type=int, default=20261122, help="default: %(default)s")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument(
+        "--keep",
+        type=int,
+        nargs="*",
+        default=[],
+        metavar="STEP",
+        help="also keep these steps, as OUT/NAME/checkpoint-STEP",
+    )
+    parser.add_argument("--compile", action="store_true", help="torch.compile: a minute or two first, then faster")
+
+
+def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
+    """Train them one after the other."""
+    import torch
+
+    from attnres_core.training import train
+
+    unknown = sorted(set(arguments.names) - set(train.NAMES))
+    if unknown:
+        root.error(f"no recipe for {', '.join(unknown)}; there are {', '.join(train.NAMES)}")
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    recipe = train.Recipe(steps=arguments.steps, seed=arguments.seed, precision=arguments.precision)
+    names = arguments.names or train.NAMES
+    if beyond := [step for step in arguments.keep if not 0 <= step <= recipe.steps]:
+        root.error(f"--keep {beyond[0]}: the run has steps 0 to {recipe.steps}")
+    train.main(
+        names,
+        arguments.out,
+        recipe,
+        device=device,
+        scratch=arguments.scratch,
+        compiled=arguments.compile,
+        kept_steps=arguments.keep,
+    )
