@@ -1,9 +1,11 @@
 """The documentation is true: the tutorial runs and prints what it says, links lead somewhere."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,17 @@ def test_the_tutorial_runs_and_prints_what_it_says(tmp_path):
                 assert printed(line, output), f"{line}\n\nis not in\n\n{output}"
     assert statuses == [0, 0, REFUTED, 0, 0]
     assert "# Replication card: tiny-open-block" in (tmp_path / "card.md").read_text()
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["tiny-open-block", "tiny-kimi-block"])
+def test_the_page_of_verdicts_says_what_is_expected(place):
+    """As many of each verdict, and no other words for them."""
+    name = ["tiny-open-block", "tiny-kimi-block"][place]
+    expected = json.loads((ROOT / "fixtures/checkpoints" / name / "expected_verdicts.json").read_text())["claims"]
+    rows = re.findall(r"^\| .* \| .* \| .* \|$", (ROOT / "docs/verdicts.md").read_text(), re.MULTILINE)
+    cells = [row.strip("| ").split(" | ")[1 + place] for row in rows if not row.startswith("| claim")]
+    told = Counter(re.match(r"[\w*-]+", cell).group().strip("*").upper() for cell in cells)
+    wanted = Counter(entry["verdict"] for entry in expected.values())
+    assert {verdict: told[verdict] for verdict in ("SUPPORTED", "REFUTED", "INCONCLUSIVE")} == {
+        verdict: wanted[verdict] for verdict in ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
+    }
