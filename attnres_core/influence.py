@@ -84,6 +84,8 @@ def permutation_p(statistic: Statistic, first: Column, second: Column) -> float:
 
     The share of PERMUTATIONS shuffles of the second that give as large a statistic, itself counted among them.
     """
+    if statistic is Statistic.SPEARMAN:  # (ranks once: a shuffle's ranks are the shuffled ranks)
+        first, second, statistic = _ranks(first), _ranks(second), Statistic.PEARSON
     rng, compute = np.random.default_rng(SEED), _STATISTICS[statistic]
     (found,) = compute(first[None], second[None])
     shuffled = rng.permuted(np.tile(second, (PERMUTATIONS, 1)), axis=1)
@@ -105,9 +107,14 @@ def _pearson(x: Table, y: Table) -> Column:
 
 
 def _spearman(x: Table, y: Table) -> Column:
+    return _pearson(_ranks(x), _ranks(y))
+
+
+def _ranks(table: Table) -> Table:
+    """Of each number along the last axis; ties share their mean rank."""
     from scipy import stats  # slow to import, and few claims ask
 
-    return _pearson(stats.rankdata(x, axis=1), stats.rankdata(y, axis=1))
+    return np.asarray(stats.rankdata(table, axis=-1))
 
 
 def _kendall(x: Table, y: Table) -> Column:
