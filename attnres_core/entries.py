@@ -195,7 +195,7 @@ def _statement_entry(decision: Decision) -> dict[str, Any]:
         "n": interval.n,
         "exact": interval.exact,
         "confidence": 1 - 2 * interval.alpha,
-        "noise_floor": interval.noise,
+        "noise_floor": number(interval.noise),
         "unseen_share": None if interval.exact else number(power.unseen_share(interval.alpha, max(interval.n, 1))),
         "methods": {name: [number(low), number(high)] for name, low, high in interval.methods},
     }
