@@ -202,7 +202,7 @@ def _statement_entry(decision: Decision) -> dict[str, Any]:
         "standard_error": None if interval.exact else number(interval.sd / math.sqrt(max(interval.n, 1))),
         "exact": interval.exact,
         "confidence": 1 - 2 * interval.alpha,
-        "noise_floor": interval.noise,
+        "noise_floor": number(interval.noise),
         "unseen_share": None if interval.exact else number(power.unseen_share(interval.alpha, max(interval.n, 1))),
         "methods": {name: [number(low), number(high)] for name, low, high in interval.methods},
     }

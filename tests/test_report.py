@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import csv
+import gzip
+import hashlib
 import html
 import html.parser
 import json
@@ -86,8 +89,17 @@ def test_the_policy_allows_only_the_scripts_that_the_page_carries(page: str) -> 
     assert "script-src 'unsafe-inline'" not in policy
 
 
-def test_the_page_is_smaller_than_two_megabytes(page: str) -> None:
-    assert len(page.encode()) < 2_000_000
+def test_the_drawing_library_is_packed_and_is_what_the_policy_names(page: str) -> None:
+    script = gzip.decompress(base64.b64decode(Page(page).blocks["library"]))
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    assert f"'sha256-{digest}'" in page[: page.index("</head>")].replace("&#39;", "'")
+    assert b"vegaEmbed" in script
+
+
+def test_what_does_not_grow_with_the_claims_is_small(page: str, record: dict[str, Any]) -> None:
+    empty = record | {"claims": [], "columns": [], "maps": {}, "routing": {}, "examples": {}, "estimands": {}}
+    assert len(render(empty).encode()) < 500_000
+    assert len(page.encode()) < 1_000_000
 
 
 def test_the_record_block_is_the_record(record: dict[str, Any], page: str) -> None:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import csv
 import functools
+import gzip
 import hashlib
 import io
 import json
@@ -67,15 +68,16 @@ def write(record: dict[str, Any], html_path: Path, json_path: Path) -> None:
 def render(record: dict[str, Any]) -> str:
     """The page: every script, style, chart and number in one document that loads nothing."""
     columns, routing = record["columns"], record["routing"]
-    scripts = [_vega_bundle(), _asset("claims.js"), _asset("page.js")]
+    scripts = [_asset("claims.js"), _asset("page.js")]
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             record=record,
             scripts=scripts,
+            library=_packed(_vega_bundle()),
             style=_asset("page.css"),
-            policy=_content_policy(scripts),
+            policy=_content_policy([_vega_bundle(), *scripts]),
             families=text.by_family(record["claims"]),
             failed_controls=[claim for claim in record["claims"] if text.control_failed(claim)],
             forests=forest.forests(record["claims"]),
@@ -137,7 +139,13 @@ def _asset(name: str) -> str:
 @functools.cache
 def _vega_bundle() -> str:
     bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub lacks its default
-    return bundle.replace("https://vega.github.io/editor/", "").replace("</script", r"<\/script")
+    return bundle.replace("https://vega.github.io/editor/", "")
+
+
+@functools.cache
+def _packed(script: str) -> str:
+    """A script as base64 of its gzip, two fifths of its size; page.js unpacks it, and the policy knows its hash."""
+    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
 
 
 @functools.cache

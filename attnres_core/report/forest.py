@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 
 from attnres_core.report import text
-from attnres_core.report.figure import INK, Axis, Figure, Row, clamped, finish, finite, tooltips
+from attnres_core.report.figure import INK, Axis, Figure, Row, clamped, finish, finite, rounded, tooltips
 
 VERDICT_MARKS = {
     "SUPPORTED": ("circle", "#2a84c6"),
@@ -64,6 +64,7 @@ def _place(rows: list[Row]) -> Axis:
         row |= {"edge": edge, "far_edge": -edge if within else edge}
         row["zone_low"] = -edge if within else axis.low if statement["op"] == "<" else edge
         row["zone_high"] = axis.high if statement["op"] == ">" else edge
+        row |= {name: rounded(row[name]) for name in ("low", "high", "zone_low", "zone_high")}
     return axis
 
 
