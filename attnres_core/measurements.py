@@ -184,10 +184,10 @@ class Measurements:
         return all(keys <= chunk.keys() for chunk in self.chunks(quantity.role, split))
 
     def touched(self, role: AnyRole, keys: Iterable[str], split: Split) -> bool:
-        """Whether any of these units is in the store, in the run's dtype or in float32."""
-        wanted, chunks = set(keys), self.material.chunks(split)
-        dtypes = (None, "float32")
-        return any(wanted & chunk.keys() for dtype in dtypes for chunk in self._chunks(role, chunks, dtype=dtype))
+        """Whether any of these units was measured for a checkpoint, in whatever arithmetic, on whatever device."""
+        wanted, models = set(keys), self.store.models_about(self.material.checkpoint(role).digest[:12])
+        chunks = [self.material.chunk_key(role, chunk) for chunk in self.material.chunks(split)]
+        return any(wanted & self.store.units(model, chunk).keys() for model in models for chunk in chunks)
 
     def loss(
         self, quantities: Iterable[Quantity], split: Split, lost: Mapping[Bundle, str], documents: int | None = None

@@ -77,6 +77,11 @@ class Store:
             self._merged[folder] = frozenset(name for name, units in read.items() if units is not None), found
         return found
 
+    def models_about(self, text: str) -> list[str]:
+        """The models whose description holds `text`: in other arithmetic, of other versions, too."""
+        files = sorted((self.root / "units").glob(f"*/{ABOUT}"))
+        return [file.parent.name for file in files if text in file.read_text(encoding="utf-8")]
+
     def _units_of(self, file: Path) -> dict[str, Unit] | None:
         if file not in self._seen:
             units = self._read(file)
