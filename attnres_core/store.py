@@ -50,6 +50,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._folders: dict[tuple[str, str], Path] = {}
         self._seen: dict[Path, dict[str, Unit]] = {}
         self._merged: dict[Path, tuple[frozenset[str], dict[str, Unit]]] = {}
         try:
@@ -116,7 +117,9 @@ class Store:
             raise self._unwritable(error) from error
 
     def _folder(self, model: str, chunk: str) -> Path:
-        return self.root / "units" / model[:32] / chunk[:32]
+        if (model, chunk) not in self._folders:  # (asked for a thousand times; making a path is slow)
+            self._folders[model, chunk] = self.root / "units" / model[:32] / chunk[:32]
+        return self._folders[model, chunk]
 
     def _read(self, file: Path) -> dict[str, Unit] | None:
         try:

@@ -64,7 +64,7 @@ class Checkpoint:
         own = self.folder.name if self.repository is None else self.repository.rpartition("/")[2]
         return f"{parent}{own}{suffix}"
 
-    @property
+    @cached_property
     def tokenizer_file(self) -> Path:
         """Its tokenizer.json; a kept step may leave that to the folder it lies in."""
         own = self.folder / "tokenizer.json"
