@@ -152,9 +152,13 @@ def unrelated_p(
     chunks: Sequence[Mapping[str, Unit]],
     checkpoint: Geometry,
     by_document: Callable[[Column], Column] = lambda column: column,
+    strata: Sequence[NDArray[np.intp]] | None = None,
 ) -> float:
-    """The permutation test's p-value of a prediction's summary and loss being unrelated; arguments as for `values`."""
-    return permutation_p(what.kind, *_pairs(what, field, chunks, checkpoint, by_document))
+    """The permutation test's p-value of a prediction's summary and loss being unrelated within strata.
+
+    Other arguments as for `values`.
+    """
+    return permutation_p(what.kind, *_pairs(what, field, chunks, checkpoint, by_document), strata)
 
 
 def _pairs(

@@ -259,7 +259,12 @@ def _permutations(outcome: Outcome, suite: Suite) -> list[str]:
     """Beside a claim about predicting the loss: the permutation test's p-values, over the same documents."""
     asked = [q for q in outcome.quantities if isinstance(q.what, Prediction)] if outcome.decisions else []
     found = ((q, suite.measurements.unrelated_p(q, outcome.standing.split, outcome.documents)) for q in asked)
-    return [f"`{q.what}`: p = {p:.2g} that they are unrelated, by {PERMUTATIONS:,} permutations" for q, p in found]
+    least = 1 / (1 + PERMUTATIONS)
+    return [
+        f"`{q.what}`: p {'<=' if p <= least else '='} {p:.2g} that they are unrelated within strata, "
+        f"by {PERMUTATIONS:,} permutations"
+        for q, p in found
+    ]
 
 
 def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:

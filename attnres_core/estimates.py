@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from attnres_core.quantities import Quantity
+from attnres_core.quantities import Quantity, RoutingSummary
 from attnres_core.shapes import Column
 from attnres_core.statistics import Interval, Operator, Verdict
 from attnres_core.vocabulary import Summary
@@ -77,7 +77,7 @@ class Statement:
     @property
     def is_routing(self) -> bool:
         """Whether every term is read off the depth weights."""
-        return all(isinstance(q, Quantity) and q.metric is None for q, _ in self.form.terms)
+        return all(isinstance(q, Quantity) and isinstance(q.what, RoutingSummary) for q, _ in self.form.terms)
 
     def __str__(self) -> str:
         """`drop(embedding, mlp, early) on trained [delta_nll] > 0.02`."""

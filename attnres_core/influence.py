@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,16 +81,26 @@ def pseudo_values(statistic: Statistic, first: Column, second: Column) -> Column
     return np.asarray(n * whole - (n - 1) * np.array(without), dtype=np.float64)
 
 
-def permutation_p(statistic: Statistic, first: Column, second: Column) -> float:
-    """The two-sided p-value of two columns `[document]` being unrelated; NaN where one is constant.
+def permutation_p(
+    statistic: Statistic, first: Column, second: Column, strata: Sequence[NDArray[np.intp]] | None = None
+) -> float:
+    """The two-sided p-value of two columns `[document]` being unrelated within strata; NaN where one is constant.
 
     The share of PERMUTATIONS shuffles of the second that give as large a statistic, itself counted among them.
+
+    Args:
+        statistic: what is computed from the pairs.
+        first: `[document]`.
+        second: the same shape.
+        strata: the documents of each stratum, shuffled within; None: all in one.
     """
     if statistic is Statistic.SPEARMAN:  # (ranks once: a shuffle's ranks are the shuffled ranks)
         first, second, statistic = _ranks(first), _ranks(second), Statistic.PEARSON
     rng, compute = np.random.default_rng(SEED), _STATISTICS[statistic]
     (found,) = compute(first[None], second[None])
-    shuffled = rng.permuted(np.tile(second, (PERMUTATIONS, 1)), axis=1)
+    shuffled = np.tile(second, (PERMUTATIONS, 1))
+    for rows in strata or (np.arange(len(second)),):
+        shuffled[:, rows] = rng.permuted(shuffled[:, rows], axis=1)
     values = compute(np.broadcast_to(first, shuffled.shape), shuffled)
     larger = np.abs(values) >= abs(found) * (1 - 1e-12)  # (equal but for the order of adding)
     return float("nan") if np.isnan(found) else float((1 + larger.sum()) / (1 + PERMUTATIONS))

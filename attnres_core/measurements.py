@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -131,8 +132,9 @@ class Measurements:
                 raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")
 
     def unrelated_p(self, quantity: Quantity, split: Split, documents: int | None = None) -> float:
-        """The permutation test's p-value of what a prediction relates being unrelated."""
-        return float(self._read(columns.unrelated_p, quantity, split, documents))
+        """The permutation test's p-value of what a prediction relates being unrelated within strata."""
+        strata = statistics.strata_of(self.material.prompts[split].head(documents).strata)
+        return float(self._read(partial(columns.unrelated_p, strata=strata), quantity, split, documents))
 
     def bias(self, form: Linear, split: Split, documents: int | None = None) -> float:
         """How far smoothing moves a form's associations from the statistics of the means."""

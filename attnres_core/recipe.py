@@ -1,16 +1,17 @@
 """Claims about a training recipe, from the records of one run for each of its checkpoints.
 
 A suite's verdict is about one checkpoint. Here checkpoints are the units: the same recipe trained from several seeds,
-every one measured over the same documents. Limits are Student's t over the checkpoints' estimates. Because
-the documents are the same for all of them, their error does not show in how the checkpoints differ, so it is added: the
-squared standard error is s^2 / K, between checkpoints, plus the mean of their own squared standard errors over
-documents, which bounds it whatever the correlation.
+every one measured over the same documents. Limits are Student's t over the checkpoints' estimates. Since the documents
+are the same for all of them, their error does not show in how the checkpoints differ, so it is added: the squared
+standard error is s^2 / K, between checkpoints, plus the mean of their own squared standard errors over documents, which
+bounds it whatever the correlation. Each claim has the share of alpha that it is registered with.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,17 @@ from attnres_core.claims import claim_key
 from attnres_core.comparing import Record, read_record
 from attnres_core.estimates import Decision, Linear, Statement
 from attnres_core.judging import agreed
+from attnres_core.power import unseen_share
 from attnres_core.report.text import interval, number, threshold
 from attnres_core.statistics import Interval, Operator, Verdict, decide
 
 MIN_CHECKPOINTS = 5
 """Fewer seeds than this say too little of how checkpoints differ."""
+SAME = 1e-6
+"""Estimates of a record, which have seven digits, that differ by less than this share of their size are the same."""
+FIXED = frozenset({"wrapped", "stock", "untrained"})
+"""The roles of models that no seed of the trained one changes."""
+_ROLE = re.compile(r" on (trained|wrapped|stock|untrained|step-\d+)\b")
 _SHAPE = ("dialect", "num_layers", "num_blocks", "parameters")
 
 
@@ -44,6 +51,11 @@ class Across:
     """Each checkpoint's, in the order of the records; None where a gate forbids it."""
     errors: tuple[float, ...]
     """Each estimate's standard error over documents; 0 where it is exact."""
+    noise: float = 0.0
+    """The largest noise floor and bias of any: common to all, so that both limits are moved out by it."""
+    has_low: bool = True
+    """Whether every checkpoint has a lower limit; where a long tail took one's, there is none over them either."""
+    has_high: bool = True
 
     def interval(self, alpha: float) -> Interval:
         """The mean over checkpoints with one-sided limits at `alpha` each."""
@@ -53,13 +65,14 @@ class Across:
         if len(found) < count:
             missing = f"{count - len(found)} of {count} checkpoints have no estimate"
             return Interval(mean, -math.inf, math.inf, count, alpha, gate=missing)
-        between = float(np.var(found, ddof=1))
-        if between == 0:
+        if np.ptp(found) <= SAME * np.max(np.abs(found)):
             same = "the checkpoints' estimates are all the same: it says nothing of how they differ"
             return Interval(mean, mean, mean, count, alpha, gate=same)
-        error = math.sqrt(between / count + float(np.mean(np.square(self.errors))))
-        half = float(special.stdtrit(count - 1, 1 - alpha)) * error
-        return Interval(mean, mean - half, mean + half, count, alpha, error * math.sqrt(count))
+        error = math.sqrt(float(np.var(found, ddof=1)) / count + float(np.mean(np.square(self.errors))))
+        half = float(special.stdtrit(count - 1, 1 - alpha)) * error + self.noise
+        low = mean - half if self.has_low else -math.inf
+        high = mean + half if self.has_high else math.inf
+        return Interval(mean, low, high, count, alpha, error * math.sqrt(count), noise=self.noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,10 @@ class RecipeClaim:
 
     key: str
     title: str
+    registration: str
+    """`registered` or `post hoc`."""
+    alpha: float
+    """Its registered one-sided share."""
     verdict: Verdict
     reason: str
     each: tuple[str, ...]
@@ -82,59 +99,70 @@ class Recipe:
     checkpoints: tuple[tuple[str, str], ...]
     """Each one's name and weights digest."""
     documents: int
-    alpha: float
-    """The one-sided share of each claim."""
     claims: tuple[RecipeClaim, ...]
 
 
-def decide_recipe(files: Sequence[Path], only: str = "", alpha: float = 0.05) -> Recipe:
-    """Decide the claims that every record holds, about the recipe.
+def decide_recipe(files: Sequence[Path], only: str = "") -> Recipe:
+    """Decide the registered claims that every record holds, about the recipe.
 
     Args:
-        files: the JSON record of a run for each checkpoint.
-        only: claims with this in their key or title alone; empty: all that speak of the trained model.
-        alpha: bounds the probability of any wrong verdict; the claims share it equally.
+        files: the JSON record of a run for each checkpoint: seeds of one recipe, not steps of one run or copies.
+        only: show claims with this in their key or title alone; it changes no verdict.
 
     Raises:
         ValueError: too few records, or they are not of one suite over checkpoints of one shape; says which.
     """
-    if not 0 < alpha < 0.5:
-        raise ValueError(f"`alpha` is {alpha:g}; give a number between 0 and 0.5, such as 0.05")
     records = [read_record(file) for file in files]
     if len(records) < MIN_CHECKPOINTS:
         found = f"{len(records)} record{'s' if len(records) != 1 else ''}"
-        raise ValueError(
-            f"{found}; a claim about a recipe needs {MIN_CHECKPOINTS} or more: run the claims on more seeds"
-        )
+        needed = f"a claim about a recipe needs {MIN_CHECKPOINTS} or more"
+        raise ValueError(f"{found}; {needed}: run the claims on more seeds")
     try:
-        return _decided(records, list(map(str, files)), only, alpha)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        return _decided(records, list(map(str, files)), only)
+    except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
         problem = f"a record is malformed, or another version's ({type(error).__name__}: {error})"
         raise ValueError(f"{problem}; run the claims again to write it anew") from None
 
 
-def _decided(records: Sequence[Record], names: Sequence[str], only: str, alpha: float) -> Recipe:
+def _decided(records: Sequence[Record], names: Sequence[str], only: str) -> Recipe:
     _check_alike(records, names)
-    each = [{claim_key(c["node_id"]): c for c in record["claims"] if not c["control"]} for record in records]
-    keys = [key for key in each[0] if all(key in own for own in each) and _of_trained(each[0][key], records[0])]
-    keys = [key for key in keys if only.lower() in f"{key} {each[0][key]['title']}".lower()]
-    if not keys:
+    each = [_claims_of(record, name) for record, name in zip(records, names, strict=True)]
+    keys = [key for key in each[0] if all(key in own for own in each)]
+    _check_distinct([[each_[key] for key in keys] for each_ in each], names)
+    shown = [key for key in keys if only.lower() in f"{key} {each[0][key]['title']}".lower()]
+    if not shown:
         wanted = f" with {only!r} in their names" if only else ""
-        raise ValueError(
-            f"the records share no claims about the trained model{wanted}; run the same claims on every one"
-        )
-    share = alpha / len(keys)
-    claims = tuple(_claim(key, [own[key] for own in each], names, share) for key in keys)
+        found = f"the records share no registered claims about the trained model{wanted}"
+        raise ValueError(f"{found}; run the same registered claims on every checkpoint")
+    claims = tuple(_claim(key, [own[key] for own in each], names) for key in shown)
     models = [record["models"]["trained"] for record in records]
     documents = int(records[0]["settings"]["prompts"]["confirmation"])
-    return Recipe(tuple((m["name"], m["weights_digest"]) for m in models), documents, share, claims)
+    return Recipe(tuple((str(m["name"]), str(m["weights_digest"])) for m in models), documents, claims)
+
+
+def _claims_of(record: Record, name: str) -> dict[str, Mapping[str, Any]]:
+    """A record's registered claims about what differs between seeds, by key."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for claim in record["claims"]:
+        key = claim_key(claim["node_id"])
+        if key in found:
+            raise ValueError(f"{name} holds {key} twice, from two folders; give a record of one folder of claims")
+        moving = not claim["quantities"] or any(_roles(text) - FIXED for text in claim["quantities"])
+        decided = claim["registration"] in ("registered", "post hoc") and claim["split"] == "confirmation"
+        if moving and not claim["control"] and (decided or claim["verdict"] == "ERROR"):
+            found[key] = claim
+    return found
+
+
+def _roles(text: str) -> frozenset[str]:
+    return frozenset(_ROLE.findall(text))
 
 
 def _check_alike(records: Sequence[Record], names: Sequence[str]) -> None:
     """Refuse records that one interval cannot hold."""
     seen: dict[str, str] = {}
     for record, name in zip(records, names, strict=True):
-        digest = record["models"]["trained"]["weights_digest"]
+        digest = str(record["models"]["trained"]["weights_digest"])
         if digest in seen:
             raise ValueError(f"{seen[digest]} and {name} are of the same weights; give one record for each seed")
         seen[digest] = name
@@ -147,44 +175,78 @@ def _check_alike(records: Sequence[Record], names: Sequence[str]) -> None:
 
 _ALIKE = {
     "shape": lambda record: {field: record["models"]["trained"][field] for field in _SHAPE},
-    "prompt set": lambda record: {field: record["settings"]["prompts"][field] for field in ("digest", "window")},
+    "prompt set": lambda record: {
+        field: record["settings"]["prompts"][field] for field in ("digest", "window", "confirmation")
+    },
+    "lock of registered claims": lambda record: record["settings"]["registrations"]["lock"],
     "dtype": lambda record: record["settings"]["dtype"],
+    "baseline": lambda record: {
+        role: record["models"][role]["digest"] for role in ("wrapped", "stock") if record["models"].get(role)
+    },
 }
 
 
-def _of_trained(claim: Mapping[str, Any], record: Record) -> bool:
-    """Whether a claim speaks of what differs between seeds: the trained model, or a step of its run."""
-    fixed = tuple(f" on {role}" for role in record["models"] if role in ("wrapped", "stock", "untrained"))
-    return not claim["quantities"] or any(not name.split(" [")[0].endswith(fixed) for name in claim["quantities"])
+def _check_distinct(entries: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]) -> None:
+    """Refuse a checkpoint given twice in other files: all its estimates are another's."""
+    seen: dict[tuple[Any, ...], str] = {}
+    for own, name in zip(entries, names, strict=True):
+        numbers = tuple(s["estimate"] for entry in own for s in entry["statements"] if _roles(s["text"]) - FIXED)
+        if len(numbers) > 1 and numbers in seen:
+            raise ValueError(f"{seen[numbers]} and {name} have the same estimates throughout: one checkpoint twice")
+        seen[numbers] = name
 
 
-def _claim(key: str, entries: Sequence[Mapping[str, Any]], names: Sequence[str], alpha: float) -> RecipeClaim:
-    each = tuple(str(entry["verdict"]) for entry in entries)
-    for name, verdict in zip(names, each, strict=True):
-        if verdict in (Verdict.NOT_APPLICABLE.value, "ERROR"):
-            told = f"{verdict} on {name}"
-            verdict = Verdict.NOT_APPLICABLE if verdict != "ERROR" else Verdict.INCONCLUSIVE
-            return RecipeClaim(key, str(entries[0]["title"]), Verdict(verdict), told, each, ())
-    kinds = [under["kind"] for under in entries[0]["under"]] or [""]
+def _claim(key: str, entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> RecipeClaim:
+    first, each = entries[0], tuple(str(entry["verdict"]) for entry in entries)
+    alphas = {entry["alpha"] for entry in entries if entry["alpha"] is not None}
+    alpha = float(alphas.pop()) if alphas else math.nan
+    about = (key, str(first["title"]), str(first["registration"]), alpha)
+    for stop, verdict in (("ERROR", Verdict.INCONCLUSIVE), (Verdict.NOT_APPLICABLE.value, Verdict.NOT_APPLICABLE)):
+        if stop in each:
+            return RecipeClaim(*about, verdict, f"{stop} on {names[each.index(stop)]}", each, ())
+    stated = [(entry["statement"], [under["kind"] for under in entry["under"]]) for entry in entries]
     forms = [[(s["op"], s["threshold"], s["unit"]) for s in entry["statements"]] for entry in entries]
-    if any(form != forms[0] for form in forms):
+    if alphas or any(form != forms[0] for form in forms) or any(one != stated[0] for one in stated) or not forms[0]:
         raise ValueError(f"{key} does not state the same in every record; run the same claims on every checkpoint")
-    refuters = len(forms[0]) // len(kinds)
-    found = []
-    for place, (op, limit, unit) in enumerate(forms[0]):
-        own = [entry["statements"][place] for entry in entries]
-        errors = tuple(0.0 if s["exact"] else float(s["standard_error"] or math.inf) for s in own)
-        across = Across(own[0]["text"], unit, op, limit, tuple(map(_estimate, own)), errors)
-        wide, strict = across.interval(alpha), across.interval(alpha / refuters)
-        verdict = decide(Operator(op), limit, wide, strict)
-        found.append((across, strict if verdict is Verdict.REFUTED else wide, verdict))
+    kinds = stated[0][1] or [""]
+    found = [
+        _statement([entry["statements"][place] for entry in entries], alpha, len(forms[0]))
+        for place in range(len(forms[0]))
+    ]
     decisions = [
         Decision(Statement(Linear(((across.text, 1.0),)), Operator(across.op), across.threshold), verdict, limits)
         for across, limits, verdict in found
     ]
-    verdict, reason = agreed([decisions[i : i + refuters] for i in range(0, len(decisions), refuters)], kinds)
+    size = len(decisions) // len(kinds)
+    verdict, reason = agreed([decisions[i : i + size] for i in range(0, len(decisions), size)], kinds)
     reasons = [reason, *(limits.gate for _, limits, _ in found)]
-    return RecipeClaim(key, str(entries[0]["title"]), verdict, "; ".join(filter(None, reasons)), each, tuple(found))
+    return RecipeClaim(*about, verdict, "; ".join(filter(None, dict.fromkeys(reasons))), each, tuple(found))
+
+
+def _statement(own: Sequence[Mapping[str, Any]], alpha: float, refuters: int) -> tuple[Across, Interval, Verdict]:
+    """One statement over the checkpoints; one about models that no seed changes keeps its own limits and verdict."""
+    first = own[0]
+    across = Across(
+        text=first["text"] if len({s["text"] for s in own}) == 1 else "of families that differ by checkpoint",
+        unit=str(first["unit"]),
+        op=Operator(first["op"]).value,
+        threshold=float(first["threshold"]),
+        estimates=tuple(map(_estimate, own)),
+        errors=tuple(0.0 if s["exact"] else float(s["standard_error"] or math.inf) for s in own),
+        noise=max(float(s["noise_floor"] or 0) for s in own),
+        has_low=all(s["low"] is not None for s in own),
+        has_high=all(s["high"] is not None for s in own),
+    )
+    if _roles(first["text"]) <= FIXED and _roles(first["text"]):
+        low, high = (
+            (-math.inf if first["low"] is None else first["low"]),
+            (math.inf if first["high"] is None else first["high"]),
+        )
+        limits = Interval(first["estimate"], float(low), float(high), int(first["n"]), alpha)
+        return across, limits, Verdict(first["verdict"])
+    wide, strict = across.interval(alpha), across.interval(alpha / refuters)
+    verdict = decide(Operator(across.op), across.threshold, wide, strict)
+    return across, strict if verdict is Verdict.REFUTED else wide, verdict
 
 
 def _estimate(statement: Mapping[str, Any]) -> float | None:
@@ -194,58 +256,59 @@ def _estimate(statement: Mapping[str, Any]) -> float | None:
 
 
 def as_json(recipe: Recipe) -> dict[str, Any]:
-    """All of it, for a machine."""
+    """All of it, for a machine; infinite limits are None."""
     claims = [
         {
-            "key": claim.key,
-            "title": claim.title,
+            **{name: getattr(claim, name) for name in ("key", "title", "registration", "reason")},
+            "alpha": claim.alpha if math.isfinite(claim.alpha) else None,
             "verdict": claim.verdict.value,
-            "reason": claim.reason,
             "each": list(claim.each),
             "statements": [
                 dataclasses.asdict(across)
-                | {"mean": limits.mean, "low": limits.low, "high": limits.high, "verdict": verdict.value}
+                | {"errors": [error if math.isfinite(error) else None for error in across.errors]}
+                | {"mean": limits.mean, "low": _finite(limits.low), "high": _finite(limits.high)}
+                | {"verdict": verdict.value}
                 for across, limits, verdict in claim.statements
             ],
         }
         for claim in recipe.claims
     ]
     checkpoints = [{"name": name, "weights_digest": digest} for name, digest in recipe.checkpoints]
-    return {"checkpoints": checkpoints, "documents": recipe.documents, "alpha": recipe.alpha, "claims": claims}
+    return {"checkpoints": checkpoints, "documents": recipe.documents, "claims": claims}
+
+
+def _finite(limit: float) -> float | None:
+    return limit if math.isfinite(limit) else None
 
 
 def as_markdown(recipe: Recipe) -> str:
-    """A table of the claims, each with its first statement's numbers, for a reader."""
+    """A table of the claims, each with its leading statement's numbers, for a reader."""
     count = len(recipe.checkpoints)
-    names = ", ".join(f"{escaped(name)} (`{digest[:12]}`)" for name, digest in recipe.checkpoints)
+    names = ", ".join(f"{escaped(name)} ({escaped(digest[:12])})" for name, digest in recipe.checkpoints)
+    alpha = min((claim.alpha for claim in recipe.claims if math.isfinite(claim.alpha)), default=math.nan)
     lines = [
         f"{count} checkpoints of one recipe are the units: {names}.",
         f"Each was measured over the same {recipe.documents} documents.",
         "",
-        f"Each claim has a one-sided share of {recipe.alpha:.2g}. Limits: Student's t, {count - 1} degrees of freedom;",
+        f"Limits: Student's t, {count - 1} degrees of freedom, at each claim's registered share of alpha, {alpha:.2g};",
         "the standard error holds how checkpoints differ and, since they share the documents, these documents' error.",
+        f"What {unseen_share(alpha, count):.0%} of seeds have, all {count} may have missed: no limit knows of it.",
         "",
         "| claim | recipe | mean [limits] | each checkpoint's estimate |",
         "|---|---|---|---|",
     ]
-    for claim in recipe.claims:
-        each = ", ".join(f"{verdict} {claim.each.count(verdict)}" for verdict in dict.fromkeys(claim.each))
-        if not claim.statements:
-            lines.append(f"| {escaped(claim.title)} | {claim.verdict}: {escaped(claim.reason)} | | {each} |")
-            continue
-        told = [f"**{claim.verdict}**", escaped(claim.reason)]
-        shown = claim.statements if len(claim.statements) == 1 else _leading(claim)
-        numbers, single = [], []
-        for across, limits, _ in shown:
-            low, high = (end if math.isfinite(end) else None for end in (limits.low, limits.high))
-            size = f"{number(limits.mean, across.unit)} {interval((low, high), across.unit)}"
-            numbers.append(f"{size} {escaped(threshold({'op': across.op, 'threshold': across.threshold}))}")
-            single.append(", ".join(number(estimate, across.unit) for estimate in across.estimates))
-        row = [escaped(claim.title), ": ".join(filter(None, told)), "<br>".join(numbers), "<br>".join([*single, each])]
-        lines.append(f"| {' | '.join(row)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *map(_row, recipe.claims)]) + "\n"
 
 
-def _leading(claim: RecipeClaim) -> list[tuple[Across, Interval, Verdict]]:
-    """The first statement that came to the claim's verdict, or the first of all."""
-    return [next((one for one in claim.statements if one[2] is claim.verdict), claim.statements[0])]
+def _row(claim: RecipeClaim) -> str:
+    each = ", ".join(f"{verdict} {claim.each.count(verdict)}" for verdict in dict.fromkeys(claim.each))
+    title = escaped(claim.title) + (" (post hoc)" if claim.registration == "post hoc" else "")
+    told = ": ".join(filter(None, [f"**{claim.verdict}**", escaped(claim.reason)]))
+    if not claim.statements:
+        return f"| {title} | {told} | | {escaped(each)} |"
+    across, limits, _ = next((one for one in claim.statements if one[2] is claim.verdict), claim.statements[0])
+    ends = interval((_finite(limits.low), _finite(limits.high)), across.unit)
+    against = escaped(threshold({"op": across.op, "threshold": across.threshold}))
+    single = ", ".join(number(estimate, across.unit) for estimate in across.estimates)
+    numbers = f"{number(limits.mean, across.unit)} {ends} {against}"
+    return f"| {title} | {told} | {numbers} | {single}<br>{escaped(each)} |"

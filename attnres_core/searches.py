@@ -86,8 +86,9 @@ def speaking_to(
         roles = {quantity.role for quantity, _ in statement.form.terms}
         if len(roles) == 1:
             own = claimed.setdefault(digest_of(roles.pop()), {})
-            for each in (dataclasses.replace(statement, threshold=0.0), statement):
-                own[_of_any_model(each)] = statement
+            if statement.operator is not Operator.WITHIN:  # (nothing lies within 0)
+                own[_of_any_model(dataclasses.replace(statement, threshold=0.0))] = statement
+            own[_of_any_model(statement)] = statement
     best: dict[tuple[object, ...], Speaking] = {}
     for digest, own in claimed.items():
         for search in store.searches(subject(digest)):

@@ -39,11 +39,17 @@ def read_claim(where: str) -> Callable[..., object]:
     if not Path(file).is_file():
         raise ValueError(f"{file}: there is no such file; give a claim as FILE.py::test_name")
     held = {name: each for name, each in runpy.run_path(file).items() if hasattr(each, "__attnres_claim__")}
+    name = name.partition("[")[0]  # (a case of a parametrised test: refused by `stated`)
     if name not in held:
         known = ", ".join(held) or "no test made by @claim"
         raise ValueError(f"{where}: the file holds {known}; give FILE.py::test_name")
     claim: Callable[..., object] = held[name]
     return claim
+
+
+def parametrised(claim: Callable[..., object]) -> bool:
+    """Whether a test takes its quantities from pytest's `parametrize`."""
+    return any(mark.name == "parametrize" for mark in getattr(claim, "pytestmark", ()))
 
 
 def stated(claim: Claimed, threshold: float | None = None) -> tuple[Statement, ...]:
@@ -55,12 +61,17 @@ def stated(claim: Claimed, threshold: float | None = None) -> tuple[Statement, .
     """
     info: ClaimInfo | None = getattr(claim, "__attnres_claim__", None)
     if info is not None and callable(claim):
+        if parametrised(claim):
+            name = getattr(claim, "__name__", "the claim")
+            raise ValueError(f"`{name}` is parametrised; write one of its cases as a claim of its own, and search that")
         statements = trace(claim, info.quantities, {})
     elif isinstance(claim, Quantity | Request):
         statements = (Statement(Linear(((claim, 1.0),)), Operator.ABOVE, 0.0),)
     else:
         raise ValueError(f"`claim` is {claim!r}; give a test made by @claim, a quantity or an ablation")
     if threshold is not None:
+        if threshold <= 0 and any(each.operator is Operator.WITHIN for each in statements):
+            raise ValueError(f"`threshold` is {threshold:g}, and no size is under it; give a positive one")
         statements = tuple(dataclasses.replace(each, threshold=float(threshold)) for each in statements)
     quantities = [quantity for statement in statements for quantity, _ in statement.form.terms]
     if len(roles := {str(q.role) for q in quantities if isinstance(q, Quantity)}) > 1:

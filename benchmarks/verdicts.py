@@ -28,7 +28,7 @@ supported stands in the checkpoints' `expected_verdicts.json` and in the report.
 
 def cell(claim: Mapping[str, Any]) -> str:
     """`supported +0.561 [+0.509, +0.619]`."""
-    verdict = {"SUPPORTED": "supported", "REFUTED": "**refuted**", "INCONCLUSIVE": "*inconclusive*"}
+    verdict = {"SUPPORTED": "supported", "REFUTED": "**refuted**", "INCONCLUSIVE": "*inconclusive*", "ERROR": "ERROR"}
     told, numbers = verdict.get(claim["verdict"], "-"), deciding(dict(claim))
     if told == "-" or numbers is None or numbers["estimate"] is None:
         return told
@@ -57,10 +57,7 @@ def main() -> None:
     records: list[Record] = [read_record(file) for file in parser.parse_args().records]
     print(HEAD)
     for record in records:
-        counts = [f"{sum(c['verdict'] == v for c in record['claims'])} {v}" for v in ("SUPPORTED", "REFUTED")]
-        counts += [
-            f"{sum(c['verdict'] == v for c in record['claims'])} {v}" for v in ("INCONCLUSIVE", "NOT APPLICABLE")
-        ]
+        counts = [f"{size} {verdict}" for verdict, size in record["counts"].items() if size]
         print(f"- `{record['models']['trained']['name']}`: {', '.join(counts)} of {len(record['claims'])}")
     for heading, control in (("Claims", False), ("Controls", True)):
         print(f"\n## {heading}\n", *table(records, control=control), sep="\n")

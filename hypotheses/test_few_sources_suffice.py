@@ -1,7 +1,8 @@
 """Keep-top-k retention of sparse depth routing: each token's two largest depth weights carry the loss, one does not.
 
 The weights that are kept are chosen by each token for itself, at every site of a sublayer at once, and scaled up to
-one.
+one. Sites with two sources, the first block's, keep both under the first claim: it is about the rest. The study gives
+no figure that is public to us: the two, the one and the margin are ours.
 """
 
 import pytest

@@ -1,7 +1,8 @@
 """A sparse-routing study's finding that depth weights are nearly static over tokens: averaging them costs nothing.
 
 The opposite of test_weights_fit_their_tokens.py, as an equivalence: with the weights of every token replaced by their
-average, the loss stays within a margin that no benefit of content-dependent mixing would fit into.
+average, the loss stays within a margin that no benefit of content-dependent mixing would fit into. The study speaks of
+the weights; that what changes in them should cost nothing is our reading of "nearly static".
 """
 
 import pytest

@@ -41,6 +41,17 @@ def necessary(effect):
     assert effect > 0.5
 
 
+@ac.claim(effect=EFFECT.on(ac.TRAINED))
+def small_effect(effect):
+    assert abs(effect) < 0.5
+
+
+@ac.claim("each effect")
+@pytest.mark.parametrize("effect", [EFFECT.on(ac.TRAINED)])
+def each_effect(effect):
+    assert effect > 0.5
+
+
 def predicted():
     """Prompts that go on as the model predicts, from a word whose successor it reads off the embedding."""
 
@@ -173,6 +184,10 @@ def test_claims_and_prompts_that_cannot_be_searched_are_refused_with_a_remedy(pl
     ):
         with pytest.raises(ValueError, match=message):
             ac.search_counterexample(planted, claim, kind)
+    with pytest.raises(ValueError, match="`threshold` is 0, and no size is under it"):
+        violations.stated(small_effect, threshold=0.0)
+    with pytest.raises(ValueError, match="`each_effect` is parametrised; write one of its cases"):
+        violations.stated(each_effect)
     with pytest.raises(ac.NotApplicable, match="has a source of the family `older`"):
         ac.search_counterexample(planted, ac.drop(ac.OLDER, ac.ATTN, range(0, 1)), kind)
     with pytest.raises(ValueError, match="`candidates` is 0; give a whole number"):

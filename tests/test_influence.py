@@ -145,6 +145,16 @@ def test_permutation_p_is_small_for_what_is_related_and_uniform_for_what_is_not(
     assert np.isnan(permutation_p(Statistic.PEARSON, np.ones(8), np.arange(8.0)))
 
 
+def test_what_strata_share_is_not_what_documents_share():
+    """Two strata far apart in both numbers, unrelated within: related over all, not beyond the strata."""
+    x, y = pairs(5, 0.0)
+    shift = np.repeat([0.0, 100.0], DOCUMENTS // 2)
+    halves = (np.arange(DOCUMENTS // 2), np.arange(DOCUMENTS // 2, DOCUMENTS))
+    assert permutation_p(Statistic.PEARSON, x + shift, y + shift) == 1 / 10_000
+    assert permutation_p(Statistic.PEARSON, x + shift, y + shift, halves) > 0.05
+    assert permutation_p(Statistic.PEARSON, 3 * y + x + shift, y + shift, halves) == 1 / 10_000
+
+
 def test_a_constant_summary_predicts_nothing_that_can_be_computed():
     assert np.isnan(pseudo_values(Statistic.SPEARMAN, np.ones(8), np.arange(8.0))).all()
     assert np.isnan(pseudo_values(Statistic.SPEARMAN, np.arange(2.0), np.arange(2.0))).all()

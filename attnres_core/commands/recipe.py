@@ -9,9 +9,10 @@ from pathlib import Path
 
 HELP = "claims about a training recipe: runs on five or more seeds as units"
 DESCRIPTION = (
-    "Decide claims about a training recipe from the records of the same claims run on checkpoints of five or more "
-    "seeds: Student's t over the checkpoints, with the error of the documents that they share. Claims about models "
-    "that no seed changes are left out."
+    "Decide registered claims about a training recipe from the records of the same claims run on checkpoints of five "
+    "or more seeds (not steps of one run, not copies): Student's t over the checkpoints, with the error of the "
+    "documents that they share, each claim at its registered share of alpha. Claims about models that no seed "
+    "changes are left out."
 )
 
 
@@ -19,10 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of which runs, which claims, and where it goes."""
     told = "the record of the run on each seed, such as reports/seed-1.json"
     parser.add_argument("records", type=Path, nargs="+", metavar="REPORT.json", help=told)
-    told = "only claims with this in their key or title; they alone share alpha (default: all)"
+    told = "show claims with this in their key or title alone; it changes no verdict (default: all)"
     parser.add_argument("-k", "--only", default="", metavar="TEXT", help=told)
-    told = "bounds the probability of any wrong verdict (default: %(default)s)"
-    parser.add_argument("--alpha", type=float, default=0.05, help=told)
     told = "where it goes, as JSON if it ends in .json, otherwise as Markdown (default: printed)"
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=told)
 
@@ -32,7 +31,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     from attnres_core import recipe
 
     try:
-        found = recipe.decide_recipe(arguments.records, arguments.only, arguments.alpha)
+        found = recipe.decide_recipe(arguments.records, arguments.only)
         if arguments.out is None:
             sys.stdout.write(recipe.as_markdown(found))
         elif arguments.out.suffix == ".json":
