@@ -1,6 +1,7 @@
 """A model spread over several devices computes what it computes on one, and nothing of two devices ever meets."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from every_kind import applicable
 from inkling2_models import inkling2_library, save_inkling2
 from pretended_devices import PretendedDevices
+from small_suite import verdicts
 
 import attnres_core as ac
 from attnres_core import place
@@ -248,3 +250,29 @@ def test_a_slot_loads_its_models_spread_and_asks_every_device_first(conformance,
     free["cuda:2"] -= 1
     with pytest.raises(ValueError, match=r"measuring needs .* and cuda:2 \(what is free of it\) has"):
         _Workbench({Role.TRAINED: checkpoint}, where, "cuda:0")._model(Role.TRAINED, "float32")
+
+
+PRETENDING = f"""
+import sys
+
+import torch
+
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pretended_devices import PretendedDevices
+
+from attnres_core import place
+
+place.cuda_devices = torch.cuda.device_count = lambda: 3
+torch.cuda.mem_get_info = lambda device: (2**40, 2**40)
+PretendedDevices(*{CUDA}).__enter__()
+"""
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_suite_over_three_devices_gives_one_device_s_estimates(suite, pytester):
+    found = []
+    for options, files in (("--attnres-device=cpu", {}), ("--attnres-device-map=balanced", {"conftest": PRETENDING})):
+        result = suite("-n", "0", options, **files)
+        found.append(verdicts(pytester))
+    result.stdout.fnmatch_lines(["attnres: device: cuda, float32, 1 measuring slot x * threads over 3 devices; *"])
+    assert found[0] == found[1]
