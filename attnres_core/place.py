@@ -16,6 +16,7 @@ import psutil
 
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.models.inkling2 import Inkling2
+from attnres_core.models.placement import BALANCED, largest_share
 from attnres_core.plan import BATCH_TOKENS, CHUNK, GROUP, LOGIT_BYTES, REFERENCE_PROMPTS, SCORE_ROWS
 from attnres_core.prompts import WINDOW
 
@@ -66,6 +67,8 @@ class Place:
     """Host memory that this process may use; None on CUDA, where each slot asks its device."""
     batch_tokens: int = BATCH_TOKENS
     """Rows x positions of one ablated batch."""
+    spread: tuple[str, ...] = ()
+    """The devices that every model is balanced over, in the one slot that then is; none: each lies on its slot's."""
 
     @property
     def threads(self) -> int:
@@ -75,8 +78,11 @@ class Place:
         return min(share, int(asked)) if asked.isdigit() and int(asked) else share
 
 
-def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS) -> Need:
-    """What measuring a checkpoint takes in `dtype`; a batch is one prompt chunk or `batch_tokens`, the larger."""
+def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS, devices: int = 1) -> Need:
+    """What measuring a checkpoint takes in `dtype`; a batch is one prompt chunk or `batch_tokens`, the larger.
+
+    Balanced over several devices, what the fullest takes: its share of the weights (states and batch as on one).
+    """
     width = BYTES[dtype]
     hidden, vocab = checkpoint.size("hidden_size"), checkpoint.size("vocab_size")
     sources = max(len(site.sources) for site in checkpoint.sites)
@@ -88,8 +94,9 @@ def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS
     reference = (2 * checkpoint.num_layers + sources) * REFERENCE_PROMPTS * WINDOW  # a state a sublayer, and the blocks
     rows = max(batch_tokens, chunk)
     blocks = 6 * max(LOGIT_BYTES, 4 * vocab * SCORE_ROWS)
+    weights = copies * max(checkpoint.parameters * width, checkpoint.stored_bytes)
     return Need(
-        weights=copies * max(checkpoint.parameters * width, checkpoint.stored_bytes),
+        weights=math.ceil(weights * largest_share(checkpoint, devices)),
         states=((snapshots + last) * chunk + reference) * hidden * width,
         batch=rows * _working(checkpoint, sources) * max(width, 4) + blocks,
     )
@@ -116,17 +123,17 @@ def _inkling2_working(checkpoint: Checkpoint, sources: int) -> int:
     return (2 * sources + 16) * hidden + max(attention, mixture + chosen)
 
 
-def largest_need(checkpoints: Iterable[Checkpoint], dtype: str, batch_tokens: int) -> Need:
-    """What the neediest of several checkpoints takes, measured or held against the plain path."""
+def largest_need(checkpoints: Iterable[Checkpoint], dtype: str, batch_tokens: int, devices: int = 1) -> Need:
+    """What the neediest of several checkpoints takes of a device, measured or held against the plain path."""
     dtypes = {dtype, "float32"}  # (claims that an effect is small are measured in float32)
-    needs = [need_of(c, own, batch_tokens) for c in checkpoints for own in dtypes]
-    needs += [plain_need(c, batch_tokens) for c in checkpoints]
+    needs = [need_of(c, own, batch_tokens, devices) for c in checkpoints for own in dtypes]
+    needs += [plain_need(c, batch_tokens, devices) for c in checkpoints]
     return max(needs, key=lambda need: need.total)
 
 
-def plain_need(checkpoint: Checkpoint, batch_tokens: int = BATCH_TOKENS) -> Need:
+def plain_need(checkpoint: Checkpoint, batch_tokens: int = BATCH_TOKENS, devices: int = 1) -> Need:
     """What the plain path takes, which holds every effect against float32 whatever the run's dtype."""
-    need = need_of(checkpoint, "float32", batch_tokens)
+    need = need_of(checkpoint, "float32", batch_tokens, devices)
     return Need(need.weights, 2 * CHUNK * WINDOW * checkpoint.size("hidden_size") * BYTES["float32"], need.batch)
 
 
@@ -160,7 +167,12 @@ def cores() -> int:
 
 
 def choose_place(
-    device: str, dtype: str, workers: int, checkpoints: Iterable[Checkpoint], budget: int | None = None
+    device: str,
+    dtype: str,
+    workers: int,
+    checkpoints: Iterable[Checkpoint],
+    budget: int | None = None,
+    device_map: str | None = None,
 ) -> Place:
     """Slots = min(workers, cores, devices, what memory allows), found without importing torch.
 
@@ -169,10 +181,12 @@ def choose_place(
         dtype: what the models are loaded in.
         workers: processes that may measure.
         checkpoints: the models that a slot may come to hold, one at a time.
-        budget: bytes that one slot may use beside the libraries; default: what there is.
+        budget: bytes that one slot may use beside the libraries (of each device); default: what there is.
+        device_map: "balanced" spreads every model over all CUDA devices, and makes them one slot.
 
     Raises:
-        ValueError: the device is neither auto, cpu nor cuda; CUDA is asked for and not there; the memory is too small.
+        ValueError: the device is neither auto, cpu nor cuda; CUDA is asked for and not there; the memory is too small;
+            the device map is another, or has no CUDA devices to spread over.
     """
     devices = cuda_devices()
     if device == "auto":
@@ -181,18 +195,23 @@ def choose_place(
         raise ValueError(f"--attnres-device is {device!r}; allowed: auto, cpu, cuda")
     if device == "cuda" and not devices:
         raise ValueError("--attnres-device is 'cuda', and no CUDA device with a CUDA build of torch is here; use cpu")
+    if device_map not in (None, BALANCED):
+        raise ValueError(f"--attnres-device-map is {device_map!r}; allowed: {BALANCED}")
+    if device_map and device == "cpu":
+        raise ValueError(f"--attnres-device-map {BALANCED} is for CUDA devices, and the device is cpu; leave it out")
+    spread = tuple(f"cuda:{index}" for index in range(devices)) if device_map else ()
     memory = None if device == "cuda" else host_memory()
     limit = math.inf if memory is None else int(memory * USABLE) - LIBRARIES
     models = list(checkpoints)
     for batch_tokens in BATCH_SIZES:  # the largest that fits
-        need = largest_need(models, dtype, batch_tokens)
+        need = largest_need(models, dtype, batch_tokens, len(spread) or 1)
         if need.total <= min(limit, budget or math.inf):
             break
     if budget is not None:
         check_fit(need, budget, dtype, "--attnres-memory")
     if memory is None:
-        slots = tuple(f"cuda:{index}" for index in range(min(devices, workers)))
-        return Place("cuda", dtype, slots, need, None, batch_tokens)
+        slots = tuple(f"cuda:{index}" for index in range(1 if spread else min(devices, workers)))
+        return Place("cuda", dtype, slots, need, None, batch_tokens, spread)
     check_fit(need, int(limit), dtype, "this machine (less 10 % and the libraries)")
     fitting = int(memory * USABLE) // (need.total + LIBRARIES)
     return Place("cpu", dtype, ("cpu",) * min(workers, cores(), fitting), need, memory, batch_tokens)

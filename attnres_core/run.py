@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from attnres_core.models.checkpoint import Checkpoint
+from attnres_core.models.placement import BALANCED
 from attnres_core.place import BATCH_SIZES, Place, check_fit, keep_freed_memory, same_kernels_every_time
 from attnres_core.plan import Bundle
 from attnres_core.prompts import Prompt, PromptSet
@@ -209,8 +210,11 @@ class _Workbench:
             from attnres_core.models.loading import load_checkpoint
 
             self._loaded = self._reference = None  # their memory first
+            spread = self.place.spread
             if self.place.device_class == "cuda":
-                free, _ = torch.cuda.mem_get_info(self.device)
-                check_fit(self.place.need, free, dtype, f"{self.device} (what is free of it)")
-            self._loaded = (role, dtype), load_checkpoint(self.checkpoints[role], self.device, dtype)
+                for device in spread or (self.device,):
+                    free, _ = torch.cuda.mem_get_info(device)
+                    check_fit(self.place.need, free, dtype, f"{device} (what is free of it)")
+            where = {"device_map": BALANCED} if spread else {"device": self.device}
+            self._loaded = (role, dtype), load_checkpoint(self.checkpoints[role], dtype=dtype, **where)
         return self._loaded[1]

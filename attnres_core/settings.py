@@ -20,6 +20,8 @@ class Settings:
     prompts: Path
     n_prompts: int | None
     device: str
+    device_map: str | None
+    """"balanced": every model is spread over all CUDA devices; None: it lies on one."""
     dtype: str
     store: Path
     memory: int | None

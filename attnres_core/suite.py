@@ -82,9 +82,8 @@ class Suite:
         }
         self.kept = {Step(number): folder for number, folder in kept_steps(self.trained).items()}
         """Earlier steps of the trained checkpoint's run; only those that claims name are read."""
-        self.place: Place = choose_place(
-            settings.device, settings.dtype, workers, self.checkpoints.values(), settings.memory
-        )
+        given = (workers, self.checkpoints.values(), settings.memory, settings.device_map)
+        self.place: Place = choose_place(settings.device, settings.dtype, *given)
 
     def _read_steps(self, collected: Iterable[Claim]) -> None:
         """Recognise the kept steps that claims name."""
@@ -126,7 +125,8 @@ class Suite:
             *lines,
             f"attnres: prompts: {self.prompts_name} ({counts}{quick}), digest {self.prompts_digest[:12]}",
             f"attnres: device: {place.device_class}, {place.dtype}, {len(place.slots)} measuring "
-            f"slot{'s' if len(place.slots) > 1 else ''} x {place.threads} threads; seed {statistics.SEED}; "
+            f"slot{'s' if len(place.slots) > 1 else ''} x {place.threads} threads"
+            f"{f' over {len(place.spread)} devices' if place.spread else ''}; seed {statistics.SEED}; "
             f"store {self.settings.store}",
             f"attnres: memory: a slot needs up to {place.need}"
             + ("" if place.memory is None else f" beside the libraries; {memory_words(place.memory)}"),

@@ -123,7 +123,11 @@ class Batch:
         for row, tokens in enumerate(token_ids):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             scored[row, : len(tokens) - 1] = True
-        return cls(ids.to(device), scored.to(device))
+        return cls(ids, scored).to(device)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(self.ids.to(device), self.scored.to(device))
 
     def per_prompt(self, values: Tensor, at: Positions = Positions.ALL) -> np.ndarray:
         """Means over each prompt's scored positions of values `[..., prompt, pos]`."""
@@ -178,7 +182,7 @@ def sweep_chunk(
             observer = _EffectObserver(model, batch, group)
             index = torch.arange(rows_each, device=model.device).repeat(len(group))
             states = network.run(
-                picked_rows(stream, index),
+                picked_rows(stream, index.to(network.device_of(layer))),
                 inputs.rows(index),
                 start=layer,
                 overrides=Overrides(group, token_ids, places, reference),
@@ -187,11 +191,12 @@ def sweep_chunk(
             for intervention, state in zip(group, states.split(rows_each), strict=True):
                 hidden[intervention] = state
                 effects[intervention] = observer
-    scores = _score(model, batch, clean, hidden, traced=traced)
+    scored = batch.to(clean.device)  # (where the head is)
+    scores = _score(model, scored, clean, hidden, traced=traced)
     if traced:
         return {intervention.key: scores[intervention] for intervention in wanted}
     if answers is not None:
-        for key, found in _answered(model, batch, clean, hidden, answers).items():
+        for key, found in _answered(model, scored, clean, hidden, answers).items():
             scores[key] |= found
     units = {ROUTING: {**routing.unit(), NLL: scores[None]["nll"]}}
     for intervention in (SHAM, *wanted):
@@ -201,13 +206,7 @@ def sweep_chunk(
 
 def picked_rows(stream: DepthStream[Source], index: Tensor) -> DepthStream[Source]:
     """A snapshot for a batch of the given rows; a state that serves as two sources stays one tensor."""
-    made: dict[int, Source] = {}
-
-    def rows(source: Source) -> Source:
-        return made.setdefault(id(source), source.rows(index))
-
-    current = None if stream.current is None else rows(stream.current)
-    return DepthStream([rows(source) for source in stream.completed], current, stream.accumulate)
+    return stream.mapped(lambda source: source.rows(index))
 
 
 @dataclass(slots=True)
@@ -220,7 +219,7 @@ class RoutingObserver:
 
     def __call__(self, key: SiteKey, sources: list[Source], read: Read) -> None:
         """Keep the site's weights (they are small)."""
-        self.found[key] = read.weights
+        self.found[key] = read.weights.to(self.batch.ids.device)
 
     def unit(self) -> Unit:
         """What the clean run's unit holds of the weights, per prompt, site and source."""
@@ -262,8 +261,8 @@ class _EffectObserver:
             natural, kept = read.natural[:, rows], read.kept[rows]
             own = [Source(source.state[rows], source.eps) for source in sources]
             moved = (read.mixture[rows] - mix(own, natural)).abs().amax(-1)  # (prompt, pos)
-            self.kept.setdefault(intervention, []).append(kept)
-            self.change.setdefault(intervention, []).append(moved)
+            for watched, found in ((self.kept, kept), (self.change, moved)):
+                watched.setdefault(intervention, []).append(found.to(self.batch.ids.device))
 
     def unit(self, intervention: Intervention) -> Unit:
         if intervention not in self.kept:
@@ -301,7 +300,7 @@ def _score(
     block = max(SCORE_ROWS, LOGIT_BYTES // (4 * model.network.vocabulary))
     states = {key: state[at] for key, state in hidden.items()}  # (scored, d)
     clean_states = clean[at]
-    nll = torch.empty(len(target), device=model.device)
+    nll = torch.empty(len(target), device=clean.device)
     metrics = (Metric.DELTA_NLL, Metric.KL)
     found = {key: {metric: torch.empty_like(nll) for metric in metrics} for key in hidden}
     for start in range(0, len(target), block):
@@ -319,7 +318,7 @@ def _score(
             found[key][Metric.KL][rows] = negentropy - torch.linalg.vecdot(p, logits) + norm
 
     def spread(values: Tensor) -> Tensor:
-        placed = torch.zeros(batch.scored.shape, device=model.device)
+        placed = torch.zeros(batch.scored.shape, device=clean.device)
         placed[at] = values
         return placed
 
@@ -340,7 +339,7 @@ def _answered(
     model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any, Tensor], answers: Answers
 ) -> dict[Any, Unit]:
     """What is lost of the answer's lead over its foil, and of its probability, where it would follow the prompt."""
-    at = (torch.arange(len(batch.ids), device=model.device), batch.last)
+    at = (torch.arange(len(batch.ids), device=clean.device), batch.last)
 
     def read(state: Tensor) -> tuple[np.ndarray, np.ndarray]:
         return answer_scores(model.network.unembed(state[at]), answers)

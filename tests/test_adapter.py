@@ -307,6 +307,12 @@ def test_what_has_its_package_is_loaded_through_it(fla_folder, kimi_block):
 
 
 @pytest.mark.usefixtures("fla_installed")
+def test_what_its_package_loads_is_not_spread_over_devices(fla_folder):
+    with pytest.raises(ValueError, match=r"^`device_map` is for the dialects read here, and .* is loaded by `fla`"):
+        ac.load_model(fla_folder, device_map="balanced")
+
+
+@pytest.mark.usefixtures("fla_installed")
 def test_a_damaged_checkpoint_of_another_package_is_refused(fla_folder):
     rewrite(fla_folder, lambda tensors: tensors.pop("model.norm.weight"))
     assert refusal(fla_folder)[0] == "missing keys: model.norm.weight"

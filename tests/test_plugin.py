@@ -298,6 +298,7 @@ def test_wrong_options_are_one_error_that_names_the_remedy(suite):
         ("--attnres-prompts=none.jsonl", "*none.jsonl: there is no such prompt file*"),
         ("--attnres-dtype=float8", "*--attnres-dtype is 'float8'; allowed: float32, bfloat16, float16*"),
         ("--attnres-device=tpu", "*--attnres-device is 'tpu'; allowed: auto, cpu, cuda*"),
+        ("--attnres-device-map=auto", "*--attnres-device-map is 'auto'; allowed: balanced*"),
         ("--attnres-n-prompts=0", "*--attnres-n-prompts: '0' is not valid (give a whole number of at least 1)*"),
     ):
         for workers in ("0", "2"):

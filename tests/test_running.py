@@ -219,9 +219,11 @@ STOPPING = {"register", "budget-claims", "plan"}  # these run no test; tests/tes
 
 OF_HUB_IDS = {"revision", "vanilla-revision"}  # tests/test_hub.py has them
 
+OF_CUDA_DEVICES = {"device-map"}  # tests/test_device_map.py has it
+
 
 def test_every_option_is_tested():
-    assert BY_OPTION.keys() | STOPPING | OF_HUB_IDS == {option.name for option in OPTIONS}
+    assert BY_OPTION.keys() | STOPPING | OF_HUB_IDS | OF_CUDA_DEVICES == {option.name for option in OPTIONS}
 
 
 @pytest.mark.parametrize("where", ["command line", "ini file"])

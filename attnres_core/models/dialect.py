@@ -41,6 +41,18 @@ class DepthStream(Generic[State]):
         """A snapshot; the states themselves are shared, never written in place."""
         return DepthStream(list(self.completed), self.current, self.accumulate)
 
+    def mapped(self, change: Callable[[State], State]) -> DepthStream[State]:
+        """The stream of changed states; one that serves as two sources is changed once and stays one."""
+        made: dict[int, State] = {}
+
+        def changed(state: State) -> State:
+            if id(state) not in made:
+                made[id(state)] = change(state)
+            return made[id(state)]
+
+        current = None if self.current is None else changed(self.current)
+        return DepthStream([changed(state) for state in self.completed], current, self.accumulate)
+
 
 @dataclass(frozen=True)
 class Dialect(ABC):

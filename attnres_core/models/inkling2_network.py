@@ -45,6 +45,11 @@ class Inputs:
         masks = {name: mask if mask.shape[0] == 1 else mask[index] for name, mask in self.masks.items()}
         return Inputs(self.positions[index], None if self.real is None else self.real[index], masks)
 
+    def to(self, device: torch.device) -> Inputs:
+        """The same inputs on a device."""
+        masks = {name: mask.to(device) for name, mask in self.masks.items()}
+        return Inputs(self.positions.to(device), None if self.real is None else self.real.to(device), masks)
+
 
 class Inkling2AttnResForCausalLM(LayeredNetwork, Inkling2ForCausalLM):
     """`transformers`' model, run site by site; its own `forward` stays what it is."""

@@ -21,6 +21,7 @@ from attnres_core.models.foreign_loading import load_foreign
 from attnres_core.models.inkling2_network import Inkling2AttnResForCausalLM, own_names
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.network import LayeredNetwork
+from attnres_core.models.placement import BALANCED, DeviceMap, Placement, balanced, placement_of
 from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
 from attnres_core.models.unsupported import UnsupportedCheckpoint
 
@@ -64,6 +65,7 @@ def load_model(
     dtype: str = "float32",
     *,
     revision: str | None = None,
+    device_map: DeviceMap | str | None = None,
 ) -> AttnResModel:
     """Load an AttnRes checkpoint, or a vanilla Qwen3 as a wrapped baseline.
 
@@ -74,10 +76,15 @@ def load_model(
         device: where to put it, such as "cpu" or "cuda:0".
         dtype: float32, bfloat16 or float16.
         revision: a branch, tag or commit of a hub id; default: its main branch.
+        device_map: for a model larger than one device, in `device`'s place: "balanced" over the CUDA devices, or a
+            device for every layer, `{"model.layers.0": "cuda:0", ...}`, in order and each device's layers together.
+            The embedding lies with the first layer; read-out, last norm and head with the last, and a head tied to the
+            embedding is copied there. Results are those of one device, and lie on the first.
 
     Raises:
         UnsupportedCheckpoint: anything unrecognised, incomplete, contradictory or damaged.
-        ValueError: an unknown dtype, a device that is not there.
+        ValueError: an unknown dtype, a device that is not there, a map that names too little, too much or parts what
+            lies together, a map for a model that its own package loads.
     """
     try:
         checkpoint = inspect_checkpoint(path_or_repo_id, wrap, num_blocks, revision)
@@ -85,8 +92,11 @@ def load_model(
         if foreign.kind.missing():
             raise
         check_place(device, dtype)
+        if device_map is not None:
+            loader = f"{foreign.folder} is loaded by `{foreign.kind.package}`"
+            raise ValueError(f"`device_map` is for the dialects read here, and {loader}: leave it out") from None
         return load_foreign(foreign.folder, foreign.kind, device, DTYPES[dtype])
-    return load_checkpoint(checkpoint, device, dtype)
+    return load_checkpoint(checkpoint, device, dtype, device_map)
 
 
 def check_place(device: str, dtype: str) -> None:
@@ -105,9 +115,29 @@ def check_place(device: str, dtype: str) -> None:
         ) from error
 
 
-def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> AttnResModel:
-    """Load a checkpoint that was recognised before; errors as for `load_model`."""
-    check_place(device, dtype)
+def place_of(checkpoint: Checkpoint, device: str, dtype: str, device_map: DeviceMap | str | None) -> Placement:
+    """Where each part of a model is to lie; errors as for `load_model`."""
+    if device_map is None:
+        placement = Placement((device,) * checkpoint.num_layers)
+    elif device != "cpu":
+        raise ValueError(f"`device` is {device!r}, and `device_map` is given too; give one of them")
+    elif device_map == BALANCED:
+        count = torch.cuda.device_count()
+        if not count:
+            raise ValueError(f"`device_map` is {BALANCED!r}, and no CUDA device is here; give device='cpu' instead")
+        placement = balanced(checkpoint, [f"cuda:{index}" for index in range(count)])
+    else:
+        placement = placement_of(device_map, checkpoint.num_layers)
+    for where in dict.fromkeys(placement.layers):
+        check_place(where, dtype)
+    return placement
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32", device_map: DeviceMap | str | None = None
+) -> AttnResModel:
+    """Load a checkpoint that was recognised before; arguments and errors as for `load_model`."""
+    placement = place_of(checkpoint, device, dtype, device_map)
     fields = {key: value for key, value in checkpoint.config.items() if key not in ("model_type", "architectures")}
     architecture = ARCHITECTURES[checkpoint.config["model_type"]]
     try:
@@ -122,7 +152,7 @@ def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "f
         found = f"a config.json that describes no {architecture.name} model ({' '.join(str(error).split())})"
         raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json.") from error
     if checkpoint.weights is Weights.UNTRAINED:
-        return AttnResModel(checkpoint, _placed(_untrained(architecture, config, checkpoint), device, dtype))
+        return AttnResModel(checkpoint, _placed(_untrained(architecture, config, checkpoint), placement, dtype))
     tensors: dict[str, Tensor] = {}
     for file in checkpoint.files:
         try:
@@ -147,16 +177,18 @@ def load_checkpoint(checkpoint: Checkpoint, device: str = "cpu", dtype: str = "f
     network.load_state_dict(tensors, assign=True)
     network.tie_weights()
     del tensors
-    return AttnResModel(checkpoint, _placed(network, device, dtype))
+    return AttnResModel(checkpoint, _placed(network, placement, dtype))
 
 
-def _placed(network: LayeredNetwork, device: str, dtype: str) -> LayeredNetwork:
-    """The network on its device, in its dtype but for what stays in float32; with the tables no checkpoint holds."""
+def _placed(network: LayeredNetwork, placement: Placement, dtype: str) -> LayeredNetwork:
+    """The network in place, in its dtype but for what stays in float32; with the tables no checkpoint holds."""
     network.make_tables()
+    if placement.ends_apart:  # a head tied to the embedding has to be a tensor of its own
+        network.lm_head.weight = torch.nn.Parameter(network.lm_head.weight.data)
     held: list[tuple[str, Tensor]] = [*network.named_parameters(), *network.named_buffers()]
     for name, tensor in held:
         own = torch.float32 if any(part in name for part in network.float32) else DTYPES[dtype]
-        tensor.data = tensor.data.to(device, own if tensor.is_floating_point() else tensor.dtype)
+        tensor.data = tensor.data.to(placement.of(name), own if tensor.is_floating_point() else tensor.dtype)
     network.eval()
     return network
 

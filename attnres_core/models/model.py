@@ -44,7 +44,7 @@ class AttnResModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Where token ids go and results lie: where the weights are, or the first of them."""
         return self.network.device
 
     def site_at(self, key: SiteKey) -> Site:
@@ -77,7 +77,7 @@ class AttnResModel:
         network = self.network
         overrides = self._overrides(ablation, ids, mask, reference)
         hidden = network.run(network.begin(ids), network.prepare(ids, mask), overrides=overrides)
-        return network.unembed(hidden)
+        return network.unembed(hidden).to(self.device)
 
     @torch.inference_mode()
     @exact_arithmetic()
@@ -95,7 +95,7 @@ class AttnResModel:
             self.network.begin(ids),
             self.network.prepare(ids, mask),
             overrides=self._overrides(ablation, ids, mask, reference),
-            observe=lambda key, sources, read: found.__setitem__(self.site_at(key), read.weights),
+            observe=lambda key, sources, read: found.__setitem__(self.site_at(key), read.weights.to(self.device)),
         )
         return found
 

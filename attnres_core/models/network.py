@@ -35,6 +35,14 @@ class Inputs(Protocol):
         """The same for a batch made of the given rows (with repeats)."""
 
 
+@runtime_checkable
+class MovableInputs(Inputs, Protocol):
+    """Inputs of a network whose layers may lie on several devices."""
+
+    def to(self, device: torch.device) -> Any:
+        """The same on a device."""
+
+
 class Network(nn.Module, ABC):
     """A language model as everything above this package sees it."""
 
@@ -48,8 +56,12 @@ class Network(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the embedding is, and so where token ids go."""
+        """Where token ids go."""
         return next(self.parameters()).device
+
+    def device_of(self, layer: int) -> torch.device:
+        """Where a layer's weights are (last, the number of layers: those of the read-out, last norm and head)."""
+        return self.device
 
     @abstractmethod
     def prepare(
@@ -89,9 +101,15 @@ class Network(nn.Module, ABC):
 
 
 class LayeredNetwork(Network):
-    """A network whose layers are at hand, so that a run can start at any of them."""
+    """A network whose layers are at hand, so that a run can start at any of them, and each may lie on its own device.
+
+    What a layer's sites and sublayers read comes to its device when the run gets there, once.
+    """
 
     dialect: Dialect
+    model: Any
+    """Embedding, layers and last norm, named as `transformers` names them."""
+    lm_head: nn.Linear
     float32: ClassVar[tuple[str, ...]]
     """Parts of the names of tensors that stay in float32 whatever the dtype."""
 
@@ -110,6 +128,17 @@ class LayeredNetwork(Network):
     def make_tables(self) -> None:
         """Make anew what no checkpoint holds."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding is, and so where token ids go."""
+        return self.model.embed_tokens.weight.device
+
+    def device_of(self, layer: int) -> torch.device:
+        """Where a layer's weights are, read off them."""
+        inside = layer < self.dialect.num_layers
+        norm = self.model.layers[layer].post_attention_layernorm if inside else self.model.norm
+        return norm.weight.device
+
     def sources(self, stream: DepthStream[Source]) -> list[Source]:
         """What the sites read of the stream's states, in order."""
         return stream.sources()
@@ -117,7 +146,7 @@ class LayeredNetwork(Network):
     def run(
         self,
         stream: DepthStream[Source],
-        inputs: Any,
+        inputs: MovableInputs,
         *,
         start: int = 0,
         overrides: SiteOverrides | None = None,
@@ -125,7 +154,8 @@ class LayeredNetwork(Network):
         before_layer: BeforeLayer | None = None,
     ) -> Float[Tensor, "batch pos d"]:
         """The layers from `start` on, up to the normalised final state; arguments as for `Network.run`."""
-        dialect = self.dialect
+        dialect, device = self.dialect, self.device_of(start)
+        stream, inputs = _brought(stream, inputs, device)
 
         def read(layer: int, sublayer: Sublayer) -> list[Tensor]:
             mixtures = []
@@ -145,8 +175,18 @@ class LayeredNetwork(Network):
                 mixtures = read(layer, sublayer)
                 dialect.after_read(stream, layer, sublayer)
                 stream.add(self.write(layer, sublayer, mixtures, inputs))
+            if (following := self.device_of(layer + 1)) != device:
+                device = following
+                stream, inputs = _brought(stream, inputs, device)
         if before_layer is not None:
             before_layer(dialect.num_layers, stream)
         if dialect.has_readout:
             return self.normalise(read(dialect.num_layers, Sublayer.FINAL)[0])
         return self.normalise(stream.sources()[-1].state)
+
+
+def _brought(
+    stream: DepthStream[Source], inputs: MovableInputs, device: torch.device
+) -> tuple[DepthStream[Source], MovableInputs]:
+    """All that sites and sublayers on a device read."""
+    return stream.mapped(lambda source: source.to(device)), inputs.to(device)

@@ -17,6 +17,8 @@ from attnres_core.vocabulary import REMOVALS, Control, Kind, Site, SiteKey
 class Overrides:
     """What each site of a batch is to do; made when the site asks, so that one site's replacements exist at a time.
 
+    What it gives goes to the site's device where it is applied, whatever device a layer lies on.
+
     Args:
         interventions: one for each group of consecutive rows; several of one group act together.
         token_ids: the prompts, the rows of every group.
@@ -65,8 +67,7 @@ class Overrides:
                 removals.append(self._removal(rows, intervention, key, site, indices))
             else:
                 rewrites.append((rows, self._rewrite(intervention, key, len(site.sources))))
-        placed = None if bias is None else bias.to(self.positions.device)
-        return SiteOverride(placed, tuple(rewrites), tuple(removals))
+        return SiteOverride(bias, tuple(rewrites), tuple(removals))
 
     def _removal(
         self, rows: slice, intervention: Intervention, key: SiteKey, site: Site, indices: Sequence[int]
@@ -95,17 +96,18 @@ class Overrides:
     def _taken(self, intervention: Intervention, site: Site, indices: Sequence[int]) -> Rule:
         """How much of each source's weight an intervention takes away."""
         if intervention.control is not Control.MATCHED_MASS:
-            mask = self._mask(intervention, site, indices).to(self.positions.device)
-            return lambda weights: weights * mask
+            mask = self._mask(intervention, site, indices)
+            return lambda weights: weights * mask.to(weights.device)
         sources, width = len(site.sources), self.positions.shape[1]
         others = [index for index in range(sources) if index not in indices]
         rank = torch.zeros(len(self.token_ids), width, len(others))
         for row, tokens in enumerate(self.token_ids):
             random = torch.rand(len(tokens), len(others), generator=generator(tokens, "mass", site, intervention.draw))
             rank[row] = random[self.positions[row].cpu()]
-        order = rank.argsort(-1).movedim(-1, 0).to(self.positions.device)  # (other, row, pos)
+        ranked = rank.argsort(-1).movedim(-1, 0)  # (other, row, pos)
 
         def matched(weights: Tensor) -> Tensor:
+            order = ranked.to(weights.device)
             wanted = weights[list(indices)].sum(0)
             queue = weights[others].gather(0, order)
             before = queue.cumsum(0) - queue
@@ -131,10 +133,9 @@ class Overrides:
             fixed = self._given.average_weights(key)
         else:
             drawn = [self._given.other_weights(key, tokens, intervention.draw) for tokens in self.token_ids]
-            rows = zip(drawn, self.positions, strict=True)
+            rows = zip(drawn, self.positions.to(drawn[0].device), strict=True)
             fixed = torch.stack([weights[:, places] for weights, places in rows], 1)
-        placed = fixed.to(self.positions.device)
-        return lambda weights: placed.expand_as(weights)
+        return lambda weights: fixed.to(weights.device).expand_as(weights)
 
     def _instead(self, intervention: Intervention, key: SiteKey, index: int) -> Tensor:
         """What takes a source's place, `[row, pos, d]`."""

@@ -36,6 +36,11 @@ class Inputs:
         mask = None if self.mask is None else self.mask[index]
         return Inputs((self.rotary[0][index], self.rotary[1][index]), mask)
 
+    def to(self, device: torch.device) -> Inputs:
+        """The same inputs on a device."""
+        cos, sin = self.rotary
+        return Inputs((cos.to(device), sin.to(device)), None if self.mask is None else self.mask.to(device))
+
 
 def add_routing(owner: nn.Module, prefix: str, config: Qwen3Config, has_bias: bool) -> None:
     """Give `owner` one site's pseudo-query, key norm and bias, named as the public checkpoints name them."""

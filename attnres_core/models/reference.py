@@ -38,7 +38,7 @@ class Reference:
         self.token_ids = [list(tokens) for tokens in token_ids]
         self.lengths = torch.tensor([len(tokens) for tokens in self.token_ids])
         self.states: dict[SiteKey, list[Tensor]] = {}
-        """By site and source, `[prompt, pos, d]`; sources that many sites read are one tensor."""
+        """By site and source, `[prompt, pos, d]`, where the site is; sources that many sites read are one tensor."""
         self.weights: dict[SiteKey, Tensor] = {}
         """By site, `[source, prompt, pos]`."""
         width = int(self.lengths.max())
@@ -65,7 +65,7 @@ class Reference:
         real = self._real.to(state.device)[..., None]
         total, count = (state * real).sum(0), real.sum(0)  # (pos, d), (pos, 1)
         means = torch.cat([total / count, total.sum(0, keepdim=True) / count.sum()])
-        return means[positions.clamp(max=len(means) - 1)]
+        return means[positions.to(means.device).clamp(max=len(means) - 1)]
 
     def average_weights(self, key: SiteKey) -> Float[Tensor, "source 1 1"]:
         """A site's depth weights, averaged over every token of the prompts."""

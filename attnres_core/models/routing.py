@@ -65,6 +65,15 @@ class Source:
             picked._inverse_rms = self._inverse_rms[index]
         return picked
 
+    def to(self, device: torch.device) -> Source:
+        """The same source on a device, with what was computed of it; itself where it is there already."""
+        if self.state.device == device:
+            return self
+        moved = Source(self.state.to(device), self.eps)
+        if self._inverse_rms is not None:
+            moved._inverse_rms = self._inverse_rms.to(device)
+        return moved
+
 
 Rule = Callable[[Tensor], Tensor]
 """From depth weights `[source, rows, pos]` to a tensor of their shape."""
@@ -87,7 +96,7 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class SiteOverride:
-    """Interventions at one site, as data: for the rows they are about, in this order."""
+    """Interventions at one site, as data on any device: for the rows they are about, in this order."""
 
     logit_bias: Tensor | None = None
     """Added to the logits, broadcasts over `[source, batch, pos]`; minus infinity drops a source."""
@@ -150,7 +159,7 @@ def route(
             used = used.clone() if used is logits else used
             used[:, removal.rows] = depth_logits(replaced(sources, removal), query, recency_bias)
     if override.logit_bias is not None:
-        used = used + override.logit_bias
+        used = used + override.logit_bias.to(used.device)
     weights = torch.softmax(used, dim=0)
     for rows, rule in override.rewrites:
         weights[:, rows] = rule(weights[:, rows])
@@ -176,5 +185,5 @@ def replaced(sources: Sequence[Source], removal: Removal) -> list[Source]:
     """The sources of a removal's rows, replaced where it says so."""
     own = [Source(source.state[removal.rows], source.eps) for source in sources]
     for index, state in (removal.states or {}).items():
-        own[index] = Source(state.to(own[index].state.dtype).expand_as(own[index].state), own[index].eps)
+        own[index] = Source(state.to(own[index].state).expand_as(own[index].state), own[index].eps)
     return own
