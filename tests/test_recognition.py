@@ -277,6 +277,7 @@ def test_kept_steps_are_the_folders_named_for_them_in_order(copy: Copy) -> None:
     assert earlier.name == "open_block_11/checkpoint-200"
     assert earlier.tokenizer_file == folder / "tokenizer.json"
     (folder / "checkpoint-200/tokenizer.json").touch()
+    earlier = earlier_step(whole, kept_steps(whole)[200])
     assert earlier.tokenizer_file == folder / "checkpoint-200/tokenizer.json"
 
 
