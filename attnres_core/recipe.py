@@ -266,7 +266,7 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
             "statements": [
                 dataclasses.asdict(across)
                 | {"errors": [error if math.isfinite(error) else None for error in across.errors]}
-                | {"mean": limits.mean, "low": _finite(limits.low), "high": _finite(limits.high)}
+                | {"mean": _finite(limits.mean), "low": _finite(limits.low), "high": _finite(limits.high)}
                 | {"verdict": verdict.value}
                 for across, limits, verdict in claim.statements
             ],
@@ -310,5 +310,5 @@ def _row(claim: RecipeClaim) -> str:
     ends = interval((_finite(limits.low), _finite(limits.high)), across.unit)
     against = escaped(threshold({"op": across.op, "threshold": across.threshold}))
     single = ", ".join(number(estimate, across.unit) for estimate in across.estimates)
-    numbers = f"{number(limits.mean, across.unit)} {ends} {against}"
+    numbers = f"{number(_finite(limits.mean), across.unit)} {ends} {against}"
     return f"| {title} | {told} | {numbers} | {single}<br>{escaped(each)} |"

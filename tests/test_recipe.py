@@ -182,6 +182,15 @@ def test_a_gate_on_one_checkpoint_forbids_a_verdict(write):
     assert "1 of 5 checkpoints have no estimate" in claim.reason
 
 
+def test_a_gate_on_every_checkpoint_is_told_without_a_number(write):
+    records = [record(seed, entry(statement(0.1 + seed / 100, low=None, high=None))) for seed in range(5)]
+    recipe = decide_recipe(write(records))
+    dash, minus = "\N{EN DASH}", "\N{MINUS SIGN}"
+    single = ", ".join([dash] * 5)
+    assert f"| {dash} [{minus}∞, +∞] &gt; 0.02 | {single}<br>SUPPORTED 5 |" in as_markdown(recipe)
+    assert as_json(recipe)["claims"][0]["statements"][0]["mean"] is None
+
+
 def test_kinds_of_ablation_that_disagree_are_told(write):
     under = [{"kind": "drop"}, {"kind": "resample"}]
     records = [
