@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnres_core.influence import influence, permutation_p, pseudo_values
+from attnres_core.influence import influence, pseudo_values
 from attnres_core.intervention import Intervention, NotApplicable, cell, cells, drawn, family_sites, sites_within
 from attnres_core.models.open_block import closed_form
 from attnres_core.models.outline import Geometry
@@ -140,34 +140,20 @@ def values(
             return influence(what.kind, *cell_tables(what, field, chunks, checkpoint, by_document))
         return np.asarray(np.stack([by_document(_joined(chunks, field, key)) for key in keys]).mean(0))
     if isinstance(what, Prediction):
-        return pseudo_values(what.kind, *_pairs(what, field, chunks, checkpoint, by_document))
+        return pseudo_values(what.kind, *pairs(what, field, chunks, checkpoint, by_document))
     sites = _summary_sites(what, checkpoint)
     places = {site: index for index, site in enumerate(checkpoint.sites)}
     return by_document(_summarise(what, sites, [places[site] for site in sites], chunks, checkpoint))
 
 
-def unrelated_p(
+def pairs(
     what: Prediction,
     field: str,
     chunks: Sequence[Mapping[str, Unit]],
     checkpoint: Geometry,
     by_document: Callable[[Column], Column] = lambda column: column,
-    strata: Sequence[NDArray[np.intp]] | None = None,
-) -> float:
-    """The permutation test's p-value of a prediction's summary and loss being unrelated within strata.
-
-    Other arguments as for `values`.
-    """
-    return permutation_p(what.kind, *_pairs(what, field, chunks, checkpoint, by_document), strata)
-
-
-def _pairs(
-    what: Prediction,
-    field: str,
-    chunks: Sequence[Mapping[str, Unit]],
-    checkpoint: Geometry,
-    by_document: Callable[[Column], Column],
 ) -> tuple[Column, Column]:
+    """What a prediction relates, the summary and the loss, each `[document]`; arguments as for `values`."""
     return values(what.summary, field, chunks, checkpoint, by_document), by_document(_joined(chunks, NLL))
 
 

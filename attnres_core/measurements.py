@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ import numpy as np
 from attnres_core import columns, statistics
 from attnres_core.columns import InterventionRecord, as_parts, unit_keys
 from attnres_core.estimates import Linear
-from attnres_core.influence import reliable, smoothing_bias
+from attnres_core.influence import permutation_p, reliable, smoothing_bias
 from attnres_core.intervention import SHAM
 from attnres_core.plan import Bundle, Material
 from attnres_core.prompts import Prompt, PromptSet, Split
-from attnres_core.quantities import Ablation, Association, Quantity
+from attnres_core.quantities import Ablation, Association, Prediction, Quantity
 from attnres_core.shapes import Column, Unit
 from attnres_core.store import Store
 from attnres_core.vocabulary import AnyRole, Control, Metric
@@ -133,8 +132,10 @@ class Measurements:
 
     def unrelated_p(self, quantity: Quantity, split: Split, documents: int | None = None) -> float:
         """The permutation test's p-value of what a prediction relates being unrelated within strata."""
+        assert isinstance(quantity.what, Prediction), "asked of predictions alone"
         strata = statistics.strata_of(self.material.prompts[split].head(documents).strata)
-        return float(self._read(partial(columns.unrelated_p, strata=strata), quantity, split, documents))
+        summary, loss = self._read(columns.pairs, quantity, split, documents)
+        return permutation_p(quantity.what.kind, summary, loss, strata)
 
     def bias(self, form: Linear, split: Split, documents: int | None = None) -> float:
         """How far smoothing moves a form's associations from the statistics of the means."""

@@ -128,7 +128,7 @@ def _decided(records: Sequence[Record], names: Sequence[str], only: str) -> Reci
     _check_alike(records, names)
     each = [_claims_of(record, name) for record, name in zip(records, names, strict=True)]
     keys = [key for key in each[0] if all(key in own for own in each)]
-    _check_distinct([[each_[key] for key in keys] for each_ in each], names)
+    _check_distinct([[own[key] for key in keys] for own in each], names)
     shown = [key for key in keys if only.lower() in f"{key} {each[0][key]['title']}".lower()]
     if not shown:
         wanted = f" with {only!r} in their names" if only else ""
@@ -198,15 +198,14 @@ def _check_distinct(entries: Sequence[Sequence[Mapping[str, Any]]], names: Seque
 
 def _claim(key: str, entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> RecipeClaim:
     first, each = entries[0], tuple(str(entry["verdict"]) for entry in entries)
-    alphas = {entry["alpha"] for entry in entries if entry["alpha"] is not None}
-    alpha = float(alphas.pop()) if alphas else math.nan
+    alpha = math.nan if first["alpha"] is None else float(first["alpha"])  # (an ERROR has none)
     about = (key, str(first["title"]), str(first["registration"]), alpha)
     for stop, verdict in (("ERROR", Verdict.INCONCLUSIVE), (Verdict.NOT_APPLICABLE.value, Verdict.NOT_APPLICABLE)):
         if stop in each:
             return RecipeClaim(*about, verdict, f"{stop} on {names[each.index(stop)]}", each, ())
-    stated = [(entry["statement"], [under["kind"] for under in entry["under"]]) for entry in entries]
+    stated = [(entry["statement"], [under["kind"] for under in entry["under"]], entry["alpha"]) for entry in entries]
     forms = [[(s["op"], s["threshold"], s["unit"]) for s in entry["statements"]] for entry in entries]
-    if alphas or any(form != forms[0] for form in forms) or any(one != stated[0] for one in stated) or not forms[0]:
+    if any(form != forms[0] for form in forms) or any(one != stated[0] for one in stated) or not forms[0]:
         raise ValueError(f"{key} does not state the same in every record; run the same claims on every checkpoint")
     kinds = stated[0][1] or [""]
     found = [

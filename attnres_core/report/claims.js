@@ -22,8 +22,10 @@ function number(value, unit = "") {
   const size = Math.abs(value);
   if (size === 0) return "0";
   const [mantissa, exponent] = size.toExponential(2).split("e").map(Number);
-  const power = [...String(exponent)].map((character) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(character)]).join("");
-  if (exponent < -4 || exponent > 6) return `${sign}${mantissa.toFixed(2)}\u00d710${power}`;
+  if (exponent < -4 || exponent > 6) {
+    const power = [...String(exponent)].map((character) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(character)]).join("");
+    return `${sign}${mantissa.toFixed(2)}\u00d710${power}`;
+  }
   return sign + size.toLocaleString("en", { minimumFractionDigits: Math.max(0, 2 - exponent), maximumFractionDigits: Math.max(0, 2 - exponent) });
 }
 
