@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,12 +40,18 @@ def influence(statistic: Statistic, first: Table, second: Table) -> Column:
     n = first.shape[1]
     if n < 2 or not (np.isfinite(first).all() and np.isfinite(second).all()):
         return np.full(n, np.nan)
-    counts = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)  # (sample, document)
+    counts = _draws(n)
     x, y = (counts @ table.T / n for table in (first, second))  # (sample, cell)
     values = _STATISTICS[statistic](x, y)
     covariance = (counts - 1.0).T @ (values - values.mean()) / RESAMPLES
     covariance -= covariance.mean()
     return np.asarray(values.mean() + n * covariance, dtype=np.float64)
+
+
+@functools.lru_cache(maxsize=2)  # (a suite asks for two numbers of documents, over and over)
+def _draws(n: int) -> Table:
+    """How often each sample draws each of `n` documents, `[sample, document]`; not to be changed."""
+    return np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
 
 
 def smoothing_bias(statistic: Statistic, first: Table, second: Table, smoothed: Column) -> float:
@@ -77,8 +84,8 @@ def pseudo_values(statistic: Statistic, first: Column, second: Column) -> Column
     compute = _STATISTICS[statistic]
     (whole,) = compute(first[None], second[None])
     kept = ~np.eye(n, dtype=bool)
-    without = [compute(first[own][None], second[own][None])[0] for own in kept]
-    return np.asarray(n * whole - (n - 1) * np.array(without), dtype=np.float64)
+    without = compute(*(np.broadcast_to(column, (n, n))[kept].reshape(n, n - 1) for column in (first, second)))
+    return np.asarray(n * whole - (n - 1) * without, dtype=np.float64)
 
 
 def permutation_p(

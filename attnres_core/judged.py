@@ -10,11 +10,13 @@ from typing import Any
 
 from attnres_core import statistics
 from attnres_core.estimates import Decision
+from attnres_core.influence import permutation_p
 from attnres_core.judging import Adjusted, Question, adjust, judge
 from attnres_core.quantities import Quantity
 from attnres_core.shapes import Column
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import Store
+from attnres_core.vocabulary import Statistic
 
 JUDGE_VERSION = 7
 """Raise when a change to the decision rules changes verdicts or limits."""
@@ -73,6 +75,18 @@ def adjusted(
             entry = {"claims": [dataclasses.asdict(made[name]) for name in claims]}
             store.add_judged(key, entry)
     return {name: Adjusted(**values) for name, values in zip(claims, entry["claims"], strict=True)}
+
+
+def unrelated_p(statistic: Statistic, first: Column, second: Column, strata: Sequence[str], store: Store) -> float:
+    """The p-value of two columns being unrelated within strata (see `influence.permutation_p`), computed once."""
+    digest = hashlib.sha256(json.dumps([JUDGE_VERSION, statistics.SEED, statistic.value, *strata]).encode())
+    digest.update(first.tobytes() + second.tobytes())
+    key = "unrelated-" + digest.hexdigest()
+    entry = store.judged(key)
+    if entry is None:
+        entry = {"p": permutation_p(statistic, first, second, statistics.strata_of(strata))}
+        store.add_judged(key, entry)
+    return float(entry["p"])
 
 
 def _known(

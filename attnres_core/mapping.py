@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from attnres_core.ablations import drop
+from attnres_core.columns import unit_keys
 from attnres_core.intervention import cells
 from attnres_core.measurements import Measurements
 from attnres_core.models.checkpoint import Checkpoint
@@ -47,8 +48,9 @@ def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[di
     def average(quantity: Quantity) -> float:
         return float(measurements.column(quantity, split).mean())
 
+    checkpoint, whole = measurements.material.checkpoint(role), measurements.whole(role, split)
     rows = []
-    for site, family in cells(measurements.material.checkpoint(role).sites):
+    for site, family in cells(checkpoint.sites):
         effect = cell_quantity(site, family, role)
         where = (family, site.sublayer, effect.what.layers)
         row = dict.fromkeys(FIELDS) | {
@@ -56,7 +58,7 @@ def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[di
             **{"mass": average(mass(*where).on(role)), "uniform_mass": average(uniform_mass(*where).on(role))},
             **{"n": len(measurements.material.prompts[split].documents), "split": split.value},
         }
-        if measurements.has(effect, split):
+        if unit_keys(effect.what, checkpoint) <= whole:
             record = measurements.record(effect, split)
             low, mean, high = t_interval(measurements.column(effect, split))
             row |= {"delta_nll": mean, "delta_nll_low": low, "delta_nll_high": high}

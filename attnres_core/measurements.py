@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from attnres_core import columns, statistics
+from attnres_core import columns, judged, statistics
 from attnres_core.columns import InterventionRecord, as_parts, unit_keys
 from attnres_core.estimates import Linear
-from attnres_core.influence import permutation_p, reliable, smoothing_bias
+from attnres_core.influence import reliable, smoothing_bias
 from attnres_core.intervention import SHAM
 from attnres_core.plan import Bundle, Material
 from attnres_core.prompts import Prompt, PromptSet, Split
@@ -133,9 +133,9 @@ class Measurements:
     def unrelated_p(self, quantity: Quantity, split: Split, documents: int | None = None) -> float:
         """The permutation test's p-value of what a prediction relates being unrelated within strata."""
         assert isinstance(quantity.what, Prediction), "asked of predictions alone"
-        strata = statistics.strata_of(self.material.prompts[split].head(documents).strata)
+        strata = self.material.prompts[split].head(documents).strata
         summary, loss = self._read(columns.pairs, quantity, split, documents)
-        return permutation_p(quantity.what.kind, summary, loss, strata)
+        return judged.unrelated_p(quantity.what.kind, summary, loss, strata, self.store)
 
     def bias(self, form: Linear, split: Split, documents: int | None = None) -> float:
         """How far smoothing moves a form's associations from the statistics of the means."""
@@ -181,10 +181,9 @@ class Measurements:
                         worst = float(np.maximum(worst, np.abs(units[SHAM.key]["delta_nll"]).max()))  # keeps NaN
         return worst
 
-    def has(self, quantity: Quantity, split: Split) -> bool:
-        """Whether a quantity's whole column is in the store."""
-        keys = unit_keys(quantity.what, self.material.checkpoint(quantity.role))
-        return all(keys <= chunk.keys() for chunk in self.chunks(quantity.role, split))
+    def whole(self, role: AnyRole, split: Split) -> frozenset[str]:
+        """The keys of units that were measured for this role over the whole split."""
+        return frozenset.intersection(*(frozenset(chunk) for chunk in self.chunks(role, split)))
 
     def touched(self, role: AnyRole, keys: Iterable[str], split: Split) -> bool:
         """Whether any of these units was measured for a checkpoint, in whatever arithmetic, on whatever device."""

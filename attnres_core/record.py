@@ -107,7 +107,7 @@ def _map(suite: Suite, role: Role) -> list[dict[str, Any]] | None:
         return None
     tables = []
     for split in (Split.CONFIRMATION, Split.EXPLORATION):
-        if all(ROUTING in chunk for chunk in suite.measurements.chunks(role, split)):
+        if ROUTING in suite.measurements.whole(role, split):
             rows = map_rows(suite.measurements, role, split)
             told = [{name: value for name, value in row.items() if value is not None} for row in rows]
             tables.append([{k: number(v) if isinstance(v, float) else v for k, v in row.items()} for row in told])

@@ -6,7 +6,9 @@ import torch
 from scipy import stats
 
 import attnres_core as ac
+from attnres_core import judged
 from attnres_core.influence import influence, permutation_p, pseudo_values, reliable, smoothing_bias
+from attnres_core.store import Store
 from attnres_core.vocabulary import Statistic
 
 CELLS, DOCUMENTS = 30, 128
@@ -136,6 +138,21 @@ def test_permutation_p_is_scipy_s():
     for statistic, reference in ((Statistic.PEARSON, stats.pearsonr), (Statistic.KENDALL, None)):
         expected = reference(x, y, method=method).pvalue if reference else stats.kendalltau(x, y).pvalue
         assert permutation_p(statistic, x, y) == pytest.approx(expected, abs=0.02)
+
+
+def test_a_permutation_p_is_computed_once(tmp_path, monkeypatch):
+    store, (x, y) = Store(tmp_path), pairs(0, 0.3, n=24)
+    halves = ("a",) * 12 + ("b",) * 12
+    found = judged.unrelated_p(Statistic.SPEARMAN, x, y, halves, store)
+    assert found == permutation_p(Statistic.SPEARMAN, x, y, (np.arange(12), np.arange(12, 24)))
+    monkeypatch.setattr(judged, "permutation_p", lambda *_: 2.0)
+    assert judged.unrelated_p(Statistic.SPEARMAN, x, y, halves, Store(tmp_path)) == found
+    others = [
+        (Statistic.PEARSON, x, y, halves),
+        (Statistic.SPEARMAN, y, x, halves),
+        (Statistic.SPEARMAN, x, y, ("a",) * 24),
+    ]
+    assert [judged.unrelated_p(*other, store) for other in others] == [2.0, 2.0, 2.0]
 
 
 def test_permutation_p_is_small_for_what_is_related_and_uniform_for_what_is_not():

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,23 +70,28 @@ def render(record: dict[str, Any]) -> str:
     """The page: every script, style, chart and number in one document that loads nothing."""
     columns, routing = record["columns"], record["routing"]
     scripts = [_asset("claims.js"), _asset("page.js")]
+    with ThreadPoolExecutor(1) as beside:  # a second of compiled code, while the charts are made
+        library = beside.submit(_vega_bundle)
+        charts = {
+            "forests": forest.forests(record["claims"]),
+            "scatter": pathways.mass_against_effect(columns),
+            "bars": pathways.mass_beside_effect(columns),
+            "heatmap": routing_chart.routing_heatmap(routing),
+            "whole_map": map_chart.whole_map(record["maps"]),
+            "distribution": distribution.template(),
+        }
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             record=record,
             scripts=scripts,
-            library=_packed(_vega_bundle()),
+            library=_packed(library.result()),
             style=_asset("page.css"),
-            policy=_content_policy([_vega_bundle(), *scripts]),
+            policy=_content_policy([library.result(), *scripts]),
             families=text.by_family(record["claims"]),
             failed_controls=[claim for claim in record["claims"] if text.control_failed(claim)],
-            forests=forest.forests(record["claims"]),
-            scatter=pathways.mass_against_effect(columns),
-            bars=pathways.mass_beside_effect(columns),
-            heatmap=routing_chart.routing_heatmap(routing),
-            whole_map=map_chart.whole_map(record["maps"]),
-            distribution=distribution.template(),
+            **charts,
         )
     )
 

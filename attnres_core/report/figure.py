@@ -109,16 +109,17 @@ def cells(rows: list[Row], *keys: str) -> tuple[tuple[str, ...], ...]:
 
 def finish(chart: Any, **datasets: list[Row]) -> dict[str, Any]:
     """The chart's spec in the report's look, with the data sets that it names."""
-    words = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
-    lines = {"domainColor": INK, "tickColor": INK, "gridColor": INK, "gridOpacity": 0.18}
-    spec: dict[str, Any] = (
-        chart.configure(background="transparent", font="system-ui, sans-serif")
-        .configure_view(stroke=None)
-        .configure_axis(titleFontWeight="normal", **words, **lines)
-        .configure_header(labelFontWeight="bold", **words)
-        .configure_title(color=INK, fontSize=12, fontWeight="bold", anchor="middle")
-        .configure_legend(**words)
-        .to_dict()
+    words: Row = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
+    lines: Row = {"domainColor": INK, "tickColor": INK, "gridColor": INK, "gridOpacity": 0.18}
+    look = alt.Config(
+        background="transparent",
+        font="system-ui, sans-serif",
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(titleFontWeight="normal", **words, **lines),
+        header=alt.HeaderConfig(labelFontWeight="bold", **words),
+        title=alt.TitleConfig(color=INK, fontSize=12, fontWeight="bold", anchor="middle"),
+        legend=alt.LegendConfig(**words),
     )
+    spec: dict[str, Any] = chart.to_dict()
     spec.pop("$schema")
-    return spec | {"datasets": datasets}
+    return spec | {"config": look.to_dict(), "datasets": datasets}
