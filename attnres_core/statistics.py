@@ -123,15 +123,15 @@ def standard_error(column: Column, strata: Strata | None = None) -> float:
 
 
 def bootstrap_t(
-    columns: NDArray[np.float64], resamples: int, seed: int = SEED, strata: Strata | None = None
+    columns: NDArray[np.float64], resamples: int, strata: Strata | None = None, seed: int = SEED
 ) -> NDArray[np.float32]:
     """Studentised bootstrap statistics of many columns under the same resampled documents.
 
     Args:
         columns: `[document, column]`; one resampling of documents serves every column.
         resamples: number of resamples.
-        seed: decides the resampled documents, whatever the columns are.
         strata: the documents of each stratum, resampled within; None: all in one.
+        seed: decides the resampled documents, whatever the columns are.
 
     Returns:
         `[column, resample]`, (mean* - mean) / se*; infinite where a resample is constant off the mean.
@@ -263,7 +263,7 @@ def bootstraps(
         groups = fits[group[0]]
         for start in range(0, len(group), 64):  # 64 columns of 256,000 float32 statistics: 65 MB
             part = group[start : start + 64]
-            drawn = bootstrap_t(np.stack([columns[i] for i in part], axis=1), resamples, seed, groups)
+            drawn = bootstrap_t(np.stack([columns[i] for i in part], axis=1), resamples, groups, seed)
             for row, index in enumerate(part):
                 error = standard_error(columns[index], groups)
                 skewness = float(stats.skew(residuals(columns[index], groups)))
@@ -273,15 +273,15 @@ def bootstraps(
 
 
 def intervals(
-    columns: Sequence[Column], alphas: Sequence[Sequence[float]], seed: int = SEED, strata: Strata | None = None
+    columns: Sequence[Column], alphas: Sequence[Sequence[float]], strata: Strata | None = None, seed: int = SEED
 ) -> list[list[Interval]]:
     """Limits for many columns over the same documents, each at several one-sided levels.
 
     Args:
         columns: each `[document]`, documents in one order.
         alphas: for each column, the one-sided levels wanted; the first is the claim's own.
-        seed: see `bootstrap_t`.
         strata: see `bootstrap_t`.
+        seed: see `bootstrap_t`.
     """
     found = bootstraps(columns, [levels[0] for levels in alphas], strata, seed)
     return [
@@ -375,5 +375,5 @@ def max_t(
     largest = np.full(resamples, -np.inf)
     for start in range(0, len(columns), 64):
         part = np.stack(columns[start : start + 64], axis=1)
-        largest = np.maximum(largest, bootstrap_t(part, resamples, SEED, strata).max(0))
+        largest = np.maximum(largest, bootstrap_t(part, resamples, strata).max(0))
     return [(1 + int((largest >= score).sum())) / (resamples + 1) for score in scores]

@@ -342,7 +342,7 @@ def power(arguments: argparse.Namespace) -> None:
         for population in chosen:
             columns = list(population.draw(np.random.default_rng([SEED, n]), sets, n))
             batches = [columns[start : start + BATCH] for start in range(0, sets, BATCH)]
-            made = (statistics.intervals(b, [[alpha]] * len(b), SEED + k) for k, b in enumerate(batches))
+            made = (statistics.intervals(b, [[alpha]] * len(b), seed=SEED + k) for k, b in enumerate(batches))
             found = [interval for batch in made for (interval,) in batch]
             verdicts = [[statistics.decide(Operator.ABOVE, -d, i) for i in found] for d in effects]
             line(str(n), population.name, *(f"{np.mean([v is Verdict.SUPPORTED for v in vs]):.2f}" for vs in verdicts))

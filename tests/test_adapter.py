@@ -270,7 +270,7 @@ def test_what_needs_a_package_that_is_not_here_says_so(fla_folder):
     found, remedy = refusal(fla_folder)
     assert found == "a FLA checkpoint (attnres_block_size)"
     assert remedy.startswith("FLA models need the package `fla`, which is not installed (pip install flash-linear-")
-    assert remedy.endswith("can be read by ac.adapt: docs/adapters.md.")
+    assert remedy.endswith("can be read by ac.adapt: help(attnres_core.adapt), docs/adapters.md.")
 
 
 @pytest.mark.parametrize("changes", [{"attn_res_block_size": 2}, {"text_config": {"attn_res_block_size": 2}}, {}])

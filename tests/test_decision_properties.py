@@ -230,7 +230,7 @@ def test_standard_error_is_that_of_a_stratified_mean_and_one_stratum_is_none(col
 @given(grids(), st.integers(-(2**14), 2**14))
 def test_a_shift_of_one_whole_stratum_is_no_noise(column, steps):
     one, other = (
-        (standard_error(c, s), bootstrap_t(c[:, None], 99, 0, s).tolist(), max_t([c], [1.0], s, 999), d.p_value)
+        (standard_error(c, s), bootstrap_t(c[:, None], 99, s).tolist(), max_t([c], [1.0], s, 999), d.p_value)
         for c, s in ((column, halves()), (column + np.repeat([0.0, steps / 64], 16), halves()))
         for d in decided(c, ask(ABOVE, c.mean() - 0.25), strata=s)
     )

@@ -63,7 +63,7 @@ def test_a_config_that_is_a_folder_is_refused(copy: Copy) -> None:
 def test_an_unknown_model_type_is_refused(copy: Copy, kind: object) -> None:
     assert refusal(copy(model_type=kind)) == (
         f"model_type {kind!r}",
-        "Other architectures need an adapter: docs/adapters.md.",
+        "Other architectures need an adapter: help(attnres_core.adapt), docs/adapters.md.",
     )
 
 

@@ -110,5 +110,6 @@ class ForeignCheckpoint(UnsupportedCheckpoint):
         self.folder, self.kind = folder, kind
         remedy = "Load it with ac.load_model and measure with ac.measure: a suite's workers cannot share its model."
         if reason := kind.missing():
-            remedy = f"{reason}. A model that is loaded by other means can be read by ac.adapt: docs/adapters.md."
+            read = "can be read by ac.adapt: help(attnres_core.adapt), docs/adapters.md."
+            remedy = f"{reason}. A model that is loaded by other means {read}"
         super().__init__(folder, f"a {kind.name} checkpoint ({kind.field})", remedy)

@@ -49,7 +49,7 @@ def load_foreign(folder: Path, kind: Foreign, device: str, dtype: torch.dtype) -
     owners = [sys.modules[name] for name in sorted(modules) if hasattr(sys.modules[name], kind.call)]
     if not owners:
         found = f"no `{kind.call}` in {', '.join(sorted(modules))}"
-        remedy = "Name the call that reads sources to ac.adapt yourself: docs/adapters.md."
+        remedy = "Name the call that reads sources to ac.adapt yourself: help(attnres_core.adapt), docs/adapters.md."
         raise UnsupportedCheckpoint(folder, found, remedy)
     tokenizer, sizes = folder / "tokenizer.json", network.config.get_text_config()
     return adapt(

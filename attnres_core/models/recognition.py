@@ -106,7 +106,7 @@ def _other_kind(kind: object) -> tuple[str, str]:
     if kind == "inkling2":
         remedy = "Save its language model alone: transformers' Inkling2ForCausalLM, in bfloat16, with save_pretrained."
         return "model_type 'inkling2', an image-and-text model", remedy
-    return f"model_type {kind!r}", "Other architectures need an adapter: docs/adapters.md."
+    return f"model_type {kind!r}", "Other architectures need an adapter: help(attnres_core.adapt), docs/adapters.md."
 
 
 def _positive(folder: Path, config: Mapping[str, Any], field: str) -> int:
