@@ -93,7 +93,8 @@ def claim_entry(
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons += [outcome.disagreement, *outcome.redundancy]
     reasons += [decision.reason for decision in outcome.decisions]
-    reasons += _permutations(outcome, suite)
+    permutations = _permutations(outcome, suite)
+    reasons += map(_told, permutations)
     needed = [
         power.needed_units(d.statement.operator, d.statement.threshold, d.interval)
         for d in outcome.decisions
@@ -139,6 +140,7 @@ def claim_entry(
         ],
         "counterexamples": [_search_entry(speaking) for speaking in searches],
         "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite, split, outcome.documents)],
+        "permutations": permutations,
         "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
         "needed_prompts": max((n for n in needed if n), default=None),
     }
@@ -255,16 +257,33 @@ def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | N
     return rows
 
 
-def _permutations(outcome: Outcome, suite: Suite) -> list[str]:
-    """Beside a claim about predicting the loss: the permutation test's p-values, over the same documents."""
+def _permutations(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
+    """Beside a claim about predicting the loss: the permutation test's p-values, over the same documents.
+
+    `p` is about what the claim states, the statistic over all documents; `p_within` about that within strata alone.
+    """
     asked = [q for q in outcome.quantities if isinstance(q.what, Prediction)] if outcome.decisions else []
-    found = ((q, suite.measurements.unrelated_p(q, outcome.standing.split, outcome.documents)) for q in asked)
-    least = 1 / (1 + PERMUTATIONS)
+    where = (outcome.standing.split, outcome.documents)
     return [
-        f"`{q.what}`: p {'<=' if p <= least else '='} {p:.2g} that they are unrelated within strata, "
-        f"by {PERMUTATIONS:,} permutations"
-        for q, p in found
+        {
+            "quantity": str(quantity.what),
+            "p": number(suite.measurements.unrelated_p(quantity, *where)),
+            "p_within": number(suite.measurements.unrelated_p(quantity, *where, within=True)),
+        }
+        for quantity in asked
     ]
+
+
+def _told(test: Mapping[str, Any]) -> str:
+    """A permutation test in words."""
+
+    def p(value: float | None) -> str:
+        if value is None:
+            return "p unknown"
+        return f"p {'<=' if value <= 1 / (1 + PERMUTATIONS) else '='} {value:.2g}"
+
+    within = f"{p(test['p_within'])} within strata"
+    return f"`{test['quantity']}`: {p(test['p'])} that they are unrelated, {within}, by {PERMUTATIONS:,} permutations"
 
 
 def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,16 @@ UNKNOWN = "(written by an older version)"
 """A model of whose units nothing is written down."""
 
 
+RECENT = 3600.0
+"""Seconds: a run's folder touched since may be that of a run under way, which holds no lock while it reports."""
+
+
 @dataclass(frozen=True, slots=True)
 class Holding:
     """What the store holds of one model, in one arithmetic."""
 
     key: str
     about: str
-    chunks: int
-    interventions: int
     bytes: int
 
     @property
@@ -35,22 +38,22 @@ class Holding:
 
 
 def holdings(store: Store) -> list[Holding]:
-    """Every model in the store, by description; damaged files are set aside with a warning on the way."""
+    """Every model in the store, by description."""
     found = []
     for folder in sorted((store.root / "units").iterdir()):
-        chunks = [chunk for chunk in folder.iterdir() if chunk.is_dir()]
-        keys = {key for chunk in chunks for key in store.units(folder.name, chunk.name)}
         about = (folder / ABOUT).read_text() if (folder / ABOUT).is_file() else UNKNOWN
-        found.append(Holding(folder.name, about, len(chunks), len(keys), _bytes(folder)))
+        found.append(Holding(folder.name, about, _bytes(folder)))
     return sorted(found, key=lambda holding: holding.about)
 
 
 def listing(store: Store) -> list[str]:
-    """The holdings as lines of a table."""
+    """The holdings as lines of a table; damaged files are set aside with a warning on the way."""
     found = holdings(store)
     lines = [f"{store.root}: {len(found)} models, {size(_bytes(store.root))}"]
     for holding in found:
-        counts = f"{holding.chunks} chunks of prompts, {holding.interventions} interventions, {size(holding.bytes)}"
+        chunks = [chunk.name for chunk in (store.root / "units" / holding.key).iterdir() if chunk.is_dir()]
+        keys = {key for chunk in chunks for key in store.units(holding.key, chunk)}
+        counts = f"{len(chunks)} chunks of prompts, {len(keys)} interventions, {size(holding.bytes)}"
         stale = "  (another numerics version: prune)" if holding.stale else ""
         lines.append(f"  {holding.key[:12]}  {holding.about}: {counts}{stale}")
     return lines
@@ -59,7 +62,7 @@ def listing(store: Store) -> list[str]:
 def verify(store: Store) -> list[str]:
     """Read every file; those that do not hold what was written are set aside and named."""
     before = set(store.root.rglob("*.damaged"))
-    holdings(store)  # reads every unit
+    listing(store)  # reads every unit
     for file in (store.root / "judged").glob("*.json"):
         store.judged(file.stem)
     searches = sum(len(store.searches(folder.name)) for folder in (store.root / "searches").iterdir())
@@ -72,6 +75,8 @@ def verify(store: Store) -> list[str]:
 
 def prune(store: Store, keys: Sequence[str] = (), *, dry_run: bool = False) -> list[str]:
     """Remove what no run can use, and the models asked for; decisions stay, since a second chance is known by them.
+
+    What an earlier run set aside as damaged goes, too; nothing is read, so nothing is set aside here.
 
     Args:
         store: the store.
@@ -93,11 +98,13 @@ def prune(store: Store, keys: Sequence[str] = (), *, dry_run: bool = False) -> l
     searches = [f for f in (store.root / "searches").iterdir() if not f.name.endswith(f"-{NUMERICS_VERSION}")]
     if searches:
         lines.append(f"searches of another numerics version on {len(searches)} checkpoints")
+    runs = list((store.root / "runs").iterdir())
+    recent = [run for run in runs if _touched(run) > time.time() - RECENT]
     leftovers = [
         *store.root.rglob("*.damaged"),
-        *store.root.rglob(".*.tmp"),
-        *(store.root / "runs").iterdir(),
-        *(store.root / "locks").iterdir(),
+        *(() if recent else store.root.rglob(".*.tmp")),
+        *(run for run in runs if run not in recent),
+        *(() if recent else (store.root / "locks").iterdir()),
     ]
     if leftovers:
         lines.append(f"{len(leftovers)} leftovers of earlier runs")
@@ -112,6 +119,11 @@ def _free(lock: Path) -> bool:
     with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
         return True
     return False
+
+
+def _touched(folder: Path) -> float:
+    """When something last appeared in a folder or one of its folders."""
+    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()) if path.is_dir())
 
 
 def _bytes(folder: Path) -> int:

@@ -16,6 +16,8 @@ RESAMPLES = 8192
 PERMUTATIONS = 9999
 """Shuffles of a permutation test; its smallest p is one in one more."""
 SEED = 20261122
+LEFT_OUT = 256
+"""Documents left out together, each in a row of its own: it bounds the memory."""
 RELIABILITY = 0.9
 """Share of the variance between cells that must not be noise: it bounds the loss of a correlation to 5 %."""
 Table = NDArray[np.float64]
@@ -48,10 +50,12 @@ def influence(statistic: Statistic, first: Table, second: Table) -> Column:
     return np.asarray(values.mean() + n * covariance, dtype=np.float64)
 
 
-@functools.lru_cache(maxsize=2)  # (a suite asks for two numbers of documents, over and over)
+@functools.lru_cache(maxsize=1)  # (claims ask for the same number of documents, one after the other)
 def _draws(n: int) -> Table:
-    """How often each sample draws each of `n` documents, `[sample, document]`; not to be changed."""
-    return np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
+    """How often each sample draws each of `n` documents, `[sample, document]`, read-only."""
+    counts = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
+    counts.setflags(write=False)
+    return counts
 
 
 def smoothing_bias(statistic: Statistic, first: Table, second: Table, smoothed: Column) -> float:
@@ -83,8 +87,12 @@ def pseudo_values(statistic: Statistic, first: Column, second: Column) -> Column
         return np.full(n, np.nan)
     compute = _STATISTICS[statistic]
     (whole,) = compute(first[None], second[None])
-    kept = ~np.eye(n, dtype=bool)
-    without = compute(*(np.broadcast_to(column, (n, n))[kept].reshape(n, n - 1) for column in (first, second)))
+    without = np.empty(n)
+    for start in range(0, n, LEFT_OUT):  # (together: ranking row by row takes ten times as long)
+        rows = np.arange(start, min(start + LEFT_OUT, n))
+        kept = rows[:, None] != np.arange(n)
+        tables = (np.broadcast_to(column, kept.shape)[kept].reshape(len(rows), n - 1) for column in (first, second))
+        without[rows] = compute(*tables)
     return np.asarray(n * whole - (n - 1) * without, dtype=np.float64)
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from attnres_core import statistics
+from attnres_core import influence, statistics
 from attnres_core.estimates import Decision
-from attnres_core.influence import permutation_p
 from attnres_core.judging import Adjusted, Question, adjust, judge
 from attnres_core.quantities import Quantity
 from attnres_core.shapes import Column
 from attnres_core.statistics import Interval, Verdict
-from attnres_core.store import Store
+from attnres_core.store import Store, StoreError
 from attnres_core.vocabulary import Statistic
 
 JUDGE_VERSION = 7
@@ -78,14 +78,16 @@ def adjusted(
 
 
 def unrelated_p(statistic: Statistic, first: Column, second: Column, strata: Sequence[str], store: Store) -> float:
-    """The p-value of two columns being unrelated within strata (see `influence.permutation_p`), computed once."""
-    digest = hashlib.sha256(json.dumps([JUDGE_VERSION, statistics.SEED, statistic.value, *strata]).encode())
+    """The p-value of two columns being unrelated within strata (see `influence.permutation_p`), kept if possible."""
+    parts = [JUDGE_VERSION, influence.SEED, influence.PERMUTATIONS, statistic.value, *strata]
+    digest = hashlib.sha256(json.dumps(parts).encode())
     digest.update(first.tobytes() + second.tobytes())
     key = "unrelated-" + digest.hexdigest()
     entry = store.judged(key)
     if entry is None:
-        entry = {"p": permutation_p(statistic, first, second, statistics.strata_of(strata))}
-        store.add_judged(key, entry)
+        entry = {"p": influence.permutation_p(statistic, first, second, statistics.strata_of(strata))}
+        with contextlib.suppress(StoreError):  # (told beside a decided claim: no reason to lose that)
+            store.add_judged(key, entry)
     return float(entry["p"])
 
 

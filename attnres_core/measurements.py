@@ -130,10 +130,13 @@ class Measurements:
             if quantity.metric is metric and not all(getattr(prompt, field) for prompt in prompts.prompts):
                 raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")
 
-    def unrelated_p(self, quantity: Quantity, split: Split, documents: int | None = None) -> float:
-        """The permutation test's p-value of what a prediction relates being unrelated within strata."""
+    def unrelated_p(
+        self, quantity: Quantity, split: Split, documents: int | None = None, *, within: bool = False
+    ) -> float:
+        """The permutation test's p-value of what a prediction relates being unrelated, or so `within` strata."""
         assert isinstance(quantity.what, Prediction), "asked of predictions alone"
-        strata = self.material.prompts[split].head(documents).strata
+        prompts = self.material.prompts[split].head(documents)
+        strata = prompts.strata if within else ("",) * len(prompts.documents)
         summary, loss = self._read(columns.pairs, quantity, split, documents)
         return judged.unrelated_p(quantity.what.kind, summary, loss, strata, self.store)
 

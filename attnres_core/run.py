@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from attnres_core.models.reference import Reference
 
 ATTEMPTS = 2
-"""A bundle whose worker dies this often becomes a named failure, and so do the others of its model."""
+"""A bundle whose worker dies this often becomes a named failure: it is deadly."""
+DEADLY = 2
+"""Once so many bundles of a run are deadly, the models of such bundles are left alone: xdist replaces only so many
+workers, and other claims need them."""
 POLL_SECONDS = 0.1
+BEGUN, DECIDED = "begun.json", "decided.json"
+"""What is known of a run before and after its claims are decided, for the report: files of its folder."""
 
 
 class SmallerBatchWarning(UserWarning):
@@ -41,14 +46,15 @@ class Barrier:
     def __init__(self, store: Store, run: str) -> None:
         self.store = store
         self.folder = store.run_folder(run)
-        for name in ("failed", "attempts", "done", "deadly"):
-            (self.folder / name).mkdir(exist_ok=True)
+        with store.writing():
+            for name in ("failed", "attempts", "done", "deadly"):
+                (self.folder / name).mkdir(exist_ok=True)
 
     def announce(self, missing: int, reused: int, lines: Sequence[str]) -> None:
         """Tell the controller how many bundles this run measures and finds; the first worker's word stands."""
         file = self.folder / "plan.json"
         if not file.exists():
-            with atomic(file) as temporary:
+            with self.store.writing(), atomic(file) as temporary:
                 temporary.write_text(json.dumps({"bundles": missing, "reused": reused, "lines": list(lines)}))
 
     def failure(self, bundle: Bundle) -> str | None:
@@ -60,28 +66,31 @@ class Barrier:
 
     def fail(self, bundle: Bundle, why: str) -> None:
         """Record that a bundle failed."""
-        with atomic(self.folder / "failed" / bundle.id) as temporary:
+        with self.store.writing(), atomic(self.folder / "failed" / bundle.id) as temporary:
             temporary.write_text(why)
 
     def deadly(self, bundle: Bundle) -> bool:
-        """Whether measuring this bundle's model has killed its process twice already."""
-        return (self.folder / "deadly" / bundle.model).exists()
+        """Whether this bundle's model is to be left alone: see DEADLY."""
+        found = [file.name for file in (self.folder / "deadly").iterdir()]
+        return len(found) >= DEADLY and any(name.startswith(bundle.model) for name in found)
 
     def beware(self, bundle: Bundle) -> None:
-        """Leave a bundle's model alone: xdist replaces only so many workers, and other claims need them."""
-        (self.folder / "deadly" / bundle.model).touch()
+        """Remember that a bundle is deadly."""
+        with self.store.writing():
+            (self.folder / "deadly" / f"{bundle.model}-{bundle.id}").touch()
 
     def attempt(self, bundle: Bundle) -> int:
         """Count an attempt; returns how many there were before."""
         file = self.folder / "attempts" / bundle.id
         before = int(file.read_text()) if file.exists() else 0
-        with atomic(file) as temporary:
+        with self.store.writing(), atomic(file) as temporary:
             temporary.write_text(str(before + 1))
         return before
 
     def finish(self, bundle: Bundle) -> None:
         """Count a bundle this run measured."""
-        (self.folder / "done" / bundle.id).touch()
+        with self.store.writing():
+            (self.folder / "done" / bundle.id).touch()
 
     @property
     def measured(self) -> int:
@@ -108,35 +117,39 @@ class Crew:
         store = self.barrier.store
         while open_bundles := [b for b in bundles if store.missing(b) and self.barrier.failure(b) is None]:
             bench = self._slot()
-            if bench is not None:
-                for bundle in open_bundles:
-                    _measure_if_free(bundle, self.barrier, bench)
-            time.sleep(POLL_SECONDS)
+            if bench is None or not sum(_measure_if_free(bundle, self.barrier, bench) for bundle in open_bundles):
+                time.sleep(POLL_SECONDS)  # others are at it
         failures = {bundle: self.barrier.failure(bundle) for bundle in bundles}
         return {bundle: why for bundle, why in failures.items() if why is not None}
 
     def _slot(self) -> _Workbench | None:
         if self._bench is None:
             for index, device in enumerate(self.place.slots):
-                if self._stack.enter_context(self.barrier.store.held(f"slot-{self.place.device_class}-{index}")):
-                    self._bench = _Workbench(self.checkpoints, self.place, device)
-                    break
+                with ExitStack() as asked:
+                    if asked.enter_context(self.barrier.store.held(f"slot-{self.place.device_class}-{index}")):
+                        self._stack.push(asked.pop_all())
+                        self._bench = _Workbench(self.checkpoints, self.place, device)
+                        break
         return self._bench
 
 
-def _measure_if_free(bundle: Bundle, barrier: Barrier, bench: _Workbench) -> None:
-    with barrier.store.held(f"bundle-{bundle.id}") as mine:
+def _measure_if_free(bundle: Bundle, barrier: Barrier, bench: _Workbench) -> bool:
+    """Measure what is missing of a bundle unless another worker is at its chunk; returns whether something changed.
+
+    The lock is the chunk's: bundles of other runs overlap with this one, each with ablations of its own.
+    """
+    with barrier.store.held(f"chunk-{bundle.model[:32]}-{bundle.chunk[:32]}") as mine:
         missing = barrier.store.missing(bundle)
         if not mine or not missing or barrier.failure(bundle) is not None:
-            return
+            return False
         if barrier.deadly(bundle):
             barrier.fail(bundle, f"not measured: {bundle}, since measuring that model killed its process before")
-            return
+            return True
         attempts = barrier.attempt(bundle)
         if attempts >= ATTEMPTS:
             barrier.beware(bundle)
             barrier.fail(bundle, f"the process measuring {bundle} died {attempts} times; out of memory?")
-            return
+            return True
         try:
             bench.measure(bundle, missing, barrier.store)
         except StoreError:  # no bundle's fault: the run ends with it
@@ -146,6 +159,7 @@ def _measure_if_free(bundle: Bundle, barrier: Barrier, bench: _Workbench) -> Non
                 barrier.fail(bundle, f"measuring {bundle} failed: {type(error).__name__}: {error}")
         else:
             barrier.finish(bundle)
+        return True
 
 
 class _Workbench:
@@ -187,10 +201,10 @@ class _Workbench:
             except torch.OutOfMemoryError:
                 if bundle.plain or self.batch_tokens <= BATCH_SIZES[-1]:
                     raise
-                self.batch_tokens //= 2
-                torch.cuda.empty_cache()
-                message = f"{self.device} is out of memory: going on with batches of {self.batch_tokens} tokens"
-                warnings.warn(message, SmallerBatchWarning, stacklevel=2)
+            self.batch_tokens //= 2  # (after the handler: its traceback holds the batch's tensors)
+            torch.cuda.empty_cache()
+            message = f"{self.device} is out of memory: going on with batches of {self.batch_tokens} tokens"
+            warnings.warn(message, SmallerBatchWarning, stacklevel=2)
         store.add_units(bundle.model, bundle.chunk, {key: units[key] for key in missing}, bundle.about)
 
     def _taken_from(self, bundle: Bundle, model: AttnResModel) -> Reference:

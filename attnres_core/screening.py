@@ -12,15 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint as recomputed
 
 from attnres_core.intervention import cells
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.models.loading import load_checkpoint
 from attnres_core.models.model import AttnResModel
+from attnres_core.models.network import Network
 from attnres_core.models.precision import exact_arithmetic
 from attnres_core.models.routing import Read, SiteOverride, Source
 from attnres_core.place import Place
-from attnres_core.plan import CHUNK
+from attnres_core.plan import CHUNK, SCORE_ROWS
 from attnres_core.prompts import PromptSet
 from attnres_core.shapes import Column
 from attnres_core.sweep import Batch
@@ -53,10 +55,10 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
     with torch.enable_grad():
         hidden = network.run(network.begin(batch.ids), network.prepare(batch.ids), overrides=overrides, observe=keep)
         scored = torch.nonzero(batch.scored, as_tuple=True)
-        logits = network.unembed(hidden[scored])
-        target = batch.ids[scored[0], scored[1] + 1]
+        states, target = hidden[scored], batch.ids[scored[0], scored[1] + 1]
         share = 1 / batch.scored.sum(1)[scored[0]]  # of its prompt's mean
-        loss = (functional.cross_entropy(logits, target, reduction="none") * share).sum()
+        blocks = zip(*(part.split(SCORE_ROWS) for part in (states, target, share)), strict=True)
+        loss = torch.stack([_loss(network, *block) for block in blocks]).sum()
         grads = dict(zip(biases, torch.autograd.grad(loss, list(biases.values()), allow_unused=True), strict=True))
     found: dict[tuple[Site, Family], Column] = {}
     for site in model.sites:
@@ -68,6 +70,16 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
             kept = (1 - weights[site.key][index].sum(0)).clamp(min=LEAST_KEPT)
             rise = torch.zeros_like(kept) if grad is None else -grad[index].sum(0) / kept  # (prompt, pos)
             found[site, family] = np.asarray(rise.sum(1).double().cpu())
+    return found
+
+
+def _loss(network: Network, states: Tensor, target: Tensor, share: Tensor) -> Tensor:
+    """A block's share of the loss; the backward pass makes its logits anew, so that one block's are held at a time."""
+
+    def weighted(states: Tensor) -> Tensor:
+        return (functional.cross_entropy(network.unembed(states), target, reduction="none") * share).sum()
+
+    found: Tensor = recomputed(weighted, states, use_reentrant=False)
     return found
 
 

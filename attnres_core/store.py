@@ -42,7 +42,7 @@ class DamagedStoreWarning(UserWarning):
 
 
 class StoreError(ValueError):
-    """The store cannot be written: a full disk, a read-only folder. What it holds stays valid."""
+    """The store cannot be written or read: a full disk, a read-only folder. What it holds stays valid."""
 
 
 class Store:
@@ -53,11 +53,21 @@ class Store:
         self._folders: dict[tuple[str, str], Path] = {}
         self._seen: dict[Path, dict[str, Unit]] = {}
         self._merged: dict[Path, tuple[frozenset[str], dict[str, Unit]]] = {}
-        try:
+        with self.writing():
             for name in ("units", "judged", "searches", "runs", "locks"):
                 (root / name).mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """What fails inside is told as the store's failure, with the remedy.
+
+        Raises:
+            StoreError: instead of an OSError.
+        """
+        try:
+            yield
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> StoreError:
         remedy = "free some space, or give another with --attnres-store"
@@ -104,7 +114,7 @@ class Store:
         fields = {f"{key}|{name}": array for key, unit in units.items() for name, array in unit.items()}
         data = save({name: np.ascontiguousarray(array) for name, array in fields.items()})  # (it writes strides wrong)
         folder = self._folder(model, chunk)
-        try:
+        with self.writing():
             folder.mkdir(parents=True, exist_ok=True)
             if about and not (folder.parent / ABOUT).exists():
                 with atomic(folder.parent / ABOUT) as temporary:
@@ -113,8 +123,6 @@ class Store:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def _folder(self, model: str, chunk: str) -> Path:
         if (model, chunk) not in self._folders:  # (asked for a thousand times; making a path is slow)
@@ -122,12 +130,8 @@ class Store:
         return self._folders[model, chunk]
 
     def _read(self, file: Path) -> dict[str, Unit] | None:
-        try:
-            data = file.read_bytes()
-        except FileNotFoundError:  # another worker has just set it aside
-            return None
-        except OSError as error:
-            _set_aside(file, str(error))
+        data = self._bytes(file)
+        if data is None:  # another worker has just set it aside
             return None
         if _sha256(data) != file.stem:
             _set_aside(file, "its bytes do not have the SHA-256 it is named for")
@@ -138,12 +142,27 @@ class Store:
             units.setdefault(key, {})[field] = array
         return units
 
+    def _bytes(self, file: Path) -> bytes | None:
+        """A file's content, None where there is none; what cannot be read now may be whole, so it stays."""
+        try:
+            return file.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(
+                f"{file} cannot be read ({error}); it is left as it is: mend that, and run again"
+            ) from error
+
     def judged(self, key: str) -> dict[str, Any] | None:
         """A decided statement, or None."""
         return self._entry(self.root / "judged" / f"{key}.json")
 
     def add_judged(self, key: str, entry: Mapping[str, Any]) -> None:
-        """Write a decided statement."""
+        """Write a decided statement.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
         self._add_entry(self.root / "judged" / f"{key}.json", entry)
 
     def searches(self, subject: str) -> list[dict[str, Any]]:
@@ -158,35 +177,35 @@ class Store:
             StoreError: it cannot be written.
         """
         file = self.root / "searches" / subject / f"{key}.json"
-        try:
+        with self.writing():
             file.parent.mkdir(exist_ok=True)
-            self._add_entry(file, entry)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        self._add_entry(file, entry)
 
     def _entry(self, file: Path) -> dict[str, Any] | None:
+        data = self._bytes(file)
+        if data is None:
+            return None
         try:
-            loaded = json.loads(file.read_bytes())
+            loaded = json.loads(data)
             entry = loaded["entry"]
             if loaded["sha256"] == _sha256(json.dumps(entry).encode()):
                 return dict(entry)
             why = "its content does not have its SHA-256"
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             why = repr(error)
         _set_aside(file, why)
         return None
 
     def _add_entry(self, file: Path, entry: Mapping[str, Any]) -> None:
         text = json.dumps(dict(entry))
-        with atomic(file) as temporary:
+        with self.writing(), atomic(file) as temporary:
             temporary.write_text(f'{{"sha256": "{_sha256(text.encode())}", "entry": {text}}}')
 
     def run_folder(self, run: str) -> Path:
         """Where one run's workers meet."""
         folder = self.root / "runs" / run
-        folder.mkdir(parents=True, exist_ok=True)
+        with self.writing():
+            folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     @contextlib.contextmanager
@@ -195,9 +214,11 @@ class Store:
         lock = FileLock(self.root / "locks" / f"{name}.lock", timeout=-1 if wait else 0)
         try:
             lock.acquire()
-        except Timeout:
+        except Timeout:  # (an OSError, too)
             yield False
             return
+        except OSError as error:
+            raise self._unwritable(error) from error
         try:
             yield True
         finally:

@@ -15,6 +15,7 @@ from attnres_core.claims import Claim, claim_key
 from attnres_core.judging import combine
 from attnres_core.outcomes import Outcome
 from attnres_core.power import unseen_share
+from attnres_core.run import DECIDED
 from attnres_core.statistics import Operator, Verdict
 
 LETTERS = {"SUPPORTED": ".", "REFUTED": "R", "INCONCLUSIVE": "I", "NOT APPLICABLE": "n", "ERROR": "E"}
@@ -28,7 +29,10 @@ _MARKUP = {
 
 
 class ProgressBar:
-    """Watches a run's folder from a thread, since pytest's own loop blocks: header once, then bundles done."""
+    """Watches a run's folder from a thread, since pytest's own loop blocks: header once, then bundles done.
+
+    It ends once the claims are decided: what is printed from then on are the tests.
+    """
 
     def __init__(self, folder: Path, reporter: Any, *, header: bool = True) -> None:
         self.folder, self.reporter, self.header = folder, reporter, header
@@ -54,7 +58,7 @@ class ProgressBar:
             return
         total = int(plan["bundles"])
         with tqdm(total=total, desc="measuring", unit="bundle", leave=False, file=terminal) as bar:
-            while not self._stop.wait(0.2):
+            while not (self._stop.wait(0.2) or (self.folder / DECIDED).exists()):
                 bar.n = len(list(done.iterdir())) if done.is_dir() else 0
                 bar.total = max(total, bar.n)  # families chosen on exploration add bundles
                 bar.refresh()

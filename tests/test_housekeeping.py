@@ -1,5 +1,8 @@
 """`python -m attnres_core store`: what a store holds is listed, verified and pruned, and nothing else is touched."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 
@@ -69,6 +72,8 @@ def test_prune_removes_what_no_run_can_read_and_keeps_decisions(store, capsys):
     for numerics in (housekeeping.NUMERICS_VERSION, housekeeping.NUMERICS_VERSION - 1):
         store.add_search(f"{'a' * 32}-{numerics}", "search", {})
     (store.root / "runs/old").mkdir()
+    long_ago = time.time() - housekeeping.RECENT - 1
+    os.utime(store.root / "runs/old", (long_ago, long_ago))
     (store.root / "locks/bundle-x.lock").touch()
     (store.root / f"units/{'a' * 32}/first/.x.safetensors.0.tmp").touch()
     before = files(store)
@@ -85,6 +90,42 @@ def test_prune_removes_what_no_run_can_read_and_keeps_decisions(store, capsys):
     assert run(capsys, "prune", "--store", store.root)[1].out == "nothing to remove\n"
     run(capsys, "prune", "aaaa", "--store", store.root)
     assert files(store) == {"judged/key.json", f"searches/{'a' * 32}-{housekeeping.NUMERICS_VERSION}/search.json"}
+
+
+def damage(store):
+    """Break a file of units; returns where it goes once it is set aside."""
+    file = next((store.root / "units" / ("a" * 32) / "second").iterdir())
+    file.write_bytes(file.read_bytes()[:-7])
+    return file.with_suffix(".damaged")
+
+
+def test_list_names_what_it_sets_aside(store, capsys):
+    aside = damage(store)
+    code, output = run(capsys, "list", "--store", store.root)
+    assert code == 0
+    assert f"set aside as {aside.name}" in output.out.splitlines()[0]
+    assert aside.is_file()
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_prune_sets_nothing_aside(store, capsys, dry):
+    aside, before = damage(store), files(store)
+    code, output = run(capsys, "prune", "--store", store.root, *dry)
+    assert code == 0
+    assert "leftovers" not in output.out
+    gone = set() if dry else {file for file in before if file.split("/")[1][0] in "bc"}
+    assert files(store) == before - gone
+    assert not aside.exists()
+
+
+def test_prune_leaves_a_run_that_reports_without_a_lock(store, capsys):
+    (store.root / "runs/now/done").mkdir(parents=True)
+    long_ago = time.time() - housekeeping.RECENT - 1
+    os.utime(store.root / "runs/now", (long_ago, long_ago))  # (a bundle of it has just been counted)
+    (store.root / "locks/chunk-x.lock").touch()
+    run(capsys, "prune", "--store", store.root)
+    assert (store.root / "runs/now/done").is_dir()
+    assert (store.root / "locks/chunk-x.lock").is_file()
 
 
 def test_prune_leaves_a_store_alone_while_a_run_uses_it(store, capsys):

@@ -1,12 +1,15 @@
 """Running a suite as pytest users do: selections, stops, interrupts, other reporters; in real processes."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -111,6 +114,33 @@ def test_ra_lists_every_outcome_with_its_reason(suite):
             "INCONCLUSIVE test_claims.py::test_inconclusive - INCONCLUSIVE: *",
         ]
     )
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_one_progress_bar_while_measuring_and_none_beside_the_tests(pytester, micro, workers):
+    pytester.makepyfile(test_claims=CLAIMS)
+    command = [sys.executable, "-m", "pytest", "-n", workers, "-p", "no:cacheprovider"]
+    command += [f"--attnres-{name}={micro / name}" for name in ("trained", "vanilla")]
+    command += [f"--attnres-prompts={micro / 'prompts.jsonl'}"]
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    process = subprocess.Popen(command, cwd=pytester.path, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    output = b""
+    with contextlib.suppress(OSError):  # (so a terminal ends)
+        while read := os.read(ours, 65536):
+            output += read
+    os.close(ours)
+    process.wait()
+    screen = output.decode()
+    bars = [match.start() for match in re.finditer("measuring: ", screen)]
+    assert re.search(r"measuring: +\d+%.*\d+/\d+ \[.*bundle", screen)
+    assert bars[-1] < screen.index("test_claims.py", bars[0])  # pytest's own progress begins after it
+
+
+def test_no_progress_bar_where_there_is_no_terminal(suite):
+    result = suite("-n", "0")
+    assert "measuring: " not in result.stdout.str() + result.stderr.str()
 
 
 def interruptible():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -98,6 +99,41 @@ def test_a_truncated_unit_file_warns_and_counts_as_missing(store: Store, share: 
         assert store.units("model", "chunk") == {}
     aside = f"{file.stem}.damaged"
     assert str(caught[0].message) == f"{file} is damaged ({why}); set aside as {aside}, made again"
+
+
+def test_a_file_that_cannot_be_read_now_is_left_as_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.add_units("model", "chunk", units("a"))
+    store.add_judged("question", {"verdict": "SUPPORTED"})
+
+    def refuse(_: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        for read in (lambda: store.units("model", "chunk"), lambda: store.judged("question")):
+            with pytest.raises(StoreError, match=r"cannot be read .*Too many open files.* left as it is"):
+                read()
+    assert store.units("model", "chunk").keys() == {"a"}
+    assert store.judged("question") == {"verdict": "SUPPORTED"}
+
+
+@pytest.mark.parametrize("write", ["judged", "search", "units", "run"])
+def test_whatever_cannot_be_written_is_told_with_the_remedy(
+    store: Store, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    act = {
+        "judged": lambda: store.add_judged("question", {}),
+        "search": lambda: store.add_search("subject", "key", {}),
+        "units": lambda: store.add_units("model", "chunk", units("a")),
+        "run": lambda: store.run_folder("run"),
+    }[write]
+    with pytest.raises(StoreError, match=r"No space left on device.*free some space, or give another with"):
+        act()
 
 
 def test_a_damaged_unit_file_is_set_aside_once(store: Store) -> None:

@@ -4,6 +4,7 @@ Nothing here is simulated: processes are killed with SIGKILL, file systems are f
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -21,13 +22,34 @@ from attnres_core.store import Store
 pytestmark = pytest.mark.usefixtures("_quiet")
 
 
-def measured(root):
-    """How often each unit of each model and chunk was written."""
-    counts = Counter()
+LOGGING = """
+    import json
+    from pathlib import Path
+    from attnres_core.store import Store
+
+    real = Store.add_units
+    def add_units(self, model, chunk, units, about=""):
+        real(self, model, chunk, units, about)
+        with (Path(__file__).parent / "written.log").open("a") as log:
+            log.writelines(json.dumps([model[:32], chunk[:32], key]) + "\\n" for key in units)
+    Store.add_units = add_units
+"""
+"""A conftest.py that logs each unit once it is written: files named for their content cannot tell twice from once."""
+
+
+def written(pytester):
+    """How often each unit of each model and chunk was measured and written, by every process of the test."""
+    log = pytester.path / "written.log"
+    return Counter(tuple(json.loads(line)) for line in log.read_text().splitlines()) if log.is_file() else Counter()
+
+
+def held(root):
+    """The units in a store, every file read in full."""
+    found = set()
     for file in (root / "units").glob("*/*/*.safetensors"):
         keys = {name.rsplit("|", 1)[0] for name in load_file(file)}
-        counts.update((file.parent.parent.name, file.parent.name, key) for key in keys)
-    return counts
+        found |= {(file.parent.parent.name, file.parent.name, key) for key in keys}
+    return found
 
 
 def command(micro, *arguments):
@@ -39,48 +61,43 @@ def command(micro, *arguments):
 def test_killing_a_sweep_loses_the_bundle_in_flight_and_nothing_is_measured_twice(pytester, micro):
     """SIGKILL to the whole process group in mid-sweep, twice; then a run to the end."""
     pytester.makepyfile(test_claims=CLAIMS)
+    pytester.makeconftest(LOGGING)
     store, before = pytester.path / ".attnres", 0
     for _ in range(2):
         process = subprocess.Popen(command(micro, "-n", "2"), start_new_session=True, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
-        while sum(measured(store).values()) <= before and time.monotonic() < deadline and process.poll() is None:
+        while len(held(store)) <= before and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        left = measured(store)
-        assert sum(left.values()) > before, "nothing was measured before the kill"
-        before = sum(left.values())
+        left = held(store)
+        assert len(left) > before, "nothing was measured before the kill"
+        before = len(left)
     pytester.run(*command(micro, "-n", "2"))
-    found = measured(store)
-    assert left.keys() <= found.keys()
-    shared = {key for key, count in found.items() if count > 1}
-    assert {key[2] for key in shared} <= {
-        "routing",
-        '["sham",{}]',
-    }  # a clean run serves every later bundle of its chunk
+    assert left <= held(store)
+    assert written(pytester).keys() <= held(store)
+    assert set(written(pytester).values()) == {1}
     assert {entry["verdict"] for entry in verdicts(pytester).values()} >= {"SUPPORTED", "REFUTED"}
 
-    def written():
-        return {file: file.stat().st_mtime_ns for file in store.rglob("*.safetensors")}
-
-    files = written()
+    before = written(pytester)
     pytester.run(*command(micro, "-n", "0"))
-    assert written() == files  # all there: nothing written
+    assert written(pytester) == before  # all there: nothing written
 
 
-def test_two_suites_at_once_on_one_store_measure_each_unit_once(pytester, micro):
+@pytest.mark.parametrize("more", [[], ["--deselect", "test_claims.py::test_supported"]], ids=["same", "other claims"])
+def test_two_suites_at_once_on_one_store_measure_each_unit_once(pytester, micro, more):
     pytester.makepyfile(test_claims=CLAIMS)
+    pytester.makeconftest(LOGGING)
     running = [
-        subprocess.Popen(command(micro, "-n", "2", f"--attnres-report=r{k}/r.html"), stdout=subprocess.DEVNULL)
-        for k in range(2)
+        subprocess.Popen(command(micro, "-n", "2", f"--attnres-report=r{k}/r.html", *own), stdout=subprocess.DEVNULL)
+        for k, own in enumerate([[], more])
     ]
     assert {process.wait(timeout=300) for process in running} == {1}  # findings, in both
-    found = measured(pytester.path / ".attnres")
-    assert found
-    assert set(found.values()) == {1}
+    assert set(written(pytester)) == held(pytester.path / ".attnres")
+    assert set(written(pytester).values()) == {1}
     one, other = (verdicts(pytester, f"r{k}/r.json") for k in range(2))
-    assert one == other
+    assert {name: one[name] for name in other} == other
 
 
 @pytest.fixture
@@ -106,12 +123,12 @@ def test_a_full_disk_is_a_clear_error_and_the_store_stays_valid(pytester, micro,
     assert "cannot be written ([Errno 28] No space left on device" in output
     assert "free some space, or give another with --attnres-store" in output
     assert "INTERNALERROR" not in output
-    kept = measured(small_disk / "store")  # every file that is there can be read in full
+    kept = held(small_disk / "store")  # every file that is there can be read in full
     assert kept
     assert not list((small_disk / "store/units").rglob("*.tmp"))
     subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
     pytester.run(*command(micro, "-n", workers, f"--attnres-store={small_disk / 'store'}"))
-    assert kept.keys() <= measured(small_disk / "store").keys()
+    assert kept <= held(small_disk / "store")
     assert {entry["verdict"] for entry in verdicts(pytester).values()} >= {"SUPPORTED", "REFUTED"}
 
 
@@ -123,5 +140,6 @@ def test_a_read_only_folder_is_a_clear_error(pytester, micro, small_disk):
     output = result.stdout.str() + result.stderr.str()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "Read-only file system" in output
+    assert "free some space, or give another with --attnres-store" in output
     assert "INTERNALERROR" not in output
-    assert len(measured(small_disk / "store")) == 1
+    assert len(held(small_disk / "store")) == 1

@@ -10,8 +10,8 @@ from pathlib import Path
 HELP = "list, verify or prune a store of measured columns"
 DESCRIPTION = (
     "list: what it holds. verify: read every file, set damaged ones aside (exit status 1). prune: "
-    "remove what no run can use (units and searches of another numerics version, leftovers) and the models named by "
-    "KEY."
+    "remove what no run can use (units and searches of another numerics version, what was set aside, leftovers of runs "
+    "that ended an hour ago or more) and the models named by KEY."
 )
 
 
@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     if arguments.keys and arguments.action != "prune":
         root.error(f"KEY is for prune, not for {arguments.action}")
     held = Store(arguments.store)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DamagedStoreWarning)  # verify names them itself
+    with warnings.catch_warnings(record=True) as notices:
+        warnings.simplefilter("always", DamagedStoreWarning)
         try:
             lines = {
                 "list": lambda: housekeeping.listing(held),
@@ -43,5 +43,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
             }[arguments.action]()
         except ValueError as error:
             root.error(str(error))
+    if arguments.action != "verify":  # (which names them itself)
+        lines = [*(str(notice.message) for notice in notices), *lines]
     print("\n".join(lines))
     sys.exit(int(arguments.action == "verify" and len(lines) > 1))

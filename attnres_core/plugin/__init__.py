@@ -28,12 +28,12 @@ from attnres_core.estimates import ClaimError, Decision, Estimate, Linear, State
 from attnres_core.expected import load_expected, write_expected
 from attnres_core.outcomes import Outcome
 from attnres_core.plugin import options
-from attnres_core.plugin.teller import BEGUN, DECIDED, REPORTED, SESSION, SKIPPED, ClaimEntry, Session, Teller
+from attnres_core.plugin.teller import REPORTED, SESSION, SKIPPED, ClaimEntry, Session, Teller
 from attnres_core.prompts import Split
 from attnres_core.quantities import Quantity
 from attnres_core.record import base_record
 from attnres_core.registry import LOCK
-from attnres_core.run import SmallerBatchWarning
+from attnres_core.run import BEGUN, DECIDED, SmallerBatchWarning
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import DamagedStoreWarning, atomic
 from attnres_core.suite import Suite

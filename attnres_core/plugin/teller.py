@@ -17,6 +17,7 @@ from attnres_core.judging import Adjusted
 from attnres_core.outcomes import Outcome
 from attnres_core.plugin import options
 from attnres_core.record import completed_record
+from attnres_core.run import BEGUN, DECIDED
 from attnres_core.suite import Suite
 from attnres_core.terminal import ProgressBar, verdict_table
 
@@ -25,9 +26,6 @@ REPORTED = "attnres"
 """The attribute of a test report that carries a claim's entry, as plain data, from worker to controller."""
 SKIPPED = "attnres_skipped"
 """The attribute of a test report that says whether a claim was skipped by a mark, so that none is missed."""
-BEGUN, DECIDED = "begun.json", "decided.json"
-"""What is known of a run before and after its claims are decided, for the report."""
-
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 
