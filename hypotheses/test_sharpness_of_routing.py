@@ -2,9 +2,8 @@
 
 Sharper is lower entropy, in the middle and late thirds: the first layer's sites have one source, or the same twice, and
 would decide it by counting. Where a block begins, attention may have a source fewer than the MLP of its layer; that
-tells against the claim. The fall with depth is stated as published, so a part of it is that deep sites have more
-sources; the collapse is stated against that, as less than twice the uniform weight, under what logits of standard
-deviation 1 give.
+tells against the claim. The fall with depth is stated as published, where deep sites have more sources, and again with
+that taken off; the collapse is less than twice the uniform weight, under what logits of standard deviation 1 give.
 """
 
 import pytest
@@ -35,6 +34,22 @@ def test_mlp_reads_sharper_than_attention(mid_attention, late_attention, mid_mlp
 )
 def test_largest_weight_falls_with_depth(early, late):
     assert early - late > 0
+
+
+@claim("the largest depth weight falls with depth by more than counting sources takes it down", cites=DELTA)
+@pytest.mark.parametrize(
+    ("early", "late", "early_null", "late_null"),
+    [
+        pytest.param(
+            *(peak(sub, band).on(TRAINED) for band in (EARLY, LATE)),
+            *(uniform_mass(CURRENT, sub, band).on(TRAINED) for band in (EARLY, LATE)),
+            id=sub,
+        )
+        for sub in (ATTN, MLP)
+    ],
+)
+def test_largest_weight_falls_by_more_than_counting(early, late, early_null, late_null):
+    assert (early - early_null) - (late - late_null) > 0
 
 
 @claim("the largest depth weight of late layers has collapsed to less than twice the uniform weight", cites=DELTA)
