@@ -67,7 +67,7 @@ TORCH = {
     "testing",
     "training/train",
 }
-PYTEST = {"plugin/__init__", "plugin/options", "plugin/teller"}
+PYTEST = {"plugin/__init__", "plugin/options", "plugin/reading", "plugin/teller"}
 
 
 def name_of(file: Path) -> str:
