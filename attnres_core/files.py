@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+import shlex
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -28,3 +30,12 @@ def published_name(path: Path) -> str:
     """
     whole, here = path.absolute(), Path.cwd()
     return str(whole.relative_to(here)) if here in whole.parents else whole.name
+
+
+def published_command(words: Iterable[object]) -> str:
+    """A command line as such a page may show it: paths below the working directory are seen from there.
+
+    Others stay as they were typed: without them the command would not do the same again.
+    """
+    here = re.compile(rf"(?<![^=:]){re.escape(str(Path.cwd()))}(?=/|$)")
+    return shlex.join(here.sub(".", str(word)) for word in words)

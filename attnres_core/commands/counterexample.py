@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shlex
 from pathlib import Path
 
 from attnres_core.commands import checkpoint
@@ -58,7 +57,7 @@ def _search(arguments: argparse.Namespace) -> None:
 
     import attnres_core as ac
     from attnres_core import searches
-    from attnres_core.files import writing
+    from attnres_core.files import published_command, writing
     from attnres_core.place import cuda_devices
     from attnres_core.plugin.reading import read_claim
     from attnres_core.prompts import Split
@@ -92,7 +91,7 @@ def _search(arguments: argparse.Namespace) -> None:
         reference=exploration,
     )
     print(found)
-    command = shlex.join(["python", "-m", "attnres_core", *arguments.given])
+    command = published_command(["python", "-m", "attnres_core", *arguments.given])
     searches.keep(store, found.as_json(), statements, command)
     if arguments.json is not None:
         with writing(arguments.json):
