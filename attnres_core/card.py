@@ -8,36 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnres_core.comparing import read_record
+from attnres_core.records import escaped, one_line, read_record
 from attnres_core.report.text import VERDICTS, deciding, given, interval, number
 
 TITLE = "attnres-core: a causal hypothesis test suite for Attention-Residual language models"
 """The software's name, as CITATION.cff has it."""
-_ACTIVE = re.compile(r"([\\`*_{}\[\]|~$#@]|:(?=[/\w+-]*[:/]))")
-"""What Markdown may read as markup; a colon only in what could be an address or an emoji."""
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-
-
-def escaped(text: object) -> str:
-    """One line of text that neither Markdown nor HTML reads as anything else."""
-    inert = "".join(_ENTITIES.get(character, character) for character in _one_line(text))
-    return re.sub(r"(?i)\b(www)\.", r"\1\\.", _ACTIVE.sub(r"\\\1", inert))
-
-
-def _one_line(text: object) -> str:
-    """Without control, formatting and line-breaking characters (which could also turn the text around)."""
-    seen = (" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in str(text))
-    return " ".join("".join(seen).split())
 
 
 def _block(text: object) -> list[str]:
     """A code block of one line that cannot be left from inside."""
-    line = _one_line(text)
+    line = one_line(text)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", line)), default=0))
     return [fence, line, fence]
 
@@ -73,7 +57,7 @@ def _lines(record: Mapping[str, Any], digest: str) -> list[str]:
     lines += ["## Again", "", *_block(run["command"]), "", f"With {versions}.", ""]
     version = escaped(run["versions"]["attnres-core"])
     lines += ["## Citation", "", f"{TITLE}, version {version} (see its CITATION.cff)."]
-    if cited := sorted({_one_line(claim["cites"]) for claim in claims if claim["cites"]}):
+    if cited := sorted({one_line(claim["cites"]) for claim in claims if claim["cites"]}):
         lines += ["", f"The claims come from: {'; '.join(map(escaped, cited))}."]
     return lines
 

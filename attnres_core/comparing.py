@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 from jinja2 import UndefinedError
 
 from attnres_core.claims import claim_key
+from attnres_core.files import writing
+from attnres_core.records import Record, one_line, read_record
 from attnres_core.report import render_comparison
 from attnres_core.report.text import deciding, interval, number
 from attnres_core.store import atomic
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +45,22 @@ KINDS = {
 }
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """A run's JSON record.
-
-    Raises:
-        ValueError: it is none that this version wrote, with the remedy.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file; give a run's record, such as reports/latest.json") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: unreadable ({error}); give a run's record, such as reports/latest.json") from None
-    if not isinstance(record, dict) or record.get("schema") != 1 or "claims" not in record:
-        raise ValueError(f"{path}: no record of a run (schema 1 with `claims`); give one such as reports/latest.json")
-    return record
-
-
 def compare(first: Path, second: Path, page: Path | None = None) -> str:
     """Two runs' records compared: as text, and where a page is wanted there, too.
 
     Raises:
-        ValueError: one of them is no whole record that this version wrote, with the remedy.
-        OSError: the page cannot be written.
+        ValueError: one of them is no whole record that this version wrote, or the page cannot be written, with the
+            remedy.
     """
     one, other = read_record(first), read_record(second)
     try:
-        text = as_text(one, other)
-        if page is not None:
-            write_page(one, other, page)
-    except (KeyError, TypeError, AttributeError, UndefinedError) as error:
+        text, told = as_text(one, other), as_page(one, other) if page is not None else ""
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, UndefinedError) as error:
         problem = f"{first} or {second}: a malformed record, or another version's ({type(error).__name__}: {error})"
         raise ValueError(f"{problem}; run the claims again to write it anew") from None
+    if page is not None:
+        with writing(page), atomic(page) as temporary:
+            temporary.write_bytes(told.encode("utf-8", "backslashreplace"))
     return text
 
 
@@ -135,35 +118,29 @@ def numbers(claim: Mapping[str, Any] | None) -> str:
 
 
 def as_text(first: Record, second: Record) -> str:
-    """The comparison for a terminal: no line over 80 columns but names that are longer."""
+    """The comparison for a terminal, which is sent nothing that it would obey; names alone go beyond 80 columns."""
     pairs = compared(first, second)
-    lines = [f"{what}: {mine} -> {yours}" for what, mine, yours in differences(first, second)]
+    lines = [one_line(f"{what}: {mine} -> {yours}") for what, mine, yours in differences(first, second)]
     for kind in KINDS:
         group = [pair for pair in pairs if pair.kind == kind]
         if not group:
             continue
         lines += ["", f"{kind}: {len(group)}"]
         for pair in group if kind != "same" else ():
-            lines.append(f"  {pair.title}")
+            lines.append(f"  {one_line(pair.title)}")
             for claim in (pair.first, pair.second):
                 if claim is not None:
-                    lines.append(f"    {claim['verdict']:<15} {numbers(claim)}".rstrip())
+                    lines.append(f"    {one_line(claim['verdict']):<15} {one_line(numbers(claim))}".rstrip())
     return "\n".join(lines).lstrip("\n")
 
 
-def write_page(first: Record, second: Record, path: Path) -> None:
-    """The comparison as one self-contained page, written atomically.
-
-    Raises:
-        OSError: it cannot be written there.
-    """
+def as_page(first: Record, second: Record) -> str:
+    """The comparison as one self-contained page."""
     pairs = compared(first, second)
-    page = render_comparison(
+    return render_comparison(
         runs={"first": first, "second": second},
         pairs=pairs,
         groups={kind: [pair for pair in pairs if pair.kind == kind] for kind in KINDS},
         headings=KINDS,
         differences=differences(first, second),
     )
-    with atomic(path) as temporary:
-        temporary.write_bytes(page.encode("utf-8", "backslashreplace"))

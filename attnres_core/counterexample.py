@@ -112,7 +112,8 @@ def search_counterexample(
 
     Args:
         model: from `load_model`, in float32; the claim's role is not looked at.
-        claim: a test made by `@claim`, or a quantity or ablation, which is then claimed to be positive.
+        claim: a test made by `@claim`, or what one states; or a quantity or ablation, which is then claimed to be
+            positive.
         prompts: the kind: `any_tokens(model)`, `excerpts(model, ...)`, `texts(model, ...)` or one of your own.
         threshold: what the claim's statements are held against in place of their own; 0 asks for the wrong sign.
         candidates: how many prompts are measured before the search gives up (shrinking takes some more).

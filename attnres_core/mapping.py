@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from attnres_core.ablations import drop
 from attnres_core.columns import unit_keys
+from attnres_core.files import writing
 from attnres_core.intervention import cells
 from attnres_core.measurements import Measurements
 from attnres_core.models.checkpoint import Checkpoint
@@ -111,18 +112,19 @@ def write_map(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Write rows as CSV or, by the file's name, Parquet; the old file stays if that fails.
 
     Raises:
-        ValueError: the name ends in neither, or Parquet's library is not installed.
+        ValueError: the name ends in neither, Parquet's library is not installed, or it cannot be written.
     """
     import pandas
 
     check_name(file)
     table = pandas.DataFrame(list(rows))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(file) as temporary:
-        if file.suffix == ".csv":
-            table.to_csv(temporary, index=False)
-        else:
-            try:
-                table.to_parquet(temporary, index=False)
-            except ImportError:
-                raise ValueError(f"{file}: Parquet needs pyarrow: pip install 'attnres-core[parquet]'") from None
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(file) as temporary:
+            if file.suffix == ".csv":
+                table.to_csv(temporary, index=False)
+            else:
+                try:
+                    table.to_parquet(temporary, index=False)
+                except ImportError:
+                    raise ValueError(f"{file}: Parquet needs pyarrow: pip install 'attnres-core[parquet]'") from None

@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from attnres_core.card import escaped
 from attnres_core.claims import claim_key
-from attnres_core.comparing import Record, read_record
 from attnres_core.estimates import Decision, Linear, Statement
 from attnres_core.judging import agreed
 from attnres_core.power import unseen_share
+from attnres_core.records import Record, escaped, read_record
 from attnres_core.report.text import interval, number, threshold
 from attnres_core.statistics import Interval, Operator, Verdict, decide
 

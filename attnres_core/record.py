@@ -15,6 +15,7 @@ from attnres_core.claims import ALPHA, CLAIM_ALPHA
 from attnres_core.columns import ROUTING, interventions_for
 from attnres_core.entries import cut, number
 from attnres_core.estimands import meaning
+from attnres_core.files import published_name
 from attnres_core.mapping import map_rows
 from attnres_core.outcomes import EarlyDeciding, Outcome
 from attnres_core.prompts import WINDOW, PromptSet, Split
@@ -149,7 +150,7 @@ def _model_entry(suite: Suite, role: AnyRole) -> dict[str, Any]:
     checkpoint = suite.checkpoints[role]
     return {
         "name": checkpoint.name,
-        "path": str(checkpoint.folder),
+        "path": checkpoint.repository or published_name(checkpoint.folder),
         "repository": checkpoint.repository,
         "commit": checkpoint.commit,
         "weights_digest": checkpoint.weights_digest,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attnres_core.files import writing
+
 FIRST_CLAIMS = '''\
 """What this file claims about routing, in one sentence, and where the claim comes from.
 
@@ -48,14 +50,17 @@ def write_first_claims(file: Path) -> None:
     """Write `FIRST_CLAIMS` to a new file.
 
     Raises:
-        ValueError: pytest would not collect a file of that name, it exists, or it cannot be written.
+        ValueError: pytest would not collect or import a file of that name, it exists, or it cannot be written.
     """
     if not (file.name.startswith("test_") and file.suffix == ".py"):
         raise ValueError(f"{file}: pytest collects files named test_*.py; give such a name, as test_my_claim.py")
-    try:
-        with file.open("x", encoding="utf-8") as stream:
-            stream.write(FIRST_CLAIMS.replace("{name}", file.name))
-    except FileExistsError:
-        raise ValueError(f"{file}: there is such a file already, and it is left as it is; give another name") from None
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be written ({error}); give a file in a folder that can be") from None
+    if file.stem == "test_" or not file.stem.isidentifier():
+        problem = f"{file.name!r} is no name of a module"
+        raise ValueError(f"{file}: {problem}; give one of letters, digits and _, as test_my_claim.py")
+    with writing(file):
+        try:
+            with file.open("x", encoding="utf-8") as stream:
+                stream.write(FIRST_CLAIMS.replace("{name}", file.name))
+        except FileExistsError:
+            problem = "there is such a file already, and it is left as it is"
+            raise ValueError(f"{file}: {problem}; give another name") from None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import runpy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -19,32 +18,14 @@ from attnres_core.models.reference import Reference
 from attnres_core.plain import plain_chunk
 from attnres_core.plan import REFERENCE_PROMPTS
 from attnres_core.prompts import PromptSet
-from attnres_core.quantities import Ablation, Quantity, Request, RoutingSummary
+from attnres_core.quantities import Ablation, Pick, Quantity, Request, RoutingSummary
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics import Operator
 from attnres_core.sweep import sweep_chunk, validated
 from attnres_core.vocabulary import ANSWER_METRICS, Summary
 
-Claimed = Callable[..., object] | Quantity | Request
-"""A test made by `@claim`, or a quantity or ablation, which is then claimed to be positive."""
-
-
-def read_claim(where: str) -> Callable[..., object]:
-    """The test made by `@claim` at `FILE.py::test_name`; the file is run, as pytest would run it.
-
-    Raises:
-        ValueError: there is none, with what the file holds.
-    """
-    file, _, name = where.partition("::")
-    if not Path(file).is_file():
-        raise ValueError(f"{file}: there is no such file; give a claim as FILE.py::test_name")
-    held = {name: each for name, each in runpy.run_path(file).items() if hasattr(each, "__attnres_claim__")}
-    name = name.partition("[")[0]  # (a case of a parametrised test: refused by `stated`)
-    if name not in held:
-        known = ", ".join(held) or "no test made by @claim"
-        raise ValueError(f"{where}: the file holds {known}; give FILE.py::test_name")
-    claim: Callable[..., object] = held[name]
-    return claim
+Claimed = Callable[..., object] | Sequence[Statement] | Quantity | Request
+"""A test made by `@claim`, what one states, or a quantity or ablation, which is then claimed to be positive."""
 
 
 def parametrised(claim: Callable[..., object]) -> bool:
@@ -63,13 +44,20 @@ def stated(claim: Claimed, threshold: float | None = None) -> tuple[Statement, .
     if info is not None and callable(claim):
         if parametrised(claim):
             name = getattr(claim, "__name__", "the claim")
-            raise ValueError(f"`{name}` is parametrised; write one of its cases as a claim of its own, and search that")
+            raise ValueError(
+                f"`{name}` is parametrised; search one of its cases, `python -m attnres_core counterexample CHECKPOINT "
+                f"FILE.py::{name}[case]`, or write that as a claim of its own"
+            )
         statements = trace(claim, info.quantities, {})
     elif isinstance(claim, Quantity | Request):
         statements = (Statement(Linear(((claim, 1.0),)), Operator.ABOVE, 0.0),)
+    elif isinstance(claim, Sequence) and claim and all(isinstance(each, Statement) for each in claim):
+        statements = tuple(claim)
     else:
         raise ValueError(f"`claim` is {claim!r}; give a test made by @claim, a quantity or an ablation")
     if threshold is not None:
+        if not math.isfinite(threshold):
+            raise ValueError(f"`threshold` is {threshold:g}; give a finite number")
         if threshold <= 0 and any(each.operator is Operator.WITHIN for each in statements):
             raise ValueError(f"`threshold` is {threshold:g}, and no size is under it; give a positive one")
         statements = tuple(dataclasses.replace(each, threshold=float(threshold)) for each in statements)
@@ -78,6 +66,8 @@ def stated(claim: Claimed, threshold: float | None = None) -> tuple[Statement, .
         raise ValueError(f"the claim compares models ({', '.join(sorted(roles))}); a search measures one")
     for quantity in quantities:
         what, metric = as_parts(quantity)
+        if isinstance(what.family, Pick):
+            raise ValueError(f"`{quantity}` is about a family that prompts choose; state it of one by its name")
         summary = isinstance(what, RoutingSummary) and what.kind is not Summary.SPREAD
         if not (isinstance(what, Ablation) or summary) or metric in ANSWER_METRICS:
             raise ValueError(f"`{quantity}` is no number of a single prompt without an answer; state another claim")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attnres_core.claims import claim_key
-from attnres_core.comparing import Record, read_record
+from attnres_core.records import Record, read_record
 from attnres_core.report.text import deciding, interval, number
 
 HEAD = """# What the claims come out as

@@ -14,7 +14,8 @@ from markdown_it import MarkdownIt
 from sample_record import sample_record
 
 from attnres_core import __version__
-from attnres_core.card import TITLE, _block, _one_line, escaped, write_card
+from attnres_core.card import TITLE, _block, write_card
+from attnres_core.records import escaped, one_line
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = "<script>x</script> [a](javascript:b) ![](http://c) `d` | e\n# f\n\n--- **g** <!-- \u202eh www.i.j &amp; \\"
@@ -84,21 +85,21 @@ def test_whatever_stands_in_a_record_stays_text(tmp_path, record):
     assert html.count("<h1>") == 1
     assert html.count("<h2>") == 5
     assert {row.count("<td") for row in html.split("<tr>")[1:]} == {0, 3, 6}
-    assert _one_line(HOSTILE) in unescape(html)
+    assert one_line(HOSTILE) in unescape(html)
 
 
 @given(st.text())
 @example(HOSTILE)
 @example("https://a.b :smile: http://c www.d.e a@b.c <https://f>")
 def test_escaped_text_reads_as_it_was_written(text):
-    assert unescape(rendered(f"x{escaped(text)}x")) == f"<p>x{_one_line(text)}x</p>\n"
+    assert unescape(rendered(f"x{escaped(text)}x")) == f"<p>x{one_line(text)}x</p>\n"
 
 
 @given(st.text(alphabet="`~ \n\\<a"))
 def test_a_command_stays_in_its_block(text):
     tokens = MarkdownIt("commonmark").parse("\n".join(_block(text)))
     assert [token.type for token in tokens] == ["fence"]
-    assert tokens[0].content.strip() == _one_line(text)
+    assert tokens[0].content.strip() == one_line(text)
 
 
 @pytest.mark.parametrize(

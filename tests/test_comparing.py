@@ -2,10 +2,12 @@
 
 import copy
 import json
+import unicodedata
 
 import pytest
 from sample_record import sample_record as sample
 
+from attnres_core import recipe
 from attnres_core.__main__ import main
 from attnres_core.comparing import compared, differences
 
@@ -96,3 +98,56 @@ def test_what_is_no_record_is_refused(tmp_path, capsys, content, message):
     with pytest.raises(SystemExit):
         main(["compare", str(file), str(file)])
     assert message in capsys.readouterr().err
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202ehidden\x9b1m\nverdict"
+
+
+def test_nothing_in_a_record_reaches_the_terminal_as_a_command(records, tmp_path, capsys):
+    first, second = records
+    second["claims"][0] |= {"verdict": HOSTILE, "title": HOSTILE}
+    first["claims"][0]["title"] = HOSTILE
+    second["claims"][0]["statements"][0] |= {"unit": HOSTILE}
+    second["models"]["trained"]["name"] = second["settings"]["device"] = HOSTILE
+    second["run"]["versions"][HOSTILE] = HOSTILE
+    for name, record in (("a", first), ("b", second)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")])
+    output = capsys.readouterr().out
+    assert "hidden" in output
+    assert not [c for c in output if c != "\n" and unicodedata.category(c) in ("Cc", "Cf")]
+    assert "verdict" not in output.splitlines()  # (no line of its own either)
+
+
+def test_a_record_that_nests_without_end_is_refused(tmp_path, capsys):
+    file = tmp_path / "deep.json"
+    file.write_text('{"schema": 1, "claims": ' + "[" * 100_000)
+    for command in (["compare", str(file), str(file)], ["card", str(file)], ["recipe", *[str(file)] * 5]):
+        with pytest.raises(SystemExit):
+            main(command)
+        assert f"{file}: unreadable (maximum recursion depth exceeded" in capsys.readouterr().err
+
+
+def test_a_value_of_the_wrong_type_is_an_error_that_names_the_files(records, tmp_path, capsys):
+    first, second = records
+    second["settings"]["alpha"] = "a twentieth"
+    for name, record in (("a", first), ("b", second)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    with pytest.raises(SystemExit):
+        main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")])
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'a.json'} or {tmp_path / 'b.json'}: a malformed record" in told
+    assert "run the claims again" in told
+
+
+@pytest.mark.parametrize("command", ["compare", "card", "recipe"])
+def test_what_cannot_be_written_is_named_as_it_was_given(records, tmp_path, capsys, monkeypatch, command):
+    records[0]["run"]["versions"]["attnres-core"] = "0.1.0"
+    (tmp_path / "a.json").write_text(json.dumps(records[0] | {"collected": 31}))
+    monkeypatch.setattr(recipe, "decide_recipe", lambda files, only: recipe.Recipe((("one", "0"),) * 5, 1, ()))
+    file, out = str(tmp_path / "a.json"), tmp_path / "none" / "page.html"
+    with pytest.raises(SystemExit):
+        main([command, *[file] * (1 + (command == "compare")), "--out", str(out)])
+    told = capsys.readouterr().err
+    assert f"{out}: cannot be written (No such file or directory); give a place that is there" in told
+    assert ".tmp" not in told

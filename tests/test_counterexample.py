@@ -6,6 +6,7 @@ word is the predicted one, and helps where it is another.
 
 import itertools
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 from planted import FOLLOWS, LATER, WORDS, write_planted
 
 import attnres_core as ac
-from attnres_core import violations
+from attnres_core import place, violations
+from attnres_core.__main__ import main
 from attnres_core.counterexample import BATCH, MARGIN
+from attnres_core.plugin import reading
 from attnres_core.prompts import Split
 from attnres_core.summaries import mass_and_effect, spread
 
@@ -186,7 +189,13 @@ def test_claims_and_prompts_that_cannot_be_searched_are_refused_with_a_remedy(pl
             ac.search_counterexample(planted, claim, kind)
     with pytest.raises(ValueError, match="`threshold` is 0, and no size is under it"):
         violations.stated(small_effect, threshold=0.0)
-    with pytest.raises(ValueError, match="`each_effect` is parametrised; write one of its cases"):
+    for nothing in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"`threshold` is {nothing}; give a finite number"):
+            ac.search_counterexample(planted, EFFECT, kind, threshold=nothing)
+    chosen = ac.drop(ac.most_massive(ac.MLP, ac.EARLY), ac.MLP, ac.EARLY)
+    with pytest.raises(ValueError, match="is about a family that prompts choose; state it of one by its name"):
+        violations.stated(chosen)
+    with pytest.raises(ValueError, match=r"search one of its cases, .* FILE\.py::each_effect\[case\]`, or write"):
         violations.stated(each_effect)
     with pytest.raises(ac.NotApplicable, match="has a source of the family `older`"):
         ac.search_counterexample(planted, ac.drop(ac.OLDER, ac.ATTN, range(0, 1)), kind)
@@ -240,13 +249,14 @@ def test_the_recorded_counterexample_on_the_reference_checkpoint_is_found_again(
 
 def test_the_command_finds_one_for_a_claim_in_a_file(planted, micro, tmp_path):
     (tmp_path / "test_mine.py").write_text(
-        "from attnres_core import EMBEDDING, MLP, TRAINED, claim, drop\n\n"
+        "import pytest\nfrom attnres_core import EMBEDDING, MLP, TRAINED, claim, drop\n\n"
         "@claim(effect=drop(EMBEDDING, MLP, range(3, 4)).on(TRAINED))\n"
-        "def test_necessary(effect):\n    assert effect > 0.5\n"
+        "@pytest.mark.parametrize('least', [0.5, 50])\n"
+        "def test_necessary(effect, least):\n    assert effect > least\n"
     )
     command = [sys.executable, "-m", "attnres_core", "counterexample", str(planted.checkpoint.folder)]
     given = [f"--prompts={micro / 'prompts.jsonl'}", f"--store={tmp_path / 'store'}"]
-    given = [str(tmp_path / "test_mine.py::test_necessary"), *given]
+    given = [str(tmp_path / "test_mine.py::test_necessary[0.5]"), *given]
 
     def run(*arguments):
         return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
@@ -261,9 +271,33 @@ def test_the_command_finds_one_for_a_claim_in_a_file(planted, micro, tmp_path):
     for arguments, message in (
         ([str(tmp_path / "none.py::test_necessary")], "there is no such file; give a claim as FILE.py::test_name"),
         ([str(tmp_path / "test_mine.py")], "the file holds test_necessary; give FILE.py::test_name"),
+        ([*given, "--threshold=nan"], "`threshold` is nan; give a finite number"),
         ([*given, "--matching=["], "--matching: '[' is no regular expression"),
         ([*given, "--min-tokens=65", "--max-tokens=65"], "this model's context"),
     ):
         refused = run(*arguments)
         assert refused.returncode == 2
         assert message in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "there", "asked"),
+    [
+        ([], 0, (None, None, "cpu", None)),
+        ([], 2, (None, None, "cuda", None)),
+        (["--device=cpu", "--wrap=10", "--num-blocks=3"], 2, (10.0, 3, "cpu", None)),
+        (["--device=cuda", "--revision=v2"], 0, (None, None, "cuda", "v2")),
+    ],
+)
+def test_the_command_reads_the_checkpoint_it_is_asked_for_where_it_is_asked_to(
+    monkeypatch, capsys, tmp_path, given, there, asked
+):
+    def load_model(path, wrap, num_blocks, device, revision):
+        raise ValueError(f"asked for {(path, wrap, num_blocks, device, revision)}")
+
+    monkeypatch.setattr(ac, "load_model", load_model)
+    monkeypatch.setattr(place, "cuda_devices", lambda: there)
+    monkeypatch.setattr(reading, "read_claim", lambda where: violations.stated(EFFECT))
+    with pytest.raises(SystemExit):
+        main(["counterexample", "owner/name", "test_a.py::test_a", f"--store={tmp_path}", *given])
+    assert f"asked for {('owner/name', *asked)}" in capsys.readouterr().err

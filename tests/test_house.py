@@ -14,6 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     {"__main__", "commands", "plugin", "training"},
     {"housekeeping", "screening", "comparing", "card", "starting", "counterexample", "recipe"},
+    {"records"},
     {"violations"},
     {"report"},
     {"terminal", "record"},
@@ -45,7 +46,7 @@ RANKS = [
     {"intervention"},
     {"ablations", "summaries"},
     {"quantities"},
-    {"vocabulary", "shapes", "settings", "__init__"},
+    {"vocabulary", "shapes", "settings", "files", "__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 TORCH = {
@@ -66,7 +67,7 @@ TORCH = {
     "testing",
     "training/train",
 }
-PYTEST = {"plugin/__init__", "plugin/options", "plugin/teller"}
+PYTEST = {"plugin/__init__", "plugin/options", "plugin/reading", "plugin/teller"}
 
 
 def name_of(file: Path) -> str:

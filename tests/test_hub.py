@@ -97,6 +97,7 @@ def test_a_suite_on_a_hub_id_records_what_it_read(suite, pytester, micro, monkey
     models = json.loads((pytester.path / "reports" / "latest.json").read_text())["models"]
     assert (models["trained"]["repository"], models["trained"]["commit"]) == ("somebody/trained", COMMIT)
     assert models["trained"]["name"] == "trained"
+    assert models["trained"]["path"] == "somebody/trained"  # (not the folder of the cache)
     assert models["wrapped"]["commit"] == COMMIT
     assert models["trained"]["weights_digest"] == inspect_checkpoint(micro / "trained").weights_digest
 

@@ -58,7 +58,10 @@ def test_controls_kept_steps_no_ops_and_single_sites(suite, pytester, micro, tmp
     assert [row["site"] for row in rows] == ["0.attn", "1.attn", "2.attn"]
     assert sum(row["mean"] for row in rows) / 3 == pytest.approx(found["test_per_site"]["estimate"], abs=1e-6)
     assert found["test_untrained"]["verdict"] == "SUPPORTED"
-    models = json.loads((pytester.path / "reports/latest.json").read_text())["models"]
+    record = json.loads((pytester.path / "reports/latest.json").read_text())
+    assert str(pytester.path) not in record["run"]["command"]
+    models = record["models"]
     assert models.keys() == {"trained", "wrapped", "stock", "untrained", "step-7"}
+    assert {model["path"] for model in models.values()} == {"trained", "vanilla", "checkpoint-7"}  # (all elsewhere)
     assert any(len(entry["by_layer"]) == 3 for entry in found.values())
     assert any("0.attn" in entry["no_ops"] for entry in found.values())

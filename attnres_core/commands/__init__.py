@@ -1,4 +1,7 @@
-"""What `python -m attnres_core` does: a module a command, of the command's name, with its arguments and its work."""
+"""What `python -m attnres_core` does: a module a command, of the command's name, with its arguments and its work.
+
+`checkpoint` is none: it holds the arguments of those that run one.
+"""
 
 from __future__ import annotations
 

@@ -22,12 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the card."""
     from attnres_core import card
+    from attnres_core.files import writing
+    from attnres_core.records import one_line
 
     try:
         page = card.write_card(arguments.record)
         if arguments.out is None:
             sys.stdout.write(page)
         else:
-            arguments.out.write_text(page, encoding="utf-8")
-    except (ValueError, OSError) as error:
-        root.error(str(error))
+            with writing(arguments.out):
+                arguments.out.write_text(page, encoding="utf-8")
+    except ValueError as error:
+        root.error(one_line(error))

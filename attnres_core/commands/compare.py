@@ -19,10 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Print the comparison, and write its page."""
     from attnres_core import comparing
+    from attnres_core.records import one_line
 
     try:
         print(comparing.compare(arguments.first, arguments.second, arguments.out))
         if arguments.out is not None:
             print(f"\npage: {arguments.out}")
-    except (ValueError, OSError) as error:
-        root.error(str(error))
+    except ValueError as error:
+        root.error(one_line(error))

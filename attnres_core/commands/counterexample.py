@@ -5,22 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shlex
 from pathlib import Path
+
+from attnres_core.commands import checkpoint
 
 HELP = "search the smallest prompt on which a claim does not hold"
 DESCRIPTION = (
     "Generate prompts, measure the claim's statements on each alone, and shrink one that violates "
     "them. Exploratory: a claim is about a mean, which one prompt does not refute. Prompts are excerpts of "
-    "exploration prompts; --tokens or --matching takes others. What comes of it is kept in the store, and told with "
-    "the claim in the reports of later runs on this checkpoint."
+    "exploration prompts; --tokens or --matching takes others. Measured in float32, as rounding could turn a sign. "
+    "What comes of it is kept in the store, and told with the claim in the reports of later runs on this checkpoint."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which claim, on which checkpoint, over which kind of prompts."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or shipped name")
-    parser.add_argument("claim", metavar="FILE.py::TEST", help="a test made by @claim; the file is run")
+    checkpoint.add_arguments(parser)
+    told = "a claim, or a case of one, FILE.py::TEST[CASE]; collected as pytest does it, its imports are run"
+    parser.add_argument("claim", metavar="FILE.py::TEST", help=told)
     parser.add_argument("--threshold", type=float, metavar="X", help="in place of the claim's own; 0: the wrong sign")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--tokens", action="store_true", help="any sequences of token ids")
@@ -55,14 +57,19 @@ def _search(arguments: argparse.Namespace) -> None:
 
     import attnres_core as ac
     from attnres_core import searches
+    from attnres_core.files import published_command, writing
+    from attnres_core.place import cuda_devices
+    from attnres_core.plugin.reading import read_claim
     from attnres_core.prompts import Split
     from attnres_core.references import resolved
     from attnres_core.store import Store
-    from attnres_core.violations import read_claim, stated
+    from attnres_core.violations import stated
 
-    claim = read_claim(arguments.claim)
+    statements = stated(read_claim(arguments.claim), arguments.threshold)
     store = Store(arguments.store)
-    model = ac.load_model(resolved(arguments.checkpoint))
+    device = ("cuda" if cuda_devices() else "cpu") if arguments.device == "auto" else arguments.device
+    read = (arguments.wrap, arguments.num_blocks, device)
+    model = ac.load_model(resolved(arguments.checkpoint), *read, revision=arguments.revision)
     exploration = ac.load_prompts(arguments.prompts or ac.reference_prompts()).part(Split.EXPLORATION)
     lengths = {"min_tokens": arguments.min_tokens, "max_tokens": arguments.max_tokens}
     if arguments.matching is not None:
@@ -77,15 +84,15 @@ def _search(arguments: argparse.Namespace) -> None:
         prompts = ac.excerpts(model, exploration, **lengths)
     found = ac.search_counterexample(
         model,
-        claim,
+        statements,
         prompts,
-        threshold=arguments.threshold,
         candidates=arguments.candidates,
         seed=arguments.seed,
         reference=exploration,
     )
     print(found)
-    command = shlex.join(["python", "-m", "attnres_core", *arguments.given])
-    searches.keep(store, found.as_json(), stated(claim, arguments.threshold), command)
+    command = published_command(["python", "-m", "attnres_core", *arguments.given])
+    searches.keep(store, found.as_json(), statements, command)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
+        with writing(arguments.json):
+            arguments.json.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")

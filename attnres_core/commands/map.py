@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from attnres_core.commands import checkpoint
+
 HELP = "measure every family at every site of a checkpoint"
 DESCRIPTION = (
     "Drop every family at every site alone, and write masses and effects to a table. What is measured "
@@ -15,14 +17,10 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which checkpoint over which prompts, how it is measured, and where the table goes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or shipped name")
-    parser.add_argument("--revision", help="branch, tag or commit of a hub id (default: its main branch)")
-    parser.add_argument("--wrap", type=float, metavar="BIAS", help="read a vanilla Qwen3 with this recency bias")
-    parser.add_argument("--num-blocks", type=int, metavar="N", help="with --wrap: the number of blocks")
+    checkpoint.add_arguments(parser)
     parser.add_argument("--prompts", type=Path, help="JSONL file of prompts (default: the shipped docstrings)")
     parser.add_argument("--split", choices=("exploration", "confirmation"), default="exploration")
     parser.add_argument("--n-prompts", type=int, metavar="N", help="at most this many prompts (default: all)")
-    parser.add_argument("--device", default="auto", help="auto (CUDA when it is there), cpu or cuda")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--memory", metavar="SIZE", help="memory to use, such as 8GiB (default: what there is)")
     parser.add_argument("--store", type=Path, default=Path(".attnres"), help="default: %(default)s")
@@ -58,15 +56,15 @@ def _map(arguments: argparse.Namespace) -> None:
     out = arguments.out or Path(f"map-{Path(arguments.checkpoint).name}.csv")
     mapping.check_name(out)
     given = (arguments.wrap, arguments.num_blocks, arguments.revision)
-    checkpoint = inspect_checkpoint(resolved(arguments.checkpoint), *given)
+    inspected = inspect_checkpoint(resolved(arguments.checkpoint), *given)
     prompts, split = load_prompts(arguments.prompts or reference_prompts()), Split(arguments.split)
     budget = bytes_of(arguments.memory) if arguments.memory else None
-    place = choose_place(arguments.device, arguments.dtype, 1, [checkpoint], budget)
-    rows = mapping.make_map(checkpoint, prompts, split, place, Store(arguments.store), arguments.n_prompts)
+    place = choose_place(arguments.device, arguments.dtype, 1, [inspected], budget)
+    rows = mapping.make_map(inspected, prompts, split, place, Store(arguments.store), arguments.n_prompts)
     if arguments.screen:
         from attnres_core.screening import screened_map
 
-        found = screened_map(checkpoint, prompts.part(split, arguments.n_prompts), place)
+        found = screened_map(inspected, prompts.part(split, arguments.n_prompts), place)
         rows = [{**row, "screened": value} for row, value in zip(rows, found, strict=True)]
         print(f"first-order screening: rank agreement (Spearman) with the exact effects {mapping.agreement(rows):.3f}")
     mapping.write_map(rows, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 HELP = "write a first file of claims, with comments"
@@ -25,4 +26,4 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
         starting.write_first_claims(arguments.file)
     except ValueError as error:
         root.error(str(error))
-    print(f"{arguments.file} written; now: pytest {arguments.file}")
+    print(f"{arguments.file} written; now: pytest {shlex.quote(str(arguments.file))}")

@@ -10,7 +10,7 @@ from pathlib import Path
 HELP = "print the prompts that each claim needs"
 DESCRIPTION = (
     "Measure the claims on the exploration split and print how many prompts would decide each with "
-    "80 %% power at its share of alpha. The confirmation split is not read."
+    "80 % power at its share of alpha. The confirmation split is not read."
 )
 
 

@@ -15,18 +15,21 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which sets, for which tokenizer."""
     parser.add_argument("which", nargs="?", choices=("docstrings", "structured"), default="docstrings")
-    parser.add_argument("--checkpoint", help="whose tokenizer structured prompts are for (default: tiny-open-block)")
+    told = "whose tokenizer structured prompts are for: folder or shipped name (default: tiny-open-block)"
+    parser.add_argument("--checkpoint", metavar="CHECKPOINT", help=told)
     parser.add_argument("--out", type=Path, default=Path("fixtures/prompts"), help="default: %(default)s")
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the files."""
-    from attnres_core.references import reference
+    from attnres_core.references import resolved
     from attnres_core.training import prompts, structured
 
-    folder = Path(arguments.checkpoint) if arguments.checkpoint else reference("tiny-open-block")
+    if arguments.checkpoint and arguments.which == "docstrings":
+        root.error("--checkpoint is for structured prompts; docstrings are cut by the tokenizer of tiny-open-block")
     make = structured.main if arguments.which == "structured" else prompts.main
     try:
-        make(folder / "tokenizer.json", arguments.out, f"python -m attnres_core prompts {arguments.which}")
+        tokenizer = Path(resolved(arguments.checkpoint or "tiny-open-block")) / "tokenizer.json"
+        make(tokenizer, arguments.out, f"python -m attnres_core prompts {arguments.which}")
     except ValueError as error:
         root.error(str(error))

@@ -29,14 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the table, or all of it as JSON."""
     from attnres_core import recipe
+    from attnres_core.files import writing
+    from attnres_core.records import one_line
 
     try:
         found = recipe.decide_recipe(arguments.records, arguments.only)
         if arguments.out is None:
             sys.stdout.write(recipe.as_markdown(found))
-        elif arguments.out.suffix == ".json":
-            arguments.out.write_text(json.dumps(recipe.as_json(found), indent=1) + "\n", encoding="utf-8")
         else:
-            arguments.out.write_text(recipe.as_markdown(found), encoding="utf-8")
-    except (ValueError, OSError) as error:
-        root.error(str(error))
+            as_json = arguments.out.suffix == ".json"
+            page = json.dumps(recipe.as_json(found), indent=1) + "\n" if as_json else recipe.as_markdown(found)
+            with writing(arguments.out):
+                arguments.out.write_text(page, encoding="utf-8")
+    except ValueError as error:
+        root.error(one_line(error))

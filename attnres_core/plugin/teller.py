@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import time
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from attnres_core.expected import Expected
+from attnres_core.files import published_command
 from attnres_core.judging import Adjusted
 from attnres_core.outcomes import Outcome
 from attnres_core.plugin import options
@@ -87,7 +87,7 @@ class Teller:
                 list(mine.entries.values()),
                 started=started,
                 wall_seconds=time.time() - mine.started,
-                command=shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
+                command=published_command(["pytest", *self.config.invocation_params.args]),
                 bundles_measured=len(list((folder / "done").iterdir())),
                 bundles_reused=reused,
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from attnres_core.files import writing
 from attnres_core.prompts import Split, load_prompts
 from attnres_core.training.corpus import build, sources
 
@@ -43,9 +44,10 @@ def main(tokenizer_file: Path, out: Path, command: str) -> None:
         found = f"only {eligible} held-out documents have {MIN_TOKENS} tokens"
         needed = (2 + RETIRED) * PER_SPLIT
         raise ValueError(f"{found}; {needed} are needed, {RETIRED * PER_SPLIT} of them retired")
-    out.mkdir(parents=True, exist_ok=True)
     file = out / "docstrings.jsonl"
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     prompts = load_prompts(file)
     strata = {name: sum(row["stratum"] == name for row in rows) for name in sorted({row["stratum"] for row in rows})}
     manifest = {
@@ -58,4 +60,5 @@ def main(tokenizer_file: Path, out: Path, command: str) -> None:
         "sources": sources(),
         "command": command,
     }
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    with writing(out):
+        (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")

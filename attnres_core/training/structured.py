@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
-from attnres_core.prompts import WINDOW, Split, load_prompts
+from attnres_core.files import writing
+from attnres_core.prompts import WINDOW, Split, load_prompts, read_tokenizer
 
 SEED = 20261123
 PER_SPLIT = 128
@@ -107,8 +108,9 @@ def main(tokenizer_file: Path, out: Path, command: str) -> None:
     """Write a file of each kind and `structured.json`, their manifest, into `out`."""
     if not tokenizer_file.is_file():
         raise ValueError(f"{tokenizer_file}: there is no tokenizer; give a checkpoint's folder")
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    out.mkdir(parents=True, exist_ok=True)
+    tokenizer = read_tokenizer(tokenizer_file)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     manifest: dict[str, object] = {"seed": SEED, "tokenizer": tokenizer_file.parent.name, "command": command}
     for kind in KINDS:
         rows = []
@@ -116,8 +118,10 @@ def main(tokenizer_file: Path, out: Path, command: str) -> None:
             split = (Split.EXPLORATION, Split.CONFIRMATION)[index % 2]
             rows.append({"id": f"{kind}-{index:03d}", "split": split.value, **asked._asdict()})
         file = out / f"{kind}.jsonl"
-        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        with writing(out):
+            file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         found = load_prompts(file)
         sizes = {split.value: len(found.part(split)) for split in Split}
         manifest[kind] = {"prompts": len(found), **sizes, "digest": found.digest}
-    (out / "structured.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    with writing(out):
+        (out / "structured.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,41 @@
+"""Files and folders that people name: errors that name them as they were given, names that can be published."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What keeps a file, or the files of a folder, from being written becomes an error about `path` as it was given.
+
+    Raises:
+        ValueError: it cannot be written: why, and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror or error})"
+        raise ValueError(f"{path}: {problem}; give a place that is there and can be written") from None
+
+
+def published_name(path: Path) -> str:
+    """A path as a page may show it that others read: seen from the working directory, else its last part alone.
+
+    What lies above is the business of nobody who reads the page, and a digest stands beside.
+    """
+    whole, here = path.absolute(), Path.cwd()
+    return str(whole.relative_to(here)) if here in whole.parents else whole.name
+
+
+def published_command(words: Iterable[object]) -> str:
+    """A command line as such a page may show it: paths below the working directory are seen from there.
+
+    Others stay as they were typed: without them the command would not do the same again.
+    """
+    here = re.compile(rf"(?<![^=:]){re.escape(str(Path.cwd()))}(?=/|$)")
+    return shlex.join(here.sub(".", str(word)) for word in words)
