@@ -110,7 +110,8 @@ def option(config: pytest.Config, name: str) -> Any:
 def written_path(config: pytest.Config, name: str) -> Path:
     """A place this run writes to: the command line's seen from where pytest was started, any other from its root."""
     typed = config.getoption(_BY_NAME[name].ini) is not None
-    return ((config.invocation_params.dir if typed else config.rootpath) / option(config, name)).resolve()
+    folder = config.invocation_params.dir if typed else config.rootpath
+    return folder.joinpath(option(config, name)).resolve()
 
 
 def report_path(config: pytest.Config) -> Path:
