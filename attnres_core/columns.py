@@ -48,8 +48,8 @@ class Columns(Mapping[Any, Column]):
     """Measured columns by what was asked for, with `record(what)` beside each."""
 
     def __init__(self, columns: Mapping[Any, Column], records: Mapping[Any, InterventionRecord]) -> None:
-        self._columns = dict(columns)
-        self._records = dict(records)
+        self._columns: dict[Any, Column] = dict(columns)
+        self._records: dict[Any, InterventionRecord] = dict(records)
 
     def __getitem__(self, what: Any) -> Column:
         """The column of a quantity, ablation or routing summary, `[prompt]`."""

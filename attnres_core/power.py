@@ -67,4 +67,4 @@ def hall_units(column: Column, alpha: float, power: float = 0.8) -> int | None:
 
 def unseen_share(alpha: float, n: int) -> float:
     """The share of prompts that could carry an effect without one of them among `n`, at level `alpha`."""
-    return 1 - alpha ** (1 / n)
+    return 1 - float(alpha ** (1 / n))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,7 @@ def _check_alike(records: Sequence[Record], names: Sequence[str]) -> None:
                 raise ValueError(f"{name} has another {what} than {names[0]}: {read(record)}, {read(records[0])}")
 
 
-_ALIKE = {
+_ALIKE: dict[str, Callable[[Record], object]] = {
     "shape": lambda record: {field: record["models"]["trained"][field] for field in _SHAPE},
     "prompt set": lambda record: {
         field: record["settings"]["prompts"][field] for field in ("digest", "window", "confirmation")

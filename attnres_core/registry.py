@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os.path
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,27 @@ class Standing:
     note: str = ""
     error: str = ""
     """Why it cannot be decided: its statements are not those registered."""
+
+
+def lock_folder(files: Iterable[Path], top: Path) -> Path:
+    """The folder whose lock speaks of the claims in these files.
+
+    The nearest one with a lock, from the folder that holds all of them up to `top`: a part of the registered claims
+    finds the lock of the whole. Where there is none, the folder that holds all of them.
+
+    Raises:
+        ValueError: two files have one name; the lock knows claims by file and test name alone.
+    """
+    named: dict[str, Path] = {}
+    for file in sorted(files):
+        if (other := named.setdefault(file.name, file)) != file:
+            raise ValueError(
+                f"two files of claims are named {file.name}: {other} and {file}; a lock knows a claim by the names of "
+                "its file and its test, so rename one of them"
+            )
+    common = Path(os.path.commonpath([file.parent for file in named.values()]))
+    upward = [folder for folder in (common, *common.parents) if folder.is_relative_to(top)]
+    return next((folder for folder in upward if (folder / LOCK).exists() or (folder / LEDGER).exists()), common)
 
 
 class Registry:

@@ -28,7 +28,7 @@ def record_of(dtype: str, folder: Path, given: list[str]) -> dict[str, Any]:
     record = page.with_suffix(".json")
     if not record.exists():
         raise SystemExit(f"{dtype}: no record\n{ran.stdout[-2000:]}\n{ran.stderr[-2000:]}")
-    return json.loads(record.read_text())
+    return dict(json.loads(record.read_text()))
 
 
 def main() -> None:

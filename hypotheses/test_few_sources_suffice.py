@@ -1,8 +1,9 @@
 """Keep-top-k retention of sparse depth routing: each token's two largest depth weights carry the loss, one does not.
 
 The weights that are kept are chosen by each token for itself, at every site of a sublayer at once, and scaled up to
-one. Sites with two sources, the first block's, keep both under the first claim: it is about the rest. The study gives
-no figure that is public to us: the two, the one and the margin are ours.
+one. Sites with two sources, the first block's, keep both under the first claim: it is about the rest. We know the study
+from a summary of the literature alone (ATTNRES.md, where it has no identifier) and have not read it: the two, the one
+and the margin are ours.
 """
 
 import pytest

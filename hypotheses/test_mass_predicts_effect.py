@@ -1,7 +1,9 @@
 """Two published claims that contradict each other: the effect of a drop is linear in the mass it removes; it is not.
 
 Over all sites and families, each dropped alone. The first is decided by the linear correlation, the second by the rank
-correlation being small. Both can be refuted: mass may rank effects without being proportional to them.
+correlation being small. Both can be refuted: mass may rank effects without being proportional to them. The first is a
+sparse-routing study's, which we know from a summary of the literature alone (ATTNRES.md, where it has no identifier)
+and have not read.
 """
 
 import pytest

@@ -2,7 +2,8 @@
 
 The opposite of test_weights_fit_their_tokens.py, as an equivalence: with the weights of every token replaced by their
 average, the loss stays within a margin that no benefit of content-dependent mixing would fit into. The study speaks of
-the weights; that what changes in them should cost nothing is our reading of "nearly static".
+the weights; that what changes in them should cost nothing is our reading of "nearly static". We know the study from a
+summary of the literature alone (ATTNRES.md, where it has no identifier) and have not read it.
 """
 
 import pytest

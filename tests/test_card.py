@@ -18,6 +18,7 @@ from attnres_core.card import TITLE, _block, write_card
 from attnres_core.records import escaped, one_line
 
 ROOT = Path(__file__).parent.parent
+ARXIV = re.compile(r"arXiv:\d{4}\.\d{5}")
 HOSTILE = "<script>x</script> [a](javascript:b) ![](http://c) `d` | e\n# f\n\n--- **g** <!-- \u202eh www.i.j &amp; \\"
 TAGS = {"h1", "h2", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "pre", "code"}
 
@@ -135,3 +136,10 @@ def test_the_citation_file_names_this_version():
     text = (ROOT / "CITATION.cff").read_text()
     assert f'title: "{TITLE}"\n' in text
     assert f"\nversion: {__version__}\n" in text
+
+
+def test_the_citation_file_lists_the_papers_that_claims_come_from():
+    cited = {paper for file in (ROOT / "hypotheses").glob("*.py") for paper in ARXIV.findall(file.read_text())}
+    listed = re.findall(r"^        value: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited
+    assert sorted(listed) == sorted(cited)

@@ -123,6 +123,12 @@ def test_no_module_is_longer_than_an_idea(file):
     assert len(file.read_text().splitlines()) <= 400
 
 
+def test_the_map_for_newcomers_names_every_module():
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    names = [file.relative_to(PACKAGE).as_posix() for file in MODULES if file.name != "__init__.py"]
+    assert [name for name in names if f"`{name}`" not in told and f"`{name.split('/')[0]}/`" not in told] == []
+
+
 def test_torch_is_imported_only_where_models_run():
     assert {name_of(file) for file in MODULES if "torch" in imports(file, lazy=False)} == TORCH
 

@@ -1,21 +1,24 @@
 """The package as other people's repositories meet it: a wheel, an environment of its own, a folder with one test.
 
-The environment sees the libraries that this one has, without those for development, and neither this clone nor its
-installation.
+The environment sees what the wheel says that it requires, as installed here, what that requires in turn, and nothing
+else: neither other libraries, nor this clone, nor its installation.
 """
 
+import ast
 import json
 import os
 import subprocess
 import sys
+import tomllib
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-HIDDEN = ("jaxtyping", "beartype", "pyarrow", "hatchling", "mypy", "ruff")
-"""What begins like this is not there for people who install the wheel."""
 OWN_CLAIM = """
 from attnres_core import CURRENT, EARLY, ATTN, TRAINED, claim, drop
 
@@ -36,12 +39,24 @@ def run(*command, cwd, check=True):
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    """The built wheel."""
+    """The wheel, built from the source distribution as an index's users would have it."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, f"{done.stderr}\nhatchling is one of the [dev] dependencies: make install"
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(build, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\nbuild is one of the [dev] dependencies: make install"
+    assert len(list(folder.glob("*.tar.gz"))) == 1
     return next(folder.glob("*.whl"))
+
+
+def required(lines, extras=frozenset(), found=None):
+    """The distributions that requirements name, and those that these require in turn, by name."""
+    found = {} if found is None else found
+    for requirement in map(Requirement, lines):
+        marker, key = requirement.marker, (canonicalize_name(requirement.name), frozenset(requirement.extras))
+        if key not in found and (not marker or any(marker.evaluate({"extra": extra}) for extra in extras | {""})):
+            found[key] = metadata.distribution(requirement.name)
+            required(found[key].requires or (), requirement.extras, found)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -52,25 +67,55 @@ def python(tmp_path_factory, wheel):
     interpreter = folder / "bin" / "python"
     query = "import sysconfig; print(sysconfig.get_path('purelib'))"
     own = Path(run(interpreter, "-c", query, cwd=folder).stdout.strip())
-    for shared in [Path(place) for place in sys.path if place.endswith("-packages")]:
-        for entry in sorted(shared.iterdir()):
-            trace = "attnres" in entry.name or entry.name.startswith(HIDDEN)
-            if not trace and not (own / entry.name).exists():
-                (own / entry.name).symlink_to(entry)
-    with_pip = [sys.executable, "-m", "pip", "--python", interpreter, "install"]
-    run(*with_pip, "--no-deps", "--no-index", "--quiet", wheel, cwd=folder)
+    (packed,) = metadata.distributions(path=[str(wheel)])
+    for distribution in required(packed.requires).values():
+        for name in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
+            if not (own / name).exists():
+                (own / name).symlink_to(distribution.locate_file(name))
+    pip = [sys.executable, "-m", "pip", "--python", interpreter]
+    run(*pip, "install", "--no-deps", "--no-index", "--quiet", wheel, cwd=folder)
+    run(*pip, "check", cwd=folder)
     return interpreter
+
+
+def third_party(file):
+    """The top-level modules that a file imports anywhere but for type checking, the standard library's left out."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    return {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"attnres_core"}
+
+
+def test_what_is_imported_is_declared_and_locked():
+    """What another library happens to bring is declared all the same, and every bound allows the version we test."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {canonicalize_name(r.name): r for r in map(Requirement, project["dependencies"])}
+    homes = metadata.packages_distributions()
+    imported = set().union(*map(third_party, (ROOT / "attnres_core").rglob("*.py")))
+    imported.remove("jaxtyping")  # `attnres_core.shapes` does without
+    assert [m for m in imported if not declared.keys() & {canonicalize_name(home) for home in homes[m]}] == []
+
+    locked = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    locked = {canonicalize_name(name): version for name, version in locked.items()}
+    optional = [line for lines in project["optional-dependencies"].values() for line in lines]
+    for requirement in [*declared.values(), *map(Requirement, optional)]:
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), requirement
 
 
 def test_the_environment_holds_the_wheel_alone(python, tmp_path):
     code = (
         "import attnres_core as ac, importlib.metadata as m, importlib.util as u; "
         "print(ac.__file__, ac.reference('tiny-open-block'), ac.reference_prompts('recall')); "
-        "print([d.name for d in m.distributions() if 'attnres' in d.name], u.find_spec('jaxtyping'))"
+        "print([d.name for d in m.distributions() if 'attnres' in d.name]); "
+        "print(*map(u.find_spec, ('jaxtyping', 'pyarrow', 'mypy')))"
     )
-    places, distributions = run(python, "-c", code, cwd=tmp_path).stdout.splitlines()
+    places, distributions, undeclared = run(python, "-c", code, cwd=tmp_path).stdout.splitlines()
     assert all(Path(place).is_relative_to(python.parent.parent) for place in places.split())
-    assert distributions == "['attnres-core'] None"
+    assert distributions == "['attnres-core']"
+    assert undeclared == "None None None"
 
 
 def test_one_file_elsewhere_is_decided_with_its_own_lock_report_and_store(python, micro, tmp_path):

@@ -11,7 +11,7 @@ from attnres_core.ablations import drop
 from attnres_core.claims import ALPHA, CLAIM_ALPHA, Claim
 from attnres_core.estimates import Linear, Statement
 from attnres_core.prompts import Split
-from attnres_core.registry import LEDGER, LOCK, Registry
+from attnres_core.registry import LEDGER, LOCK, Registry, lock_folder
 from attnres_core.statistics import Operator
 
 pytestmark = pytest.mark.usefixtures("_quiet")
@@ -214,6 +214,68 @@ def test_a_verdict_is_the_same_alone_in_its_file_in_the_suite_in_any_order_by_an
     parametrized = next(name for name in whole if name.startswith("test_parametrized"))
     for name in ("test_inconclusive", "test_picked", parametrized):
         assert decided("-n", "0", f"test_claims.py::{name}") == {name: whole[name]}
+
+
+def test_the_nearest_lock_upward_is_the_lock_of_a_part(tmp_path):
+    one, two = tmp_path / "tests/a/test_one.py", tmp_path / "tests/b/test_two.py"
+    one.parent.mkdir(parents=True)
+    assert lock_folder([one, two], tmp_path) == tmp_path / "tests"
+    assert lock_folder([one], tmp_path) == tmp_path / "tests/a"
+    (tmp_path / "tests" / LEDGER).touch()  # a lock that was lost is missed, not started anew
+    assert lock_folder([one], tmp_path) == tmp_path / "tests"
+    (tmp_path / LOCK).touch()
+    assert lock_folder([one], tmp_path) == tmp_path / "tests"
+    assert lock_folder([one], tmp_path / "tests/a") == tmp_path / "tests/a"  # not beyond the top
+    assert lock_folder([one], tmp_path / "elsewhere") == tmp_path / "tests/a"
+
+
+def put(pytester, **claims):
+    """Files of claims, by their paths with `__` for a slash; makes their folders packages."""
+    for name, source in claims.items():
+        file = pytester.path / f"{name.replace('__', '/')}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(source)
+        (file.parent / "__init__.py").touch()
+
+
+def told(pytester):
+    """Each claim's registration, split and alpha, of the last run."""
+    return {n: (e["registration"], e["split"], e["alpha"]) for n, e in verdicts(pytester).items()}
+
+
+def test_a_part_of_the_claims_is_decided_and_registered_by_the_lock_of_all(suite, pytester, monkeypatch):
+    put(pytester, tests__a__test_one=OTHERS, tests__b__test_two=OTHERS.replace("elsewhere", "another"))
+    suite("-n", "0", "--attnres-register", "--attnres-budget-claims=10", "tests", claims="")
+    for part in (["tests", "-k", "one"], ["tests/a"]):
+        suite("-n", "0", *part, claims="")
+        assert told(pytester) == {"test_elsewhere": ("registered", "confirmation", ALPHA / 10)}
+
+    third = OTHERS.replace("elsewhere", "third").replace("4", "5")
+    put(pytester, tests__a__test_three=third)
+    monkeypatch.chdir(pytester.path / "tests/a")  # no ini file: pytest's root folder is now below the lock
+    result = suite("-n", "0", "--attnres-register", claims="")
+    said = ["attnres: registered: test_three.py::test_third", f"attnres: {pytester.path / 'tests' / LOCK}, 3 claims;*"]
+    result.stdout.fnmatch_lines(said)
+    assert not (pytester.path / "tests/a" / LOCK).exists()
+
+
+def test_deselecting_a_claim_withdraws_nothing(suite):
+    suite("-n", "0", "--attnres-register", "--attnres-budget-claims=20")
+    result = suite("-n", "0", "--attnres-register", "--deselect=test_claims.py::test_refuted")
+    result.stdout.fnmatch_lines(["attnres: nothing changed", "*claims.lock, 8 claims; commit it"])
+
+
+@pytest.mark.parametrize("arguments", [["-n", "0", "--attnres-register"], ["-n", "2"]])
+def test_two_files_of_one_name_are_refused_before_anything_is_measured(suite, pytester, arguments):
+    put(pytester, a__test_one=OTHERS, b__test_one=OTHERS)
+    result = suite(*arguments, "a", "b", claims="")
+    said = f"two files of claims are named test_one.py: {pytester.path}/a/test_one.py and {pytester.path}/b/test_one.py"
+    assert f"{said}; a lock knows a claim by the names of its file and its test, so rename" in "".join(
+        [result.stderr.str(), result.stdout.str()]
+    )
+    assert result.ret == (pytest.ExitCode.TESTS_FAILED if "2" in arguments else pytest.ExitCode.USAGE_ERROR)
+    assert not list(pytester.path.rglob("*.safetensors"))
+    assert not list(pytester.path.rglob(LOCK))
 
 
 def test_another_prompt_in_the_file_refunds_nothing(tmp_path):

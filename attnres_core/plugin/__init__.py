@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
-import os
 import sys
 import textwrap
 import uuid
@@ -32,7 +31,7 @@ from attnres_core.plugin.teller import REPORTED, SESSION, SKIPPED, ClaimEntry, S
 from attnres_core.prompts import Split
 from attnres_core.quantities import Quantity
 from attnres_core.record import base_record
-from attnres_core.registry import LOCK
+from attnres_core.registry import LOCK, lock_folder
 from attnres_core.run import BEGUN, DECIDED, SmallerBatchWarning
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import DamagedStoreWarning, atomic
@@ -193,9 +192,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _folder_of(session: pytest.Session) -> Path:
-    """Where the session's claims are registered: the folder that holds all their files."""
-    folders = {str(item.path.parent) for item in session.items if _TRACED in item.stash}
-    return Path(os.path.commonpath(folders))
+    """Where the session's claims are registered; without an ini file, rootdir is only where pytest was started."""
+    config = session.config
+    top = config.rootpath if config.inipath else Path(config.rootpath.anchor)
+    return lock_folder({item.path for item in session.items if _TRACED in item.stash}, top)
 
 
 def _register(suite: Suite, collected: list[Claim], config: pytest.Config, reporter: Any) -> None:
@@ -203,7 +203,8 @@ def _register(suite: Suite, collected: list[Claim], config: pytest.Config, repor
     suite.check_margins(collected, config.stash[SESSION].run)
     why = f"confirmation columns of {suite.trained.name} ({suite.trained.digest[:12]}) were measured before"
     seen = {claim.node_id: why for claim in collected if suite.confirmation_seen(claim)}
-    selected = config.option.keyword or config.option.markexpr or any("::" in str(a) for a in config.args)
+    narrowing = ("keyword", "markexpr", "deselect", "lf", "stepwise")
+    selected = any(config.getoption(name, None) for name in narrowing) or any("::" in str(a) for a in config.args)
     budget = options.option(config, "budget-claims")
     changes = suite.registry.register(
         collected,

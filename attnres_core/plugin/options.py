@@ -78,7 +78,7 @@ OPTIONS = (
     ),
     Option("quick", "64 prompts a split: a first look, never confirmatory", "", flag=True),
     Option("sequential", "decide early: look at a quarter and a half of the documents too", "", flag=True),
-    Option("register", "register the collected claims in claims.lock, beside their tests, and stop", "", flag=True),
+    Option("register", "register the claims in the nearest claims.lock, or a new one, and stop", "", flag=True),
     Option("budget-claims", "share alpha among so many claims when registering first (default: all there)", "", _count),
     Option("plan", "print the prompts that each claim needs, from the exploration split, and stop", "", flag=True),
     Option("write-expected", "rewrite the trained checkpoint's expected verdicts from this run", "", flag=True),
@@ -110,7 +110,8 @@ def option(config: pytest.Config, name: str) -> Any:
 def written_path(config: pytest.Config, name: str) -> Path:
     """A place this run writes to: the command line's seen from where pytest was started, any other from its root."""
     typed = config.getoption(_BY_NAME[name].ini) is not None
-    return ((config.invocation_params.dir if typed else config.rootpath) / option(config, name)).resolve()
+    folder = config.invocation_params.dir if typed else config.rootpath
+    return folder.joinpath(option(config, name)).resolve()
 
 
 def report_path(config: pytest.Config) -> Path:

@@ -4,8 +4,10 @@ The source folder is the repository's root, so that a link between two pages is 
 """
 
 import re
+from typing import Any
 
-from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.application import Sphinx
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 import attnres_core
 
@@ -46,14 +48,14 @@ html_show_copyright = False
 html_show_sphinx = False
 
 
-def with_contents(app, docname, source):
+def with_contents(app: Sphinx, docname: str, source: list[str]) -> None:
     """Make the pages that the front page links to the site's contents, in their order: they are listed once."""
     if docname == root_doc:
         links = re.findall(r"\]\(([^)#]+)\.md[)#]", source[0])
         source[0] += "\n".join(["\n```{toctree}", ":hidden:", "", *dict.fromkeys(links), "```\n"])
 
 
-def as_restructured_text(app, what, name, obj, options, lines):
+def as_restructured_text(app: Sphinx, what: Any, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Turn a docstring's Markdown code and Google sections into what Sphinx reads.
 
     Sphinx's own extension for Google's style takes what stands before an attribute's first colon for its type, and ours
@@ -64,12 +66,14 @@ def as_restructured_text(app, what, name, obj, options, lines):
         lines[:] = GoogleDocstring(lines, what=what, name=name, obj=obj).lines()
 
 
-def with_named_defaults(app, what, name, obj, options, signature, returned):
+def with_named_defaults(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
     """Write a default that is a function by its name: `<function site_of>` is no Python, and would not be read."""
     return re.sub(r"<function (\w+)>", r"\1", signature) if signature else signature, returned
 
 
-def setup(app):
+def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", as_restructured_text)
     app.connect("autodoc-process-signature", with_named_defaults)
