@@ -61,7 +61,8 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
     verdict = "NOT APPLICABLE"
     if statements:
         verdict = next((word for word in ("REFUTED", "INCONCLUSIVE") if word in verdicts), "SUPPORTED")
-    first = statements[0] if statements else None
+    deciding = next((place for place, word in enumerate(verdicts) if word == verdict), None)
+    first = None if deciding is None else statements[deciding]
     reasons = {
         "SUPPORTED": "every statement's limit clears its threshold",
         "REFUTED": "the opposite limit clears the threshold",
@@ -85,6 +86,7 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "expected": None,
         "statement": " and ".join(item["text"] for item in statements),
         "statements": list(statements),
+        "deciding": deciding,
         "estimate": first and first["estimate"],
         "interval": [first and first["low"], first and first["high"]],
         "threshold": first and first["threshold"],
@@ -94,8 +96,15 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "no_ops": ["0.attn"] if statements else [],
         "quantities": ["drop(embedding, mlp, early) on trained [delta_nll]"] if statements else [],
         "under": [
-            {"kind": "drop", "verdict": verdict, "estimate": 0.2, "low": 0.1, "high": 0.3},
-            {"kind": "resample", "verdict": "REFUTED", "estimate": -0.2, "low": -0.3, "high": None},
+            {"kind": "drop", "verdict": verdict, "estimate": 0.2, "low": 0.1, "high": 0.3, "unit": "nats/token"},
+            {
+                "kind": "resample",
+                "verdict": "REFUTED",
+                "estimate": -0.2,
+                "low": -0.3,
+                "high": None,
+                "unit": "nats/token",
+            },
         ]
         if len(statements) > 1
         else [],

@@ -114,10 +114,9 @@ def expectation(claim: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def deciding(claim: dict[str, Any]) -> dict[str, Any] | None:
-    """The statement that gave the claim its verdict: the first with the same one."""
-    statements: list[dict[str, Any]] = claim["statements"]
-    same = [statement for statement in statements if statement["verdict"] == claim["verdict"]]
-    return next(iter(same or statements), None)
+    """The statement that is shown for the claim, as `judging.deciding` chooses it."""
+    place = claim["deciding"]
+    return None if place is None else claim["statements"][place]
 
 
 def levels(claims: list[dict[str, Any]]) -> str:
@@ -146,7 +145,7 @@ def by_family(claims: list[dict[str, Any]]) -> dict[str, list[tuple[int, dict[st
 
 
 def finding(claim: dict[str, Any]) -> str:
-    """The verdict as a sentence, from the statement that decided."""
+    """The verdict as a sentence, from the statement that decides."""
     statement, verdict = deciding(claim), claim["verdict"]
     if statement is None or verdict not in VERDICTS[:3] or statement["estimate"] is None:
         return ""
