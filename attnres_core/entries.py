@@ -103,6 +103,7 @@ def claim_entry(
         "title": outcome.claim.title,
         "family": outcome.claim.family,
         "cites": outcome.claim.cites,
+        "contradicts": list(outcome.claim.contradicts),
         "control": outcome.claim.family == CONTROL,
         "verdict": "ERROR" if outcome.error else outcome.verdict.value,
         "expected": {"verdict": expected.verdict.value, "reason": expected.reason} if expected else None,
@@ -160,7 +161,7 @@ def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[
         *("documents", "prompts", "kept_mass", "kept_mass_min"),
     )
     listed = (
-        *("quantities", "statements", "under", "redundancy", "by_layer", "by_stratum", "examples"),
+        *("contradicts", "quantities", "statements", "under", "redundancy", "by_layer", "by_stratum", "examples"),
         "counterexamples",
         *("sites_touched", "duplicates", "no_ops"),
     )

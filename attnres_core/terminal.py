@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from attnres_core.claims import Claim, claim_key
+from attnres_core.contradictions import absent, contradictions
 from attnres_core.judging import combine, deciding
 from attnres_core.outcomes import Outcome
 from attnres_core.power import unseen_share
@@ -157,8 +158,20 @@ def verdict_table(entries: Sequence[Mapping[str, Any]], width: int) -> list[tupl
     for word, count in standings.items():
         note = next(entry["registration_note"] for entry in entries if entry["registration"] == word)
         lines.append((f"{count} {word}: {note}", {"yellow": True}))
+    lines += _contradictions(entries)
     if any(" *" in line for line, _ in lines):
         lines.append(("* as this reference checkpoint is known to give; the reason is in the report", {}))
+    return lines
+
+
+def _contradictions(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, bool]]]:
+    """What was decided between claims that contradict each other, and which of them this run cannot hold together."""
+    lines: list[tuple[str, dict[str, bool]]] = []
+    for pair in contradictions(entries):
+        both = ", ".join(f"{_name(entry)} {entry['verdict']}" for entry in (pair.first, pair.second))
+        lines.append((f"contradiction: {pair.finding} ({both})", {}))
+    for key, name in absent(entries):
+        lines.append((f"contradiction: {key} contradicts {name}, and this run holds no such claim", {"yellow": True}))
     return lines
 
 

@@ -17,7 +17,7 @@ RANKS = [
     {"violations"},
     {"report"},
     {"terminal", "record"},
-    {"entries"},
+    {"entries", "contradictions"},
     {"mapping"},
     {"expected"},
     {"suite"},

@@ -222,6 +222,7 @@ function about(claim) {
     ["its code", claim.source ? element("pre", claim.source) : null],
     ["statement", claim.statements.length ? null : claim.statement],
     ["cites", claim.cites],
+    ["contradicts", claim.contradicts.join(", ")],
     ["registration", claim.registration && `${claim.registration}${note}; decided on the ${claim.split} split at \u03b1 = ${claim.alpha}`],
     ["p-values", claim.p_value === null ? null : `${number(claim.p_value)}; over the registered set: Holm ${number(claim.p_holm)}, max-T ${number(claim.p_max_t)}`],
     ["expected", claim.expected && `${claim.expected.verdict}: ${claim.expected.reason}`],

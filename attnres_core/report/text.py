@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 VERDICTS = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT APPLICABLE", "ERROR")
@@ -127,6 +128,12 @@ def levels(claims: list[dict[str, Any]]) -> str:
     low, high = confidence(min(found)), confidence(max(found))
     level = f"at {low}" if low == high else f"between {low} and {high}"
     return f"Intervals are the deciding ones, {level} confidence, simultaneous over the claims."
+
+
+def standing(claim: Mapping[str, Any]) -> str:
+    """What marks a claim whose verdict confirms nothing, or came after its data: `post hoc`, `exploratory` ..."""
+    found = claim["registration"]
+    return "" if found in (None, "registered") else str(found)
 
 
 def control_failed(claim: dict[str, Any]) -> bool:
