@@ -118,6 +118,8 @@ class Claim:
     """What is decided: the body's statements, once under each kind of ablation where there are several."""
     under: tuple[Kind, ...] = ()
     """The kinds that it is decided under, in the order of its statements; none: as it is written."""
+    contradicts: tuple[str, ...] = ()
+    """The keys of claims that cannot hold beside it; they change nothing of how it is decided."""
 
     @property
     def by_kind(self) -> int:
@@ -186,6 +188,19 @@ class ClaimInfo:
     family: str | None = None
     cites: str | None = None
     under: tuple[Kind, ...] = ()
+    contradicts: tuple[str, ...] = ()
+
+
+def _keys(named: object) -> tuple[str, ...]:
+    """The claims that `contradicts` names."""
+    names = (named,) if isinstance(named, str) else named
+    told = f"`contradicts` is {named!r}; name one claim or several, each as 'test_file.py::test_name'"
+    if not isinstance(names, Sequence):
+        raise ClaimError(told)
+    for name in names:
+        if not isinstance(name, str) or not all(claim_key(name).partition("::")):
+            raise ClaimError(told)
+    return tuple(map(claim_key, names))
 
 
 def _kind(word: object) -> Kind:
@@ -201,6 +216,7 @@ def claim(
     *,
     family: str | None = None,
     cites: str | None = None,
+    contradicts: str | Sequence[str] = (),
     under: Sequence[Any] | None = None,
     **quantities: Quantity,
 ) -> Callable[[Function], Function]:
@@ -210,6 +226,8 @@ def claim(
         statement: the claim in words; the test's name, read as a sentence, when left out.
         family: the group of claims it is reported with ("control" for controls); the file's name when left out.
         cites: where the claim comes from.
+        contradicts: the claim or claims that cannot hold beside this one, as "test_file.py::test_name"; of one with
+            cases, the case with the same id. Where a run holds both, its report says what was decided between them.
         under: kinds of ablation, such as [drop, resample]: every drop(...), zero(...), mean(...), resample(...) of the
             claim is measured under each. SUPPORTED takes all of them, with the same sign; where one supports and
             another refutes, the claim is INCONCLUSIVE and says that they disagree.
@@ -220,6 +238,7 @@ def claim(
     """
     if under is not None and (isinstance(under, str) or not isinstance(under, Sequence)):
         raise ClaimError(f"`under` is {under!r}; give a list of two or more of {', '.join(REMOVALS)}")
+    against = _keys(contradicts)
     kinds = tuple(dict.fromkeys(_kind(word) for word in under or ()))
     if under is not None and len(kinds) < 2:
         raise ClaimError(f"`under` is {under!r}; give two or more of {', '.join(REMOVALS)}")
@@ -232,7 +251,7 @@ def claim(
         if missing:
             name = getattr(function, "__name__", "the test")
             raise ClaimError(f"{name} has no parameter {', '.join(missing)}; name it in the test's signature")
-        info = ClaimInfo(dict(quantities), statement, family, cites, kinds)
+        info = ClaimInfo(dict(quantities), statement, family, cites, kinds, against)
         function.__attnres_claim__ = info  # type: ignore[attr-defined]
         return function
 

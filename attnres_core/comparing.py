@@ -109,8 +109,8 @@ _READ: dict[str, Callable[[Record], str]] = {
 
 
 def numbers(claim: Mapping[str, Any] | None) -> str:
-    """`+0.110 [+0.090, +0.130]` of the statement that decided."""
-    decided_by = None if claim is None else deciding(dict(claim))
+    """`+0.110 [+0.090, +0.130]` of the statement that decides."""
+    decided_by = None if claim is None else deciding(claim)
     if decided_by is None or decided_by["estimate"] is None:
         return ""
     unit = decided_by["unit"]

@@ -14,7 +14,7 @@ from attnres_core.estimands import estimands
 from attnres_core.estimates import Decision, Statement
 from attnres_core.expected import Expected
 from attnres_core.influence import PERMUTATIONS
-from attnres_core.judging import Adjusted, combine
+from attnres_core.judging import Adjusted, combine, deciding
 from attnres_core.outcomes import Outcome
 from attnres_core.prompts import Split
 from attnres_core.quantities import Ablation, Association, Prediction, Quantity, Relation, RoutingSummary
@@ -84,8 +84,7 @@ def claim_entry(
         lambda role: suite.material.checkpoint(role).digest,
         suite.store,
     )
-    deciding = (s for s in statements if s["verdict"] == outcome.verdict.value)
-    leading = next(deciding, statements[0] if statements else None)  # (kinds that disagree have none that decides)
+    leading = None if outcome.shown is None else statements[outcome.shown]
     ablations = [q for q in outcome.quantities if isinstance(q.what, Ablation)] if outcome.decisions else []
     split = outcome.standing.split
     prompts = suite.prompts[split].head(outcome.documents)
@@ -105,6 +104,7 @@ def claim_entry(
         "title": outcome.claim.title,
         "family": outcome.claim.family,
         "cites": outcome.claim.cites,
+        "contradicts": list(outcome.claim.contradicts),
         "control": outcome.claim.family == CONTROL,
         "verdict": "ERROR" if outcome.error else outcome.verdict.value,
         "expected": {"verdict": expected.verdict.value, "reason": expected.reason} if expected else None,
@@ -117,6 +117,7 @@ def claim_entry(
         "p_max_t": number(adjusted.max_t) if adjusted else None,
         "statement": " and ".join(map(str, outcome.claim.statements)),
         "statements": statements,
+        "deciding": outcome.shown,
         "quantities": [str(quantity) for quantity in outcome.quantities],
         "estimate": leading["estimate"] if leading else None,
         "interval": [leading["low"], leading["high"]] if leading else None,
@@ -157,12 +158,12 @@ def junit_properties(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
 def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[str, Any]:
     """The entry of a claim that could not be traced or measured."""
     absent = (
-        *("cites", "expected", "estimate", "interval", "threshold", "n", "needed_prompts", "split", "alpha"),
-        *("registration", "registration_note", "p_value", "p_holm", "p_max_t", "estimand"),
+        *("cites", "expected", "deciding", "estimate", "interval", "threshold", "n", "needed_prompts", "split"),
+        *("alpha", "registration", "registration_note", "p_value", "p_holm", "p_max_t", "estimand"),
         *("documents", "prompts", "kept_mass", "kept_mass_min"),
     )
     listed = (
-        *("quantities", "statements", "under", "redundancy", "by_layer", "by_stratum", "examples"),
+        *("contradicts", "quantities", "statements", "under", "redundancy", "by_layer", "by_stratum", "examples"),
         "counterexamples",
         *("sites_touched", "duplicates", "no_ops"),
     )
@@ -180,10 +181,12 @@ def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[
 
 
 def _kind_entry(kind: str, decisions: Sequence[Decision]) -> dict[str, Any]:
-    """What a claim comes to under one kind of ablation, with its first statement's numbers."""
-    first = decisions[0].interval
-    numbers = {"estimate": number(first.mean), "low": number(first.low), "high": number(first.high)}
-    return {"kind": kind, "verdict": combine(decisions).value, **numbers}
+    """What a claim comes to under one kind of ablation, with the numbers of the statement that decides it there."""
+    verdict = combine(decisions)
+    own = decisions[deciding([decisions], verdict) or 0]
+    limits = own.interval
+    numbers = {"estimate": number(limits.mean), "low": number(limits.low), "high": number(limits.high)}
+    return {"kind": kind, "verdict": verdict.value, **numbers, "unit": _unit(own.statement)}
 
 
 def _statement_entry(decision: Decision) -> dict[str, Any]:
@@ -287,16 +290,16 @@ def _told(test: Mapping[str, Any]) -> str:
 
 
 def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
-    """How the deciding statement's form is distributed over documents, stratum by stratum; descriptive.
+    """How the shown statement's form is distributed over documents, stratum by stratum; descriptive.
 
     `values`: the documents', sorted, or where there are many DRAWN evenly spaced quantiles of them.
     """
-    deciding = outcome.deciding
+    own = outcome.deciding
     split, documents = outcome.standing.split, outcome.documents
     labels = suite.prompts[split].head(documents).strata
-    if deciding is None or any(isinstance(q.what, Relation) for q, _ in deciding.statement.form.terms):
+    if own is None or any(isinstance(q.what, Relation) for q, _ in own.statement.form.terms):
         return []
-    form = deciding.statement.form
+    form = own.statement.form
     column = form.of({quantity: suite.measurements.column(quantity, split, documents) for quantity, _ in form.terms})
     rows = {label: column[[index for index, own in enumerate(labels) if own == label]] for label in sorted(set(labels))}
     return [

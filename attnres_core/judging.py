@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from attnres_core import power, statistics
 from attnres_core.estimates import Decision, Estimate, Linear, Statement
 from attnres_core.looks import EARLY_TAIL, ONLY, Look
 from attnres_core.shapes import Column
-from attnres_core.statistics import Bootstrap, Interval, Operator, Strata, Verdict
+from attnres_core.statistics import TINY, Bootstrap, Interval, Operator, Strata, Verdict
 
 MOST_CONFIDENT = 0.9999
 """Beyond this a bootstrap needs more resamples (200 / alpha) than are worth their time."""
@@ -142,6 +143,44 @@ def combine(decisions: Sequence[Decision]) -> Verdict:
     if Verdict.REFUTED in verdicts:
         return Verdict.REFUTED
     return Verdict.SUPPORTED if verdicts == {Verdict.SUPPORTED} else Verdict.INCONCLUSIVE
+
+
+def deciding(groups: Sequence[Sequence[Decision]], verdict: Verdict) -> int | None:
+    """Which decision is shown for a claim of this verdict, counted over all groups; None where there are none.
+
+    Of the first kind of ablation that has decisions of that verdict: for SUPPORTED the tightest of them, nearest to
+    failing; for REFUTED the one that refutes by most; otherwise the first. Where kinds disagree none may have it, and
+    the first decision of all is shown.
+
+    Args:
+        groups: the decisions under each kind, or all in one group.
+        verdict: the claim's.
+    """
+    start = 0
+    for group in groups:
+        own = [place for place, decision in enumerate(group) if decision.verdict is verdict]
+        if own and verdict is Verdict.SUPPORTED:
+            return start + min(own, key=lambda place: _slack(group[place]))
+        if own and verdict is Verdict.REFUTED:
+            return start + max(own, key=lambda place: _slack(group[place]))
+        if own:
+            return start + own[0]
+        start += len(group)
+    return 0 if start else None
+
+
+def _slack(decision: Decision) -> tuple[float, float]:
+    """How far the limit that decides lies from its threshold: in standard errors, and as a share of the numbers' size.
+
+    What is exact has no standard error, so that it is infinitely far; among such, the share tells.
+    """
+    interval, sides = decision.interval, _sides(decision.statement)
+    if decision.verdict is Verdict.SUPPORTED:  # on every side
+        slack, edge = min((sign * ((interval.low if sign > 0 else interval.high) - edge), edge) for sign, edge in sides)
+    else:  # on one of them
+        slack, edge = max((sign * (edge - (interval.high if sign > 0 else interval.low)), edge) for sign, edge in sides)
+    error = 0.0 if interval.exact else interval.sd / math.sqrt(max(interval.n, 1))
+    return slack / error if error > 0 else math.inf, slack / max(abs(edge), abs(interval.mean), TINY)
 
 
 def agreed(groups: Sequence[Sequence[Decision]], kinds: Sequence[str]) -> tuple[Verdict, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from attnres_core.claims import Claim
 from attnres_core.estimates import Decision
-from attnres_core.judging import agreed
+from attnres_core.judging import agreed, deciding
 from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities import Pick, Quantity
 from attnres_core.registry import Standing
@@ -53,10 +53,14 @@ class Outcome:
     """Largest effect first."""
 
     @property
+    def shown(self) -> int | None:
+        """Which of its decisions is shown for it."""
+        return deciding(list(self.by_kind.values()) or [self.decisions], self.verdict)
+
+    @property
     def deciding(self) -> Decision | None:
-        """The first decision that has the claim's verdict; where kinds disagree none has, and it is the first."""
-        first = self.decisions[0] if self.decisions else None
-        return next((decision for decision in self.decisions if decision.verdict is self.verdict), first)
+        """The decision that is shown for it."""
+        return None if self.shown is None else self.decisions[self.shown]
 
     @property
     def by_kind(self) -> dict[str, tuple[Decision, ...]]:

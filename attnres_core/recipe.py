@@ -22,7 +22,7 @@ from scipy import special
 
 from attnres_core.claims import claim_key
 from attnres_core.estimates import Decision, Linear, Statement
-from attnres_core.judging import agreed
+from attnres_core.judging import agreed, deciding
 from attnres_core.power import unseen_share
 from attnres_core.records import Record, escaped, read_record
 from attnres_core.report.text import interval, number, threshold
@@ -89,6 +89,8 @@ class RecipeClaim:
     each: tuple[str, ...]
     """The verdict on each checkpoint, in the order of the records."""
     statements: tuple[tuple[Across, Interval, Verdict], ...]
+    deciding: int | None = None
+    """Which of them is shown for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +218,11 @@ def _claim(key: str, entries: Sequence[Mapping[str, Any]], names: Sequence[str])
         for across, limits, verdict in found
     ]
     size = len(decisions) // len(kinds)
-    verdict, reason = agreed([decisions[i : i + size] for i in range(0, len(decisions), size)], kinds)
+    groups = [decisions[i : i + size] for i in range(0, len(decisions), size)]
+    verdict, reason = agreed(groups, kinds)
     reasons = [reason, *(limits.gate for _, limits, _ in found)]
-    return RecipeClaim(*about, verdict, "; ".join(filter(None, dict.fromkeys(reasons))), each, tuple(found))
+    reason = "; ".join(filter(None, dict.fromkeys(reasons)))
+    return RecipeClaim(*about, verdict, reason, each, tuple(found), deciding(groups, verdict))
 
 
 def _statement(own: Sequence[Mapping[str, Any]], alpha: float, refuters: int) -> tuple[Across, Interval, Verdict]:
@@ -240,7 +244,9 @@ def _statement(own: Sequence[Mapping[str, Any]], alpha: float, refuters: int) ->
             (-math.inf if first["low"] is None else first["low"]),
             (math.inf if first["high"] is None else first["high"]),
         )
-        limits = Interval(first["estimate"], float(low), float(high), int(first["n"]), alpha)
+        n, error = int(first["n"]), math.nan if first["exact"] else float(first["standard_error"] or math.nan)
+        sd = error * math.sqrt(n)
+        limits = Interval(first["estimate"], float(low), float(high), n, alpha, sd, bool(first["exact"]))
         return across, limits, Verdict(first["verdict"])
     wide, strict = across.interval(alpha), across.interval(alpha / refuters)
     verdict = decide(Operator(across.op), across.threshold, wide, strict)
@@ -261,6 +267,7 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
             "alpha": claim.alpha if math.isfinite(claim.alpha) else None,
             "verdict": claim.verdict.value,
             "each": list(claim.each),
+            "deciding": claim.deciding,
             "statements": [
                 dataclasses.asdict(across)
                 | {"errors": [error if math.isfinite(error) else None for error in across.errors]}
@@ -280,7 +287,7 @@ def _finite(limit: float) -> float | None:
 
 
 def as_markdown(recipe: Recipe) -> str:
-    """A table of the claims, each with its leading statement's numbers, for a reader."""
+    """A table of the claims, each with the numbers of the statement that decides it, for a reader."""
     count = len(recipe.checkpoints)
     names = ", ".join(f"{escaped(name)} ({escaped(digest[:12])})" for name, digest in recipe.checkpoints)
     alpha = min((claim.alpha for claim in recipe.claims if math.isfinite(claim.alpha)), default=math.nan)
@@ -302,9 +309,9 @@ def _row(claim: RecipeClaim) -> str:
     each = ", ".join(f"{verdict} {claim.each.count(verdict)}" for verdict in dict.fromkeys(claim.each))
     title = escaped(claim.title) + (" (post hoc)" if claim.registration == "post hoc" else "")
     told = ": ".join(filter(None, [f"**{claim.verdict}**", escaped(claim.reason)]))
-    if not claim.statements:
+    if claim.deciding is None:
         return f"| {title} | {told} | | {escaped(each)} |"
-    across, limits, _ = next((one for one in claim.statements if one[2] is claim.verdict), claim.statements[0])
+    across, limits, _ = claim.statements[claim.deciding]
     ends = interval((_finite(limits.low), _finite(limits.high)), across.unit)
     against = escaped(threshold({"op": across.op, "threshold": across.threshold}))
     single = ", ".join(number(estimate, across.unit) for estimate in across.estimates)

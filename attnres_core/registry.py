@@ -43,7 +43,7 @@ class Entry:
     registered: str
     """The date."""
     post_hoc: str = ""
-    """Why the registration came after the data; empty when it came before."""
+    """Why the registration came after the data, or after another statement; empty when it came before both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +204,7 @@ class Registry:
             share = ALPHA / max(budget or 0, len(fresh)) if left == ALPHA else left / len(fresh)
             rows = self._rows_on(prompts, documents)
             taken = [alpha for row in rows for alpha in row["spent"].values()]
+            same = {row["prompts"] for row in rows}
             others = {key: row["registered"] for row in rows if row["prompts"] != prompts for key in row["spent"]}
             share = min([share, *taken])
             if share <= 1e-9:
@@ -215,6 +216,10 @@ class Registry:
                 why = seen.get(by_key[key].node_id, "")
                 if key in others:
                     why = why or f"registered on {others[key]} for a prompt set that shares confirmation prompts"
+                earlier = self.entries.get(key)
+                if earlier and earlier.statements != by_key[key].texts and earlier.prompts in same:
+                    restated = f"restated; an earlier statement was registered {earlier.registered}"
+                    why = "; ".join(filter(None, [why, restated]))
                 entries[key] = Entry(by_key[key].texts, share, prompts, date, why)
         if self.ledger and documents and not any("documents" in row for row in self._rows_on(prompts, ())):
             changes.append("the confirmation prompts are in the ledger, one by one")

@@ -12,7 +12,8 @@ from typing import Any
 from tqdm import tqdm
 
 from attnres_core.claims import Claim, claim_key
-from attnres_core.judging import combine
+from attnres_core.contradictions import absent, contradictions
+from attnres_core.judging import combine, deciding
 from attnres_core.outcomes import Outcome
 from attnres_core.power import unseen_share
 from attnres_core.run import DECIDED
@@ -80,8 +81,9 @@ def failure_text(outcome: Outcome, entry: Mapping[str, Any]) -> str:
         headline = f"{outcome.verdict}: {outcome.disagreement}"
     lines = [headline, "", f"claim     {claim.title}", f"verdict   {outcome.verdict}"]
     for kind, decisions in outcome.by_kind.items():
-        i = decisions[0].interval
-        lines.append(f"under     {kind}: {combine(decisions)} ({i.mean:+.4g} [{i.low:+.4g}, {i.high:+.4g}])")
+        verdict = combine(decisions)
+        i = decisions[deciding([decisions], verdict) or 0].interval
+        lines.append(f"under     {kind}: {verdict} ({i.mean:+.4g} [{i.low:+.4g}, {i.high:+.4g}])")
     lines += [f"beware    {note}" for note in outcome.redundancy]
     if outcome.standing.status != "registered":
         lines.append(f"standing  {outcome.standing.status}: {outcome.standing.note}")
@@ -160,8 +162,20 @@ def verdict_table(entries: Sequence[Mapping[str, Any]], width: int) -> list[tupl
     for word, count in standings.items():
         note = next(entry["registration_note"] for entry in entries if entry["registration"] == word)
         lines.append((f"{count} {word}: {note}", {"yellow": True}))
+    lines += _contradictions(entries)
     if any(" *" in line for line, _ in lines):
         lines.append(("* as this reference checkpoint is known to give; the reason is in the report", {}))
+    return lines
+
+
+def _contradictions(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, bool]]]:
+    """What was decided between claims that contradict each other, and which of them this run cannot hold together."""
+    lines: list[tuple[str, dict[str, bool]]] = []
+    for pair in contradictions(entries):
+        both = ", ".join(f"{_name(entry)} {entry['verdict']}" for entry in (pair.first, pair.second))
+        lines.append((f"contradiction: {pair.finding} ({both})", {}))
+    for key, name in absent(entries):
+        lines.append((f"contradiction: {key} contradicts {name}, and this run holds no such claim", {"yellow": True}))
     return lines
 
 
@@ -195,8 +209,7 @@ def _numbers(entry: Mapping[str, Any]) -> str:
         return f"{'':>9} {'':<24} {'':>9}"
     low = "-inf" if entry["interval"][0] is None else _short(entry["interval"][0])
     high = "+inf" if entry["interval"][1] is None else _short(entry["interval"][1])
-    statements = entry["statements"]
-    leading = next((s for s in statements if s["verdict"] == entry["verdict"]), statements[0])
+    leading = entry["statements"][entry["deciding"]]
     threshold = {"abs<": "+-", ">": "> ", "<": "< "}[leading["op"]] + f"{leading['threshold']:.3g}"
     return f"{_short(entry['estimate']):>9} {f'[{low}, {high}]':<24} {threshold:>9}"
 

@@ -8,59 +8,104 @@ python benchmarks/verdicts.py open.json kimi.json > docs/verdicts.md
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attnres_core.claims import claim_key
-from attnres_core.records import Record, read_record
-from attnres_core.report.text import deciding, interval, number
+from attnres_core.contradictions import Contradiction, contradictions
+from attnres_core.records import Record, escaped, read_record
+from attnres_core.report.text import deciding, interval, number, standing, why_open
 
 HEAD = """# What the claims come out as
 
-Each registered claim on the two reference checkpoints, with the estimate and the limits of the statement that decided
-it (under `drop`, where it is decided under several kinds of ablation). Written by
-`python benchmarks/verdicts.py` from runs
+Each registered claim on the two reference checkpoints, with the estimate and the limits of the statement that its
+verdict hangs on: of a supported claim the tightest, nearest to failing in its own standard errors; of a refuted one
+that which refutes by most; of an inconclusive one the first that is open (under `drop`, where it is decided under
+several kinds of ablation and `drop` gives that verdict). *Post hoc* claims were registered after some of their data
+were measured, or restated on the same prompts. Written by `python benchmarks/verdicts.py` from runs
 of `make verify` and `make verify ARGS="--attnres-trained fixtures/checkpoints/tiny-kimi-block"`. Why a claim is not
 supported stands in the checkpoints' `expected_verdicts.json` and in the report.
 """
+WORDS = {"SUPPORTED": "supported", "REFUTED": "**refuted**", "INCONCLUSIVE": "*inconclusive*", "ERROR": "ERROR"}
+
+Entry = Mapping[str, Any]
 
 
-def cell(claim: Mapping[str, Any]) -> str:
-    """`supported +0.561 [+0.509, +0.619]`."""
-    verdict = {"SUPPORTED": "supported", "REFUTED": "**refuted**", "INCONCLUSIVE": "*inconclusive*", "ERROR": "ERROR"}
-    told, numbers = verdict.get(claim["verdict"], "-"), deciding(dict(claim))
-    if told == "-" or numbers is None or numbers["estimate"] is None:
+def name(record: Record) -> str:
+    """The trained checkpoint's."""
+    return escaped(record["models"]["trained"]["name"])
+
+
+def titled(claim: Entry) -> str:
+    """`mass does not rank effects (post hoc)`."""
+    mark = standing(claim)
+    return escaped(claim["title"]) + (f" ({escaped(mark)})" if mark else "")
+
+
+def cell(claim: Entry | None) -> str:
+    """`supported +0.561 [+0.509, +0.619]`; `-` where the claim is not in the record or not applicable."""
+    told = "-" if claim is None else WORDS.get(claim["verdict"], "-")
+    if claim is None or told == "-" or (numbers := deciding(claim)) is None or numbers["estimate"] is None:
         return told
     unit = numbers["unit"]
     if numbers["low"] is None and numbers["high"] is None:
-        return f"{told} {number(numbers['estimate'], unit, signed=True)} ({numbers['reason'].split(':')[0]})"
+        return f"{told} {number(numbers['estimate'], unit, signed=True)} ({escaped(why_open(claim))})"
     return f"{told} {number(numbers['estimate'], unit)} {interval((numbers['low'], numbers['high']), unit)}"
 
 
-def table(records: list[Record], *, control: bool) -> list[str]:
-    """One row a claim, in the order of their files."""
-    names = " | ".join(f"`{record['models']['trained']['name']}`" for record in records)
-    lines = [f"| claim | {names} |", "|---" * (1 + len(records)) + "|"]
+def table(records: Sequence[Record], *, control: bool) -> list[str]:
+    """One row a claim of any record, in the order of their files."""
+    lines = [f"| claim | {' | '.join(map(name, records))} |", "|---" * (1 + len(records)) + "|"]
     found = [{claim_key(c["node_id"]): c for c in record["claims"]} for record in records]
-    for key, claim in found[0].items():
-        cells = [cell(own[key]) for own in found]
-        if claim["control"] is control and set(cells) != {"-"}:
-            lines.append(f"| {claim['title']} | {' | '.join(cells)} |")
+    for key in dict.fromkeys(key for own in found for key in own):
+        every = [own.get(key) for own in found]
+        cells = list(map(cell, every))
+        first = next(claim for claim in every if claim is not None)
+        if first["control"] is control and set(cells) != {"-"}:
+            lines.append(f"| {titled(first)} | {' | '.join(cells)} |")
     return lines
+
+
+def decided(records: Iterable[Record]) -> list[str]:
+    """The claims that contradict each other, pair by pair, and what each record decides."""
+    found: dict[tuple[str, str], list[tuple[Record, Contradiction]]] = {}
+    for record in records:
+        for pair in contradictions(record["claims"]):
+            keys = (claim_key(pair.first["node_id"]), claim_key(pair.second["node_id"]))
+            found.setdefault(keys, []).append((record, pair))
+    lines = []
+    for every in found.values():
+        pair = every[0][1]
+        sources = [
+            f"“{titled(claim)}” ({escaped(claim['cites'] or 'source not given')})"
+            for claim in (pair.first, pair.second)
+        ]
+        lines.append(f"- {' against '.join(sources)}:")
+        for record, own in every:
+            lines.append(f"    - {name(record)}: {escaped(own.sentence)} {cell(own.first)} against {cell(own.second)}")
+    return lines
+
+
+def page(records: Sequence[Record]) -> str:
+    """The whole of it, as Markdown."""
+    lines = [HEAD]
+    for record in records:
+        counts = [f"{size} {verdict}" for verdict, size in record["counts"].items() if size]
+        late = sum(claim["registration"] == "post hoc" for claim in record["claims"])
+        lines.append(f"- {name(record)}: {', '.join(counts)} of {len(record['claims'])}, {late} of them post hoc")
+    if told := decided(records):
+        lines += ["\n## Contradictions\n", *told]
+    for heading, control in (("Claims", False), ("Controls", True)):
+        lines += [f"\n## {heading}\n", *table(records, control=control)]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Print the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", type=Path, nargs="+", help="a run's JSON record for each checkpoint")
-    records: list[Record] = [read_record(file) for file in parser.parse_args().records]
-    print(HEAD)
-    for record in records:
-        counts = [f"{size} {verdict}" for verdict, size in record["counts"].items() if size]
-        print(f"- `{record['models']['trained']['name']}`: {', '.join(counts)} of {len(record['claims'])}")
-    for heading, control in (("Claims", False), ("Controls", True)):
-        print(f"\n## {heading}\n", *table(records, control=control), sep="\n")
+    print(page([read_record(file) for file in parser.parse_args().records]), end="")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from attnres_core import ATTN, MLP, TRAINED, claim, mass_and_effect
 
 SPARSE = "sparse-routing study of a 124M model: effect nearly linear in mass"
 PAPER = "arXiv:2606.13168, dissociation of mass and effect"
+RANKING = "test_mass_predicts_effect.py::test_mass_does_not_rank_effects"
 NEARLY_LINEAR = 0.8  # mass explains 64 % of the variance of effects
 NO_RANKING = 0.3  # fewer than two pairs in three are in the order of their masses
 
 
-@claim("effect is nearly linear in mass", cites=SPARSE)
+@claim("effect is nearly linear in mass", cites=SPARSE, contradicts=RANKING)
 @pytest.mark.parametrize(
     "linear", [pytest.param(mass_and_effect("pearson", sub).on(TRAINED), id=sub) for sub in (ATTN, MLP)]
 )

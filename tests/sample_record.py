@@ -61,7 +61,8 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
     verdict = "NOT APPLICABLE"
     if statements:
         verdict = next((word for word in ("REFUTED", "INCONCLUSIVE") if word in verdicts), "SUPPORTED")
-    first = statements[0] if statements else None
+    deciding = next((place for place, word in enumerate(verdicts) if word == verdict), None)
+    first = None if deciding is None else statements[deciding]
     reasons = {
         "SUPPORTED": "every statement's limit clears its threshold",
         "REFUTED": "the opposite limit clears the threshold",
@@ -73,6 +74,7 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "title": title,
         "family": family,
         "cites": PUBLISHED,
+        "contradicts": [],
         "registration": "post hoc" if "late" in title else "registered",
         "registration_note": "confirmation columns were measured before" if "late" in title else "",
         "split": "confirmation",
@@ -85,6 +87,7 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "expected": None,
         "statement": " and ".join(item["text"] for item in statements),
         "statements": list(statements),
+        "deciding": deciding,
         "estimate": first and first["estimate"],
         "interval": [first and first["low"], first and first["high"]],
         "threshold": first and first["threshold"],
@@ -94,8 +97,15 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "no_ops": ["0.attn"] if statements else [],
         "quantities": ["drop(embedding, mlp, early) on trained [delta_nll]"] if statements else [],
         "under": [
-            {"kind": "drop", "verdict": verdict, "estimate": 0.2, "low": 0.1, "high": 0.3},
-            {"kind": "resample", "verdict": "REFUTED", "estimate": -0.2, "low": -0.3, "high": None},
+            {"kind": "drop", "verdict": verdict, "estimate": 0.2, "low": 0.1, "high": 0.3, "unit": "nats/token"},
+            {
+                "kind": "resample",
+                "verdict": "REFUTED",
+                "estimate": -0.2,
+                "low": -0.3,
+                "high": None,
+                "unit": "nats/token",
+            },
         ]
         if len(statements) > 1
         else [],
@@ -186,7 +196,7 @@ def _claims() -> list[dict[str, Any]]:
         claim("Embedding source is necessary for early MLP", statement("effect > 0.02", ">", 1.83, 0.11, 0.02), family=one),
         claim("Embedding pathway is local to early layers", statement("early - late > 0.02", ">", 1.79, 0.12, 0.02), family=one),
         claim("Embedding feeds early MLP more than early attention", statement("mlp - attn > 0.02", ">", 0.31, 0.05, 0.02), family=one),
-        claim("Embedding has no role in late attention", statement("abs(effect) < 0.01", "abs<", 0.0031, 0.0021, 0.01), family=one),
+        claim("Embedding has no role in late attention", statement("abs(effect) < 0.01", "abs<", 0.0031, 0.0021, 0.01), family=one, contradicts=["test_motifs.py::test_embedding_has_more_mass_before_attention_than_mlp"]),
         claim("Embedding has no role in late MLP", statement("abs(effect) < 0.01", "abs<", 0.0118, 0.0034, 0.01), family=one),
         claim("Current state is necessary for early attention", statement("effect > 0.02", ">", 0.412, 0.06, 0.02), family=two),
         claim("Current state is necessary for early MLP", statement("effect > 0.02", ">", 3.97, 0.3, 0.02), family=two),

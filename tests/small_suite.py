@@ -7,7 +7,7 @@ import pytest
 from attnres_core import (ALL, ATTN, CURRENT, EARLY, EMBEDDING, LATE, MLP, OLDER, RECENT, TRAINED, WRAPPED,
     claim, closed_form_error, drop, mass, most_causal, most_massive)
 
-@claim(effect=drop(CURRENT, ATTN, EARLY).on(TRAINED), cites="a paper")
+@claim(effect=drop(CURRENT, ATTN, EARLY).on(TRAINED), cites="a paper", contradicts="test_claims.py::test_refuted")
 def test_supported(effect):
     assert effect > -5
 

@@ -18,7 +18,7 @@ RANKS = [
     {"violations"},
     {"report"},
     {"terminal", "record"},
-    {"entries"},
+    {"entries", "contradictions"},
     {"mapping"},
     {"expected"},
     {"suite"},

@@ -60,13 +60,14 @@ def test_a_run_tells_its_findings(suite, pytester):
             "*= verdicts =*",
             "7 claims: 4 SUPPORTED, 1 REFUTED, 1 INCONCLUSIVE, 1 NOT APPLICABLE",
             "1 controls: 1 SUPPORTED",
+            "contradiction: decided (supported SUPPORTED, refuted REFUTED)",
             "report: *reports/latest.html",
         ]
     )
     record = json.loads((pytester.path / "reports/latest.json").read_text())
     entry = verdicts(pytester)["test_supported"]
     assert entry["sites_touched"] == ["0.attn", "1.attn", "2.attn"]
-    assert entry["cites"] == "a paper"
+    assert (entry["cites"], entry["contradicts"]) == ("a paper", ["test_claims.py::test_refuted"])
     assert verdicts(pytester)["test_closed_form"]["statements"][0]["exact"]
     assert record["complete"]
     assert record["run"]["noise_floor"] < 1e-5

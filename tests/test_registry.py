@@ -64,6 +64,28 @@ def test_a_changed_statement_is_an_error_that_shows_both(tmp_path):
     assert "now         drop(embedding, mlp, early) on trained [delta_nll] > 0.03" in error
 
 
+def test_a_claim_restated_on_the_same_prompts_is_post_hoc_and_says_since_when(tmp_path):
+    registered(tmp_path, a_claim("test_x"), a_claim("test_y"), budget=8, today="2026-01-02")
+    key, told = "test_a.py::test_x", "restated; an earlier statement was registered 2026-01-02"
+    registered(tmp_path, a_claim("test_x", 0.03), a_claim("test_y"), today="2026-02-03")
+    registry = Registry(tmp_path)
+    assert (registry.entries[key].post_hoc, registry.entries["test_a.py::test_y"].post_hoc) == (told, "")
+    standing = registry.standing(a_claim("test_x", 0.03), "p1")
+    assert (standing.status, standing.note) == ("post hoc", told)
+    seen = {a_claim("test_y").node_id: "its columns were measured before"}
+    registered(tmp_path, a_claim("test_y", 0.03), seen=seen)
+    both = f"its columns were measured before; {told}"
+    assert Registry(tmp_path).entries["test_a.py::test_y"].post_hoc == both
+
+
+def test_a_claim_restated_for_fresh_prompts_is_not_post_hoc(tmp_path):
+    registered(tmp_path, a_claim("test_x"), budget=8, documents=["a", "b"])
+    registered(tmp_path, a_claim("test_x", 0.03), prompts="p2", documents=["c"], budget=8)
+    assert Registry(tmp_path).entries["test_a.py::test_x"].post_hoc == ""
+    registered(tmp_path, a_claim("test_x", 0.04), prompts="p3", documents=["c", "d"], budget=8)
+    assert "restated; " in Registry(tmp_path).entries["test_a.py::test_x"].post_hoc
+
+
 def test_alpha_is_never_refunded(tmp_path):
     registered(tmp_path, a_claim("test_x"), a_claim("test_y"), budget=4)
     changes = registered(tmp_path, a_claim("test_y"), whole_files=True)

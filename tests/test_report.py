@@ -218,6 +218,7 @@ def test_an_incomplete_run_says_how_far_it_came(record: dict[str, Any]) -> None:
     partial["claims"][0] |= {
         "verdict": "ERROR",
         "statements": [],
+        "deciding": None,
         "estimate": None,
         "interval": None,
         "n": None,

@@ -16,6 +16,8 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of which run, and where it goes."""
     parser.add_argument("record", type=Path, metavar="REPORT.json", help="a run's record, such as reports/latest.json")
+    told = "show claims with this in their key or title alone (default: all)"
+    parser.add_argument("-k", "--only", default="", metavar="TEXT", help=told)
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="where it goes (default: printed)")
 
 
@@ -26,7 +28,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     from attnres_core.records import one_line
 
     try:
-        page = card.write_card(arguments.record)
+        page = card.write_card(arguments.record, arguments.only)
         if arguments.out is None:
             sys.stdout.write(page)
         else:

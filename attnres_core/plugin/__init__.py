@@ -133,11 +133,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         if item.name != name:  # which of a parametrized claim's cases
             words += f" {item.name.removeprefix(name)}"
         family = (info.family if info else None) or item.path.stem.removeprefix("test_").replace("_", " ")
-        cites = info.cites if info else None
-        kinds = info.under if info else ()
+        cites, kinds, against = (info.cites, info.under, info.contradicts) if info else (None, (), ())
         used, statements = under_each(kinds, tuple(dict.fromkeys(quantities.values())), body)
         item.stash[_BODY] = body
-        item.stash[_TRACED] = Claim(item.nodeid, words, family, cites, used, statements, kinds)
+        item.stash[_TRACED] = Claim(item.nodeid, words, family, cites, used, statements, kinds, against)
     except ClaimError as error:
         item.stash[_TRACED] = error
     except OutcomeException as error:

@@ -21,6 +21,7 @@ import jinja2
 import markupsafe
 import vl_convert
 
+from attnres_core.contradictions import contradictions
 from attnres_core.report import distribution, forest, map_chart, pathways, routing_chart, text
 
 __all__ = ["render", "write"]
@@ -90,6 +91,7 @@ def render(record: dict[str, Any]) -> str:
             style=_asset("page.css"),
             policy=_content_policy([library.result(), *scripts]),
             families=text.by_family(record["claims"]),
+            contradictions=contradictions(record["claims"]),
             failed_controls=[claim for claim in record["claims"] if text.control_failed(claim)],
             **charts,
         )
@@ -176,6 +178,7 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "expectation": text.expectation,
         "deciding": text.deciding,
+        "standing": text.standing,
         "levels": text.levels,
         "answer": text.answer,
         "counted": text.counted,

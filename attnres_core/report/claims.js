@@ -65,7 +65,7 @@ function facts(pairs) {
   return element("dl", told.flatMap(([name, value]) => [element("dt", name), element("dd", value)]), { class: "numbers" });
 }
 
-const decisive = (claim) => claim.statements.find(({ verdict }) => verdict === claim.verdict) ?? claim.statements[0];
+const decisive = (claim) => claim.statements[claim.deciding];
 
 function estimand({ estimand: given }) {
   if (!given) return [];
@@ -80,11 +80,10 @@ function estimand({ estimand: given }) {
   return [list];
 }
 
-function under({ under: kinds, statements }) {
+function under({ under: kinds }) {
   if (!kinds.length) return [];
-  const unit = statements[0]?.unit;
-  const rows = kinds.map(({ kind, verdict, estimate, low, high }) => [element("code", kind), verdictOf(verdict), number(estimate, unit), interval(low, high, unit)]);
-  return [table("Under each kind", ["under", "verdict", "estimate of its first statement", "interval"], rows)];
+  const rows = kinds.map(({ kind, verdict, estimate, low, high, unit }) => [element("code", kind), verdictOf(verdict), number(estimate, unit), interval(low, high, unit)]);
+  return [table("Under each kind", ["under", "verdict", "estimate of its deciding statement", "interval"], rows)];
 }
 
 function statements({ statements: given }) {
@@ -223,6 +222,7 @@ function about(claim) {
     ["its code", claim.source ? element("pre", claim.source) : null],
     ["statement", claim.statements.length ? null : claim.statement],
     ["cites", claim.cites],
+    ["contradicts", claim.contradicts.join(", ")],
     ["registration", claim.registration && `${claim.registration}${note}; decided on the ${claim.split} split at \u03b1 = ${claim.alpha}`],
     ["p-values", claim.p_value === null ? null : `${number(claim.p_value)}; over the registered set: Holm ${number(claim.p_holm)}, max-T ${number(claim.p_max_t)}`],
     ["expected", claim.expected && `${claim.expected.verdict}: ${claim.expected.reason}`],

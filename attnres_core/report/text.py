@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 VERDICTS = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT APPLICABLE", "ERROR")
@@ -113,11 +115,10 @@ def expectation(claim: dict[str, Any]) -> tuple[str, str] | None:
     return f"expected {expected['verdict']}", expected["reason"]
 
 
-def deciding(claim: dict[str, Any]) -> dict[str, Any] | None:
-    """The statement that gave the claim its verdict: the first with the same one."""
-    statements: list[dict[str, Any]] = claim["statements"]
-    same = [statement for statement in statements if statement["verdict"] == claim["verdict"]]
-    return next(iter(same or statements), None)
+def deciding(claim: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The statement that is shown for the claim, as `judging.deciding` chooses it."""
+    place, statements = claim["deciding"], list[dict[str, Any]](claim["statements"])
+    return None if place is None else statements[place]
 
 
 def levels(claims: list[dict[str, Any]]) -> str:
@@ -128,6 +129,23 @@ def levels(claims: list[dict[str, Any]]) -> str:
     low, high = confidence(min(found)), confidence(max(found))
     level = f"at {low}" if low == high else f"between {low} and {high}"
     return f"Intervals are the deciding ones, {level} confidence, simultaneous over the claims."
+
+
+def why_open(claim: Mapping[str, Any]) -> str:
+    """Why a claim is INCONCLUSIVE, in a few words: `not matched`, `about 2,589 prompts would decide it`; else empty."""
+    own = deciding(claim)
+    if claim["verdict"] != "INCONCLUSIVE" or own is None:
+        return ""
+    if claim["needed_prompts"] is not None:
+        return f"about {claim['needed_prompts']:,} prompts would decide it"
+    reason = claim["disagreement"] or own["reason"] or claim["reason"]
+    return str(re.split("[:;]", reason)[0])
+
+
+def standing(claim: Mapping[str, Any]) -> str:
+    """What marks a claim whose verdict confirms nothing, or came after its data: `post hoc`, `exploratory` ..."""
+    found = claim["registration"]
+    return "" if found in (None, "registered") else str(found)
 
 
 def control_failed(claim: dict[str, Any]) -> bool:
@@ -146,7 +164,7 @@ def by_family(claims: list[dict[str, Any]]) -> dict[str, list[tuple[int, dict[st
 
 
 def finding(claim: dict[str, Any]) -> str:
-    """The verdict as a sentence, from the statement that decided."""
+    """The verdict as a sentence, from the statement that decides."""
     statement, verdict = deciding(claim), claim["verdict"]
     if statement is None or verdict not in VERDICTS[:3] or statement["estimate"] is None:
         return ""
