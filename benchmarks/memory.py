@@ -21,6 +21,8 @@ SHAPES = {
     "100M block": (768, 12, 6, 2048, 32000, "block"),
 }
 INKLING2 = "80M inkling2"  # (about as many weights, most of them experts)
+BLOCK = ("tiny", "100M block", "0.6B block")
+"""Shapes that the plain loop of engine.py can run."""
 LARGE = {"0.6B block": (1024, 28, 8, 3072, 151936, "block")}
 
 
@@ -109,12 +111,32 @@ def measure_one(folder: Path) -> None:
     print(json.dumps(figures | {"promise": str(need)}))
 
 
+def loop_one(folder: Path) -> None:
+    """In a fresh process: the same prompts by a plain loop with hooks, one full forward an ablation, all logits."""
+    import torch
+    from engine import loop, with_hooks
+
+    import attnres_core as ac
+    from attnres_core.columns import interventions_for
+    from attnres_core.plan import CHUNK
+    from attnres_core.prompts import WINDOW
+
+    model = ac.load_model(folder)
+    drops = [ac.drop(ac.CURRENT, ac.MLP, range(layer, layer + 1)) for layer in (0, 1)]
+    wanted = [intervention for what in drops for intervention in interventions_for(what, model.checkpoint)]
+    generator = torch.Generator().manual_seed(0)
+    prompts = torch.randint(0, model.network.vocabulary, (CHUNK, WINDOW), generator=generator).tolist()
+    loop(model, prompts, wanted, with_hooks(model))
+    print(json.dumps({"loop": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+
+
 def main() -> None:
     """Measure every shape and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true", help="also the 0.6 B shape")
     parser.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.write:
         if arguments.write[0] == INKLING2:
@@ -125,18 +147,24 @@ def main() -> None:
     if arguments.one:
         measure_one(arguments.one)
         return
+    if arguments.loop:
+        loop_one(arguments.loop)
+        return
     print("MiB: peak of drops alone, and with kinds that take from 64 reference prompts; against what was promised")
     head = f"{'shape':<12} {'libraries':>10} {'loaded':>8} {'drops':>8} {'all':>8} {'need':>8} {'all/need':>9}"
-    print(f"{head} {'drops/(libraries + weights + a batch)':>38}")
+    print(f"{head} {'drops/(libraries + weights + a batch)':>38} {'plain loop':>11}")
     for name in (*SHAPES, INKLING2, *(LARGE if arguments.large else ())):
         with tempfile.TemporaryDirectory() as folder:
             # In processes of their own: a child's peak starts from what its parent holds.
             subprocess.run([sys.executable, __file__, "--write", name, folder], check=True, capture_output=True)
-            command = [sys.executable, __file__, "--one", folder]
-            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            found = {"loop": 0.0}
+            for way in ("--one", "--loop") if name in BLOCK else ("--one",):
+                command = [sys.executable, __file__, way, folder]
+                found |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         sizes = [found[key] / 2**20 for key in ("libraries", "loaded", "dropped", "peak", "need")]
         print(f"{name:<12} {sizes[0]:>10.0f} " + " ".join(f"{size:>8.0f}" for size in sizes[1:]), end="")
         print(f" {found['peak'] / found['need']:>9.2f} {found['dropped'] / found['weights and batch']:>38.2f}", end="")
+        print(f" {found['loop'] / 2**20:>11.0f}" if found["loop"] else f" {'-':>11}", end="")
         print(f"   {found['promise']}", flush=True)
 
 

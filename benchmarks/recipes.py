@@ -1,0 +1,69 @@
+"""Claims about the reference checkpoints' recipes, as docs/recipes.md: from the records of a run on each seed.
+
+for seed in 1 2 3 4; do
+    python -m attnres_core train tiny-open-block --compile --seed $seed --out build/seeds/$seed
+    python -m pytest hypotheses -n 4 --attnres-trained build/seeds/$seed/tiny-open-block \\
+        --attnres-report build/records/tiny-open-block/$seed.html
+done
+python -m pytest hypotheses -n 4 --attnres-report build/records/tiny-open-block/20261122.html
+python benchmarks/recipes.py build/records/tiny-open-block > docs/recipes.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+
+from attnres_core.recipe import Recipe, as_json, as_markdown, decide_recipe
+from attnres_core.statistics import Verdict
+
+ROOT = Path(__file__).parent.parent
+KEPT = ROOT / "fixtures" / "recipes"
+MOTIFS = ("test_embedding_feeds_early_mlp", "test_current_feeds_early_layers", "test_older_feeds_late_attention")
+
+HEAD = """# What the claims come out as over seeds
+
+A verdict about one checkpoint says nothing of the next seed. Here five checkpoints of one recipe are the units: the
+reference checkpoint, and four more trained from other seeds by the same command
+(`python -m attnres_core train NAME --compile --seed SEED`, 40 CPU minutes each), every one under all registered claims
+on the same documents. [How a claim is decided](deciding.md#claims-about-a-recipe) says what this can bear: with five
+seeds a mean must clear its threshold by four standard deviations between seeds, so that INCONCLUSIVE is the rule; and
+claims and thresholds were shaped on the reference checkpoint, one of the five.
+
+Written by `python benchmarks/recipes.py`, whose first lines are the commands. The numbers of every checkpoint are kept
+in `fixtures/recipes/`; the weights of the new seeds are not.
+"""
+
+
+def tables(recipe: Recipe) -> str:
+    """The motif claims and then all others, each as `python -m attnres_core recipe` writes them."""
+    parts: dict[bool, list[str]] = {}
+    for motif in (True, False):
+        own = tuple(claim for claim in recipe.claims if claim.key.startswith(MOTIFS) is motif)
+        lines = as_markdown(dataclasses.replace(recipe, claims=own)).splitlines()
+        parts[motif] = lines[next(i for i, line in enumerate(lines) if line.startswith("|")) :]
+        introduction = lines[: len(lines) - len(parts[motif])]
+    motifs, others = ("\n".join(parts[motif]) for motif in (True, False))
+    told = "\n".join(introduction).rstrip()
+    return f"{told}\n\n### The motifs\n\n{motifs}\n\n### The other claims\n\n{others}\n"
+
+
+def main() -> None:
+    """Print the page, and keep each recipe's numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+", help="the records of a recipe's checkpoints, NAME/SEED.json")
+    print(HEAD)
+    for folder in parser.parse_args().folders:
+        recipe = decide_recipe(sorted(folder.glob("*.json")))
+        KEPT.mkdir(exist_ok=True)
+        (KEPT / f"{folder.name}.json").write_text(json.dumps(as_json(recipe), indent=1) + "\n")
+        counts = Counter(claim.verdict for claim in recipe.claims)
+        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+        print(f"## {folder.name}\n\n{told} of {len(recipe.claims)} claims about the trained model.\n\n{tables(recipe)}")
+
+
+if __name__ == "__main__":
+    main()
