@@ -7,11 +7,10 @@ from every_kind import REMOVALS, applicable, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import Naive
-from random_models import models, random_model
+from random_models import models, wrapped_model
 
 import attnres_core as ac
 from attnres_core.intervention import NotApplicable, resolve
-from attnres_core.models.open_block import OpenBlock
 from attnres_core.models.overrides import Overrides
 from attnres_core.models.reference import Reference
 from attnres_core.vocabulary import Family, Site, Sublayer
@@ -122,13 +121,7 @@ def test_the_mean_over_the_prompt_itself_is_the_identity(model, prompt, family, 
 @settings(max_examples=20)
 @given(st.integers(2, 5), st.integers(0, 999), rows, sublayers, st.floats(0, 10))
 def test_average_and_schedule_on_a_wrapped_model_are_the_identity(layers, seed, prompts, sublayer, bias):
-    model = random_model(OpenBlock(layers, layers), seed)
-    with torch.no_grad():
-        for name, parameter in model.network.named_parameters():
-            if "_res_proj" in name:
-                parameter.zero_()
-            if name.endswith("_res_bias"):
-                parameter.fill_(bias)
+    model = wrapped_model(layers, layers, seed, bias)
     same = (ac.average(sublayer), ac.schedule(sublayer, bias=bias), ac.shuffle(sublayer))
     for column in ac.measure(model, [[1, 2, 3], *prompts], same, reference=[[4, 5], [6, 7, 8]]).values():
         assert np.abs(column).max() < 1e-5

@@ -5,15 +5,19 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from every_kind import applicable
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_models import dialects, models, prompts, random_model
+from random_models import dialects, inkling2_models, models, prompts, random_model, wrapped_models
 
 import attnres_core as ac
-from attnres_core.intervention import NotApplicable, resolve
+from attnres_core.intervention import SHAM, NotApplicable, drawn, resolve
 from attnres_core.models.dialect import sites_of
 from attnres_core.models.kimi_block import KimiBlock
 from attnres_core.models.open_block import OpenBlock
+from attnres_core.models.reference import Reference
+from attnres_core.plain import plain_chunk
+from attnres_core.sweep import sweep_chunk
 from attnres_core.vocabulary import Band, Family, Sublayer
 
 families, sublayers = st.sampled_from(Family), st.sampled_from((Sublayer.ATTN, Sublayer.MLP))
@@ -138,6 +142,31 @@ def test_the_sweep_gives_what_two_plain_runs_give(model, rows, data):
             logits = model.logits(torch.tensor([row]), ablation=ablation)[0, :-1].double()
             nll.append(torch.nn.functional.cross_entropy(logits, torch.tensor(row[1:])).item())
         assert effect == pytest.approx(nll[1] - nll[0], abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("some", "examples"),
+    [(models, 150), (wrapped_models, 50), (inkling2_models, 30)],
+    ids=["qwen3", "wrapped", "inkling2"],
+)
+def test_the_fast_path_is_the_plain_path(some, examples):
+    """Any kinds of ablation together, in batches of any size, prompts of any lengths: every field of every unit."""
+
+    @settings(max_examples=examples)
+    @given(some, prompts, st.data(), st.sampled_from((1, 12, 4096)))
+    def same(model, rows, data, batch_tokens):
+        found = data.draw(st.lists(st.sampled_from(applicable(model)), min_size=1, max_size=8, unique=True))
+        wanted = [one for what in found for one in drawn(what, model.sites, model.num_layers)]
+        reference = Reference(model.network, [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10, 11, 12], [3, 1]])
+        fast = sweep_chunk(model, rows, wanted, batch_tokens, reference)
+        plain = plain_chunk(model, rows, wanted, reference)
+        assert fast.keys() - plain.keys() == {SHAM.key}
+        for key, unit in plain.items():
+            assert unit.keys() <= fast[key].keys()
+            for field, values in unit.items():
+                assert fast[key][field] == pytest.approx(values, rel=1e-5, abs=1e-5, nan_ok=True), (key, field)
+
+    same()
 
 
 @settings(max_examples=15)
