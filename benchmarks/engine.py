@@ -294,6 +294,7 @@ def workers(arguments: argparse.Namespace) -> dict[str, object]:
             store = Path(folder) / count
             command = [sys.executable, "-m", "pytest", "hypotheses/", "-q", "-n", count, "-p", "no:cacheprovider"]
             command += [f"--attnres-store={store}", f"--attnres-report={store}/report.html"]
+            command += ["--attnres-quick"] if arguments.quick else []
             for state in ("cold", "warm"):
                 start = time.perf_counter()
                 subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
@@ -395,6 +396,7 @@ def main() -> None:
     parser.add_argument("part", nargs="?", choices=PARTS, default="engine")
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--peers", action="store_true", help="also nnsight and pyvene (pip install nnsight pyvene)")
+    parser.add_argument("--quick", action="store_true", help="workers: 64 prompts a split")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     arguments = parser.parse_args()
     where = {"cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads(), "machine": platform.machine()}
