@@ -8,6 +8,7 @@ for into INCONCLUSIVE. docs/deciding.md says why.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ SEED = 20261122
 TINY, HUGE = 1e-100, 1e100
 """Columns beyond these are zero, or cannot be squared, in double precision."""
 _CHUNK = 8192
+"""Resamples drawn at once."""
+_ROWS, _COLUMNS = 1024, 64
+"""Resamples and columns taken through them at once: what the cache holds."""
 
 
 Strata = tuple[NDArray[np.intp], ...]
@@ -139,23 +143,39 @@ def bootstrap_t(
     n, width = columns.shape
     rng = np.random.default_rng(seed)
     result = np.empty((width, resamples), dtype=np.float32)
-    groups = [(rows, columns[rows] - columns[rows].mean(0)) for rows in strata or (np.arange(n),)]
-    both = [np.concatenate([centred, centred**2], axis=1) for _, centred in groups]  # (document, 2 columns)
+    groups = strata or (np.arange(n),)
+    centred = [columns[rows] - columns[rows].mean(0) for rows in groups]
+    # A stratum of m documents adds m/n of its mean, and to the variance of the mean m/n^2 of its own: m/(m - 1) times
+    # mean square less squared mean. The factors go into the columns, so that a resample is few passes over memory.
+    shift_of = np.concatenate([each * (len(each) / n) for each in centred])
+    roots = [each * (len(each) / (n * math.sqrt(len(each) - 1))) for each in centred]
+    square_of = np.concatenate(roots) ** 2
+    blocks = _slices(width, _COLUMNS)
+    both = [np.concatenate([shift_of[:, own], square_of[:, own]], axis=1) for own in blocks]  # (document, 2 columns)
     for start in range(0, resamples, _CHUNK):
         count = min(_CHUNK, resamples - start)
-        shift, variance = np.zeros((count, width)), np.zeros((count, width))
-        for (rows, _), moments_of in zip(groups, both, strict=True):
-            size = len(rows)
-            drawn = rng.integers(0, size, size=(count, size)) + size * np.arange(count)[:, None]
-            weights = np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size) / size
-            moments = weights @ moments_of
-            within = np.maximum(moments[:, width:] - moments[:, :width] ** 2, 0) * size / (size - 1)
-            shift += moments[:, :width] * (size / n)
-            variance += within * (size / n**2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = shift / np.sqrt(variance)
-        result[:, start : start + count] = np.where(np.isnan(t), 0.0, t).T
+        weights = [_drawn(rng, count, len(rows)) for rows in groups]
+        together = np.concatenate(weights, axis=1)
+        for rows, (own, moments_of) in itertools.product(_slices(count, _ROWS), zip(blocks, both, strict=True)):
+            shift, variance = np.hsplit(together[rows] @ moments_of, 2)
+            for drawn, root in zip(weights, roots, strict=True):
+                first = drawn[rows] @ root[:, own]
+                variance -= np.square(first, out=first)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                t = shift / np.sqrt(np.maximum(variance, 0, out=variance))
+            result[own, start : start + count][:, rows] = np.where(np.isnan(t), 0.0, t).T
     return result
+
+
+def _drawn(rng: np.random.Generator, count: int, size: int) -> NDArray[np.float64]:
+    """`count` resamples of `size` documents: how often each is drawn, as a share, `[resample, document]`."""
+    drawn = rng.integers(0, size, size=(count, size)) + size * np.arange(count)[:, None]
+    return np.asarray(np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size) / size)
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    """The slices of `size` that cover so many."""
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def residuals(column: Column, strata: Strata | None = None) -> Column:
@@ -261,14 +281,13 @@ def bootstraps(
             by_shape.setdefault((len(columns[index]), resamples_for(alphas[index])), []).append(index)
     for (n, resamples), group in by_shape.items():
         groups = fits[group[0]]
-        for start in range(0, len(group), 64):  # 64 columns of 256,000 float32 statistics: 65 MB
-            part = group[start : start + 64]
-            drawn = bootstrap_t(np.stack([columns[i] for i in part], axis=1), resamples, groups, seed)
-            for row, index in enumerate(part):
-                error = standard_error(columns[index], groups)
-                skewness = float(stats.skew(residuals(columns[index], groups)))
-                freedom = n - len(groups or (n,))
-                result[index] = Bootstrap(columns[index], np.sort(drawn[row]), error, freedom, skewness)
+        drawn = bootstrap_t(np.stack([columns[i] for i in group], axis=1), resamples, groups, seed)
+        drawn.sort(axis=1)
+        for row, index in enumerate(group):
+            error = standard_error(columns[index], groups)
+            skewness = float(stats.skew(residuals(columns[index], groups)))
+            freedom = n - len(groups or (n,))
+            result[index] = Bootstrap(columns[index], drawn[row], error, freedom, skewness)
     return result
 
 
