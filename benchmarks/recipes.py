@@ -34,7 +34,7 @@ seeds a mean must clear its threshold by four standard deviations between seeds,
 claims and thresholds were shaped on the reference checkpoint, one of the five.
 
 Written by `python benchmarks/recipes.py`, whose first lines are the commands. The numbers of every checkpoint are kept
-in `fixtures/recipes/`; the weights of the new seeds are not.
+in `fixtures/recipes/`, with the manifest of each training (curve, held-out NLL); the weights of the new seeds are not.
 """
 
 
