@@ -115,14 +115,14 @@ def _table(claims: Sequence[Entry]) -> list[str]:
     for source, claim in sorted(((_source(claim), claim) for claim in told), key=lambda pair: pair[0]):
         named = "" if source == above else escaped(source[1])
         above = source
-        rows.append(f"| {named} | {_titled(claim)} | {_verdict(claim)} | {_numbers(claim)} |")
-    rest = [_titled(claim) for claim in claims if claim["verdict"] == "NOT APPLICABLE"]
+        rows.append(f"| {named} | {titled(claim)} | {_verdict(claim)} | {_numbers(claim)} |")
+    rest = [titled(claim) for claim in claims if claim["verdict"] == "NOT APPLICABLE"]
     return [*(rows if told else []), *(["", f"Not applicable to this checkpoint: {'; '.join(rest)}."] if rest else [])]
 
 
 def _controls(claims: Sequence[Entry]) -> list[str]:
     """Those that held, in a sentence; a row for each of the others."""
-    held = [_titled(claim) for claim in claims if claim["verdict"] == "SUPPORTED"]
+    held = [titled(claim) for claim in claims if claim["verdict"] == "SUPPORTED"]
     others = [claim for claim in claims if claim["verdict"] != "SUPPORTED"]
     told = f"{len(held)} of {len(claims)} held{': ' if held else ''}{'; '.join(held)}."
     return [told, *(["", *_table(others)] if others else [])]
@@ -133,7 +133,7 @@ def _source(claim: Entry) -> tuple[bool, str]:
     return not claim["cites"], one_line(claim["cites"] or "-")
 
 
-def _titled(claim: Entry) -> str:
+def titled(claim: Entry) -> str:
     """The claim's title, marked where its verdict confirms nothing or came after its data."""
     mark = standing(claim)
     return escaped(claim["title"]) + (f" ({escaped(mark)})" if mark else "")
@@ -157,7 +157,7 @@ def _numbers(claim: Entry) -> str:
 
 def _pair(pair: Contradiction) -> str:
     """Two claims that contradict each other, and what was decided."""
-    both = " | ".join(f"{_titled(claim)}: {escaped(claim['verdict'])}" for claim in (pair.first, pair.second))
+    both = " | ".join(f"{titled(claim)}: {escaped(claim['verdict'])}" for claim in (pair.first, pair.second))
     return f"| {both} | {escaped(pair.sentence)} |"
 
 

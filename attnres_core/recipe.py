@@ -287,22 +287,29 @@ def _finite(limit: float) -> float | None:
 
 
 def as_markdown(recipe: Recipe) -> str:
-    """A table of the claims, each with the numbers of the statement that decides it, for a reader."""
+    """What was decided on, and a table of the claims, for a reader."""
+    return "\n".join([*introduction(recipe), "", *table(recipe.claims)]) + "\n"
+
+
+def introduction(recipe: Recipe) -> list[str]:
+    """Which checkpoints over which documents, and what the limits hold."""
     count = len(recipe.checkpoints)
     names = ", ".join(f"{escaped(name)} ({escaped(digest[:12])})" for name, digest in recipe.checkpoints)
     alpha = min((claim.alpha for claim in recipe.claims if math.isfinite(claim.alpha)), default=math.nan)
-    lines = [
+    return [
         f"{count} checkpoints of one recipe are the units: {names}.",
         f"Each was measured over the same {recipe.documents} documents.",
         "",
         f"Limits: Student's t, {count - 1} degrees of freedom, at each claim's registered share of alpha, {alpha:.2g};",
         "the standard error holds how checkpoints differ and, since they share the documents, these documents' error.",
         f"What {unseen_share(alpha, count):.0%} of seeds have, all {count} may have missed: no limit knows of it.",
-        "",
-        "| claim | recipe | mean [limits] | each checkpoint's estimate |",
-        "|---|---|---|---|",
     ]
-    return "\n".join([*lines, *map(_row, recipe.claims)]) + "\n"
+
+
+def table(claims: Sequence[RecipeClaim]) -> list[str]:
+    """A row a claim, each with the numbers of the statement that decides it."""
+    head = ["| claim | recipe | mean [limits] | each checkpoint's estimate |", "|---|---|---|---|"]
+    return [*head, *map(_row, claims)]
 
 
 def _row(claim: RecipeClaim) -> str:

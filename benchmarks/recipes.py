@@ -12,12 +12,11 @@ python benchmarks/recipes.py build/records/tiny-open-block > docs/recipes.md
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
 
-from attnres_core.recipe import Recipe, as_json, as_markdown, decide_recipe
+from attnres_core.recipe import Recipe, as_json, decide_recipe, introduction, table
 from attnres_core.statistics import Verdict
 
 ROOT = Path(__file__).parent.parent
@@ -40,15 +39,11 @@ in `fixtures/recipes/`, with the manifest of each training (curve, held-out NLL)
 
 def tables(recipe: Recipe) -> str:
     """The motif claims and then all others, each as `python -m attnres_core recipe` writes them."""
-    parts: dict[bool, list[str]] = {}
-    for motif in (True, False):
-        own = tuple(claim for claim in recipe.claims if claim.key.startswith(MOTIFS) is motif)
-        lines = as_markdown(dataclasses.replace(recipe, claims=own)).splitlines()
-        parts[motif] = lines[next(i for i, line in enumerate(lines) if line.startswith("|")) :]
-        introduction = lines[: len(lines) - len(parts[motif])]
-    motifs, others = ("\n".join(parts[motif]) for motif in (True, False))
-    told = "\n".join(introduction).rstrip()
-    return f"{told}\n\n### The motifs\n\n{motifs}\n\n### The other claims\n\n{others}\n"
+    lines = introduction(recipe)
+    for heading, motif in (("The motifs", True), ("The other claims", False)):
+        own = [claim for claim in recipe.claims if claim.key.startswith(MOTIFS) is motif]
+        lines += ["", f"### {heading}", "", *table(own)]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnres_core.card import titled
 from attnres_core.claims import claim_key
 from attnres_core.contradictions import Contradiction, contradictions
 from attnres_core.records import Record, escaped, read_record
-from attnres_core.report.text import deciding, interval, number, standing, why_open
+from attnres_core.report.text import deciding, interval, number, why_open
 
 HEAD = """# What the claims come out as
 
@@ -35,12 +36,6 @@ Entry = Mapping[str, Any]
 def name(record: Record) -> str:
     """The trained checkpoint's."""
     return escaped(record["models"]["trained"]["name"])
-
-
-def titled(claim: Entry) -> str:
-    """`mass does not rank effects (post hoc)`."""
-    mark = standing(claim)
-    return escaped(claim["title"]) + (f" ({escaped(mark)})" if mark else "")
 
 
 def cell(claim: Entry | None) -> str:
