@@ -5,53 +5,36 @@ Chosen after the fact from the columns that decided a claim: something to look a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from attnres_core.estimates import Linear
 from attnres_core.measurements import Measurements
 from attnres_core.outcomes import Example, Outcome
-from attnres_core.plan import Bundle, Material, tokenizer_digest, trace_bundles
-from attnres_core.prompts import Prompt
+from attnres_core.plan import Material, tokenizer_digest
 from attnres_core.quantities import Ablation, Relation
-from attnres_core.run import Crew
 from attnres_core.vocabulary import Metric, Positions, Role
 
 SHOWN = 5
 """Examples at either end."""
 
 
-def add_examples(outcomes: Iterable[Outcome], measurements: Measurements, crew: Crew) -> None:
-    """Give every decided outcome its examples; their tokens are measured where the effect is a rise in loss."""
-    chosen: list[tuple[Outcome, Linear, dict[Prompt, float], list[Bundle]]] = []
-    for outcome in outcomes:
-        if outcome.deciding is None or not (found := extremes(outcome, measurements)):
-            continue
-        form = outcome.deciding.statement.form
-        traced = [quantity for quantity, _ in form.terms] if is_traced(form, measurements.material) else []
-        bundles = trace_bundles(traced, tuple(found), measurements.material)
-        chosen.append((outcome, form, found, bundles))
-    every = [bundle for *_, bundles in chosen for bundle in bundles]
-    lost = crew.carry_out(sorted(every, key=lambda bundle: bundle.loading))
-    for outcome, form, found, bundles in chosen:
-        measured = bundles and not any(bundle in lost for bundle in bundles)
-        traces = measurements.traces(form, tuple(found)) if measured else [None] * len(found)
-        examples = zip(found.items(), traces, strict=True)
-        outcome.examples = tuple(Example(prompt, effect, trace) for (prompt, effect), trace in examples)
+def examples(outcome: Outcome, measurements: Measurements) -> tuple[Example, ...]:
+    """The prompts with the largest and the smallest value of the deciding statement's form, largest first.
 
-
-def extremes(outcome: Outcome, measurements: Measurements) -> dict[Prompt, float]:
-    """The prompts with the largest and the smallest value of the deciding statement's form, largest first."""
-    assert outcome.deciding is not None, "asked of decided outcomes"
+    None of a claim that is not decided, or speaks of what has no value on one prompt.
+    """
+    if outcome.deciding is None:
+        return ()
     form, split = outcome.deciding.statement.form, outcome.standing.split
     if any(isinstance(quantity.what, Relation) for quantity, _ in form.terms):
-        return {}  # it has no value on one prompt
+        return ()
     values = form.of({q: measurements.by_prompt(q, split, outcome.documents) for q, _ in form.terms})
-    prompts = measurements.material.prompts[split].head(outcome.documents).prompts
-    order = np.argsort(-values, kind="stable")
-    ends = [*order[:SHOWN], *order[SHOWN:][-SHOWN:]]
-    return {prompts[place]: float(values[place]) for place in ends}
+    prompts, traced = measurements.material.prompts[split].prompts, is_traced(form, measurements.material)
+    order = [int(place) for place in np.argsort(-values, kind="stable")]
+    return tuple(
+        Example(prompts[place], float(values[place]), measurements.trace(form, split, place) if traced else None)
+        for place in [*order[:SHOWN], *order[SHOWN:][-SHOWN:]]
+    )
 
 
 def is_traced(form: Linear, material: Material) -> bool:

@@ -111,14 +111,27 @@ def permutation_p(
     """
     if statistic is Statistic.SPEARMAN:  # (ranks once: a shuffle's ranks are the shuffled ranks)
         first, second, statistic = _ranks(first), _ranks(second), Statistic.PEARSON
-    rng, compute = np.random.default_rng(SEED), _STATISTICS[statistic]
+    compute = _STATISTICS[statistic]
     (found,) = compute(first[None], second[None])
-    shuffled = np.tile(second, (PERMUTATIONS, 1))
-    for rows in strata or (np.arange(len(second)),):
-        shuffled[:, rows] = rng.permuted(shuffled[:, rows], axis=1)
-    values = compute(np.broadcast_to(first, shuffled.shape), shuffled)
+    if np.isnan(found):
+        return float("nan")
+    shuffled = second[_shuffles(len(second), tuple(tuple(rows.tolist()) for rows in strata or ()))]
+    if statistic is Statistic.KENDALL:
+        values = compute(np.broadcast_to(first, shuffled.shape), shuffled)
+    else:  # a shuffle changes neither means nor variances: it is the products' sum that orders the statistics
+        centred = first - first.mean()
+        found, values = second @ centred, shuffled @ centred
     larger = np.abs(values) >= abs(found) * (1 - 1e-12)  # (equal but for the order of adding)
-    return float("nan") if np.isnan(found) else float((1 + larger.sum()) / (1 + PERMUTATIONS))
+    return float((1 + larger.sum()) / (1 + PERMUTATIONS))
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffles(count: int, strata: tuple[tuple[int, ...], ...]) -> NDArray[np.intp]:
+    """The places of `count` numbers in PERMUTATIONS orders, shuffled within strata, `[permutation, place]`."""
+    rng, places = np.random.default_rng(SEED), np.tile(np.arange(count), (PERMUTATIONS, 1))
+    for rows in strata or (range(count),):
+        places[:, rows] = rng.permuted(places[:, rows], axis=1)
+    return places
 
 
 def _slope(x: Table, y: Table) -> Column:

@@ -13,8 +13,8 @@ from attnres_core.columns import InterventionRecord, as_parts, unit_keys
 from attnres_core.estimates import Linear
 from attnres_core.influence import reliable, smoothing_bias
 from attnres_core.intervention import SHAM
-from attnres_core.plan import Bundle, Material
-from attnres_core.prompts import Prompt, PromptSet, Split
+from attnres_core.plan import CHUNK, Bundle, Material
+from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities import Ablation, Association, Prediction, Quantity
 from attnres_core.shapes import Column, Unit
 from attnres_core.store import Store
@@ -31,6 +31,7 @@ class Measurements:
         self.store, self.material = store, material
         self._columns: dict[tuple[Quantity, Split, int | None], Column] = {}
         self._errors: dict[Quantity, Column] = {}
+        self._lengths: dict[Split, list[int]] = {}
 
     def column(self, quantity: Quantity, split: Split, documents: int | None = None) -> Column:
         """A measured column, `[document]`: the mean over each document's prompts."""
@@ -66,16 +67,22 @@ class Measurements:
 
         return read(*as_parts(quantity), chunks, self.material.checkpoint(quantity.role), averaged)
 
-    def traces(self, form: Linear, prompts: tuple[Prompt, ...]) -> list[Column]:
-        """Each prompt's rise in loss, token by token, `[pos]` of its own length less one: the form of its terms'."""
-        total: Column | float = 0.0
+    def trace(self, form: Linear, split: Split, place: int) -> Column:
+        """The rise in loss of a prompt, by its place in the split, token by token: `[pos]`, one less than it has.
+
+        Of models that share a tokenizer.
+        """
+        chunk, row = divmod(place, CHUNK)
+        chunks, total = [self.material.chunks(split)[chunk]], np.zeros(1)
         for quantity, coefficient in form.terms:
             keys = unit_keys(quantity.what, self.material.checkpoint(quantity.role))
-            (units,) = self._chunks(quantity.role, [prompts], dtype=quantity.dtype, traced=True)
-            total = total + coefficient * np.mean([units[key][columns.TRACE] for key in sorted(keys)], axis=0)
-        tokenizer = self.material.checkpoint(form.terms[0][0].role).tokenizer_file
-        lengths = map(len, PromptSet("examples", prompts).token_ids(tokenizer))
-        return [row[: length - 1] for row, length in zip(np.asarray(total), lengths, strict=True)]
+            (units,) = self._chunks(quantity.role, chunks, dtype=quantity.dtype)
+            rises = [units[key][columns.TRACE][row] for key in sorted(keys)]
+            total = total + coefficient * np.mean(rises, axis=0, dtype=np.float64)
+        if split not in self._lengths:  # (the tokenizer is slow to read)
+            tokenizer = self.material.checkpoint(form.terms[0][0].role).tokenizer_file
+            self._lengths[split] = list(map(len, self.material.prompts[split].token_ids(tokenizer)))
+        return total[: self._lengths[split][place] - 1]
 
     def record(self, quantity: Quantity, split: Split, documents: int | None = None) -> InterventionRecord:
         """What a measured column's intervention touched."""
@@ -93,9 +100,8 @@ class Measurements:
         *,
         plain: bool = False,
         dtype: str | None = None,
-        traced: bool = False,
     ) -> list[dict[str, Unit]]:
-        taken, other = self.material.model_keys(role, plain=plain, dtype=dtype, traced=traced)
+        taken, other = self.material.model_keys(role, plain=plain, dtype=dtype)
         keys = [self.material.chunk_key(role, chunk) for chunk in chunks]
         return [self.store.units(taken, key) | self.store.units(other, key) for key in keys]
 

@@ -134,7 +134,8 @@ def largest_need(checkpoints: Iterable[Checkpoint], dtype: str, batch_tokens: in
 def plain_need(checkpoint: Checkpoint, batch_tokens: int = BATCH_TOKENS, devices: int = 1) -> Need:
     """What the plain path takes, which holds every effect against float32 whatever the run's dtype."""
     need = need_of(checkpoint, "float32", batch_tokens, devices)
-    return Need(need.weights, 2 * CHUNK * WINDOW * checkpoint.size("hidden_size") * BYTES["float32"], need.batch)
+    states = GROUP + 2  # the last of every intervention and of the clean run, and those of the run under way
+    return Need(need.weights, states * CHUNK * WINDOW * checkpoint.size("hidden_size") * BYTES["float32"], need.batch)
 
 
 def memory_words(memory: int) -> str:

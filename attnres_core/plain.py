@@ -6,7 +6,7 @@ What the fast path is held against: by the noise floor of every claim's effects,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -41,37 +41,48 @@ def plain_chunk(
     routing = RoutingObserver(model, batch)
     clean = network.run(network.begin(batch.ids), inputs, observe=routing)
     places = torch.arange(batch.ids.shape[1], device=model.device).expand_as(batch.ids)
-    losses = [_losses(network.unembed, *row).mean() for row in zip(clean, token_ids, strict=True)]
-    units: dict[str, Unit] = {ROUTING: {**routing.unit(), NLL: np.array(list(map(float, losses)))}}
+    ablated: dict[str, Tensor] = {}
     for intervention in dict.fromkeys(interventions):
         overrides = Overrides([intervention], token_ids, places, reference)
-        ablated = network.run(network.begin(batch.ids), inputs, overrides=overrides)
-        scores = [_scores(network.unembed, *row) for row in zip(clean, ablated, token_ids, strict=True)]
-        unit = {field: np.array([found[field] for found in scores]) for field in scores[0]}
-        if answers is not None:
-            rows = range(len(token_ids))
-            ends = ([state[row, lengths[row] - 1] for row in rows] for state in (clean, ablated))
-            before, after = (answer_scores(network.unembed(torch.stack(states)), answers) for states in ends)
-            unit |= {metric.value: was - now for metric, was, now in zip(ANSWER_METRICS, before, after, strict=True)}
-        units[intervention.key] = unit
+        ablated[intervention.key] = network.run(network.begin(batch.ids), inputs, overrides=overrides)
+    losses: list[float] = []
+    scores: dict[str, list[dict[str, float]]] = {key: [] for key in ablated}
+    for row, tokens in enumerate(token_ids):  # (so that one prompt's logits exist at a time)
+        target = torch.tensor(tokens[1:], device=clean.device)
+        before = network.unembed(clean[row, : len(target)]).log_softmax(-1)
+        probability = before.exp()
+        losses.append(float(functional.nll_loss(before, target)))
+        for key, states in ablated.items():
+            after = network.unembed(states[row, : len(target)]).log_softmax(-1)
+            scores[key].append(_scores(before, probability, after, target))
+    units: dict[str, Unit] = {ROUTING: {**routing.unit(), NLL: np.array(losses)}}
+    for key, found in scores.items():
+        units[key] = {field: np.array([row[field] for row in found]) for field in found[0]}
+    if answers is not None:
+        last = torch.tensor(lengths, device=clean.device) - 1
+
+        def ends(states: Tensor) -> tuple[np.ndarray, np.ndarray]:
+            return answer_scores(network.unembed(states[torch.arange(len(states), device=clean.device), last]), answers)
+
+        was = ends(clean)
+        for key, states in ablated.items():
+            changes = zip(ANSWER_METRICS, was, ends(states), strict=True)
+            units[key] |= {metric.value: before - after for metric, before, after in changes}
     return units
 
 
-def _losses(head: Callable[[Tensor], Tensor], state: Tensor, tokens: Sequence[int]) -> Tensor:
-    """Each predicted token's loss `[pos]` in nats, from all logits of one prompt."""
-    target = torch.tensor(tokens[1:], device=state.device)
-    return functional.cross_entropy(head(state[: len(target)]), target, reduction="none")
+def _scores(before: Tensor, probability: Tensor, after: Tensor, target: Tensor) -> dict[str, float]:
+    """NLL rise and KL(clean || ablated) of one prompt, over each choice of positions.
 
-
-def _scores(
-    head: Callable[[Tensor], Tensor], clean: Tensor, ablated: Tensor, tokens: Sequence[int]
-) -> dict[str, float]:
-    """NLL rise and KL(clean || ablated) of one prompt, from all its logits, over each choice of positions."""
-    scored = len(tokens) - 1
-    target = torch.tensor(tokens[1:], device=clean.device)
-    before, after = (head(state[:scored]).log_softmax(-1) for state in (clean, ablated))
+    Args:
+        before: the clean run's log-probabilities, `[pos, vocab]`.
+        probability: the same, not as logarithms.
+        after: the ablated run's.
+        target: the next tokens, `[pos]`.
+    """
+    scored = len(target)
     rise = functional.nll_loss(after, target, reduction="none") - functional.nll_loss(before, target, reduction="none")
-    kl = functional.kl_div(after, before, log_target=True, reduction="none").sum(-1)
+    kl = (probability * (before - after)).sum(-1)
     spans = {
         Positions.ALL: slice(None),
         Positions.FIRST_THIRD: slice(math.ceil(scored / 3)),

@@ -30,8 +30,8 @@ LOGIT_BYTES = 4 * 2**20
 """Size of one float32 block of logits while scoring: what the cache holds between the passes over it ..."""
 SCORE_ROWS = 128
 """... and its rows at least: with fewer, large vocabularies would read the unembedding over and over."""
-NUMERICS_VERSION = 6
-"""Raise when a change to the arithmetic changes measured numbers."""
+NUMERICS_VERSION = 7
+"""Raise when a change to the arithmetic changes measured numbers, or what a unit holds."""
 
 
 def reference_of(prompts: PromptSet) -> tuple[Prompt, ...]:
@@ -72,26 +72,21 @@ class Material:
         plain: bool = False,
         dtype: str | None = None,
         from_reference: bool = False,
-        traced: bool = False,
     ) -> str:
         """Identifies a model and the arithmetic it is run in: the run's dtype, another, or the plain path in float32.
 
-        With `from_reference`, also the reference prompts: for units that take something from them. Token traces are
-        apart.
+        With `from_reference`, also the reference prompts: for units that take something from them.
         """
         arithmetic = ["plain", "float32"] if plain else [dtype or self.dtype]
-        arithmetic += ["traced"] if traced else []
         given = [self.chunk_key(role, self.reference)] if from_reference else []
         parts = [self.checkpoint(role).digest, self.device_class, *arithmetic, *given, NUMERICS_VERSION]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def model_keys(
-        self, role: AnyRole, *, plain: bool = False, dtype: str | None = None, traced: bool = False
-    ) -> tuple[str, str]:
+    def model_keys(self, role: AnyRole, *, plain: bool = False, dtype: str | None = None) -> tuple[str, str]:
         """Where a model's units are: those that take something from the reference prompts, and the others."""
         return (
-            self.model_key(role, plain=plain, dtype=dtype, from_reference=True, traced=traced),
-            self.model_key(role, plain=plain, dtype=dtype, traced=traced),
+            self.model_key(role, plain=plain, dtype=dtype, from_reference=True),
+            self.model_key(role, plain=plain, dtype=dtype),
         )
 
     def about(
@@ -101,15 +96,13 @@ class Material:
         plain: bool = False,
         dtype: str | None = None,
         from_reference: bool = False,
-        traced: bool = False,
     ) -> str:
         """A model and its arithmetic in words."""
         checkpoint = self.checkpoint(role)
         how = "float32 the plain way" if plain else dtype or self.dtype
         name = f"{checkpoint.name} {checkpoint.digest[:12]} ({role})"
-        kept = ", token traces" if traced else ""
         taken = f", taken from {len(self.reference)} reference prompts" if from_reference else ""
-        return f"{name}, {self.device_class} {how}{taken}{kept}, numerics {NUMERICS_VERSION}"
+        return f"{name}, {self.device_class} {how}{taken}, numerics {NUMERICS_VERSION}"
 
     def chunks(self, split: Split, documents: int | None = None) -> list[tuple[Prompt, ...]]:
         """A split's prompts in the pieces they are measured in, up to those of its first `documents`."""
@@ -154,8 +147,6 @@ class Bundle:
     """What some kinds of ablation take from."""
     about: str = ""
     """The model and its arithmetic, in words."""
-    traced: bool = False
-    """Whether each token's rise in loss is kept, instead of what summarises it."""
 
     @cached_property
     def id(self) -> str:
@@ -171,7 +162,7 @@ class Bundle:
     @cached_property
     def keys(self) -> frozenset[str]:
         """The units it yields."""
-        always = set() if self.traced else {ROUTING} if self.plain else {ROUTING, SHAM.key}
+        always = {ROUTING} if self.plain else {ROUTING, SHAM.key}
         return frozenset(always | {intervention.key for intervention in self.interventions})
 
     def __str__(self) -> str:
@@ -210,15 +201,6 @@ def noise_bundles(quantities: Iterable[Quantity], material: Material) -> list[Bu
     ]
 
 
-def trace_bundles(quantities: Iterable[Quantity], prompts: tuple[Prompt, ...], material: Material) -> list[Bundle]:
-    """The bundles that yield token traces of effects on a few prompts."""
-    return [
-        bundle
-        for (role, dtype), interventions in _wanted(quantities, material)
-        for bundle in _bundles(role, dtype, interventions, prompts[0].split, [prompts], material, traced=True)
-    ]
-
-
 def _wanted(quantities: Iterable[Quantity], material: Material) -> list[tuple[tuple[AnyRole, str], list[Intervention]]]:
     """The interventions asked for, by role and dtype, in order of where they resume."""
     wanted: dict[tuple[AnyRole, str], dict[str, Intervention]] = {}
@@ -244,7 +226,6 @@ def _bundles(
     material: Material,
     *,
     plain: bool = False,
-    traced: bool = False,
 ) -> list[Bundle]:
     found = []
     for taken in (False, True):  # apart: a drop does not depend on the reference prompts, nor on whether they will do
@@ -253,15 +234,14 @@ def _bundles(
         if not interventions and not taken:
             groups = [()]  # the clean run alone
         model, about = (
-            name(role, plain=plain, dtype=dtype, from_reference=taken, traced=traced)
-            for name in (material.model_key, material.about)
+            name(role, plain=plain, dtype=dtype, from_reference=taken) for name in (material.model_key, material.about)
         )
         loaded = "float32" if plain else dtype
         reference = material.reference if taken else ()
         found += [
             Bundle(
                 *(role, split, model, material.chunk_key(role, chunk), chunk, group, plain, loaded),
-                *(reference, about, traced),
+                *(reference, about),
             )
             for chunk in chunks
             for group in groups

@@ -195,8 +195,7 @@ class _Workbench:
                 if bundle.plain:
                     units = plain_chunk(model, prompts, wanted, reference, answers)
                 else:
-                    given = (self.batch_tokens, reference, answers)
-                    units = sweep_chunk(model, prompts, wanted, *given, traced=bundle.traced)
+                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens, reference, answers)
                 break
             except torch.OutOfMemoryError:
                 if bundle.plain or self.batch_tokens <= BATCH_SIZES[-1]:

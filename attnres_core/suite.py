@@ -13,7 +13,7 @@ from attnres_core import judged, statistics
 from attnres_core.claims import CLAIM_ALPHA, Claim, claim_key
 from attnres_core.columns import ROUTING, interventions_for, unit_keys
 from attnres_core.estimates import Decision, Linear
-from attnres_core.examples import add_examples
+from attnres_core.examples import examples
 from attnres_core.intervention import NotApplicable
 from attnres_core.judging import Adjusted, Question, noise_gate, planned_units
 from attnres_core.looks import ONLY, Look, looks
@@ -142,12 +142,10 @@ class Suite:
         Args:
             collected: the claims.
             run: the run's name, the same in all its workers.
-            standings: what each verdict may rest on, by node id; default: what the registry says. Where they are
-                given, nothing is told of the outcomes, so no examples are measured.
+            standings: what each verdict may rest on, by node id; default: what the registry says.
         """
         self._read_steps(collected)
         barrier = Barrier(self.store, run)
-        told = standings is None
         standings = standings or {c.node_id: self.standing(c) for c in collected}
         planned = looks(len(self.prompts[Split.CONFIRMATION].documents), sequential=self.settings.sequential)
         with Crew(self.checkpoints, barrier, self.place) as crew:
@@ -175,10 +173,9 @@ class Suite:
                 lost |= crew.carry_out(rest)
                 self._judge(waiting, lost, look)
                 waiting = [o for o in waiting if not o.error and o.verdict is not Verdict.SUPPORTED]
-            if told:
-                add_examples(outcomes.values(), self.measurements, crew)
         for outcome in outcomes.values():
             outcome.redundancy = redundant(outcome, outcomes.values(), self.measurements)
+            outcome.examples = examples(outcome, self.measurements)
         for outcome in waiting:  # (a run on fewer prompts decides nothing, and takes no chance away)
             if outcome.verdict is Verdict.INCONCLUSIVE and outcome.may_end_early and not self.part:
                 judged.remember_open(self._way(outcome, sequential=self.settings.sequential), self.store)

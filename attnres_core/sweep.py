@@ -145,16 +145,14 @@ def sweep_chunk(
     batch_tokens: int = BATCH_TOKENS,
     reference: Reference | None = None,
     answers: Answers | None = None,
-    *,
-    traced: bool = False,
 ) -> dict[str, Unit]:
     """Units of one chunk of prompts: the clean run's, a sham's, and every intervention's, by key.
 
     At most `batch_tokens` rows x positions of ablated runs are under way at once, or those of one intervention.
 
-    Each effect unit holds, per prompt: every metric (`field_of`), `kept_mass`, `kept_mass_min`, `input_change`. The
-    clean unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source `mean`, `low`, `high` depth weight.
-    With `traced`, interventions' units alone, with one field `TRACE`.
+    Each effect unit holds, per prompt: every metric (`field_of`), `kept_mass`, `kept_mass_min`, `input_change`, and
+    `TRACE`, each token's rise in loss. The clean unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source
+    `mean`, `low`, `high` depth weight.
     """
     network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
@@ -192,9 +190,7 @@ def sweep_chunk(
                 hidden[intervention] = state
                 effects[intervention] = observer
     scored = batch.to(clean.device)  # (where the head is)
-    scores = _score(model, scored, clean, hidden, traced=traced)
-    if traced:
-        return {intervention.key: scores[intervention] for intervention in wanted}
+    scores = _score(model, scored, clean, hidden)
     if answers is not None:
         for key, found in _answered(model, scored, clean, hidden, answers).items():
             scores[key] |= found
@@ -285,12 +281,10 @@ def logsumexp(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row"]:
     return logits.logsumexp(-1)
 
 
-def _score(
-    model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any, Tensor], *, traced: bool
-) -> dict[Any, Unit]:
+def _score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any, Tensor]) -> dict[Any, Unit]:
     """NLL rise and KL per prompt, unembedding scored positions only, in blocks of bounded size.
 
-    With `traced`, each token's NLL rise instead, `[prompt, pos]`: of the prediction made at that position.
+    Beside them each token's NLL rise, `[prompt, pos]`, of the prediction made at that position.
 
     KL(clean || ablated) = sum_v p_v log p_v - sum_v p_v l_v + logsumexp(l), with l the ablated logits.
     """
@@ -325,11 +319,9 @@ def _score(
     def per_prompt(values: Tensor, where: Positions = Positions.ALL) -> np.ndarray:
         return batch.per_prompt(spread(values), where)
 
-    if traced:
-        return {key: {TRACE: spread(each[Metric.DELTA_NLL]).double().cpu().numpy()} for key, each in found.items()}
-
     scores = {
         key: {field_of(metric, where): per_prompt(each[metric], where) for metric in metrics for where in Positions}
+        | {TRACE: spread(each[Metric.DELTA_NLL]).cpu().numpy()}
         for key, each in found.items()
     }
     return {**scores, None: {"nll": per_prompt(nll)}}

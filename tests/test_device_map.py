@@ -63,7 +63,6 @@ def everything(model):
     found = {
         "fast": sweep_chunk(model, PROMPTS, interventions, **given),
         "plain": plain_chunk(model, PROMPTS, interventions[::8], **given),
-        "traced": sweep_chunk(model, PROMPTS, interventions[:3], reference=reference, traced=True),
         "logits": {"clean": model.logits(IDS), "padded": model.logits(IDS, MASK)},
         "ablated": {"all": model.logits(IDS, MASK, ablation, reference=PROMPTS)},
         "weights": {str(site): w for site, w in model.depth_weights(IDS, MASK).items()},

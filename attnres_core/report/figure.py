@@ -120,6 +120,6 @@ def finish(chart: Any, **datasets: list[Row]) -> dict[str, Any]:
         title=alt.TitleConfig(color=INK, fontSize=12, fontWeight="bold", anchor="middle"),
         legend=alt.LegendConfig(**words),
     )
-    spec: dict[str, Any] = chart.to_dict()
+    spec: dict[str, Any] = chart.to_dict(validate=False)  # (a second for a whole page; its tests draw every chart)
     spec.pop("$schema")
     return spec | {"config": look.to_dict(), "datasets": datasets}
