@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from attnres_core.intervention import SHAM
 from attnres_core.models.checkpoint import Checkpoint
 from attnres_core.models.placement import BALANCED
 from attnres_core.place import BATCH_SIZES, Place, check_fit, keep_freed_memory, same_kernels_every_time
@@ -186,7 +187,7 @@ class _Workbench:
 
         torch.set_num_threads(self.place.threads)
         model = self._model(bundle.role, bundle.dtype)
-        wanted = [intervention for intervention in bundle.interventions if intervention.key in missing]
+        wanted = [intervention for intervention in (*bundle.interventions, SHAM) if intervention.key in missing]
         part = PromptSet("chunk", bundle.prompts)
         prompts, answers = validated(model, part), part.answer_ids(model.checkpoint.tokenizer_file)
         reference = self._taken_from(bundle, model) if any(i.needs_reference for i in wanted) else None

@@ -2,8 +2,8 @@
 
 Ablating at layer l changes nothing before l: the clean run leaves a snapshot of its depth stream at each layer where
 some intervention starts, and ablated rows resume there. Interventions that start at the same layer are rows of one
-batch. A sham (an intervention that takes nothing away) travels last among those of one layer, another layer for every
-chunk of prompts, and measures the engine's own noise.
+batch. A sham (an intervention that takes nothing away) travels among those of one layer, another layer for every chunk
+of prompts, and measures the engine's own noise.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def sweep_chunk(
     reference: Reference | None = None,
     answers: Answers | None = None,
 ) -> dict[str, Unit]:
-    """Units of one chunk of prompts: the clean run's, a sham's, and every intervention's, by key.
+    """Units of one chunk of prompts: the clean run's and every intervention's (`SHAM` may be among them), by key.
 
     At most `batch_tokens` rows x positions of ablated runs are under way at once, or those of one intervention.
 
@@ -157,8 +157,9 @@ def sweep_chunk(
     network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
     wanted = list(dict.fromkeys(interventions))
-    first = {intervention: intervention.first_layer if network.resumes else 0 for intervention in wanted}
+    first = {i: i.first_layer if network.resumes else 0 for i in wanted if i != SHAM}
     starts = set(first.values()) or {0}
+    first |= {SHAM: sorted(starts)[sum(map(sum, token_ids)) % len(starts)]}
     snapshots: dict[int, DepthStream[Source]] = {}
 
     def keep(layer: int, stream: DepthStream[Source]) -> None:
@@ -167,14 +168,13 @@ def sweep_chunk(
 
     routing = RoutingObserver(model, batch)
     clean = network.run(network.begin(batch.ids), inputs, observe=routing, before_layer=keep)
-    sham_layer = sorted(starts)[sum(map(sum, token_ids)) % len(starts)]
     hidden: dict[Intervention, Tensor] = {}
     effects: dict[Intervention, _EffectObserver] = {}
     rows_each = len(token_ids)
     places = torch.arange(batch.ids.shape[1], device=model.device).expand_as(batch.ids)
     together = max(1, batch_tokens // batch.ids.numel())
     for layer, stream in sorted(snapshots.items()):
-        starting = [*(i for i in wanted if first[i] == layer), *([SHAM] if layer == sham_layer else [])]
+        starting = [intervention for intervention in wanted if first[intervention] == layer]
         for start in range(0, len(starting), together):
             group = starting[start : start + together]
             observer = _EffectObserver(model, batch, group)
@@ -195,7 +195,7 @@ def sweep_chunk(
         for key, found in _answered(model, scored, clean, hidden, answers).items():
             scores[key] |= found
     units = {ROUTING: {**routing.unit(), NLL: scores[None]["nll"]}}
-    for intervention in (SHAM, *wanted):
+    for intervention in wanted:
         units[intervention.key] = {**scores[intervention], **effects[intervention].unit(intervention)}
     return units
 
@@ -286,11 +286,12 @@ def _score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any
 
     Beside them each token's NLL rise, `[prompt, pos]`, of the prediction made at that position.
 
-    KL(clean || ablated) = sum_v p_v log p_v - sum_v p_v l_v + logsumexp(l), with l the ablated logits.
+    KL(clean || ablated) = sum_v p_v log p_v - sum_v p_v l_v + logsumexp(l), with l the ablated logits. Where l = W h,
+    the second sum is (sum_v p_v W_v) . h: as wide as a state, not as the vocabulary.
     """
     at = torch.nonzero(batch.scored, as_tuple=True)
     target = batch.ids[at[0], at[1] + 1][:, None]
-    head = model.network.unembed
+    head, matrix = model.network.unembed, model.network.unembedding
     block = max(SCORE_ROWS, LOGIT_BYTES // (4 * model.network.vocabulary))
     states = {key: state[at] for key, state in hidden.items()}  # (scored, d)
     clean_states = clean[at]
@@ -305,11 +306,13 @@ def _score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any
         log_p = logits - norm[:, None]
         p = log_p.exp()
         negentropy = torch.linalg.vecdot(p, log_p)
+        expected = None if matrix is None else p @ matrix  # (block, d)
         for key, state in states.items():
             logits = head(state[rows])
             norm = logsumexp(logits)
             found[key][Metric.DELTA_NLL][rows] = norm - logits.gather(1, target[rows])[:, 0] - nll[rows]
-            found[key][Metric.KL][rows] = negentropy - torch.linalg.vecdot(p, logits) + norm
+            mean = torch.linalg.vecdot(p, logits) if expected is None else torch.linalg.vecdot(expected, state[rows])
+            found[key][Metric.KL][rows] = negentropy - mean + norm
 
     def spread(values: Tensor) -> Tensor:
         placed = torch.zeros(batch.scored.shape, device=clean.device)

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 import attnres_core as ac
 from attnres_core.columns import interventions_for
-from attnres_core.intervention import Intervention, resolve
+from attnres_core.intervention import SHAM, Intervention, resolve
 from attnres_core.mapping import map_quantities
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.qwen3 import Inputs
@@ -177,7 +177,7 @@ def with_pyvene(model: AttnResModel) -> Callable[..., Tensor]:
 
 
 def ours(model: AttnResModel, ids: list[list[int]], wanted: Sequence[Intervention]) -> Measured:
-    found = [sweep_chunk(model, batch, wanted) for batch in batches(ids)]
+    found = [sweep_chunk(model, batch, [*wanted, SHAM]) for batch in batches(ids)]
     return {i.key: np.concatenate([units[i.key]["delta_nll"] for units in found]) for i in wanted}
 
 

@@ -158,7 +158,7 @@ def test_the_fast_path_is_the_plain_path(some, examples):
         found = data.draw(st.lists(st.sampled_from(applicable(model)), min_size=1, max_size=8, unique=True))
         wanted = [one for what in found for one in drawn(what, model.sites, model.num_layers)]
         reference = Reference(model.network, [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10, 11, 12], [3, 1]])
-        fast = sweep_chunk(model, rows, wanted, batch_tokens, reference)
+        fast = sweep_chunk(model, rows, [*wanted, SHAM], batch_tokens, reference)
         plain = plain_chunk(model, rows, wanted, reference)
         assert fast.keys() - plain.keys() == {SHAM.key}
         for key, unit in plain.items():

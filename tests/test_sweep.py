@@ -90,7 +90,7 @@ def test_order_and_company_change_nothing(model, token_ids):
 
 
 def test_a_sham_is_within_rounding_of_nothing(model, token_ids):
-    units = sweep_chunk(model, token_ids, [])
+    units = sweep_chunk(model, token_ids, [SHAM])
     assert np.abs(units[SHAM.key]["delta_nll"]).max() < 1e-5
     assert units[SHAM.key]["kept_mass"] == pytest.approx(1.0)
 

@@ -99,6 +99,11 @@ class Network(nn.Module, ABC):
     def unembed(self, state: Float[Tensor, "... d"]) -> Float[Tensor, "... vocab"]:
         """Next-token logits of normalised final states, in float32."""
 
+    @property
+    def unembedding(self) -> Float[Tensor, "vocab d"] | None:
+        """The matrix that logits are the product of a final state with, where they are that alone and it is float32."""
+        return None
+
 
 class LayeredNetwork(Network):
     """A network whose layers are at hand, so that a run can start at any of them, and each may lie on its own device.

@@ -161,6 +161,11 @@ class Qwen3AttnResForCausalLM(LayeredNetwork, Qwen3PreTrainedModel):
         """Next-token logits, in float32."""
         return self.lm_head(state).float()
 
+    @property
+    def unembedding(self) -> Float[Tensor, "vocab d"] | None:
+        """The unembedding, where it is float32."""
+        return self.lm_head.weight if self.lm_head.weight.dtype == torch.float32 else None
+
     def forward(self, input_ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
         """Next-token logits of unpadded input: the training path."""
         return self.lm_head(self.run(self.begin(input_ids), self.prepare(input_ids)))
