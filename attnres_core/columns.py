@@ -23,7 +23,7 @@ ROUTING = "routing"
 NLL = "nll"
 """The clean unit's field of each prompt's loss, nats per token."""
 TRACE = "trace"
-"""The field of each token's rise in loss, `[prompt, pos]`, where it is kept."""
+"""An effect's field of each token's rise in loss, `[prompt, pos]`; the plain path gives none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 from attnres_core import power, statistics
 from attnres_core.estimands import estimands
 from attnres_core.estimates import Decision, Statement
+from attnres_core.examples import examples
 from attnres_core.expected import Expected
 from attnres_core.influence import PERMUTATIONS
 from attnres_core.judging import Adjusted, combine, deciding
@@ -137,7 +138,7 @@ def claim_entry(
         "estimand": estimands([decision.statement for decision in outcome.decisions]) if outcome.decisions else None,
         "examples": [
             {"prompt": example.prompt.id, "effect": number(example.effect), "trace": _milli(example.trace)}
-            for example in outcome.examples
+            for example in examples(outcome, suite.measurements)
         ],
         "counterexamples": [_search_entry(speaking) for speaking in searches],
         "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite, split, outcome.documents)],

@@ -5,17 +5,32 @@ Chosen after the fact from the columns that decided a claim: something to look a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from attnres_core.estimates import Linear
 from attnres_core.measurements import Measurements
-from attnres_core.outcomes import Example, Outcome
+from attnres_core.outcomes import Outcome
 from attnres_core.plan import Material, tokenizer_digest
+from attnres_core.prompts import Prompt
 from attnres_core.quantities import Ablation, Relation
+from attnres_core.shapes import Column
 from attnres_core.vocabulary import Metric, Positions, Role
 
 SHOWN = 5
 """Examples at either end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt on which a claim's effect was largest or smallest."""
+
+    prompt: Prompt
+    effect: float
+    """Of the deciding statement's form, on this prompt."""
+    trace: Column | None = None
+    """By how much the loss of each next-token prediction rises, `[pos]`; None where the effect is no rise in loss."""
 
 
 def examples(outcome: Outcome, measurements: Measurements) -> tuple[Example, ...]:
@@ -30,10 +45,10 @@ def examples(outcome: Outcome, measurements: Measurements) -> tuple[Example, ...
         return ()
     values = form.of({q: measurements.by_prompt(q, split, outcome.documents) for q, _ in form.terms})
     prompts, traced = measurements.material.prompts[split].prompts, is_traced(form, measurements.material)
-    order = [int(place) for place in np.argsort(-values, kind="stable")]
+    order = [int(index) for index in np.argsort(-values, kind="stable")]
     return tuple(
-        Example(prompts[place], float(values[place]), measurements.trace(form, split, place) if traced else None)
-        for place in [*order[:SHOWN], *order[SHOWN:][-SHOWN:]]
+        Example(prompts[index], float(values[index]), measurements.trace(form, split, index) if traced else None)
+        for index in [*order[:SHOWN], *order[SHOWN:][-SHOWN:]]
     )
 
 

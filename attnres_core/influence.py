@@ -113,15 +113,16 @@ def permutation_p(
         first, second, statistic = _ranks(first), _ranks(second), Statistic.PEARSON
     compute = _STATISTICS[statistic]
     (found,) = compute(first[None], second[None])
-    if np.isnan(found):
+    if np.isnan(found) or np.ptp(second) == 0:
         return float("nan")
     shuffled = second[_shuffles(len(second), tuple(tuple(rows.tolist()) for rows in strata or ()))]
     if statistic is Statistic.KENDALL:
         values = compute(np.broadcast_to(first, shuffled.shape), shuffled)
     else:  # a shuffle changes neither means nor variances: it is the products' sum that orders the statistics
-        centred = first - first.mean()
-        found, values = second @ centred, shuffled @ centred
-    larger = np.abs(values) >= abs(found) * (1 - 1e-12)  # (equal but for the order of adding)
+        spread, centre = first - first.mean(), second.mean()
+        scale = np.linalg.norm(spread) * np.linalg.norm(second - centre)
+        found, values = (second - centre) @ spread / scale, (shuffled - centre) @ spread / scale
+    larger = np.abs(values) >= abs(found) - 1e-12  # (equal but for the order of adding)
     return float((1 + larger.sum()) / (1 + PERMUTATIONS))
 
 

@@ -67,12 +67,12 @@ class Measurements:
 
         return read(*as_parts(quantity), chunks, self.material.checkpoint(quantity.role), averaged)
 
-    def trace(self, form: Linear, split: Split, place: int) -> Column:
-        """The rise in loss of a prompt, by its place in the split, token by token: `[pos]`, one less than it has.
+    def trace(self, form: Linear, split: Split, index: int) -> Column:
+        """The rise in loss of a prompt, by its index in the split, token by token: `[pos]`, one less than it has.
 
         Of models that share a tokenizer.
         """
-        chunk, row = divmod(place, CHUNK)
+        chunk, row = divmod(index, CHUNK)
         chunks, total = [self.material.chunks(split)[chunk]], np.zeros(1)
         for quantity, coefficient in form.terms:
             keys = unit_keys(quantity.what, self.material.checkpoint(quantity.role))
@@ -82,7 +82,7 @@ class Measurements:
         if split not in self._lengths:  # (the tokenizer is slow to read)
             tokenizer = self.material.checkpoint(form.terms[0][0].role).tokenizer_file
             self._lengths[split] = list(map(len, self.material.prompts[split].token_ids(tokenizer)))
-        return total[: self._lengths[split][place] - 1]
+        return total[: self._lengths[split][index] - 1]
 
     def record(self, quantity: Quantity, split: Split, documents: int | None = None) -> InterventionRecord:
         """What a measured column's intervention touched."""
@@ -194,11 +194,18 @@ class Measurements:
         """The keys of units that were measured for this role over the whole split."""
         return frozenset.intersection(*(frozenset(chunk) for chunk in self.chunks(role, split)))
 
-    def touched(self, role: AnyRole, keys: Iterable[str], split: Split) -> bool:
-        """Whether any of these units was measured for a checkpoint, in whatever arithmetic, on whatever device."""
-        wanted, models = set(keys), self.store.models_about(self.material.checkpoint(role).digest[:12])
+    def touched(self, role: AnyRole, keys: Iterable[str], split: Split) -> set[str]:
+        """The checkpoints that any of these units was measured for in a role, whatever the arithmetic.
+
+        A lock names no checkpoint: what was seen of one was seen.
+        """
+        wanted, models = set(keys), self.store.models_about(f" ({role}), ")
         chunks = [self.material.chunk_key(role, chunk) for chunk in self.material.chunks(split)]
-        return any(wanted & self.store.units(model, chunk).keys() for model in models for chunk in chunks)
+        return {
+            "{} ({})".format(*about.partition(f" ({role}), ")[0].rsplit(" ", 1))
+            for model, about in models.items()
+            if any(wanted & self.store.units(model, chunk).keys() for chunk in chunks)
+        }
 
     def loss(
         self, quantities: Iterable[Quantity], split: Split, lost: Mapping[Bundle, str], documents: int | None = None

@@ -8,23 +8,11 @@ from dataclasses import dataclass, field
 from attnres_core.claims import Claim
 from attnres_core.estimates import Decision
 from attnres_core.judging import agreed, deciding
-from attnres_core.prompts import Prompt, Split
+from attnres_core.prompts import Split
 from attnres_core.quantities import Pick, Quantity
 from attnres_core.registry import Standing
-from attnres_core.shapes import Column
 from attnres_core.statistics import Operator, Verdict
 from attnres_core.vocabulary import Family
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A prompt on which a claim's effect was largest or smallest."""
-
-    prompt: Prompt
-    effect: float
-    """Of the deciding statement's form, on this prompt."""
-    trace: Column | None = None
-    """By how much the loss of each next-token prediction rises, `[pos]`; None where the effect is no rise in loss."""
 
 
 @dataclass(slots=True)
@@ -49,8 +37,6 @@ class Outcome:
     """What each kind of ablation finds, where a claim is decided under several and they do not all find the same."""
     redundancy: tuple[str, ...] = ()
     """Where a null effect is no absence: ablations of this run that take more, and cost something."""
-    examples: tuple[Example, ...] = ()
-    """Largest effect first."""
 
     @property
     def shown(self) -> int | None:

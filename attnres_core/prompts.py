@@ -17,6 +17,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from attnres_core.shapes import Column
+from attnres_core.vocabulary import choice
 
 WINDOW = 64
 """Tokens of a prompt that are read; every next-token prediction among them is scored."""
@@ -101,8 +102,17 @@ class PromptSet:
             self.name, tuple(itertools.takewhile(lambda prompt: prompt.document not in later, self.prompts))
         )
 
-    def part(self, split: Split, limit: int | None = None) -> PromptSet:
-        """The prompts of one split, at most `limit`: its first documents, whole (of the very first, what fits)."""
+    def part(self, split: Split | str, limit: int | None = None) -> PromptSet:
+        """The prompts of one split, at most `limit`: its first documents, whole (of the very first, what fits).
+
+        Args:
+            split: `"exploration"`, for looking and choosing, or `"confirmation"`, for verdicts on registered claims.
+            limit: how many prompts at most; None: all.
+
+        Raises:
+            ValueError: there is no such split.
+        """
+        split = choice(Split, split, "split")
         whole = PromptSet(f"{self.name}/{split}", tuple(p for p in self.prompts if p.split is split))
         if limit is None or limit >= len(whole):
             return whole

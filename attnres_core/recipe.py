@@ -60,10 +60,10 @@ class Across:
         """The mean over checkpoints with one-sided limits at `alpha` each."""
         found = [estimate for estimate in self.estimates if estimate is not None]
         count = len(self.estimates)
-        mean = float(np.mean(found)) if found else math.nan
         if len(found) < count:
             missing = f"{count - len(found)} of {count} checkpoints have no estimate"
-            return Interval(mean, -math.inf, math.inf, count, alpha, gate=missing)
+            return Interval(math.nan, -math.inf, math.inf, count, alpha, gate=missing)
+        mean = float(np.mean(found))
         if np.ptp(found) <= SAME * np.max(np.abs(found)):
             same = "the checkpoints' estimates are all the same: it says nothing of how they differ"
             return Interval(mean, mean, mean, count, alpha, gate=same)
@@ -97,8 +97,8 @@ class RecipeClaim:
 class Recipe:
     """Claims decided with checkpoints as units."""
 
-    checkpoints: tuple[tuple[str, str], ...]
-    """Each one's name and weights digest."""
+    checkpoints: tuple[tuple[str, str, str], ...]
+    """Each one's label, which its record's file gives, its name and its weights' digest."""
     documents: int
     claims: tuple[RecipeClaim, ...]
 
@@ -119,10 +119,16 @@ def decide_recipe(files: Sequence[Path], only: str = "") -> Recipe:
         needed = f"a claim about a recipe needs {MIN_CHECKPOINTS} or more"
         raise ValueError(f"{found}; {needed}: run the claims on more seeds")
     try:
-        return _decided(records, list(map(str, files)), only)
+        return _decided(records, _labels(files), only)
     except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
         problem = f"a record is malformed, or another version's ({type(error).__name__}: {error})"
         raise ValueError(f"{problem}; run the claims again to write it anew") from None
+
+
+def _labels(files: Sequence[Path]) -> list[str]:
+    """What the records are called: their files' names, or paths where names would not tell them apart."""
+    names = [file.stem for file in files]
+    return names if len(set(names)) == len(names) else list(map(str, files))
 
 
 def _decided(records: Sequence[Record], names: Sequence[str], only: str) -> Recipe:
@@ -138,7 +144,8 @@ def _decided(records: Sequence[Record], names: Sequence[str], only: str) -> Reci
     claims = tuple(_claim(key, [own[key] for own in each], names) for key in shown)
     models = [record["models"]["trained"] for record in records]
     documents = int(records[0]["settings"]["prompts"]["confirmation"])
-    return Recipe(tuple((str(m["name"]), str(m["weights_digest"])) for m in models), documents, claims)
+    units = zip(names, models, strict=True)
+    return Recipe(tuple((label, str(m["name"]), str(m["weights_digest"])) for label, m in units), documents, claims)
 
 
 def _claims_of(record: Record, name: str) -> dict[str, Mapping[str, Any]]:
@@ -203,7 +210,10 @@ def _claim(key: str, entries: Sequence[Mapping[str, Any]], names: Sequence[str])
     about = (key, str(first["title"]), str(first["registration"]), alpha)
     for stop, verdict in (("ERROR", Verdict.INCONCLUSIVE), (Verdict.NOT_APPLICABLE.value, Verdict.NOT_APPLICABLE)):
         if stop in each:
-            return RecipeClaim(*about, verdict, f"{stop} on {names[each.index(stop)]}", each, ())
+            where = [name for name, own in zip(names, each, strict=True) if own == stop]
+            told = "every checkpoint" if len(where) == len(each) else ", ".join(where)
+            error = "" if stop == verdict.value else f"{stop} "
+            return RecipeClaim(*about, verdict, f"{error}on {told}", each, ())
     stated = [(entry["statement"], [under["kind"] for under in entry["under"]], entry["alpha"]) for entry in entries]
     forms = [[(s["op"], s["threshold"], s["unit"]) for s in entry["statements"]] for entry in entries]
     if any(form != forms[0] for form in forms) or any(one != stated[0] for one in stated) or not forms[0]:
@@ -220,7 +230,8 @@ def _claim(key: str, entries: Sequence[Mapping[str, Any]], names: Sequence[str])
     size = len(decisions) // len(kinds)
     groups = [decisions[i : i + size] for i in range(0, len(decisions), size)]
     verdict, reason = agreed(groups, kinds)
-    reasons = [reason, *(limits.gate for _, limits, _ in found)]
+    gates = [(kinds[place // size], limits.gate) for place, (_, limits, _) in enumerate(found) if limits.gate]
+    reasons = [reason, *(f"{kind}: {gate}" if kind else gate for kind, gate in gates)]
     reason = "; ".join(filter(None, dict.fromkeys(reasons)))
     return RecipeClaim(*about, verdict, reason, each, tuple(found), deciding(groups, verdict))
 
@@ -278,7 +289,7 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
         }
         for claim in recipe.claims
     ]
-    checkpoints = [{"name": name, "weights_digest": digest} for name, digest in recipe.checkpoints]
+    checkpoints = [dict(zip(("label", "name", "weights_digest"), unit, strict=True)) for unit in recipe.checkpoints]
     return {"checkpoints": checkpoints, "documents": recipe.documents, "claims": claims}
 
 
@@ -294,10 +305,12 @@ def as_markdown(recipe: Recipe) -> str:
 def introduction(recipe: Recipe) -> list[str]:
     """Which checkpoints over which documents, and what the limits hold."""
     count = len(recipe.checkpoints)
-    names = ", ".join(f"{escaped(name)} ({escaped(digest[:12])})" for name, digest in recipe.checkpoints)
+    names = ", ".join(
+        f"{escaped(label)} ({escaped(name)} {escaped(digest[:12])})" for label, name, digest in recipe.checkpoints
+    )
     alpha = min((claim.alpha for claim in recipe.claims if math.isfinite(claim.alpha)), default=math.nan)
     return [
-        f"{count} checkpoints of one recipe are the units: {names}.",
+        f"{count} checkpoints of one recipe are the units, in this order: {names}.",
         f"Each was measured over the same {recipe.documents} documents.",
         "",
         f"Limits: Student's t, {count - 1} degrees of freedom, at each claim's registered share of alpha, {alpha:.2g};",

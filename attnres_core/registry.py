@@ -144,7 +144,15 @@ class Registry:
         if part:
             note = f"{part}: never confirmatory, or one could try every number until one will do"
             return Standing(Split.CONFIRMATION, entry.alpha, "fewer prompts", note)
-        return Standing(Split.CONFIRMATION, entry.alpha, "post hoc" if entry.post_hoc else "registered", entry.post_hoc)
+        status = "post hoc" if entry.post_hoc else "registered"
+        return Standing(Split.CONFIRMATION, entry.alpha, status, self._told(claim_key(claim.node_id), entry))
+
+    def _told(self, key: str, entry: Entry) -> str:
+        """Why a claim is post hoc, and since when these prompts have had another registration of it."""
+        rows = [row["registered"] for row in self.ledger if row["prompts"] == entry.prompts and key in row["spent"]]
+        known = not rows[:-1] or "restated" in entry.post_hoc
+        again = "" if known else f"registered on these prompts before, on {', '.join(dict.fromkeys(rows[:-1]))}"
+        return "; ".join(filter(None, [entry.post_hoc, again]))
 
     def spent(self, prompts: str, documents: Sequence[str] = ()) -> float:
         """The alpha that registrations ever took on this prompt set, or on one that shares a confirmation prompt.

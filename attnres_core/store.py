@@ -88,10 +88,11 @@ class Store:
             self._merged[folder] = frozenset(name for name, units in read.items() if units is not None), found
         return found
 
-    def models_about(self, text: str) -> list[str]:
-        """The models whose description holds `text`: in other arithmetic, of other versions, too."""
+    def models_about(self, text: str) -> dict[str, str]:
+        """The models whose description holds `text`, with it: in other arithmetic, of other versions, too."""
         files = sorted((self.root / "units").glob(f"*/{ABOUT}"))
-        return [file.parent.name for file in files if text in file.read_text(encoding="utf-8")]
+        told = {file.parent.name: file.read_text(encoding="utf-8") for file in files}
+        return {model: about for model, about in told.items() if text in about}
 
     def _units_of(self, file: Path) -> dict[str, Unit] | None:
         if file not in self._seen:

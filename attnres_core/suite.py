@@ -12,10 +12,9 @@ import numpy as np
 from attnres_core import judged, statistics
 from attnres_core.claims import CLAIM_ALPHA, Claim, claim_key
 from attnres_core.columns import ROUTING, interventions_for, unit_keys
-from attnres_core.estimates import Decision, Linear
-from attnres_core.examples import examples
+from attnres_core.estimates import Linear
 from attnres_core.intervention import NotApplicable
-from attnres_core.judging import Adjusted, Question, noise_gate, planned_units
+from attnres_core.judging import Adjusted, Question, noise_gate
 from attnres_core.looks import ONLY, Look, looks
 from attnres_core.measurements import Measurements
 from attnres_core.models.checkpoint import Checkpoint, Weights, earlier_step, inspect_checkpoint, kept_steps
@@ -175,7 +174,6 @@ class Suite:
                 waiting = [o for o in waiting if not o.error and o.verdict is not Verdict.SUPPORTED]
         for outcome in outcomes.values():
             outcome.redundancy = redundant(outcome, outcomes.values(), self.measurements)
-            outcome.examples = examples(outcome, self.measurements)
         for outcome in waiting:  # (a run on fewer prompts decides nothing, and takes no chance away)
             if outcome.verdict is Verdict.INCONCLUSIVE and outcome.may_end_early and not self.part:
                 judged.remember_open(self._way(outcome, sequential=self.settings.sequential), self.store)
@@ -184,17 +182,6 @@ class Suite:
     def standing(self, claim: Claim) -> Standing:
         """What a claim's verdict may rest on."""
         return self.registry.standing(claim, self.prompts_digest, quick=self.settings.quick, part=self.part)
-
-    def confirmation_seen(self, claim: Claim) -> bool:
-        """Whether the store holds any confirmation data of this claim's own quantities already."""
-        for quantity in claim.quantities:
-            try:
-                keys = {ROUTING} if quantity.picks else unit_keys(quantity.what, self.checkpoints[quantity.role])
-            except (NotApplicable, KeyError, ValueError):
-                continue
-            if self.measurements.touched(quantity.role, keys, Split.CONFIRMATION):
-                return True
-        return False
 
     def _bundles(self, asked: Iterable[tuple[Split, Quantity]], documents: int | None) -> list[Bundle]:
         """What is to be measured, model by model: exploration whole, the first `documents` of confirmation."""
@@ -250,28 +237,6 @@ class Suite:
                     row = quantity.role, key
                     rows[row] = max(rows.get(row, 0), measured)
         return EarlyDeciding(shares, dict(ended), len(rows) * len(split), sum(rows.values()))
-
-    def plan(self, collected: Sequence[Claim], run: str) -> list[tuple[Claim, Outcome, int | None]]:
-        """Every claim as its exploration columns have it, with the documents it needs for 80 % power at its alpha.
-
-        None: no number of documents would decide it, or it cannot be measured.
-        """
-        explored = {
-            claim.node_id: dataclasses.replace(self.standing(claim), split=Split.EXPLORATION, error="")
-            for claim in collected
-        }
-        outcomes = self.decide(collected, run, explored)
-        planned = []
-        for claim in collected:
-            outcome = outcomes[claim.node_id]
-            needed = [planned_units(decision, self._form_column(decision)) for decision in outcome.decisions]
-            enough = None if not needed or None in needed else max(n for n in needed if n is not None)
-            planned.append((claim, outcome, enough))
-        return planned
-
-    def _form_column(self, decision: Decision) -> np.ndarray:
-        form = decision.statement.form
-        return form.of({quantity: self.measurements.column(quantity, Split.EXPLORATION) for quantity, _ in form.terms})
 
     def adjusted(self, outcomes: Iterable[Outcome]) -> dict[str, Adjusted]:
         """p-values adjusted over the registered set, by node id; empty unless the whole set was decided together."""

@@ -185,7 +185,7 @@ class Statistic(StrEnum):
 
 
 Layers = Band | range
-_Choice = TypeVar("_Choice", Family, Sublayer, Band, Role, Metric, Positions, Statistic)
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 def choice(kind: type[_Choice], given: object, argument: str) -> _Choice:

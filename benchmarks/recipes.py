@@ -21,16 +21,19 @@ from attnres_core.statistics import Verdict
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "fixtures" / "recipes"
+REFERENCE = "20261122"
+"""The seed of the shipped checkpoints."""
 MOTIFS = ("test_embedding_feeds_early_mlp", "test_current_feeds_early_layers", "test_older_feeds_late_attention")
 
 HEAD = """# What the claims come out as over seeds
 
 A verdict about one checkpoint says nothing of the next seed. Here five checkpoints of one recipe are the units: the
 reference checkpoint, and four more trained from other seeds by the same command
-(`python -m attnres_core train NAME --compile --seed SEED`, 40 CPU minutes each), every one under all registered claims
-on the same documents. [How a claim is decided](deciding.md#claims-about-a-recipe) says what this can bear: with five
-seeds a mean must clear its threshold by four standard deviations between seeds, so that INCONCLUSIVE is the rule; and
-claims and thresholds were shaped on the reference checkpoint, one of the five.
+(`python -m attnres_core train NAME --compile --seed SEED --out FOLDER`, 40 CPU minutes each), every one under all
+registered claims on the same documents. Numbers stand in the order of the seeds, the reference checkpoint's first.
+[How a claim is decided](deciding.md#claims-about-a-recipe) says what this can bear: with five seeds a mean must clear
+its threshold by four standard deviations between seeds, so that INCONCLUSIVE is the rule; and claims and thresholds
+were shaped on the reference checkpoint, one of the five.
 
 Written by `python benchmarks/recipes.py`, whose first lines are the commands. The numbers of every checkpoint are kept
 in `fixtures/recipes/`, with the manifest of each training (curve, held-out NLL); the weights of the new seeds are not.
@@ -52,7 +55,8 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="the records of a recipe's checkpoints, NAME/SEED.json")
     print(HEAD)
     for folder in parser.parse_args().folders:
-        recipe = decide_recipe(sorted(folder.glob("*.json")))
+        files = sorted(folder.glob("*.json"), key=lambda file: (file.stem != REFERENCE, file.stem))
+        recipe = decide_recipe(files)
         KEPT.mkdir(exist_ok=True)
         (KEPT / f"{folder.name}.json").write_text(json.dumps(as_json(recipe), indent=1) + "\n")
         counts = Counter(claim.verdict for claim in recipe.claims)

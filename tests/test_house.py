@@ -20,7 +20,7 @@ RANKS = [
     {"terminal", "record"},
     {"entries", "contradictions"},
     {"mapping"},
-    {"expected"},
+    {"expected", "registering", "sizing"},
     {"suite"},
     {"redundancy", "examples", "searches"},
     {"outcomes"},

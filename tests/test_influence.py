@@ -159,7 +159,22 @@ def test_permutation_p_is_small_for_what_is_related_and_uniform_for_what_is_not(
     assert permutation_p(Statistic.SPEARMAN, *pairs(0, 0.8)) == 1 / 10_000
     unrelated = [permutation_p(Statistic.SPEARMAN, *pairs(seed, 0.0, n=24)) for seed in range(60)]
     assert stats.kstest(unrelated, "uniform").pvalue > 0.01
-    assert np.isnan(permutation_p(Statistic.PEARSON, np.ones(8), np.arange(8.0)))
+
+
+@pytest.mark.parametrize("statistic", Statistic)
+def test_a_permutation_p_of_a_constant_is_none(statistic):
+    for constant in (1.0, 2.7, 3.217):  # (17 of which do not add up to 17 times it)
+        for n in (8, 17):
+            assert np.isnan(permutation_p(statistic, np.full(n, constant), np.arange(float(n))))
+            assert np.isnan(permutation_p(statistic, np.arange(float(n)), np.full(n, constant)))
+
+
+@pytest.mark.parametrize("statistic", Statistic)
+def test_a_permutation_p_counts_every_shuffle_where_nothing_can_be_less(statistic):
+    """No correlation at all in the data: every shuffle gives as large a one."""
+    x = np.tile([0.1, 0.1, 0.7, 0.7], 9)
+    y = np.tile([0.3, 1.3, 0.3, 1.3], 9) * 1e3
+    assert permutation_p(statistic, x, y) == 1.0
 
 
 def test_what_strata_share_is_not_what_documents_share():

@@ -92,6 +92,9 @@ def test_a_part_holds_exactly_its_split(file: Path) -> None:
     parts = [found.part(split) for split in Split]
     assert all(prompt.split is split for part, split in zip(parts, Split, strict=True) for prompt in part.prompts)
     assert sum(map(len, parts)) == len(found) == 30
+    assert found.part("confirmation").prompts == found.part(Split.CONFIRMATION).prompts
+    with pytest.raises(ValueError, match=r"`split` is 'test'; allowed: EXPLORATION \('exploration'\), CONFIRMATION"):
+        found.part("test")
 
 
 def test_a_limited_part_is_the_start_of_the_whole_part(file: Path) -> None:

@@ -185,6 +185,23 @@ def test_a_gate_on_one_checkpoint_forbids_a_verdict(write):
     (claim,) = decide_recipe(write(records)).claims
     assert claim.verdict is Verdict.INCONCLUSIVE
     assert "1 of 5 checkpoints have no estimate" in claim.reason
+    assert math.isnan(claim.statements[0][1].mean)  # four of five are not the recipe's
+
+
+def test_a_gate_is_told_with_its_kind_of_ablation(write):
+    records = [
+        record(
+            seed,
+            entry(
+                statement(0.1 + seed / 100),
+                statement(0.1 + seed / 100, **({"low": None, "high": None} if seed > 2 else {})),
+                under=[{"kind": "drop"}, {"kind": "resample"}],
+            ),
+        )
+        for seed in range(5)
+    ]
+    (claim,) = decide_recipe(write(records)).claims
+    assert claim.reason.endswith("resample: 2 of 5 checkpoints have no estimate")
 
 
 def test_a_gate_on_every_checkpoint_is_told_without_a_number(write):
@@ -212,7 +229,9 @@ def test_what_one_checkpoint_does_not_have_is_not_applicable(write):
     records.append(record(4, entry(verdict="NOT APPLICABLE")))
     recipe = decide_recipe(write(records))
     assert recipe.claims[0].verdict is Verdict.NOT_APPLICABLE
-    assert "NOT APPLICABLE on" in as_markdown(recipe)
+    assert "**NOT APPLICABLE**: on 4 |" in as_markdown(recipe)
+    records = [record(seed, entry(verdict="NOT APPLICABLE")) for seed in range(5)]
+    assert "**NOT APPLICABLE**: on every checkpoint |" in as_markdown(decide_recipe(write(records)))
 
 
 def test_claims_about_models_that_no_seed_changes_are_left_out(write):
@@ -288,7 +307,8 @@ def test_the_command_prints_a_table_or_writes_json(write, tmp_path, capsys):
     main(["recipe", *map(str, files), "-o", str(tmp_path / "out.json")])
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["claims"][0]["verdict"] == "SUPPORTED"
-    assert [checkpoint["name"] for checkpoint in written["checkpoints"]] == [f"seed-{seed}" for seed in range(5)]
+    found = [(checkpoint["label"], checkpoint["name"]) for checkpoint in written["checkpoints"]]
+    assert found == [(f"{seed}", f"seed-{seed}") for seed in range(5)]
     with pytest.raises(SystemExit):
         main(["recipe", *map(str, files[:2])])
     assert "2 records; a claim about a recipe needs 5 or more" in capsys.readouterr().err

@@ -78,6 +78,17 @@ def test_a_claim_restated_on_the_same_prompts_is_post_hoc_and_says_since_when(tm
     assert Registry(tmp_path).entries["test_a.py::test_y"].post_hoc == both
 
 
+def test_a_claim_withdrawn_and_registered_again_says_since_when(tmp_path):
+    registered(tmp_path, a_claim("test_x"), a_claim("test_y"), budget=8, today="2026-01-02")
+    registered(tmp_path, a_claim("test_y"), whole_files=True)
+    seen = {a_claim("test_x").node_id: "its columns were measured before"}
+    registered(tmp_path, a_claim("test_x", 0.03), a_claim("test_y"), seen=seen, today="2026-02-03")
+    registry = Registry(tmp_path)
+    told = "its columns were measured before; registered on these prompts before, on 2026-01-02"
+    assert registry.standing(a_claim("test_x", 0.03), "p1").note == told
+    assert registry.standing(a_claim("test_y"), "p1").note == ""
+
+
 def test_a_claim_restated_for_fresh_prompts_is_not_post_hoc(tmp_path):
     registered(tmp_path, a_claim("test_x"), budget=8, documents=["a", "b"])
     registered(tmp_path, a_claim("test_x", 0.03), prompts="p2", documents=["c"], budget=8)

@@ -49,12 +49,15 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     names = arguments.names or train.NAMES
     if beyond := [step for step in arguments.keep if not 0 <= step <= recipe.steps]:
         root.error(f"--keep {beyond[0]}: the run has steps 0 to {recipe.steps}")
-    train.main(
-        names,
-        arguments.out,
-        recipe,
-        device=device,
-        scratch=arguments.scratch,
-        compiled=arguments.compile,
-        kept_steps=arguments.keep,
-    )
+    try:
+        train.main(
+            names,
+            arguments.out,
+            recipe,
+            device=device,
+            scratch=arguments.scratch,
+            compiled=arguments.compile,
+            kept_steps=arguments.keep,
+        )
+    except ValueError as error:
+        root.error(str(error))

@@ -31,8 +31,10 @@ from attnres_core.plugin.teller import REPORTED, SESSION, SKIPPED, ClaimEntry, S
 from attnres_core.prompts import Split
 from attnres_core.quantities import Quantity
 from attnres_core.record import base_record
+from attnres_core.registering import seen_before
 from attnres_core.registry import LOCK, lock_folder
 from attnres_core.run import BEGUN, DECIDED, SmallerBatchWarning
+from attnres_core.sizing import documents_needed
 from attnres_core.statistics import Interval, Verdict
 from attnres_core.store import DamagedStoreWarning, atomic
 from attnres_core.suite import Suite
@@ -200,15 +202,13 @@ def _folder_of(session: pytest.Session) -> Path:
 def _register(suite: Suite, collected: list[Claim], config: pytest.Config, reporter: Any) -> None:
     """Write the lock and say what changed; a claim whose confirmation data were read before is marked post hoc."""
     suite.check_margins(collected, config.stash[SESSION].run)
-    why = f"confirmation columns of {suite.trained.name} ({suite.trained.digest[:12]}) were measured before"
-    seen = {claim.node_id: why for claim in collected if suite.confirmation_seen(claim)}
     narrowing = ("keyword", "markexpr", "deselect", "lf", "stepwise")
     selected = any(config.getoption(name, None) for name in narrowing) or any("::" in str(a) for a in config.args)
     budget = options.option(config, "budget-claims")
     changes = suite.registry.register(
         collected,
         suite.prompts_digest,
-        seen=seen,
+        seen=seen_before(collected, suite),
         documents=suite.confirmation_digests,
         budget=budget,
         whole_files=not selected,
@@ -221,7 +221,7 @@ def _register(suite: Suite, collected: list[Claim], config: pytest.Config, repor
 def _plan(suite: Suite, collected: list[Claim], run: str, reporter: Any) -> None:
     """Print the prompts that each claim needs, by what its exploration columns say."""
     write_header(reporter, suite.header(collected))
-    for line in plan_table(suite.plan(collected, run), len(suite.prompts[Split.CONFIRMATION].documents)):
+    for line in plan_table(documents_needed(suite, collected, run), len(suite.prompts[Split.CONFIRMATION].documents)):
         reporter.write_line(line)
 
 

@@ -222,7 +222,7 @@ def train_one(
     """
     model = build_model(name, recipe.seed).to(device).train()
     optimizer = make_optimizer(model, recipe)
-    state_file = scratch / f"{name}.pt"
+    state_file = scratch / f"{name}-{recipe.seed}.pt"
     step, curve = 0, list[dict[str, float]]()
     if state_file.exists():
         state = torch.load(state_file, weights_only=True, map_location=device)
@@ -279,6 +279,19 @@ def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folde
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
+def refuse_another(folder: Path, recipe: Recipe) -> None:
+    """Leave a checkpoint of another recipe as it is.
+
+    Raises:
+        ValueError: `folder` holds one.
+    """
+    manifest = folder / "manifest.json"
+    found = json.loads(manifest.read_text())["recipe"] if manifest.is_file() else asdict(recipe)
+    other = [f"{name} {found.get(name)}" for name, value in asdict(recipe).items() if found.get(name) != value]
+    if other:
+        raise ValueError(f"{folder} holds a checkpoint of another recipe ({', '.join(other)}); give another --out")
+
+
 def main(
     names: Sequence[str],
     out: Path,
@@ -292,7 +305,12 @@ def main(
     """Train `names` one after the other into `out/<name>`, and keep earlier steps in `out/<name>/checkpoint-<step>`.
 
     Kept steps are rounded to bfloat16, to be small; the name is the one that the transformers Trainer gives.
+
+    Raises:
+        ValueError: a folder to write to holds a checkpoint of another recipe.
     """
+    for name in names:
+        refuse_another(out / name, recipe)
     scratch.mkdir(parents=True, exist_ok=True)
     tqdm.write("reading the installed packages' docstrings ...")
     corpus: Corpus = build()
