@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attnres_core.__main__ import main
 from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
 from attnres_core.training import train
 from attnres_core.training.corpus import HELD_OUT_SHARE, SHINGLE, Corpus, Document, shingles, split_documents
 
+ROOT = Path(__file__).parent.parent
 RECIPE = train.Recipe(steps=6, batch=2, length=8, warmup=2, precision="float32")
 
 
@@ -337,10 +339,25 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.usefixtures("small")
 def test_the_state_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
-    train_to_the_end("tiny-vanilla", tmp_path, replace(RECIPE, seed=1))
+    train_to_the_end("tiny-vanilla", tmp_path, replace(RECIPE, learning_rate=1e-3))
     after, _ = train_to_the_end("tiny-vanilla", tmp_path)
     fresh, _ = train_to_the_end("tiny-vanilla", tmp_path / "fresh")
     assert torch.equal(after.model.embed_tokens.weight, fresh.model.embed_tokens.weight)
+
+
+@pytest.mark.usefixtures("small")
+def test_seeds_stop_and_go_on_side_by_side(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        train_to_the_end("tiny-vanilla", tmp_path, replace(RECIPE, seed=seed))
+    assert {file.name for file in tmp_path.glob("*.pt")} == {"tiny-vanilla-1.pt", "tiny-vanilla-2.pt"}
+
+
+def test_the_shipped_checkpoints_are_not_overwritten_by_another_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is read or trained."""
+    with pytest.raises(SystemExit):
+        main(["train", "tiny-open-block", "--seed", "5", "--out", str(ROOT / "fixtures" / "checkpoints")])
+    told = " ".join(capsys.readouterr().err.split())
+    assert "tiny-open-block holds a checkpoint of another recipe (seed 20261122); give another --out" in told
 
 
 @pytest.mark.usefixtures("small")
