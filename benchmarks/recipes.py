@@ -1,12 +1,14 @@
 """Claims about the reference checkpoints' recipes, as docs/recipes.md: from the records of a run on each seed.
 
-for seed in 1 2 3 4; do
-    python -m attnres_core train tiny-open-block --compile --seed $seed --out build/seeds/$seed
-    python -m pytest hypotheses -n 4 --attnres-trained build/seeds/$seed/tiny-open-block \\
-        --attnres-report build/records/tiny-open-block/$seed.html
+for name in tiny-open-block tiny-kimi-block; do
+    for seed in 1 2 3 4; do
+        python -m attnres_core train $name --compile --seed $seed --out build/seeds/$seed
+        python -m pytest hypotheses -n 4 --attnres-trained build/seeds/$seed/$name \\
+            --attnres-report build/records/$name/$seed.html
+    done
+    python -m pytest hypotheses -n 4 --attnres-trained $name --attnres-report build/records/$name/20261122.html
 done
-python -m pytest hypotheses -n 4 --attnres-report build/records/tiny-open-block/20261122.html
-python benchmarks/recipes.py build/records/tiny-open-block > docs/recipes.md
+python benchmarks/recipes.py build/records/tiny-open-block build/records/tiny-kimi-block > docs/recipes.md
 """
 
 from __future__ import annotations

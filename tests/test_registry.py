@@ -5,6 +5,7 @@ import shutil
 import sys
 
 import pytest
+from checkpoint_copies import rewrite
 from small_suite import CLAIMS, verdicts
 
 from attnres_core.ablations import drop
@@ -170,6 +171,29 @@ def test_a_run_from_registration_to_verdict(suite, pytester):
     post_hoc = suite("-n", "0", "-k", "refuted", claims=other)
     before = "1 post hoc: confirmation columns of trained * were measured before"
     post_hoc.stdout.fnmatch_lines([f"{before}; restated; an earlier statement was registered *"])
+
+
+def test_what_was_seen_of_one_checkpoint_was_seen(suite, pytester, micro, tmp_path):
+    """The registering command names one checkpoint, and the lock none: another's columns make a claim post hoc."""
+    other = shutil.copytree(micro / "trained", tmp_path / "another")
+    rewrite(other, lambda tensors: tensors["model.norm.weight"].mul_(2))
+    register = ("-n", "0", "-k", "refuted or later", "--attnres-register", "--attnres-budget-claims=10")
+    suite(*register)
+    suite("-n", "0", "-k", "refuted", f"--attnres-trained={other}")
+    later = """
+@claim(effect=drop(EMBEDDING, MLP, EARLY).on(TRAINED))
+def test_later(effect):
+    assert effect > 4
+
+@claim(effect=drop(EMBEDDING, ATTN, EARLY).on(TRAINED))
+def test_later_and_unseen(effect):
+    assert effect > 4
+"""
+    suite(*register, claims=CLAIMS + later)
+    seen, unseen = (Registry(pytester.path).entries[f"test_claims.py::test_later{end}"] for end in ("", "_and_unseen"))
+    assert seen.post_hoc.startswith("confirmation columns of another (")
+    assert "trained" not in seen.post_hoc
+    assert not unseen.post_hoc
 
 
 def test_registering_and_planning_may_be_asked_for_in_the_ini_file(suite, pytester):
