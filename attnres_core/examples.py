@@ -34,22 +34,31 @@ class Example:
 
 
 def examples(outcome: Outcome, measurements: Measurements) -> tuple[Example, ...]:
-    """The prompts with the largest and the smallest value of the deciding statement's form, largest first.
-
-    None of a claim that is not decided, or speaks of what has no value on one prompt.
-    """
+    """The claim's extremes, with what each of their tokens has to do with it."""
     if outcome.deciding is None:
         return ()
     form, split = outcome.deciding.statement.form, outcome.standing.split
-    if any(isinstance(quantity.what, Relation) for quantity, _ in form.terms):
-        return ()
-    values = form.of({q: measurements.by_prompt(q, split, outcome.documents) for q, _ in form.terms})
     prompts, traced = measurements.material.prompts[split].prompts, is_traced(form, measurements.material)
-    order = [int(index) for index in np.argsort(-values, kind="stable")]
     return tuple(
-        Example(prompts[index], float(values[index]), measurements.trace(form, split, index) if traced else None)
-        for index in [*order[:SHOWN], *order[SHOWN:][-SHOWN:]]
+        Example(prompts[index], value, measurements.trace(form, split, index) if traced else None)
+        for index, value in extremes(outcome, measurements).items()
     )
+
+
+def extremes(outcome: Outcome, measurements: Measurements) -> dict[int, float]:
+    """The prompts with the largest and the smallest value of the deciding statement's form, largest first.
+
+    By their index in the claim's split. None of a claim that is not decided, or speaks of what has no value on one
+    prompt.
+    """
+    if outcome.deciding is None:
+        return {}
+    form, split = outcome.deciding.statement.form, outcome.standing.split
+    if any(isinstance(quantity.what, Relation) for quantity, _ in form.terms):
+        return {}
+    values = form.of({q: measurements.by_prompt(q, split, outcome.documents) for q, _ in form.terms})
+    order = [int(index) for index in np.argsort(-values, kind="stable")]
+    return {index: float(values[index]) for index in [*order[:SHOWN], *order[SHOWN:][-SHOWN:]]}
 
 
 def is_traced(form: Linear, material: Material) -> bool:

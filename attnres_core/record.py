@@ -15,7 +15,7 @@ from attnres_core.claims import ALPHA, CLAIM_ALPHA
 from attnres_core.columns import ROUTING, interventions_for
 from attnres_core.entries import cut, number
 from attnres_core.estimands import meaning
-from attnres_core.examples import examples
+from attnres_core.examples import extremes
 from attnres_core.files import published_name
 from attnres_core.mapping import map_rows
 from attnres_core.outcomes import EarlyDeciding, Outcome
@@ -90,8 +90,8 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
 
 def _examples(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
     """The prompts that claims show as examples, by id, as the trained model's tokenizer cuts them."""
-    found = (example.prompt for outcome in outcomes for example in examples(outcome, suite.measurements))
-    prompts = {prompt.id: prompt for prompt in found}
+    found = [(outcome.standing.split, index) for outcome in outcomes for index in extremes(outcome, suite.measurements)]
+    prompts = {prompt.id: prompt for split, index in found for prompt in [suite.prompts[split].prompts[index]]}
     shown = PromptSet("examples", tuple(prompts[name] for name in sorted(prompts)))
     texts = shown.token_texts(suite.trained.tokenizer_file) if len(shown) else []
     return {

@@ -50,14 +50,16 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     if beyond := [step for step in arguments.keep if not 0 <= step <= recipe.steps]:
         root.error(f"--keep {beyond[0]}: the run has steps 0 to {recipe.steps}")
     try:
-        train.main(
-            names,
-            arguments.out,
-            recipe,
-            device=device,
-            scratch=arguments.scratch,
-            compiled=arguments.compile,
-            kept_steps=arguments.keep,
-        )
+        for name in names:
+            train.refuse_another(arguments.out / name, recipe)
     except ValueError as error:
         root.error(str(error))
+    train.main(
+        names,
+        arguments.out,
+        recipe,
+        device=device,
+        scratch=arguments.scratch,
+        compiled=arguments.compile,
+        kept_steps=arguments.keep,
+    )

@@ -283,10 +283,13 @@ def refuse_another(folder: Path, recipe: Recipe) -> None:
     """Leave a checkpoint of another recipe as it is.
 
     Raises:
-        ValueError: `folder` holds one.
+        ValueError: `folder` holds one, or a manifest that cannot be read.
     """
     manifest = folder / "manifest.json"
-    found = json.loads(manifest.read_text())["recipe"] if manifest.is_file() else asdict(recipe)
+    try:
+        found = json.loads(manifest.read_text())["recipe"] if manifest.is_file() else asdict(recipe)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{manifest}: unreadable ({error!r}); give another --out") from None
     other = [f"{name} {found.get(name)}" for name, value in asdict(recipe).items() if found.get(name) != value]
     if other:
         raise ValueError(f"{folder} holds a checkpoint of another recipe ({', '.join(other)}); give another --out")
@@ -305,12 +308,7 @@ def main(
     """Train `names` one after the other into `out/<name>`, and keep earlier steps in `out/<name>/checkpoint-<step>`.
 
     Kept steps are rounded to bfloat16, to be small; the name is the one that the transformers Trainer gives.
-
-    Raises:
-        ValueError: a folder to write to holds a checkpoint of another recipe.
     """
-    for name in names:
-        refuse_another(out / name, recipe)
     scratch.mkdir(parents=True, exist_ok=True)
     tqdm.write("reading the installed packages' docstrings ...")
     corpus: Corpus = build()
