@@ -9,85 +9,85 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attnres_core.ablations import amplify as amplify
-    from attnres_core.ablations import average as average
-    from attnres_core.ablations import drop as drop
-    from attnres_core.ablations import keep as keep
-    from attnres_core.ablations import keep_top as keep_top
-    from attnres_core.ablations import matched_count as matched_count
-    from attnres_core.ablations import matched_mass as matched_mass
-    from attnres_core.ablations import mean as mean
-    from attnres_core.ablations import other_sublayer as other_sublayer
-    from attnres_core.ablations import random_sites as random_sites
-    from attnres_core.ablations import resample as resample
-    from attnres_core.ablations import schedule as schedule
-    from attnres_core.ablations import shuffle as shuffle
-    from attnres_core.ablations import uniform as uniform
-    from attnres_core.ablations import zero as zero
-    from attnres_core.claims import NotSupported as NotSupported
-    from attnres_core.claims import claim as claim
-    from attnres_core.counterexample import search_counterexample as search_counterexample
-    from attnres_core.estimates import ClaimError as ClaimError
-    from attnres_core.intervention import NotApplicable as NotApplicable
-    from attnres_core.judging import estimate as estimate
-    from attnres_core.models.adapter import AdapterError as AdapterError
-    from attnres_core.models.adapter import Asked as Asked
-    from attnres_core.models.adapter import RoutingCall as RoutingCall
-    from attnres_core.models.adapter import adapt as adapt
+    from attnres_core.claims.claim import NotSupported as NotSupported
+    from attnres_core.claims.claim import claim as claim
+    from attnres_core.claims.estimates import ClaimError as ClaimError
+    from attnres_core.engine.sweep import measure as measure
+    from attnres_core.exploration.counterexample import search_counterexample as search_counterexample
+    from attnres_core.exploration.prompt_kinds import PromptKind as PromptKind
+    from attnres_core.exploration.prompt_kinds import any_tokens as any_tokens
+    from attnres_core.exploration.prompt_kinds import excerpts as excerpts
+    from attnres_core.exploration.prompt_kinds import texts as texts
+    from attnres_core.judging.decisions import estimate as estimate
+    from attnres_core.models.adapters.adapter import AdapterError as AdapterError
+    from attnres_core.models.adapters.adapter import Asked as Asked
+    from attnres_core.models.adapters.adapter import RoutingCall as RoutingCall
+    from attnres_core.models.adapters.adapter import adapt as adapt
+    from attnres_core.models.errors import UnsupportedCheckpoint as UnsupportedCheckpoint
     from attnres_core.models.loading import load_model as load_model
-    from attnres_core.models.unsupported import UnsupportedCheckpoint as UnsupportedCheckpoint
-    from attnres_core.prompt_kinds import PromptKind as PromptKind
-    from attnres_core.prompt_kinds import any_tokens as any_tokens
-    from attnres_core.prompt_kinds import excerpts as excerpts
-    from attnres_core.prompt_kinds import texts as texts
     from attnres_core.prompts import PromptSet as PromptSet
     from attnres_core.prompts import load_prompts as load_prompts
-    from attnres_core.references import reference as reference
-    from attnres_core.references import reference_prompts as reference_prompts
-    from attnres_core.statistics import Verdict as Verdict
-    from attnres_core.summaries import closed_form_error as closed_form_error
-    from attnres_core.summaries import entropy as entropy
-    from attnres_core.summaries import least_causal as least_causal
-    from attnres_core.summaries import mass as mass
-    from attnres_core.summaries import mass_and_effect as mass_and_effect
-    from attnres_core.summaries import most_causal as most_causal
-    from attnres_core.summaries import most_massive as most_massive
-    from attnres_core.summaries import peak as peak
-    from attnres_core.summaries import spread as spread
-    from attnres_core.summaries import summary_and_loss as summary_and_loss
-    from attnres_core.summaries import uniform_mass as uniform_mass
-    from attnres_core.sweep import measure as measure
-    from attnres_core.vocabulary import at_step as at_step
+    from attnres_core.quantities.ablations import amplify as amplify
+    from attnres_core.quantities.ablations import average as average
+    from attnres_core.quantities.ablations import drop as drop
+    from attnres_core.quantities.ablations import keep as keep
+    from attnres_core.quantities.ablations import keep_top as keep_top
+    from attnres_core.quantities.ablations import matched_count as matched_count
+    from attnres_core.quantities.ablations import matched_mass as matched_mass
+    from attnres_core.quantities.ablations import mean as mean
+    from attnres_core.quantities.ablations import other_sublayer as other_sublayer
+    from attnres_core.quantities.ablations import random_sites as random_sites
+    from attnres_core.quantities.ablations import resample as resample
+    from attnres_core.quantities.ablations import schedule as schedule
+    from attnres_core.quantities.ablations import shuffle as shuffle
+    from attnres_core.quantities.ablations import uniform as uniform
+    from attnres_core.quantities.ablations import zero as zero
+    from attnres_core.quantities.intervention import NotApplicable as NotApplicable
+    from attnres_core.quantities.summaries import closed_form_error as closed_form_error
+    from attnres_core.quantities.summaries import entropy as entropy
+    from attnres_core.quantities.summaries import least_causal as least_causal
+    from attnres_core.quantities.summaries import mass as mass
+    from attnres_core.quantities.summaries import mass_and_effect as mass_and_effect
+    from attnres_core.quantities.summaries import most_causal as most_causal
+    from attnres_core.quantities.summaries import most_massive as most_massive
+    from attnres_core.quantities.summaries import peak as peak
+    from attnres_core.quantities.summaries import spread as spread
+    from attnres_core.quantities.summaries import summary_and_loss as summary_and_loss
+    from attnres_core.quantities.summaries import uniform_mass as uniform_mass
+    from attnres_core.quantities.vocabulary import at_step as at_step
+    from attnres_core.shipped import reference as reference
+    from attnres_core.shipped import reference_prompts as reference_prompts
+    from attnres_core.statistics.intervals import Verdict as Verdict
 
 _HOMES = {
-    "claims": ("NotSupported", "claim"),
-    "counterexample": ("search_counterexample",),
-    "estimates": ("ClaimError",),
-    "judging": ("estimate",),
-    "intervention": ("NotApplicable",),
-    "models.unsupported": ("UnsupportedCheckpoint",),
-    "models.adapter": ("AdapterError", "Asked", "RoutingCall", "adapt"),
+    "claims.claim": ("NotSupported", "claim"),
+    "exploration.counterexample": ("search_counterexample",),
+    "claims.estimates": ("ClaimError",),
+    "judging.decisions": ("estimate",),
+    "quantities.intervention": ("NotApplicable",),
+    "models.errors": ("UnsupportedCheckpoint",),
+    "models.adapters.adapter": ("AdapterError", "Asked", "RoutingCall", "adapt"),
     "models.loading": ("load_model",),
-    "prompt_kinds": ("PromptKind", "any_tokens", "excerpts", "texts"),
+    "exploration.prompt_kinds": ("PromptKind", "any_tokens", "excerpts", "texts"),
     "prompts": ("PromptSet", "load_prompts"),
-    "references": ("reference", "reference_prompts"),
-    "statistics": ("Verdict",),
-    "sweep": ("measure",),
-    "ablations": (
+    "shipped": ("reference", "reference_prompts"),
+    "statistics.intervals": ("Verdict",),
+    "engine.sweep": ("measure",),
+    "quantities.ablations": (
         *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),
         *("keep_top",),
         *("matched_mass", "matched_count", "random_sites", "other_sublayer"),
     ),
-    "summaries": (
+    "quantities.summaries": (
         *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error", "mass_and_effect"),
         "summary_and_loss",
         *("most_massive", "most_causal", "least_causal"),
     ),
-    "vocabulary": ("at_step",),
+    "quantities.vocabulary": ("at_step",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-from attnres_core.vocabulary import Band, Family, Metric, Positions, Role, Sublayer  # noqa: E402
+from attnres_core.quantities.vocabulary import Band, Family, Metric, Positions, Role, Sublayer  # noqa: E402
 
 EMBEDDING, CURRENT, RECENT, OLDER = Family.EMBEDDING, Family.CURRENT, Family.RECENT, Family.OLDER
 ATTN, MLP, FINAL = Sublayer.ATTN, Sublayer.MLP, Sublayer.FINAL

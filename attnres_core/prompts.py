@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from attnres_core.quantities.vocabulary import choice
 from attnres_core.shapes import Column
-from attnres_core.vocabulary import choice
 
 WINDOW = 64
 """Tokens of a prompt that are read; every next-token prediction among them is scored."""

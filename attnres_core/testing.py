@@ -18,15 +18,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from attnres_core.ablations import drop
-from attnres_core.intervention import SHAM, Intervention, cell, cells
-from attnres_core.models.dialect import families
+from attnres_core.engine.plain_path import plain_chunk
+from attnres_core.engine.sweep import sweep_chunk
+from attnres_core.models.dialects.schedule import families
 from attnres_core.models.model import AttnResModel
-from attnres_core.models.overrides import Overrides
-from attnres_core.models.routing import Read, Source
-from attnres_core.plain import plain_chunk
-from attnres_core.sweep import sweep_chunk
-from attnres_core.vocabulary import Kind, Metric, Site, SiteKey, Sublayer
+from attnres_core.models.networks.overrides import Overrides
+from attnres_core.models.networks.routing import Read, Source
+from attnres_core.quantities.ablations import drop
+from attnres_core.quantities.intervention import SHAM, Intervention, cell, cells
+from attnres_core.quantities.vocabulary import Kind, Metric, Site, SiteKey, Sublayer
 
 LENGTHS = (11, 7, 11)
 """Tokens of the prompts that a model is tried on: two of one length, one shorter."""

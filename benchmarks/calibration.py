@@ -32,11 +32,11 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from attnres_core import statistics
-from attnres_core.estimates import Linear, Statement
-from attnres_core.judging import Question, judge
-from attnres_core.looks import looks
-from attnres_core.statistics import Operator, Verdict
+from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.judging.decisions import Question, judge
+from attnres_core.statistics import intervals
+from attnres_core.statistics.intervals import Operator, Verdict
+from attnres_core.statistics.sequential import looks
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
 ALPHAS = (0.025, 0.05 / 40)
@@ -60,7 +60,7 @@ class Population:
 
     name: str
     draw: Callable[[np.random.Generator, int, int], np.ndarray]  # (generator, data sets, documents) -> [data set, unit]
-    strata: Callable[[int], statistics.Strata | None] = lambda n: None
+    strata: Callable[[int], intervals.Strata | None] = lambda n: None
     share: float = 1.0  # of the data sets asked for: less where each is dear and rates are large
     largest: int = max(SIZES)
 
@@ -111,14 +111,14 @@ POPULATIONS = (
     Population("2 % outliers", _outliers),
     Population("clustered: documents", _documents),
     Population("clustered: prompts", _prompts, share=0.1, largest=256),
-    Population("stratified", _stratified, lambda n: statistics.strata_of(_labels(n))),
+    Population("stratified", _stratified, lambda n: intervals.strata_of(_labels(n))),
 )
 
 SKEWED = (_lognormal, _zero_inflated, _outliers)
 
 
 def outcomes(
-    columns: Sequence[np.ndarray], alpha: float, seed: int = SEED, strata: statistics.Strata | None = None
+    columns: Sequence[np.ndarray], alpha: float, seed: int = SEED, strata: intervals.Strata | None = None
 ) -> np.ndarray:
     """What the rule does to columns whose true mean is 0, as booleans `[column, field]` in the order of RULE.
 
@@ -129,18 +129,18 @@ def outcomes(
     found = np.zeros((len(columns), len(RULE)), bool)
     for start in range(0, len(columns), BATCH):
         part = columns[start : start + BATCH]
-        made = statistics.bootstraps(part, [alpha] * len(part), strata, seed + start)
+        made = intervals.bootstraps(part, [alpha] * len(part), strata, seed + start)
         for row, (column, one) in enumerate(zip(part, made, strict=True), start):
             if isinstance(one, str):
-                interval, misses = statistics.gated(column, alpha, one), (False, False)
+                interval, misses = intervals.gated(column, alpha, one), (False, False)
             else:
                 interval, level = one.interval(alpha), alpha * (1 + 1e-9)
                 misses = tuple(one.p_value(operator, 0.0) <= level for operator in (Operator.ABOVE, Operator.BELOW))
-            above = statistics.decide(Operator.ABOVE, 0.0, interval)
+            above = intervals.decide(Operator.ABOVE, 0.0, interval)
             verdicts = [above is Verdict.SUPPORTED, above is Verdict.REFUTED]
             for place in (1.0, -1.0):  # the column moved there, and its limits along
                 moved = replace(interval, low=interval.low + place, high=interval.high + place)
-                verdicts.append(statistics.decide(Operator.WITHIN, 1.0, moved) is Verdict.SUPPORTED)
+                verdicts.append(intervals.decide(Operator.WITHIN, 1.0, moved) is Verdict.SUPPORTED)
             discarded = math.isinf(interval.low) != math.isinf(interval.high)
             found[row] = (*misses, *verdicts, bool(interval.gate), discarded)
     return found
@@ -218,7 +218,7 @@ def simulated(arguments: argparse.Namespace) -> None:
 def columns_of(file: Path | None = None) -> tuple[list[str], np.ndarray]:
     """Names and columns `[prompt, column]` of the reference checkpoints' drops, all shipped prompts, measured once."""
     import attnres_core as ac
-    from attnres_core.references import reference_prompts
+    from attnres_core.shipped import reference_prompts
 
     sources = [reference_prompts(), *(ac.reference(name) / "model.safetensors" for name in CHECKPOINTS)]
     digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in sources)).hexdigest()
@@ -243,8 +243,8 @@ def columns_of(file: Path | None = None) -> tuple[list[str], np.ndarray]:
 
 
 def _applies(drop: object, model: object) -> bool:
-    from attnres_core.columns import interventions_for
-    from attnres_core.intervention import NotApplicable
+    from attnres_core.engine.columns import interventions_for
+    from attnres_core.quantities.intervention import NotApplicable
 
     try:
         return all(not i.no_ops for i in interventions_for(drop, model.checkpoint))
@@ -342,9 +342,9 @@ def power(arguments: argparse.Namespace) -> None:
         for population in chosen:
             columns = list(population.draw(np.random.default_rng([SEED, n]), sets, n))
             batches = [columns[start : start + BATCH] for start in range(0, sets, BATCH)]
-            made = (statistics.intervals(b, [[alpha]] * len(b), seed=SEED + k) for k, b in enumerate(batches))
+            made = (intervals.intervals(b, [[alpha]] * len(b), seed=SEED + k) for k, b in enumerate(batches))
             found = [interval for batch in made for (interval,) in batch]
-            verdicts = [[statistics.decide(Operator.ABOVE, -d, i) for i in found] for d in effects]
+            verdicts = [[intervals.decide(Operator.ABOVE, -d, i) for i in found] for d in effects]
             line(str(n), population.name, *(f"{np.mean([v is Verdict.SUPPORTED for v in vs]):.2f}" for vs in verdicts))
             note(f"power {population.name} {n}")
 
@@ -370,7 +370,7 @@ def ended(
         labels: each document's stratum, resampled within at the last look, as the suite does.
         seed: of the first batch.
     """
-    strata = None if labels is None else statistics.strata_of(labels)
+    strata = None if labels is None else intervals.strata_of(labels)
     sets, n = data.shape
     verdicts, documents = np.full(sets, Verdict.INCONCLUSIVE, dtype=object), np.full(sets, n)
     waiting = np.arange(sets)
@@ -453,10 +453,10 @@ def judge_once() -> None:
 
     columns = list(np.random.default_rng(SEED).lognormal(0, 0.5, (200, 512)))
     alpha, before = ALPHAS[1], used()
-    for made in statistics.bootstraps(columns, [alpha] * len(columns)):
+    for made in intervals.bootstraps(columns, [alpha] * len(columns)):
         made.interval(alpha)
         made.p_value(Operator.ABOVE, 1.0)
-    after, resamples = used(), statistics.resamples_for(alpha)
+    after, resamples = used(), intervals.resamples_for(alpha)
     times = [f"{later - earlier:.1f} s" for earlier, later in zip(before[:2], after[:2], strict=True)]
     print(json.dumps(["200 x 512", f"{resamples:,}", *times, f"{before[2]:.0f} MiB", f"{after[2]:.0f} MiB"]))
 

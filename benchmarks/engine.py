@@ -34,16 +34,16 @@ import torch
 from torch import Tensor, nn
 
 import attnres_core as ac
-from attnres_core.columns import interventions_for
-from attnres_core.intervention import SHAM, Intervention, resolve
-from attnres_core.mapping import map_quantities
+from attnres_core.engine.columns import interventions_for
+from attnres_core.engine.resources import keep_freed_memory
+from attnres_core.engine.sweep import sweep_chunk, validated
+from attnres_core.exploration.pathway_map import map_quantities
 from attnres_core.models.model import AttnResModel
-from attnres_core.models.qwen3 import Inputs
-from attnres_core.place import keep_freed_memory
-from attnres_core.plan import CHUNK
-from attnres_core.references import reference_prompts
-from attnres_core.sweep import sweep_chunk, validated
-from attnres_core.vocabulary import Role, Sublayer
+from attnres_core.models.networks.qwen3 import Inputs
+from attnres_core.planning.bundles import CHUNK
+from attnres_core.quantities.intervention import SHAM, Intervention, resolve
+from attnres_core.quantities.vocabulary import Role, Sublayer
+from attnres_core.shipped import reference_prompts
 
 Measured = dict[str, np.ndarray]
 
@@ -346,8 +346,8 @@ def suite(arguments: argparse.Namespace) -> dict[str, object]:
 
 def kinds(arguments: argparse.Namespace) -> dict[str, object]:
     """Seconds for every layer's MLP site ablated alone, over 32 prompts, by kind; draws are one."""
-    from attnres_core.models.reference import Reference
-    from attnres_core.plain import plain_chunk
+    from attnres_core.engine.plain_path import plain_chunk
+    from attnres_core.models.networks.reference_states import Reference
 
     keep_freed_memory()
     model, ids, _ = material(96)

@@ -30,10 +30,10 @@ def write_checkpoint(folder: Path, shape: tuple[int, int, int, int, int, str], *
     """A checkpoint of random weights; `options` are those of `save_pretrained`."""
     import torch
 
-    from attnres_core.models.config import Qwen3AttnResConfig
-    from attnres_core.models.open_block import OpenBlock
-    from attnres_core.models.open_full import OpenFull
-    from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
+    from attnres_core.models.dialects.open_block import OpenBlock
+    from attnres_core.models.dialects.open_full import OpenFull
+    from attnres_core.models.networks.config import Qwen3AttnResConfig
+    from attnres_core.models.networks.qwen3 import Qwen3AttnResForCausalLM
 
     hidden, layers, blocks, feed, vocabulary, mode = shape
     config = Qwen3AttnResConfig(
@@ -86,10 +86,10 @@ def measure_one(folder: Path) -> None:
     import torch
 
     import attnres_core as ac
-    from attnres_core.intervention import cells
-    from attnres_core.place import LIBRARIES, need_of
-    from attnres_core.plan import CHUNK, GROUP, REFERENCE_PROMPTS
+    from attnres_core.engine.resources import LIBRARIES, need_of
+    from attnres_core.planning.bundles import CHUNK, GROUP, REFERENCE_PROMPTS
     from attnres_core.prompts import WINDOW
+    from attnres_core.quantities.intervention import cells
 
     libraries = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     model = ac.load_model(folder)
@@ -117,8 +117,8 @@ def loop_one(folder: Path) -> None:
     from engine import loop, with_hooks
 
     import attnres_core as ac
-    from attnres_core.columns import interventions_for
-    from attnres_core.plan import CHUNK
+    from attnres_core.engine.columns import interventions_for
+    from attnres_core.planning.bundles import CHUNK
     from attnres_core.prompts import WINDOW
 
     model = ac.load_model(folder)

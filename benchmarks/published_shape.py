@@ -34,9 +34,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     from engine import needed_flops
 
     import attnres_core as ac
-    from attnres_core.intervention import cells, resolve
-    from attnres_core.models.checkpoint import inspect_checkpoint
-    from attnres_core.place import need_of
+    from attnres_core.engine.resources import need_of
+    from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
+    from attnres_core.quantities.intervention import cells, resolve
 
     checkpoint = inspect_checkpoint(arguments.folder)
     need = need_of(checkpoint, arguments.dtype)

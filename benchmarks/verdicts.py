@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnres_core.card import titled
-from attnres_core.claims import claim_key
-from attnres_core.contradictions import Contradiction, contradictions
-from attnres_core.records import Record, escaped, read_record
-from attnres_core.report.text import deciding, interval, number, why_open
+from attnres_core.claims.claim import claim_key
+from attnres_core.records.contradictions import Contradiction, contradictions
+from attnres_core.records.reading import Record, escaped, read_record
+from attnres_core.report.card import titled
+from attnres_core.report.wording import deciding, interval, number, why_open
 
 HEAD = """# What the claims come out as
 

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from attnres_core.models.errors import SUPPORTED, UnsupportedCheckpoint
 from attnres_core.models.loading import load_model
-from attnres_core.models.unsupported import SUPPORTED, UnsupportedCheckpoint
 
 DIALECTS = {
     "open_block_11": "open_block",

@@ -3,7 +3,7 @@
 import torch
 
 import attnres_core as ac
-from attnres_core.intervention import NotApplicable, drawn
+from attnres_core.quantities.intervention import NotApplicable, drawn
 
 REMOVALS = (ac.drop, ac.zero, ac.mean, ac.resample)
 FAMILY = ac.EMBEDDING  # every dialect has it in both sublayers

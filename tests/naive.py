@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attnres_core.intervention import resolve
-from attnres_core.models import network as networks
-from attnres_core.models.reference import Reference, generator
-from attnres_core.models.routing import Read
+from attnres_core.models.networks import network as networks
+from attnres_core.models.networks.reference_states import Reference, generator
+from attnres_core.models.networks.routing import Read
+from attnres_core.quantities.intervention import resolve
 
 
 class Naive:

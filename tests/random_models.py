@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from inkling2_models import SHAPES, inkling2_library, save_inkling2
 
 import attnres_core as ac
-from attnres_core.models.checkpoint import Checkpoint
-from attnres_core.models.config import Qwen3AttnResConfig
-from attnres_core.models.kimi_block import KimiBlock
+from attnres_core.models.checkpoints.checkpoint import Checkpoint
+from attnres_core.models.dialects.kimi_block import KimiBlock
+from attnres_core.models.dialects.open_block import OpenBlock
+from attnres_core.models.dialects.open_full import OpenFull
+from attnres_core.models.dialects.open_reset import OpenReset
 from attnres_core.models.model import AttnResModel
-from attnres_core.models.open_block import OpenBlock
-from attnres_core.models.open_full import OpenFull
-from attnres_core.models.open_reset import OpenReset
-from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
+from attnres_core.models.networks.config import Qwen3AttnResConfig
+from attnres_core.models.networks.qwen3 import Qwen3AttnResForCausalLM
 
 VOCABULARY = 13
 KINDS = (OpenBlock, OpenFull, OpenReset, KimiBlock)

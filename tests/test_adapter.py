@@ -18,11 +18,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.inkling2 import modeling_inkling2 as library
 
 import attnres_core as ac
-from attnres_core.models.adapter import site_of
-from attnres_core.models.checkpoint import inspect_checkpoint
-from attnres_core.models.foreign import FLA, KIMI_K3
-from attnres_core.models.inkling2 import STREAMS
-from attnres_core.screening import screen
+from attnres_core.exploration.screening import screen
+from attnres_core.models.adapters.adapter import site_of
+from attnres_core.models.adapters.foreign import FLA, KIMI_K3
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
+from attnres_core.models.dialects.inkling2 import STREAMS
 
 FLA_CALL = ac.RoutingCall(foreign_models, FLA.call, FLA.describe)
 KIMI_CALL = ac.RoutingCall(foreign_models, KIMI_K3.call, KIMI_K3.describe)

@@ -8,7 +8,7 @@ import torch
 
 import attnres_core as ac
 from attnres_core.prompts import load_prompts
-from attnres_core.references import fixtures, reference
+from attnres_core.shipped import fixtures, reference
 from attnres_core.training import structured
 from conftest import write_tokenizer
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attnres_core.statistics import Verdict, intervals
+from attnres_core.statistics.intervals import Verdict, intervals
 from benchmarks.calibration import (
     FIELDS,
     POPULATIONS,

@@ -14,8 +14,8 @@ from markdown_it import MarkdownIt
 from sample_record import sample_record
 
 from attnres_core import __version__
-from attnres_core.card import TITLE, _block, write_card
-from attnres_core.records import escaped, one_line
+from attnres_core.records.reading import escaped, one_line
+from attnres_core.report.card import TITLE, _block, write_card
 
 ROOT = Path(__file__).parent.parent
 ARXIV = re.compile(r"arXiv:\d{4}\.\d{5}")

@@ -8,7 +8,7 @@ import pytest
 from attnres_core import files
 from attnres_core.__main__ import main
 from attnres_core.commands import COMMANDS
-from attnres_core.references import reference
+from attnres_core.shipped import reference
 from attnres_core.training import prompts, structured
 
 

@@ -7,9 +7,9 @@ import unicodedata
 import pytest
 from sample_record import sample_record as sample
 
-from attnres_core import recipe
 from attnres_core.__main__ import main
-from attnres_core.comparing import compared, differences
+from attnres_core.report import across_seeds
+from attnres_core.report.comparison import compared, differences
 
 
 @pytest.fixture
@@ -144,7 +144,9 @@ def test_a_value_of_the_wrong_type_is_an_error_that_names_the_files(records, tmp
 def test_what_cannot_be_written_is_named_as_it_was_given(records, tmp_path, capsys, monkeypatch, command):
     records[0]["run"]["versions"]["attnres-core"] = "0.1.0"
     (tmp_path / "a.json").write_text(json.dumps(records[0] | {"collected": 31}))
-    monkeypatch.setattr(recipe, "decide_recipe", lambda files, only: recipe.Recipe((("1", "one", "0"),) * 5, 1, ()))
+    monkeypatch.setattr(
+        across_seeds, "decide_recipe", lambda files, only: across_seeds.Recipe((("1", "one", "0"),) * 5, 1, ())
+    )
     file, out = str(tmp_path / "a.json"), tmp_path / "none" / "page.html"
     with pytest.raises(SystemExit):
         main([command, *[file] * (1 + (command == "compare")), "--out", str(out)])

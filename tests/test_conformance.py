@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import attnres_core as ac
-from attnres_core.columns import closed_form
+from attnres_core.engine.columns import closed_form
 
 CASES = ("open_block_11", "kimi_block_14", "open_full_13", "open_reset_12", "vanilla_21")
 TOLERANCE = 1e-4
@@ -97,8 +97,8 @@ def test_wrapped_with_a_large_bias_is_the_vanilla_model(conformance):
 
 def test_wrapped_family_means_are_those_of_the_design(conformance):
     """28 layers in 8 blocks at b = 3: current .919/.831/.761 and older .009/.086/.163 by band."""
-    from attnres_core.models.dialect import sites_of
-    from attnres_core.models.open_block import Wrapped
+    from attnres_core.models.dialects.open_block import Wrapped
+    from attnres_core.models.dialects.schedule import sites_of
 
     sites = sites_of(Wrapped(28, 8))
     means = {}

@@ -9,10 +9,10 @@ import pytest
 from sample_record import sample_record
 
 from attnres_core import CURRENT, MLP, TRAINED, claim, drop
-from attnres_core.contradictions import Contradiction, absent, contradictions
-from attnres_core.estimates import ClaimError
-from attnres_core.report import render
-from attnres_core.terminal import verdict_table
+from attnres_core.claims.estimates import ClaimError
+from attnres_core.plugin.terminal import verdict_table
+from attnres_core.records.contradictions import Contradiction, absent, contradictions
+from attnres_core.report.html.page import render
 
 HYPOTHESES = Path(__file__).parent.parent / "hypotheses"
 FILE = "hypotheses/test_a.py"

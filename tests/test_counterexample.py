@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from planted import FOLLOWS, LATER, WORDS, write_planted
 
 import attnres_core as ac
-from attnres_core import place, violations
 from attnres_core.__main__ import main
-from attnres_core.counterexample import BATCH, MARGIN
-from attnres_core.plugin import reading
+from attnres_core.engine import resources
+from attnres_core.exploration import violations
+from attnres_core.exploration.counterexample import BATCH, MARGIN
+from attnres_core.plugin import one_claim
 from attnres_core.prompts import Split
-from attnres_core.summaries import mass_and_effect, spread
+from attnres_core.quantities.summaries import mass_and_effect, spread
 
 ROOT = Path(__file__).parent.parent
 EFFECT = ac.drop(ac.EMBEDDING, ac.MLP, range(3, 4))
@@ -296,8 +297,8 @@ def test_the_command_reads_the_checkpoint_it_is_asked_for_where_it_is_asked_to(
         raise ValueError(f"asked for {(path, wrap, num_blocks, device, revision)}")
 
     monkeypatch.setattr(ac, "load_model", load_model)
-    monkeypatch.setattr(place, "cuda_devices", lambda: there)
-    monkeypatch.setattr(reading, "read_claim", lambda where: violations.stated(EFFECT))
+    monkeypatch.setattr(resources, "cuda_devices", lambda: there)
+    monkeypatch.setattr(one_claim, "read_claim", lambda where: violations.stated(EFFECT))
     with pytest.raises(SystemExit):
         main(["counterexample", "owner/name", "test_a.py::test_a", f"--store={tmp_path}", *given])
     assert f"asked for {('owner/name', *asked)}" in capsys.readouterr().err

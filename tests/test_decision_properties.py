@@ -16,17 +16,25 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 import attnres_core as ac
-from attnres_core import statistics
-from attnres_core.estimates import Decision, Linear, Statement
-from attnres_core.judging import Question, adjust, combine, judge
+from attnres_core.claims.estimates import Decision, Linear, Statement
+from attnres_core.judging.decisions import Question, adjust, combine, judge
 from attnres_core.prompts import load_prompts
-from attnres_core.statistics import Operator, Verdict, bootstrap_t, bootstraps, describe_gate, holm, max_t
+from attnres_core.statistics import intervals
+from attnres_core.statistics.intervals import (
+    Operator,
+    Verdict,
+    bootstrap_t,
+    bootstraps,
+    describe_gate,
+    holm,
+    max_t,
+)
 
 ABOVE, BELOW, WITHIN = Operator.ABOVE, Operator.BELOW, Operator.WITHIN
 SUPPORTED, REFUTED, INCONCLUSIVE = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE
 EFFECT = ac.drop(ac.EMBEDDING, ac.MLP).on(ac.TRAINED)
 ALPHA = 0.05
-standard_error, strata_of = statistics.standard_error, statistics.strata_of
+standard_error, strata_of = intervals.standard_error, intervals.strata_of
 FEW, MANY = settings(max_examples=20), settings(max_examples=60)
 
 

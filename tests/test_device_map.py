@@ -12,19 +12,19 @@ from pretended_devices import PretendedDevices
 from small_suite import verdicts
 
 import attnres_core as ac
-from attnres_core import place
-from attnres_core.columns import interventions_for
-from attnres_core.models import qwen3, routing
-from attnres_core.models.checkpoint import inspect_checkpoint
-from attnres_core.models.network import LayeredNetwork, Network
-from attnres_core.models.placement import Placement, balanced, layer_weights, placement_of
-from attnres_core.models.reference import Reference
-from attnres_core.place import choose_place, need_of
-from attnres_core.plain import plain_chunk
-from attnres_core.run import _Workbench
-from attnres_core.sweep import Batch, sweep_chunk
+from attnres_core.engine import resources
+from attnres_core.engine.columns import interventions_for
+from attnres_core.engine.executors.local import _Workbench
+from attnres_core.engine.plain_path import plain_chunk
+from attnres_core.engine.resources import choose_place, need_of
+from attnres_core.engine.sweep import Batch, sweep_chunk
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
+from attnres_core.models.checkpoints.placement import Placement, balanced, layer_weights, placement_of
+from attnres_core.models.networks import qwen3, routing
+from attnres_core.models.networks.network import LayeredNetwork, Network
+from attnres_core.models.networks.reference_states import Reference
+from attnres_core.quantities.vocabulary import Role
 from attnres_core.testing import check_adapter
-from attnres_core.vocabulary import Role
 
 CUDA = ("cuda:0", "cuda:1", "cuda:2")
 MODELS = ["open_block_11", "open_full_13", "open_reset_12", "kimi_block_14", "vanilla_21", "inkling2"]
@@ -225,7 +225,7 @@ def test_balanced_layers_are_in_order_and_of_about_equal_weight(conformance, loa
 
 def test_a_spread_model_takes_one_slot_and_a_share_of_each_device(conformance, monkeypatch):
     checkpoint = inspect_checkpoint(conformance / "open_block_11")
-    monkeypatch.setattr(place, "cuda_devices", lambda: 3)
+    monkeypatch.setattr(resources, "cuda_devices", lambda: 3)
     found = choose_place("auto", "float32", 4, [checkpoint], device_map="balanced")
     assert (found.slots, found.spread) == (("cuda:0",), CUDA)
     whole, share = (need_of(checkpoint, "float32", found.batch_tokens, devices) for devices in (1, 3))
@@ -238,7 +238,7 @@ def test_a_spread_model_takes_one_slot_and_a_share_of_each_device(conformance, m
 
 def test_a_slot_loads_its_models_spread_and_asks_every_device_first(conformance, monkeypatch):
     checkpoint = inspect_checkpoint(conformance / "open_block_11")
-    monkeypatch.setattr(place, "cuda_devices", lambda: 3)
+    monkeypatch.setattr(resources, "cuda_devices", lambda: 3)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     where = choose_place("cuda", "float32", 1, [checkpoint], device_map="balanced")
     free = dict.fromkeys(CUDA, where.need.total)

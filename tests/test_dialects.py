@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attnres_core as ac
-from attnres_core.intervention import NotApplicable, resolve
-from attnres_core.models.dialect import families, sites_of
-from attnres_core.models.kimi_block import KimiBlock
-from attnres_core.models.open_block import OpenBlock
-from attnres_core.models.open_full import OpenFull
-from attnres_core.models.open_reset import OpenReset
+from attnres_core.models.dialects.kimi_block import KimiBlock
+from attnres_core.models.dialects.open_block import OpenBlock
+from attnres_core.models.dialects.open_full import OpenFull
+from attnres_core.models.dialects.open_reset import OpenReset
+from attnres_core.models.dialects.schedule import families, sites_of
+from attnres_core.quantities.intervention import NotApplicable, resolve
 
 E, OLD, R, C = ac.EMBEDDING, ac.OLDER, ac.RECENT, ac.CURRENT
 DIALECTS = (OpenBlock, OpenFull, OpenReset, KimiBlock)

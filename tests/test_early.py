@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 from small_suite import verdicts
 
-from attnres_core.estimates import Linear, Statement
-from attnres_core.judging import Question, judge
-from attnres_core.looks import Look, looks
+from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.judging.decisions import Question, judge
 from attnres_core.prompts import Split, load_prompts
-from attnres_core.statistics import Operator, Verdict
+from attnres_core.statistics.intervals import Operator, Verdict
+from attnres_core.statistics.sequential import Look, looks
 
 CLAIMS = """
 from attnres_core import ATTN, CURRENT, EARLY, EMBEDDING, MLP, TRAINED, WRAPPED, claim, drop
@@ -262,7 +262,7 @@ def test_a_failing_plain_path_is_its_claims_error_and_no_crash(run, pytester):
     run("--attnres-register")
     shutil.rmtree(pytester.path / ".attnres")
     broken = """
-        import attnres_core.plain as plain
+        import attnres_core.engine.plain_path as plain
         def fail(*_):
             raise ValueError("the plain path is broken")
         plain.plain_chunk = fail

@@ -3,9 +3,9 @@
 import pytest
 
 import attnres_core as ac
-from attnres_core.estimands import estimands, symbols, words
-from attnres_core.estimates import Linear, Statement
-from attnres_core.statistics import Operator
+from attnres_core.claims.estimands import estimands, symbols, words
+from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.statistics.intervals import Operator
 
 REMOVALS = [kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.drop, ac.zero, ac.mean, ac.resample, ac.keep)]
 REWRITES = [kind(ac.MLP) for kind in (ac.uniform, ac.average, ac.shuffle, ac.schedule)]

@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from attnres_core import housekeeping
 from attnres_core.__main__ import main
-from attnres_core.plan import NUMERICS_VERSION
-from attnres_core.store import Store
+from attnres_core.engine import store_maintenance
+from attnres_core.engine.store import Store
+from attnres_core.planning.bundles import NUMERICS_VERSION
 
 NOW, BEFORE = (
     f"tiny abc (trained), cpu float32, numerics {NUMERICS_VERSION}",
@@ -48,7 +48,7 @@ def test_list_says_what_there_is(store, capsys):
     lines = output.out.splitlines()
     assert "3 models" in lines[0]
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
-        f"cccccccccccc  {housekeeping.UNKNOWN}",
+        f"cccccccccccc  {store_maintenance.UNKNOWN}",
         f"bbbbbbbbbbbb  {BEFORE}",
         f"aaaaaaaaaaaa  {NOW}",
     ]
@@ -69,10 +69,10 @@ def test_verify_sets_damaged_files_aside_and_says_so(store, capsys):
 
 
 def test_prune_removes_what_no_run_can_read_and_keeps_decisions(store, capsys):
-    for numerics in (housekeeping.NUMERICS_VERSION, housekeeping.NUMERICS_VERSION - 1):
+    for numerics in (store_maintenance.NUMERICS_VERSION, store_maintenance.NUMERICS_VERSION - 1):
         store.add_search(f"{'a' * 32}-{numerics}", "search", {})
     (store.root / "runs/old").mkdir()
-    long_ago = time.time() - housekeeping.RECENT - 1
+    long_ago = time.time() - store_maintenance.RECENT - 1
     os.utime(store.root / "runs/old", (long_ago, long_ago))
     (store.root / "locks/bundle-x.lock").touch()
     (store.root / f"units/{'a' * 32}/first/.x.safetensors.0.tmp").touch()
@@ -89,7 +89,7 @@ def test_prune_removes_what_no_run_can_read_and_keeps_decisions(store, capsys):
     assert not any(file.endswith((".tmp", ".lock")) for file in files(store))
     assert run(capsys, "prune", "--store", store.root)[1].out == "nothing to remove\n"
     run(capsys, "prune", "aaaa", "--store", store.root)
-    assert files(store) == {"judged/key.json", f"searches/{'a' * 32}-{housekeeping.NUMERICS_VERSION}/search.json"}
+    assert files(store) == {"judged/key.json", f"searches/{'a' * 32}-{store_maintenance.NUMERICS_VERSION}/search.json"}
 
 
 def damage(store):
@@ -120,7 +120,7 @@ def test_prune_sets_nothing_aside(store, capsys, dry):
 
 def test_prune_leaves_a_run_that_reports_without_a_lock(store, capsys):
     (store.root / "runs/now/done").mkdir(parents=True)
-    long_ago = time.time() - housekeeping.RECENT - 1
+    long_ago = time.time() - store_maintenance.RECENT - 1
     os.utime(store.root / "runs/now", (long_ago, long_ago))  # (a bundle of it has just been counted)
     (store.root / "locks/chunk-x.lock").touch()
     run(capsys, "prune", "--store", store.root)

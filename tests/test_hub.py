@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 )
 
 import attnres_core as ac
-from attnres_core.models.checkpoint import inspect_checkpoint
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OLDER = "89abcdef0123456789abcdef0123456789abcdef"

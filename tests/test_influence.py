@@ -6,10 +6,16 @@ import torch
 from scipy import stats
 
 import attnres_core as ac
-from attnres_core import judged
-from attnres_core.influence import influence, permutation_p, pseudo_values, reliable, smoothing_bias
-from attnres_core.store import Store
-from attnres_core.vocabulary import Statistic
+from attnres_core.engine.store import Store
+from attnres_core.judging import stored_decisions
+from attnres_core.quantities.vocabulary import Statistic
+from attnres_core.statistics.associations import (
+    influence,
+    permutation_p,
+    pseudo_values,
+    reliable,
+    smoothing_bias,
+)
 
 CELLS, DOCUMENTS = 30, 128
 SCIPY = {
@@ -143,16 +149,16 @@ def test_permutation_p_is_scipy_s():
 def test_a_permutation_p_is_computed_once(tmp_path, monkeypatch):
     store, (x, y) = Store(tmp_path), pairs(0, 0.3, n=24)
     halves = ("a",) * 12 + ("b",) * 12
-    found = judged.unrelated_p(Statistic.SPEARMAN, x, y, halves, store)
+    found = stored_decisions.unrelated_p(Statistic.SPEARMAN, x, y, halves, store)
     assert found == permutation_p(Statistic.SPEARMAN, x, y, (np.arange(12), np.arange(12, 24)))
-    monkeypatch.setattr(judged.influence, "permutation_p", lambda *_: 2.0)
-    assert judged.unrelated_p(Statistic.SPEARMAN, x, y, halves, Store(tmp_path)) == found
+    monkeypatch.setattr(stored_decisions.influence, "permutation_p", lambda *_: 2.0)
+    assert stored_decisions.unrelated_p(Statistic.SPEARMAN, x, y, halves, Store(tmp_path)) == found
     others = [
         (Statistic.PEARSON, x, y, halves),
         (Statistic.SPEARMAN, y, x, halves),
         (Statistic.SPEARMAN, x, y, ("a",) * 24),
     ]
-    assert [judged.unrelated_p(*other, store) for other in others] == [2.0, 2.0, 2.0]
+    assert [stored_decisions.unrelated_p(*other, store) for other in others] == [2.0, 2.0, 2.0]
 
 
 def test_permutation_p_is_small_for_what_is_related_and_uniform_for_what_is_not():

@@ -13,7 +13,7 @@ from small_suite import verdicts
 from transformers.models.inkling2 import modeling_inkling2 as library
 
 import attnres_core as ac
-from attnres_core.models.inkling2 import STREAMS
+from attnres_core.models.dialects.inkling2 import STREAMS
 from conftest import write_tokenizer
 
 STREAMED = [

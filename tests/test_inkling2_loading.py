@@ -10,9 +10,9 @@ from inkling2_models import VOCABULARY, inkling2_library, save_inkling2
 from transformers.models.inkling2.configuration_inkling2 import Inkling2TextConfig
 
 import attnres_core as ac
-from attnres_core.models.checkpoint import Weights, inspect_checkpoint
+from attnres_core.models.checkpoints.checkpoint import Weights, inspect_checkpoint
+from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.loading import load_checkpoint
-from attnres_core.models.unsupported import UnsupportedCheckpoint
 
 IDS = torch.arange(12).reshape(2, 6)
 

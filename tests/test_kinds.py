@@ -10,10 +10,10 @@ from naive import Naive
 from random_models import models, wrapped_model
 
 import attnres_core as ac
-from attnres_core.intervention import NotApplicable, resolve
-from attnres_core.models.overrides import Overrides
-from attnres_core.models.reference import Reference
-from attnres_core.vocabulary import Family, Site, Sublayer
+from attnres_core.models.networks.overrides import Overrides
+from attnres_core.models.networks.reference_states import Reference
+from attnres_core.quantities.intervention import NotApplicable, resolve
+from attnres_core.quantities.vocabulary import Family, Site, Sublayer
 
 FOLDERS = ("open_block_11", "kimi_block_14", "open_full_13", "open_reset_12", "vanilla_21")
 

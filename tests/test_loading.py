@@ -10,9 +10,9 @@ import torch
 from checkpoint_copies import DIALECTS, EMBEDDING, IDS, Copy, configure, refusal, rewrite, shard
 from safetensors.torch import load_file, save_file
 
-from attnres_core.models.checkpoint import inspect_checkpoint
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
+from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.loading import load_checkpoint, load_model
-from attnres_core.models.unsupported import UnsupportedCheckpoint
 
 # The weight files
 

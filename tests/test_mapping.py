@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import attnres_core as ac
-from attnres_core import mapping
 from attnres_core.__main__ import main
-from attnres_core.models.routing import SiteOverride
+from attnres_core.exploration import pathway_map
+from attnres_core.exploration.screening import screen
+from attnres_core.models.networks.routing import SiteOverride
 from attnres_core.prompts import Split
-from attnres_core.screening import screen
-from attnres_core.vocabulary import Role
+from attnres_core.quantities.vocabulary import Role
 
 
 def make(micro, folder, *arguments):
@@ -27,12 +27,12 @@ def make(micro, folder, *arguments):
 def test_a_map_has_every_family_at_every_site_and_agrees_with_measure(micro, tmp_path):
     table = make(micro, tmp_path)
     model = ac.load_model(micro / "trained")
-    cells = mapping.cells(model.checkpoint.sites)
+    cells = pathway_map.cells(model.checkpoint.sites)
     assert [(row.site, row.family) for row in table.itertuples()] == [(str(s), f.value) for s, f in cells]
-    assert set(table.columns) == set(mapping.FIELDS)
+    assert set(table.columns) == set(pathway_map.FIELDS)
     prompts = ac.load_prompts(micro / "prompts.jsonl").part(Split.EXPLORATION)
     site, family = cells[17]
-    effect = mapping.cell_quantity(site, family, Role.TRAINED)
+    effect = pathway_map.cell_quantity(site, family, Role.TRAINED)
     weight = ac.mass(family, site.sublayer, effect.what.layers)
     columns = ac.measure(model, prompts, [effect, weight])
     row = table.iloc[17]
@@ -49,7 +49,7 @@ def test_a_map_is_measured_once_and_goes_on_where_it_was(micro, tmp_path, monkey
     class Enough(Exception):
         pass
 
-    genuine, calls = mapping.Crew.carry_out, []
+    genuine, calls = pathway_map.Crew.carry_out, []
 
     def some(self, bundles):
         if len(calls) == 2:
@@ -57,12 +57,12 @@ def test_a_map_is_measured_once_and_goes_on_where_it_was(micro, tmp_path, monkey
         calls.append(bundles)
         return genuine(self, bundles)
 
-    monkeypatch.setattr(mapping.Crew, "carry_out", some)
+    monkeypatch.setattr(pathway_map.Crew, "carry_out", some)
     with pytest.raises(Enough):
         make(micro, tmp_path)
     units = {file: file.stat().st_mtime_ns for file in (tmp_path / "store/units").rglob("*.safetensors")}
     assert len(units) == 2
-    monkeypatch.setattr(mapping.Crew, "carry_out", genuine)
+    monkeypatch.setattr(pathway_map.Crew, "carry_out", genuine)
     make(micro, tmp_path)
     after = {file: file.stat().st_mtime_ns for file in (tmp_path / "store/units").rglob("*.safetensors")}
     assert units.items() <= after.items()
@@ -110,7 +110,7 @@ def test_screening_is_the_slope_of_the_loss(conformance):
 def test_screening_says_how_well_it_ranks(micro, tmp_path, capsys):
     table = make(micro, tmp_path, "--screen")
     output = capsys.readouterr().out
-    agreement = mapping.agreement(table.to_dict("records"))
+    agreement = pathway_map.agreement(table.to_dict("records"))
     assert f"rank agreement (Spearman) with the exact effects {agreement:.3f}" in output
     assert "screened" in table
 

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 import attnres_core as ac
-from attnres_core.intervention import resolve
-from attnres_core.vocabulary import Site
+from attnres_core.quantities.intervention import resolve
+from attnres_core.quantities.vocabulary import Site
 
 X, Y, Z, ONE = range(4)
 ANCHOR, GAIN = 2.0**16, 2.0**15

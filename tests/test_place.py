@@ -8,16 +8,25 @@ import pytest
 import torch
 from inkling2_models import inkling2_library, save_inkling2
 
-from attnres_core import place, sweep
-from attnres_core.ablations import drop
-from attnres_core.columns import interventions_for
-from attnres_core.models.checkpoint import inspect_checkpoint
-from attnres_core.models.open_block import OpenBlock
-from attnres_core.place import BATCH_SIZES, LIBRARIES, Place, bytes_of, check_fit, choose_place, largest_need, need_of
-from attnres_core.plan import Bundle
+from attnres_core.engine import resources, sweep
+from attnres_core.engine.columns import interventions_for
+from attnres_core.engine.executors.local import SmallerBatchWarning, _Workbench
+from attnres_core.engine.resources import (
+    BATCH_SIZES,
+    LIBRARIES,
+    Place,
+    bytes_of,
+    check_fit,
+    choose_place,
+    largest_need,
+    need_of,
+)
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
+from attnres_core.models.dialects.open_block import OpenBlock
+from attnres_core.planning.bundles import Bundle
 from attnres_core.prompts import Prompt, Split
-from attnres_core.run import SmallerBatchWarning, _Workbench
-from attnres_core.vocabulary import Role
+from attnres_core.quantities.ablations import drop
+from attnres_core.quantities.vocabulary import Role
 
 
 @pytest.fixture
@@ -26,7 +35,7 @@ def checkpoint(conformance):
 
 
 def memory_of(monkeypatch, count):
-    monkeypatch.setattr(place, "host_memory", lambda: count)
+    monkeypatch.setattr(resources, "host_memory", lambda: count)
 
 
 def test_weights_are_counted_from_the_header(checkpoint):
@@ -59,11 +68,11 @@ def test_inkling2_is_forecast_with_its_experts_and_its_attention(tmp_path):
 
 
 def test_slots_are_what_memory_allows(checkpoint, monkeypatch):
-    monkeypatch.setattr(place, "cores", lambda: 8)
+    monkeypatch.setattr(resources, "cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     each = need_of(checkpoint, "float32").total + LIBRARIES
     for slots in (1, 3):
-        memory_of(monkeypatch, int((slots + 0.5) * each / place.USABLE))
+        memory_of(monkeypatch, int((slots + 0.5) * each / resources.USABLE))
         assert len(choose_place("cpu", "float32", 4, [checkpoint]).slots) == slots
     memory_of(monkeypatch, 2**50)
     found = choose_place("cpu", "float32", 4, [checkpoint])
@@ -88,27 +97,29 @@ def test_a_run_that_cannot_fit_is_refused_with_advice(checkpoint, monkeypatch):
 
 
 def test_a_run_that_cannot_fit_loads_nothing(suite):
-    shrink = "import attnres_core.place as place\nplace.host_memory = lambda: 2**20"
+    shrink = "import attnres_core.engine.resources as place\nplace.host_memory = lambda: 2**20"
     result = suite("-n", "0", conftest=shrink)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: measuring needs * in float32, and this machine * has 0 MiB: *"])
 
 
 def test_a_control_group_limits_the_memory(monkeypatch):
-    real = place.Path.read_text
+    real = resources.Path.read_text
     limit = {"/sys/fs/cgroup/memory.max": "1048576\n"}
-    monkeypatch.setattr(place.Path, "read_text", lambda self: limit[str(self)] if str(self) in limit else real(self))
-    assert place.host_memory() == 2**20
+    monkeypatch.setattr(
+        resources.Path, "read_text", lambda self: limit[str(self)] if str(self) in limit else real(self)
+    )
+    assert resources.host_memory() == 2**20
 
 
 def test_cuda_asked_for_and_not_there_is_refused(checkpoint, monkeypatch):
-    monkeypatch.setattr(place, "cuda_devices", lambda: 0)
+    monkeypatch.setattr(resources, "cuda_devices", lambda: 0)
     with pytest.raises(ValueError, match=re.escape("no CUDA device with a CUDA build of torch is here; use cpu")):
         choose_place("cuda", "float32", 1, [checkpoint])
 
 
 def test_cuda_takes_one_slot_a_visible_device(checkpoint, monkeypatch):
-    monkeypatch.setattr(place, "cuda_devices", lambda: 2)
+    monkeypatch.setattr(resources, "cuda_devices", lambda: 2)
     assert choose_place("auto", "float32", 4, [checkpoint]).slots == ("cuda:0", "cuda:1")
     assert choose_place("cuda", "float32", 1, [checkpoint]).slots == ("cuda:0",)
 

@@ -15,13 +15,15 @@ from scipy import stats
 from small_suite import verdicts
 
 import attnres_core as ac
-from attnres_core import columns, judging, registry, sweep
-from attnres_core.claims import ALPHA
-from attnres_core.models import dialect, network, overrides
-from attnres_core.models.routing import Read, mix, route
+from attnres_core.claims.claim import ALPHA
+from attnres_core.engine import columns, sweep
+from attnres_core.judging import decisions, registry
+from attnres_core.models.dialects import schedule
+from attnres_core.models.networks import network, overrides
+from attnres_core.models.networks.routing import Read, mix, route
 from attnres_core.prompts import Split
-from attnres_core.quantities import Ablation
-from attnres_core.vocabulary import Family, Sublayer
+from attnres_core.quantities.quantity import Ablation
+from attnres_core.quantities.vocabulary import Family, Sublayer
 
 pytestmark = pytest.mark.usefixtures("_quiet")
 BUDGET = 40
@@ -196,8 +198,8 @@ def misnamed(one, other):
     """Two families change names."""
 
     def mutate(monkeypatch):
-        swap, genuine = {one: other, other: one}, dialect.families
-        monkeypatch.setattr(dialect, "families", lambda n: tuple(swap.get(family, family) for family in genuine(n)))
+        swap, genuine = {one: other, other: one}, schedule.families
+        monkeypatch.setattr(schedule, "families", lambda n: tuple(swap.get(family, family) for family in genuine(n)))
 
     return mutate
 
@@ -219,13 +221,13 @@ def alpha_times(factor):
 
 def unlimited(monkeypatch):
     """Verdicts from estimates alone."""
-    genuine = judging.statistics.Bootstrap.interval
+    genuine = decisions.statistics.Bootstrap.interval
 
     def interval(self, *arguments):
         found = genuine(self, *arguments)
         return dataclasses.replace(found, low=found.mean, high=found.mean)
 
-    monkeypatch.setattr(judging.statistics.Bootstrap, "interval", interval)
+    monkeypatch.setattr(decisions.statistics.Bootstrap, "interval", interval)
 
 
 EMBEDDING_MATTERS = f"test_matters[{EMBEDDING_PATH}]"

@@ -138,7 +138,7 @@ def test_a_killed_worker_costs_no_claim(suite, pytester):
 def test_a_bundle_that_kills_its_process_twice_is_a_named_failure(suite, pytester):
     killer = """
         import os, signal
-        import attnres_core.run as run
+        import attnres_core.engine.executors.local as run
 
         real = run._Workbench.measure
         def measure(self, bundle, missing, store):
@@ -338,7 +338,7 @@ def test_every_public_name_resolves():
     import types
 
     import attnres_core as ac
-    from attnres_core import plugin, references  # noqa: F401 (a module of a public name's name would hide it)
+    from attnres_core import plugin, shipped  # noqa: F401 (a module of a public name's name would hide it)
 
     for name in ac.__all__:
         assert not isinstance(getattr(ac, name), types.ModuleType | None)

@@ -6,9 +6,9 @@ from inkling2_models import inkling2_library, save_inkling2
 from small_suite import verdicts
 
 import attnres_core as ac
-from attnres_core.models.routing import Source, route
-from attnres_core.plain import plain_chunk
-from attnres_core.screening import screen
+from attnres_core.engine.plain_path import plain_chunk
+from attnres_core.exploration.screening import screen
+from attnres_core.models.networks.routing import Source, route
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

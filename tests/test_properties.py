@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from random_models import dialects, inkling2_models, models, prompts, random_model, wrapped_models
 
 import attnres_core as ac
-from attnres_core.intervention import SHAM, NotApplicable, drawn, resolve
-from attnres_core.models.dialect import sites_of
-from attnres_core.models.kimi_block import KimiBlock
-from attnres_core.models.open_block import OpenBlock
-from attnres_core.models.reference import Reference
-from attnres_core.plain import plain_chunk
-from attnres_core.sweep import sweep_chunk
-from attnres_core.vocabulary import Band, Family, Sublayer
+from attnres_core.engine.plain_path import plain_chunk
+from attnres_core.engine.sweep import sweep_chunk
+from attnres_core.models.dialects.kimi_block import KimiBlock
+from attnres_core.models.dialects.open_block import OpenBlock
+from attnres_core.models.dialects.schedule import sites_of
+from attnres_core.models.networks.reference_states import Reference
+from attnres_core.quantities.intervention import SHAM, NotApplicable, drawn, resolve
+from attnres_core.quantities.vocabulary import Band, Family, Sublayer
 
 families, sublayers = st.sampled_from(Family), st.sampled_from((Sublayer.ATTN, Sublayer.MLP))
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from attnres_core.estimates import ClaimError
-from attnres_core.plugin.reading import read_claim
+from attnres_core.claims.estimates import ClaimError
+from attnres_core.plugin.one_claim import read_claim
 
 HEAD = """
 import pytest

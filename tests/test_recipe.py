@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 
 from attnres_core.__main__ import main
-from attnres_core.recipe import Across, as_json, as_markdown, decide_recipe
-from attnres_core.statistics import Operator, Verdict, decide
+from attnres_core.report.across_seeds import Across, as_json, as_markdown, decide_recipe
+from attnres_core.statistics.intervals import Operator, Verdict, decide
 
 ROOT = Path(__file__).parent.parent
 TITLE = "older blocks are necessary"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from checkpoint_copies import DIALECTS, Copy, configure, refusal, rewrite
 
-from attnres_core.models.checkpoint import earlier_step, inspect_checkpoint, kept_steps
+from attnres_core.models.checkpoints.checkpoint import earlier_step, inspect_checkpoint, kept_steps
+from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.loading import load_model
-from attnres_core.models.unsupported import UnsupportedCheckpoint
 
 # Where the checkpoint is
 

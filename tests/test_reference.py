@@ -13,7 +13,7 @@ import torch
 from attnres_core.models.loading import load_model
 from attnres_core.models.model import AttnResModel
 from attnres_core.prompts import WINDOW, PromptSet, Split, load_prompts
-from attnres_core.references import fixtures, reference, reference_prompts
+from attnres_core.shipped import fixtures, reference, reference_prompts
 
 FOLDERS = sorted((fixtures() / "checkpoints").glob("*/"))
 EVERY = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

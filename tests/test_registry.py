@@ -8,12 +8,12 @@ import pytest
 from checkpoint_copies import rewrite
 from small_suite import CLAIMS, verdicts
 
-from attnres_core.ablations import drop
-from attnres_core.claims import ALPHA, CLAIM_ALPHA, Claim
-from attnres_core.estimates import Linear, Statement
+from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA, Claim
+from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.judging.registry import LEDGER, LOCK, Registry, lock_folder
 from attnres_core.prompts import Split
-from attnres_core.registry import LEDGER, LOCK, Registry, lock_folder
-from attnres_core.statistics import Operator
+from attnres_core.quantities.ablations import drop
+from attnres_core.statistics.intervals import Operator
 
 pytestmark = pytest.mark.usefixtures("_quiet")
 EFFECT = drop("embedding", "mlp", "early").on("trained")

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 import sample_record
 
-from attnres_core import report
-from attnres_core.report import json_block, render, text, write
+from attnres_core.report import wording
+from attnres_core.report.html import page as report
+from attnres_core.report.html.page import json_block, render, write
 
 HOSTILE = "</script><!--\u2028<img src=x onerror=alert(1)><b id=pwned>\"'&{{ 7*7 }}"
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
@@ -146,7 +147,7 @@ def test_an_expected_refutation_is_marked_with_its_reason(page: str) -> None:
 
 def test_a_claim_shows_the_statement_that_decided_it(record: dict[str, Any]) -> None:
     claim = next(c for c in record["claims"] if c["title"].startswith("Current state matters more early"))
-    decided_by = text.deciding(claim)
+    decided_by = wording.deciding(claim)
     assert decided_by is not None
     assert (claim["verdict"], decided_by["verdict"], decided_by["estimate"]) == ("REFUTED", "REFUTED", -0.61)
 
@@ -157,13 +158,13 @@ def test_where_kinds_disagree_the_finding_says_so_and_quotes_no_interval(record:
         "verdict": "INCONCLUSIVE",
         "disagreement": "the kinds of ablation disagree: drop SUPPORTED, resample REFUTED",
     }
-    assert text.finding(found) == f"No verdict: {found['disagreement']}."
+    assert wording.finding(found) == f"No verdict: {found['disagreement']}."
 
 
 def test_where_a_gate_forbids_a_verdict_the_finding_quotes_no_interval(record: dict[str, Any]) -> None:
     found = copy.deepcopy(next(c for c in record["claims"] if c["verdict"] == "INCONCLUSIVE"))
     found["statements"][0] |= {"low": None, "high": None}
-    assert text.finding(found).startswith("No verdict may rest on these numbers")
+    assert wording.finding(found).startswith("No verdict may rest on these numbers")
 
 
 @pytest.mark.parametrize(
@@ -182,12 +183,12 @@ def test_where_a_gate_forbids_a_verdict_the_finding_quotes_no_interval(record: d
 def test_the_finding_says_where_the_interval_lies(op: str, estimate: float, verdict: str, words: str) -> None:
     made = sample_record.claim("A claim", sample_record.statement("effect", op, estimate, 0.01, 0.02), family=None)
     assert made["verdict"] == verdict
-    assert words in text.finding(made)
+    assert words in wording.finding(made)
 
 
 def test_controls_are_counted_apart(record: dict[str, Any]) -> None:
     controls = [c for c in record["claims"] if c["control"]]
-    told = text.answer(record["claims"])
+    told = wording.answer(record["claims"])
     assert told.startswith(f"Of {len(record['claims']) - len(controls)} claims, ")
     assert told.endswith(f"{len(controls)} of {len(controls)} controls held.")
 
@@ -292,7 +293,7 @@ def test_text_that_is_no_unicode_is_written(record: dict[str, Any], tmp_path: Pa
 
 
 def test_reporting_imports_no_torch() -> None:
-    code = "import sys, attnres_core.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, attnres_core.report.html.page; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 
@@ -310,16 +311,16 @@ def test_reporting_imports_no_torch() -> None:
     ],
 )
 def test_numbers_have_three_digits_and_effects_a_sign(value: float | None, unit: str | None, shown: str) -> None:
-    assert text.number(value, unit) == shown
+    assert wording.number(value, unit) == shown
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.02, "0.02"), (0.00078, "0.00078"), (1e-6, "10⁻⁶"), (10.0, "10")])
 def test_chosen_numbers_are_shown_as_chosen(value: float, shown: str) -> None:
-    assert text.given(value) == shown
+    assert wording.given(value) == shown
 
 
 def test_a_missing_limit_is_infinite() -> None:
-    assert text.interval((None, 0.5), "nats/token") == f"[{MINUS}∞, +0.500]"
+    assert wording.interval((None, 0.5), "nats/token") == f"[{MINUS}∞, +0.500]"
 
 
 def test_every_statement_is_a_row_of_effects_csv(record: dict[str, Any], tmp_path: Path) -> None:

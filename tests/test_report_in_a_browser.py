@@ -18,7 +18,7 @@ import pytest
 from sample_record import sample_record
 from test_report import HOSTILE, hostile
 
-from attnres_core.report import write
+from attnres_core.report.html.page import write
 
 CHROMIUM = shutil.which("chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnres_core.models.routing import Removal, SiteOverride, Source, route
+from attnres_core.models.networks.routing import Removal, SiteOverride, Source, route
 
 EPS = 0.0
 

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from attnres_core import run
-from attnres_core.intervention import SHAM
-from attnres_core.plan import Bundle
+from attnres_core.engine.executors import local
+from attnres_core.engine.executors.local import ATTEMPTS, Barrier, Crew
+from attnres_core.engine.store import Store
+from attnres_core.planning.bundles import Bundle
 from attnres_core.prompts import Prompt, Split
-from attnres_core.run import ATTEMPTS, Barrier, Crew
-from attnres_core.store import Store
-from attnres_core.vocabulary import Role
+from attnres_core.quantities.intervention import SHAM
+from attnres_core.quantities.vocabulary import Role
 
 Named = namedtuple("Named", "key")
 PROMPT = Prompt("p", "text", "document", "stratum", Split.CONFIRMATION)
@@ -44,12 +44,12 @@ def test_two_runs_whose_bundles_overlap_measure_each_unit_once(store):
     other = Bench()
 
     def meanwhile():
-        assert not run._measure_if_free(theirs, Barrier(Store(store.root), "their run"), other)
+        assert not local._measure_if_free(theirs, Barrier(Store(store.root), "their run"), other)
         assert not other.asked
 
     bench = Bench(meanwhile)
-    assert run._measure_if_free(mine, Barrier(store, "my run"), bench)
-    assert run._measure_if_free(theirs, Barrier(Store(store.root), "their run"), other)
+    assert local._measure_if_free(mine, Barrier(store, "my run"), bench)
+    assert local._measure_if_free(theirs, Barrier(Store(store.root), "their run"), other)
     assert bench.asked == [{"a", "b", "routing", SHAM.key}]
     assert other.asked == [{"c"}]
 
@@ -60,9 +60,9 @@ def test_bundles_of_other_chunks_and_models_are_measured_side_by_side(store):
 
     def meanwhile():
         for other in others:
-            assert run._measure_if_free(other, Barrier(Store(store.root), "run"), beside)
+            assert local._measure_if_free(other, Barrier(Store(store.root), "run"), beside)
 
-    assert run._measure_if_free(bundle("a"), Barrier(store, "run"), Bench(meanwhile))
+    assert local._measure_if_free(bundle("a"), Barrier(store, "run"), Bench(meanwhile))
     assert len(beside.asked) == 2
 
 
@@ -70,14 +70,14 @@ def die(barrier, deadly):
     """What is left of the workers that a bundle killed, once another has looked at it again."""
     for _ in range(ATTEMPTS):
         barrier.attempt(deadly)
-    assert run._measure_if_free(deadly, barrier, Bench())
+    assert local._measure_if_free(deadly, barrier, Bench())
     assert "died 2 times" in barrier.failure(deadly)
 
 
 def test_a_deadly_bundle_leaves_the_others_of_its_model_alone(store):
     barrier, bench = Barrier(store, "run"), Bench()
     die(barrier, bundle("a"))
-    assert run._measure_if_free(bundle("b"), barrier, bench)
+    assert local._measure_if_free(bundle("b"), barrier, bench)
     assert len(bench.asked) == 1
 
 
@@ -85,17 +85,17 @@ def test_after_two_deadly_bundles_their_models_are_left_alone_and_no_others(stor
     barrier, bench = Barrier(store, "run"), Bench()
     die(barrier, bundle("a"))
     die(barrier, bundle("b"))
-    assert run._measure_if_free(bundle("c"), barrier, bench)
+    assert local._measure_if_free(bundle("c"), barrier, bench)
     assert "killed its process before" in barrier.failure(bundle("c"))
     elsewhere = bundle("c", model="n" * 64)
-    assert run._measure_if_free(elsewhere, barrier, bench)
+    assert local._measure_if_free(elsewhere, barrier, bench)
     assert barrier.failure(elsewhere) is None
     assert len(bench.asked) == 1
 
 
 def test_waiting_for_a_slot_costs_nothing_and_a_slot_is_kept(store, monkeypatch):
     place = SimpleNamespace(slots=("cpu",), device_class="cpu")
-    monkeypatch.setattr(run, "_Workbench", lambda *_: Bench())
+    monkeypatch.setattr(local, "_Workbench", lambda *_: Bench())
     crew = Crew({}, Barrier(store, "run"), place)
     with Store(store.root).held("slot-cpu-0"):
         assert [crew._slot() for _ in range(50)] == [None] * 50
@@ -110,7 +110,7 @@ def test_waiting_for_a_slot_costs_nothing_and_a_slot_is_kept(store, monkeypatch)
 
 
 def test_no_time_passes_between_bundles(store, monkeypatch):
-    monkeypatch.setattr(run.time, "sleep", lambda _: pytest.fail("slept"))
+    monkeypatch.setattr(local.time, "sleep", lambda _: pytest.fail("slept"))
     crew = Crew({}, Barrier(store, "run"), SimpleNamespace(slots=("cpu",), device_class="cpu"))
     crew._bench = Bench()
     assert crew.carry_out([bundle("a"), bundle("b", chunk="d" * 64)]) == {}

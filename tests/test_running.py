@@ -151,7 +151,7 @@ def interruptible():
 ATTACHED = {"start_new_session": True, "preexec_fn": interruptible}
 INTERRUPTING = """
     import os, signal
-    import attnres_core.run as run
+    import attnres_core.engine.executors.local as run
 
     real = run._Workbench.measure
     def measure(self, bundle, missing, store):

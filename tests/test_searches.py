@@ -7,12 +7,12 @@ import pytest
 from planted import write_planted, write_prompts
 
 import attnres_core as ac
-from attnres_core import searches
 from attnres_core.__main__ import main
-from attnres_core.counterexample import Counterexample, CounterexampleSearch
-from attnres_core.searches import keep, speaking_to
-from attnres_core.store import DamagedStoreWarning, Store
-from attnres_core.violations import stated
+from attnres_core.engine.store import DamagedStoreWarning, Store
+from attnres_core.exploration import kept_searches
+from attnres_core.exploration.counterexample import Counterexample, CounterexampleSearch
+from attnres_core.exploration.kept_searches import keep, speaking_to
+from attnres_core.exploration.violations import stated
 
 EFFECT = ac.drop(ac.EMBEDDING, ac.MLP, range(3, 4))
 OTHER = ac.drop(ac.CURRENT, ac.MLP, range(3, 4))
@@ -91,7 +91,7 @@ def test_no_search_speaks_to_a_claim_that_states_something_else(store, asked):
 def test_no_search_on_another_checkpoint_or_in_another_arithmetic_is_told(store, monkeypatch):
     keep(store, search(NECESSARY, digest="c" * 64), NECESSARY, "")
     with monkeypatch.context() as patched:
-        patched.setattr(searches, "NUMERICS_VERSION", searches.NUMERICS_VERSION - 1)
+        patched.setattr(kept_searches, "NUMERICS_VERSION", kept_searches.NUMERICS_VERSION - 1)
         keep(store, search(NECESSARY), NECESSARY, "")
         assert len(told(store, NECESSARY)) == 1
     assert told(store, NECESSARY) == ()

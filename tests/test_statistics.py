@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from attnres_core import estimate
-from attnres_core.estimates import Linear, Statement
-from attnres_core.judging import Question, Sample, judge
-from attnres_core.power import needed_units, unseen_share
-from attnres_core.statistics import (
+from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.judging.decisions import Question, Sample, judge
+from attnres_core.statistics.intervals import (
     Interval,
     Operator,
     Verdict,
@@ -23,6 +22,7 @@ from attnres_core.statistics import (
     intervals,
     resamples_for,
 )
+from attnres_core.statistics.power import needed_units, unseen_share
 
 ALPHA = 0.025
 

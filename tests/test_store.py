@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attnres_core.store import Store, StoreError, Unit, atomic
+from attnres_core.engine.store import Store, StoreError, Unit, atomic
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from attnres_core.store import Store
+from attnres_core.engine.store import Store
 with Store(Path(sys.argv[1])).held("slot") as got:
     print(got, flush=True)
     time.sleep(60)

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 from small_suite import CLAIMS, verdicts
 
-from attnres_core.store import Store
+from attnres_core.engine.store import Store
 
 pytestmark = pytest.mark.usefixtures("_quiet")
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("_quiet")
 LOGGING = """
     import json
     from pathlib import Path
-    from attnres_core.store import Store
+    from attnres_core.engine.store import Store
 
     real = Store.add_units
     def add_units(self, model, chunk, units, about=""):

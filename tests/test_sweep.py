@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import attnres_core as ac
-from attnres_core.columns import as_parts, interventions_for
-from attnres_core.intervention import SHAM, NotApplicable
-from attnres_core.sweep import sweep_chunk
-from attnres_core.vocabulary import Band, Family, Sublayer
+from attnres_core.engine.columns import as_parts, interventions_for
+from attnres_core.engine.sweep import sweep_chunk
+from attnres_core.quantities.intervention import SHAM, NotApplicable
+from attnres_core.quantities.vocabulary import Band, Family, Sublayer
 
 FOLDERS = ("open_block_11", "kimi_block_14", "open_full_13", "open_reset_12", "vanilla_21")
 
@@ -174,7 +174,7 @@ def test_what_cannot_be_measured_is_refused(conformance):
 def test_untrained_role_is_the_architecture_with_uniform_routing(conformance):
     import dataclasses
 
-    from attnres_core.models.checkpoint import Weights, inspect_checkpoint
+    from attnres_core.models.checkpoints.checkpoint import Weights, inspect_checkpoint
     from attnres_core.models.loading import load_checkpoint
 
     trained = inspect_checkpoint(conformance / "open_block_11")

@@ -11,13 +11,14 @@ from inkling2_models import SHAPES, inkling2_library, save_inkling2
 from random_models import KINDS, random_model
 
 import attnres_core as ac
-from attnres_core.models import adapter, network
-from attnres_core.models.dialect import families
-from attnres_core.models.foreign import FLA, KIMI_K3
-from attnres_core.models.kimi_block import KimiBlock
-from attnres_core.models.open_block import OpenBlock, Wrapped
-from attnres_core.models.outline import Outline
-from attnres_core.models.routing import Source
+from attnres_core.models.adapters import adapter
+from attnres_core.models.adapters.foreign import FLA, KIMI_K3
+from attnres_core.models.dialects.kimi_block import KimiBlock
+from attnres_core.models.dialects.open_block import OpenBlock, Wrapped
+from attnres_core.models.dialects.schedule import families
+from attnres_core.models.geometry import Outline
+from attnres_core.models.networks import network
+from attnres_core.models.networks.routing import Source
 from attnres_core.testing import CHECKS, Nonconforming, check_adapter
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attnres_core.__main__ import main
-from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
+from attnres_core.models.networks.qwen3 import Qwen3AttnResForCausalLM
 from attnres_core.training import train
 from attnres_core.training.corpus import HELD_OUT_SHARE, SHINGLE, Corpus, Document, shingles, split_documents
 

@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the card."""
-    from attnres_core import card
     from attnres_core.files import writing
-    from attnres_core.records import one_line
+    from attnres_core.records.reading import one_line
+    from attnres_core.report import card
 
     try:
         page = card.write_card(arguments.record, arguments.only)

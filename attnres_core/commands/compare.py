@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Print the comparison, and write its page."""
-    from attnres_core import comparing
-    from attnres_core.records import one_line
+    from attnres_core.records.reading import one_line
+    from attnres_core.report import comparison
 
     try:
-        print(comparing.compare(arguments.first, arguments.second, arguments.out))
+        print(comparison.compare(arguments.first, arguments.second, arguments.out))
         if arguments.out is not None:
             print(f"\npage: {arguments.out}")
     except ValueError as error:

@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Search, print what is found and keep it."""
-    from attnres_core.estimates import ClaimError
-    from attnres_core.intervention import NotApplicable
+    from attnres_core.claims.estimates import ClaimError
+    from attnres_core.quantities.intervention import NotApplicable
 
     try:
         _search(arguments)
@@ -56,14 +56,14 @@ def _search(arguments: argparse.Namespace) -> None:
     from hypothesis import strategies
 
     import attnres_core as ac
-    from attnres_core import searches
+    from attnres_core.engine.resources import cuda_devices
+    from attnres_core.engine.store import Store
+    from attnres_core.exploration import kept_searches
+    from attnres_core.exploration.violations import stated
     from attnres_core.files import published_command, writing
-    from attnres_core.place import cuda_devices
-    from attnres_core.plugin.reading import read_claim
+    from attnres_core.plugin.one_claim import read_claim
     from attnres_core.prompts import Split
-    from attnres_core.references import resolved
-    from attnres_core.store import Store
-    from attnres_core.violations import stated
+    from attnres_core.shipped import resolved
 
     statements = stated(read_claim(arguments.claim), arguments.threshold)
     store = Store(arguments.store)
@@ -92,7 +92,7 @@ def _search(arguments: argparse.Namespace) -> None:
     )
     print(found)
     command = published_command(["python", "-m", "attnres_core", *arguments.given])
-    searches.keep(store, found.as_json(), statements, command)
+    kept_searches.keep(store, found.as_json(), statements, command)
     if arguments.json is not None:
         with writing(arguments.json):
             arguments.json.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")

@@ -46,28 +46,30 @@ def _map(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: something that was asked for cannot be used.
     """
-    from attnres_core import mapping
-    from attnres_core.models.checkpoint import inspect_checkpoint
-    from attnres_core.place import bytes_of, choose_place
+    from attnres_core.engine.resources import bytes_of, choose_place
+    from attnres_core.engine.store import Store
+    from attnres_core.exploration import pathway_map
+    from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
     from attnres_core.prompts import Split, load_prompts
-    from attnres_core.references import reference_prompts, resolved
-    from attnres_core.store import Store
+    from attnres_core.shipped import reference_prompts, resolved
 
     out = arguments.out or Path(f"map-{Path(arguments.checkpoint).name}.csv")
-    mapping.check_name(out)
+    pathway_map.check_name(out)
     given = (arguments.wrap, arguments.num_blocks, arguments.revision)
     inspected = inspect_checkpoint(resolved(arguments.checkpoint), *given)
     prompts, split = load_prompts(arguments.prompts or reference_prompts()), Split(arguments.split)
     budget = bytes_of(arguments.memory) if arguments.memory else None
     place = choose_place(arguments.device, arguments.dtype, 1, [inspected], budget)
-    rows = mapping.make_map(inspected, prompts, split, place, Store(arguments.store), arguments.n_prompts)
+    rows = pathway_map.make_map(inspected, prompts, split, place, Store(arguments.store), arguments.n_prompts)
     if arguments.screen:
-        from attnres_core.screening import screened_map
+        from attnres_core.exploration.screening import screened_map
 
         found = screened_map(inspected, prompts.part(split, arguments.n_prompts), place)
         rows = [{**row, "screened": value} for row, value in zip(rows, found, strict=True)]
-        print(f"first-order screening: rank agreement (Spearman) with the exact effects {mapping.agreement(rows):.3f}")
-    mapping.write_map(rows, out)
+        print(
+            f"first-order screening: rank agreement (Spearman) with the exact effects {pathway_map.agreement(rows):.3f}"
+        )
+    pathway_map.write_map(rows, out)
     top = sorted(rows, key=lambda row: -row["delta_nll"])[:5]
     print(f"{len(rows)} cells over {rows[0]['n']} documents -> {out}; the largest effects, nats per token:")
     for row in top:

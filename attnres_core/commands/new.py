@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the file and say how to go on."""
-    from attnres_core import starting
+    from attnres_core.commands import starting
 
     try:
         starting.write_first_claims(arguments.file)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the files."""
-    from attnres_core.references import resolved
+    from attnres_core.shipped import resolved
     from attnres_core.training import prompts, structured
 
     if arguments.checkpoint and arguments.which == "docstrings":

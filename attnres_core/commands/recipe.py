@@ -28,17 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the table, or all of it as JSON."""
-    from attnres_core import recipe
     from attnres_core.files import writing
-    from attnres_core.records import one_line
+    from attnres_core.records.reading import one_line
+    from attnres_core.report import across_seeds
 
     try:
-        found = recipe.decide_recipe(arguments.records, arguments.only)
+        found = across_seeds.decide_recipe(arguments.records, arguments.only)
         if arguments.out is None:
-            sys.stdout.write(recipe.as_markdown(found))
+            sys.stdout.write(across_seeds.as_markdown(found))
         else:
             as_json = arguments.out.suffix == ".json"
-            page = json.dumps(recipe.as_json(found), indent=1) + "\n" if as_json else recipe.as_markdown(found)
+            page = (
+                json.dumps(across_seeds.as_json(found), indent=1) + "\n" if as_json else across_seeds.as_markdown(found)
+            )
             with writing(arguments.out):
                 arguments.out.write_text(page, encoding="utf-8")
     except ValueError as error:

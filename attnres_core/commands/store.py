@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Do it and say what was found; exit status 1 where something is damaged."""
-    from attnres_core import housekeeping
-    from attnres_core.store import DamagedStoreWarning, Store
+    from attnres_core.engine import store_maintenance
+    from attnres_core.engine.store import DamagedStoreWarning, Store
 
     if not arguments.store.is_dir():
         root.error(f"{arguments.store}: there is no such store; give its folder with --store")
@@ -37,9 +37,9 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
         warnings.simplefilter("always", DamagedStoreWarning)
         try:
             lines = {
-                "list": lambda: housekeeping.listing(held),
-                "verify": lambda: housekeeping.verify(held),
-                "prune": lambda: housekeeping.prune(held, arguments.keys, dry_run=arguments.dry_run),
+                "list": lambda: store_maintenance.listing(held),
+                "verify": lambda: store_maintenance.verify(held),
+                "prune": lambda: store_maintenance.prune(held, arguments.keys, dry_run=arguments.dry_run),
             }[arguments.action]()
         except ValueError as error:
             root.error(str(error))

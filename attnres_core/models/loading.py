@@ -14,16 +14,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers.models.inkling2.configuration_inkling2 import Inkling2TextConfig
 
-from attnres_core.models.checkpoint import Checkpoint, Weights, inspect_checkpoint
-from attnres_core.models.config import Qwen3AttnResConfig
-from attnres_core.models.foreign import ForeignCheckpoint
-from attnres_core.models.foreign_loading import load_foreign
-from attnres_core.models.inkling2_network import Inkling2AttnResForCausalLM, own_names
+from attnres_core.models.adapters.foreign import ForeignCheckpoint
+from attnres_core.models.adapters.foreign_loading import load_foreign
+from attnres_core.models.checkpoints.checkpoint import Checkpoint, Weights, inspect_checkpoint
+from attnres_core.models.checkpoints.placement import BALANCED, DeviceMap, Placement, balanced, placement_of
+from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.model import AttnResModel
-from attnres_core.models.network import LayeredNetwork
-from attnres_core.models.placement import BALANCED, DeviceMap, Placement, balanced, placement_of
-from attnres_core.models.qwen3 import Qwen3AttnResForCausalLM
-from attnres_core.models.unsupported import UnsupportedCheckpoint
+from attnres_core.models.networks.config import Qwen3AttnResConfig
+from attnres_core.models.networks.inkling2 import Inkling2AttnResForCausalLM, own_names
+from attnres_core.models.networks.network import LayeredNetwork
+from attnres_core.models.networks.qwen3 import Qwen3AttnResForCausalLM
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attnres_core.intervention import composed, resolve
-from attnres_core.models.network import Network
-from attnres_core.models.outline import Described
-from attnres_core.models.overrides import Overrides
-from attnres_core.models.precision import exact_arithmetic
-from attnres_core.models.reference import Reference
+from attnres_core.models.geometry import Described
+from attnres_core.models.networks.network import Network
+from attnres_core.models.networks.overrides import Overrides
+from attnres_core.models.networks.precision import exact_arithmetic
+from attnres_core.models.networks.reference_states import Reference
 from attnres_core.prompts import token_rows
-from attnres_core.quantities import Ablation
+from attnres_core.quantities.intervention import composed, resolve
+from attnres_core.quantities.quantity import Ablation
+from attnres_core.quantities.vocabulary import Site, SiteKey
 from attnres_core.shapes import Float, Int
-from attnres_core.vocabulary import Site, SiteKey
 
 
 class AttnResModel:

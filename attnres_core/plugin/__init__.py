@@ -21,24 +21,24 @@ from typing import Any
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from attnres_core.claims import Claim, ClaimInfo, NotSupported, number_read, trace, under_each
-from attnres_core.entries import claim_entry, junit_properties, undecided_entry
-from attnres_core.estimates import ClaimError, Decision, Estimate, Linear, Statement
-from attnres_core.expected import load_expected, write_expected
-from attnres_core.outcomes import Outcome
+from attnres_core.claims.claim import Claim, ClaimInfo, NotSupported, number_read, trace, under_each
+from attnres_core.claims.estimates import ClaimError, Decision, Estimate, Linear, Statement
+from attnres_core.engine.executors.local import BEGUN, DECIDED, SmallerBatchWarning
+from attnres_core.engine.store import DamagedStoreWarning, atomic
+from attnres_core.judging.outcomes import Outcome
+from attnres_core.judging.registry import LOCK, lock_folder
 from attnres_core.plugin import options
-from attnres_core.plugin.teller import REPORTED, SESSION, SKIPPED, ClaimEntry, Session, Teller
+from attnres_core.plugin.reporter import REPORTED, SESSION, SKIPPED, ClaimEntry, Session, Teller
+from attnres_core.plugin.terminal import LETTERS, ProgressBar, failure_text, plan_table, write_header
 from attnres_core.prompts import Split
-from attnres_core.quantities import Quantity
-from attnres_core.record import base_record
-from attnres_core.registering import seen_before
-from attnres_core.registry import LOCK, lock_folder
-from attnres_core.run import BEGUN, DECIDED, SmallerBatchWarning
-from attnres_core.sizing import documents_needed
-from attnres_core.statistics import Interval, Verdict
-from attnres_core.store import DamagedStoreWarning, atomic
-from attnres_core.suite import Suite
-from attnres_core.terminal import LETTERS, ProgressBar, failure_text, plan_table, write_header
+from attnres_core.quantities.quantity import Quantity
+from attnres_core.records.claim_entry import claim_entry, junit_properties, undecided_entry
+from attnres_core.records.run_record import base_record
+from attnres_core.statistics.intervals import Interval, Verdict
+from attnres_core.suite.expected_verdicts import load_expected, write_expected
+from attnres_core.suite.post_hoc import seen_before
+from attnres_core.suite.sample_sizes import documents_needed
+from attnres_core.suite.suite import Suite
 
 _TRACED: pytest.StashKey[Claim | ClaimError] = pytest.StashKey()
 _BODY: pytest.StashKey[Sequence[Statement]] = pytest.StashKey()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from attnres_core.place import BYTES, bytes_of
-from attnres_core.references import reference_prompts, resolved
-from attnres_core.settings import Settings
+from attnres_core.engine.resources import BYTES, bytes_of
+from attnres_core.shipped import reference_prompts, resolved
+from attnres_core.suite.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

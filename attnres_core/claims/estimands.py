@@ -1,0 +1,199 @@
+"""What a statement is about, in words and in symbols.
+
+Symbols: d a document, x_d its prompt, L the mean next-token loss, s_i and a_i the sources and depth weights of a site,
+z_i the logits behind the weights, F the ablated family, do(...) what the intervention sets; E_d is the mean over the
+documents that prompts like these are drawn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attnres_core.claims.estimates import Statement
+from attnres_core.quantities.quantity import Ablation, Association, Prediction, Quantity, RoutingSummary
+from attnres_core.quantities.vocabulary import (
+    AnyRole,
+    Control,
+    Kind,
+    Metric,
+    Positions,
+    Role,
+    Statistic,
+    Sublayer,
+    Summary,
+    layers_text,
+)
+from attnres_core.statistics.intervals import Operator
+
+_ACTS = {
+    Kind.DROP: ("{f} is masked and the rest of the weights scaled up to one", "a_F ← 0, a ← a / Σa"),
+    Kind.ZERO: ("zero stands in the place of {f}, the weights kept", "s_F ← 0"),
+    Kind.MEAN: ("its mean over the reference prompts stands in the place of {f}", "s_F ← mean of s_F"),
+    Kind.RESAMPLE: ("that of another prompt stands in the place of {f}", "s_F ← s_F of another prompt"),
+    Kind.KEEP: ("everything but {f} is masked", "a_i ← 0 for i not in F, a ← a / Σa"),
+    Kind.AMPLIFY: ("{amount} is added to the logits of {f}", "z_F ← z_F {amount}"),
+    Kind.UNIFORM: ("every source gets the same weight", "a_i ← 1/n"),
+    Kind.AVERAGE: ("the weights are their mean over the reference prompts' tokens", "a ← mean of a"),
+    Kind.SHUFFLE: ("the weights are those of a random token of the reference prompts", "a ← a of another token"),
+    Kind.KEEP_TOP: (
+        "only each token's {count} largest weights are kept, scaled up to one",
+        "a_i ← 0 beyond the {count} largest, a ← a / Σa",
+    ),
+    Kind.SCHEDULE: ("the weights are the recency schedule's", "a_i ∝ exp({amount} [i is current])"),
+}
+_CONTROLS = {
+    Control.MATCHED_MASS: (
+        "other sources of the same mass, token by token, stand for {f}",
+        "others of equal mass in the place of F",
+    ),
+    Control.MATCHED_COUNT: (
+        "as many other sources, drawn at random, stand for {f}",
+        "as many others in the place of F",
+    ),
+    Control.RANDOM_SITES: (
+        "as many other sites, drawn at random, stand for these",
+        "as many other sites in the place of S",
+    ),
+}
+_METRICS = {
+    Metric.DELTA_NLL: ("the mean rise in next-token loss, nats per token,", "L(x_d | do({act})) − L(x_d)"),
+    Metric.KL: (
+        "the mean KL divergence from the clean predictions, nats per token,",
+        "KL(p(x_d) ‖ p(x_d | do({act})))",
+    ),
+    Metric.LOGIT_DIFFERENCE: (
+        "the mean loss of the answer's lead over its foil, in logits,",
+        "lead(x_d) − lead(x_d | do({act}))",
+    ),
+    Metric.ANSWER_PROBABILITY: (
+        "the mean loss of the answer's probability",
+        "p(answer | x_d) − p(answer | x_d, do({act}))",
+    ),
+}
+_SUMMARIES = {
+    Summary.MASS: ("the mean depth weight on {f}", "E_d[Σ a_i, i in F]"),
+    Summary.UNIFORM_MASS: ("the depth weight on {f} if all sources had the same", "E_d[Σ 1/n, i in F]"),
+    Summary.ENTROPY: ("the mean entropy of the depth weights, nats,", "E_d[−Σ a_i ln a_i]"),
+    Summary.PEAK: ("the mean of the largest depth weight", "E_d[max a_i]"),
+    Summary.SPREAD: ("the largest distance of any depth weight from its average", "max |a_i − mean of a_i|"),
+    Summary.CLOSED_FORM_ERROR: (
+        "the largest distance of any depth weight from the recency schedule",
+        "max |a_i − schedule_i|",
+    ),
+}
+_STATISTICS = {
+    Statistic.SLOPE: "the least-squares slope of {y} on {x}",
+    Statistic.PEARSON: "the linear correlation of {x} and {y}",
+    Statistic.SPEARMAN: "the rank correlation of {x} and {y}",
+    Statistic.KENDALL: "Kendall's tau of {x} and {y}",
+}
+_RELATIONS = {Operator.ABOVE: "{form} > {t}", Operator.BELOW: "{form} < {t}", Operator.WITHIN: "|{form}| < {t}"}
+_READERS = {Sublayer.ATTN: "attention", Sublayer.MLP: "MLP", Sublayer.FINAL: "the read-out"}
+
+
+def estimands(statements: Sequence[Statement]) -> dict[str, Any]:
+    """What a claim's statements relate, with one letter for each quantity.
+
+    Returns:
+        `{"relations": ["A - B > 0.02", ...], "terms": {"A": "drop(older, attn, late) on trained [delta_nll]", ...}}`
+    """
+    names: dict[Any, str] = {}
+    for quantity in (quantity for statement in statements for quantity, _ in statement.form.terms):
+        names.setdefault(quantity, chr(ord("A") + len(names)) if len(names) < 26 else f"A{len(names)}")
+    relations = [_relation(statement, names) for statement in statements]
+    return {"relations": relations, "terms": {name: str(quantity) for quantity, name in names.items()}}
+
+
+def _relation(statement: Statement, names: Mapping[Any, str]) -> str:
+    form = ""
+    for quantity, coefficient in statement.form.terms:
+        size = "" if abs(coefficient) == 1 else f"{abs(coefficient):g} "
+        sign = ("− " if coefficient < 0 else "+ ") if form else ("−" if coefficient < 0 else "")
+        form += f"{' ' if form else ''}{sign}{size}{names[quantity]}"
+    return _RELATIONS[statement.operator].format(form=form, t=f"{statement.threshold:g}")
+
+
+def meaning(quantity: Quantity) -> dict[str, str]:
+    """A quantity in words and in symbols."""
+    return {"words": words(quantity), "symbols": symbols(quantity)}
+
+
+def words(quantity: Quantity) -> str:
+    """One quantity as a clause of English."""
+    what = quantity.what
+    family, model = f"the {what.family} source", _of(quantity.role)
+    if isinstance(what, Association):
+        assert quantity.metric is not None, "an effect has a metric"
+        effect = _METRICS[quantity.metric][0].removeprefix("the mean ").rstrip(",")
+        every = f"over every family dropped at every site of {_where(what)}, in {model}"
+        statistic = _STATISTICS[what.kind].format(x="mass", y="effect")
+        return f"{statistic}, the effect being the {effect}, {every}"
+    if isinstance(what, Prediction):
+        read = f"{_SUMMARIES[what.summary.kind][0].removeprefix('the ').format(f=family)} at {_where(what.summary)}"
+        statistic = _STATISTICS[what.kind].format(x=f"a document's {read}", y="its loss")
+        return f"{statistic} over documents, in {model}"
+    if isinstance(what, RoutingSummary):
+        return f"{_SUMMARIES[what.kind][0].format(f=family)} at {_where(what)}, in {model}"
+    assert quantity.metric is not None, "an effect has a metric"
+    act = _ACTS[Kind(what.kind)][0].format(f=family, **_amounts(what))
+    notes = [_CONTROLS[what.control][0].format(f=family)] if what.control else []
+    notes += ["the weights computed anew"] if what.recomputed else []
+    notes += ["identical tensors taken with it"] if what.copies else []
+    notes += [f"averaged over {what.draws} random draws"] if what.draws > 1 else []
+    notes += ["one layer at a time, averaged over the layers"] if what.per_site else []
+    notes += [f"over {_AT[quantity.at]}"] if quantity.at is not Positions.ALL else []
+    notes += [f"measured in {quantity.dtype}"] if quantity.dtype else []
+    tail = "".join(f"; {note}" for note in notes)
+    return f"{_METRICS[quantity.metric][0]} when {act} in what {_where(what)} reads, in {model}{tail}"
+
+
+def symbols(quantity: Quantity) -> str:
+    """One quantity as a formula, and what its letters stand for: F the family, S the sites."""
+    what = quantity.what
+    letters = [] if what.family is None else [f"F = {what.family}"]
+    letters += [f"S = {_where(what.summary if isinstance(what, Prediction) else what)}", _of(quantity.role)]
+    if isinstance(what, RoutingSummary):
+        return ", ".join([_SUMMARIES[what.kind][1], *letters])
+    if isinstance(what, Prediction):
+        read = _SUMMARIES[what.summary.kind][1].removeprefix("E_d")
+        return ", ".join([f"{what.kind}({read}, L(x_d)) over d", *letters])
+    assert quantity.metric is not None, "an effect has a metric"
+    metric = _METRICS[quantity.metric][1]
+    if isinstance(what, Association):
+        effect = metric.format(act="a_F ← 0, a ← a / Σa at s")
+        return ", ".join([f"{what.kind}(E_d[Σ a_i, i in F], E_d[{effect}]) over (s, F), s in S", *letters])
+    act = _ACTS[Kind(what.kind)][1].format(**_amounts(what))
+    place = "s" if what.per_site else "S"
+    formula = f"E_d[{metric.format(act=f'{act} at {place}')}]"
+    if quantity.at is not Positions.ALL:
+        letters.append(f"over {_AT[quantity.at]}")
+    letters += [_CONTROLS[what.control][1]] if what.control else []
+    letters += ["a computed anew"] if what.recomputed else []
+    letters += ["F with its copies"] if what.copies else []
+    letters += [f"mean of {what.draws} draws"] if what.draws > 1 else []
+    letters += [quantity.dtype] if quantity.dtype else []
+    return ", ".join([f"mean over s in S of {formula}" if what.per_site else formula, *letters])
+
+
+_AT = {
+    Positions.FIRST_THIRD: "the first third of each prompt's predictions",
+    Positions.LAST: "each prompt's last prediction",
+}
+
+
+def _amounts(what: Ablation) -> dict[str, str]:
+    return {} if what.amount is None else {"amount": f"{what.amount:+g}", "count": f"{what.amount:g}"}
+
+
+def _where(what: Ablation | RoutingSummary | Association) -> str:
+    reader = "attention and MLP" if what.sublayer is None else _READERS[what.sublayer]
+    if what.sublayer is Sublayer.FINAL:
+        return reader
+    stream = "" if isinstance(what, Association) or not what.stream else f" ({what.stream} stream)"
+    layers = layers_text(what.layers)
+    return f"{reader}{stream} in {layers if layers.startswith('layers') else f'{layers} layers'}"
+
+
+def _of(role: AnyRole) -> str:
+    return f"the {role.value} model" if isinstance(role, Role) else f"the model at {role}"

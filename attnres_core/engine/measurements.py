@@ -1,0 +1,228 @@
+"""A run's columns, read from the store: values, records, noise floors, and why something is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from attnres_core.claims.estimates import Linear
+from attnres_core.engine import columns
+from attnres_core.engine.columns import InterventionRecord, as_parts, unit_keys
+from attnres_core.engine.store import Store
+from attnres_core.judging import stored_decisions
+from attnres_core.planning.bundles import CHUNK, Bundle, Material
+from attnres_core.prompts import Prompt, Split
+from attnres_core.quantities.intervention import SHAM
+from attnres_core.quantities.quantity import Ablation, Association, Prediction, Quantity
+from attnres_core.quantities.vocabulary import AnyRole, Control, Metric
+from attnres_core.shapes import Column, Unit
+from attnres_core.statistics import intervals
+from attnres_core.statistics.associations import reliable, smoothing_bias
+
+MATCHED = 0.9
+"""A matched control must take so much of the mass that it is to match."""
+
+
+class Measurements:
+    """What the store holds for one run's material. `documents` means the first so many of a split; None: all."""
+
+    def __init__(self, store: Store, material: Material) -> None:
+        self.store, self.material = store, material
+        self._columns: dict[tuple[Quantity, Split, int | None], Column] = {}
+        self._errors: dict[Quantity, Column] = {}
+        self._lengths: dict[Split, list[int]] = {}
+
+    def column(self, quantity: Quantity, split: Split, documents: int | None = None) -> Column:
+        """A measured column, `[document]`: the mean over each document's prompts."""
+        key = (quantity, split, documents)
+        if key not in self._columns:
+            self._columns[key] = self._read(columns.values, quantity, split, documents)
+        return self._columns[key]
+
+    def by_prompt(self, quantity: Quantity, split: Split, documents: int | None = None) -> Column:
+        """The same before the mean over each document's prompts, `[prompt]`."""
+        prompts = self.material.prompts[split].head(documents)
+        if len(prompts) == len(prompts.documents):
+            return self.column(quantity, split, documents)
+        column: Column = self._read(columns.values, quantity, split, documents, by_document=False)
+        return column
+
+    def _read(
+        self,
+        read: Callable[..., Any],
+        quantity: Quantity,
+        split: Split,
+        documents: int | None,
+        *,
+        by_document: bool = True,
+    ) -> Any:
+        """What `read` makes of a quantity's units, with a number for every document, or every prompt."""
+        prompts = self.material.prompts[split].head(documents)
+        chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
+
+        def averaged(column: Column) -> Column:
+            own = column[: len(prompts)]
+            return prompts.by_document(own) if by_document else own
+
+        return read(*as_parts(quantity), chunks, self.material.checkpoint(quantity.role), averaged)
+
+    def trace(self, form: Linear, split: Split, index: int) -> Column:
+        """The rise in loss of a prompt, by its index in the split, token by token: `[pos]`, one less than it has.
+
+        Of models that share a tokenizer.
+        """
+        chunk, row = divmod(index, CHUNK)
+        chunks, total = [self.material.chunks(split)[chunk]], np.zeros(1)
+        for quantity, coefficient in form.terms:
+            keys = unit_keys(quantity.what, self.material.checkpoint(quantity.role))
+            (units,) = self._chunks(quantity.role, chunks, dtype=quantity.dtype)
+            rises = [units[key][columns.TRACE][row] for key in sorted(keys)]
+            total = total + coefficient * np.mean(rises, axis=0, dtype=np.float64)
+        if split not in self._lengths:  # (the tokenizer is slow to read)
+            tokenizer = self.material.checkpoint(form.terms[0][0].role).tokenizer_file
+            self._lengths[split] = list(map(len, self.material.prompts[split].token_ids(tokenizer)))
+        return total[: self._lengths[split][index] - 1]
+
+    def record(self, quantity: Quantity, split: Split, documents: int | None = None) -> InterventionRecord:
+        """What a measured column's intervention touched."""
+        chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
+        return columns.record_of(quantity.what, chunks, self.material.checkpoint(quantity.role))
+
+    def chunks(self, role: AnyRole, split: Split) -> list[dict[str, Unit]]:
+        """Everything measured for this role and split, chunk by chunk."""
+        return self._chunks(role, self.material.chunks(split))
+
+    def _chunks(
+        self,
+        role: AnyRole,
+        chunks: Iterable[tuple[Prompt, ...]],
+        *,
+        plain: bool = False,
+        dtype: str | None = None,
+    ) -> list[dict[str, Unit]]:
+        taken, other = self.material.model_keys(role, plain=plain, dtype=dtype)
+        keys = [self.material.chunk_key(role, chunk) for chunk in chunks]
+        return [self.store.units(taken, key) | self.store.units(other, key) for key in keys]
+
+    def noise_floor(self, form: Linear, alpha: float) -> float:
+        """How far the arithmetic may move a form's mean: its error against the float32 plain path."""
+        errors = [coefficient * self._error(quantity) for quantity, coefficient in form.terms]
+        return intervals.noise_floor(np.sum(errors, axis=0), alpha)
+
+    def _error(self, quantity: Quantity) -> Column:
+        """A quantity's measured values less those of the float32 plain path, `[prompt]`."""
+        if quantity not in self._errors:
+            checkpoint, chunks = self.material.checkpoint(quantity.role), self.material.noise_chunks
+            fast, plain = (
+                columns.values(
+                    *as_parts(quantity),
+                    self._chunks(quantity.role, chunks, plain=plain, dtype=quantity.dtype),
+                    checkpoint,
+                )
+                for plain in (False, True)
+            )
+            self._errors[quantity] = fast - plain
+        return self._errors[quantity]
+
+    def check_answers(self, quantity: Quantity, split: Split) -> None:
+        """Refuse a metric of answers on prompts that have none.
+
+        Raises:
+            ValueError: which metric, and what the prompts lack.
+        """
+        prompts = self.material.prompts[split]
+        for metric, field in ((Metric.ANSWER_PROBABILITY, "answer"), (Metric.LOGIT_DIFFERENCE, "foil")):
+            if quantity.metric is metric and not all(getattr(prompt, field) for prompt in prompts.prompts):
+                raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")
+
+    def unrelated_p(
+        self, quantity: Quantity, split: Split, documents: int | None = None, *, within: bool = False
+    ) -> float:
+        """The permutation test's p-value of what a prediction relates being unrelated, or so `within` strata."""
+        assert isinstance(quantity.what, Prediction), "asked of predictions alone"
+        prompts = self.material.prompts[split].head(documents)
+        strata = prompts.strata if within else ("",) * len(prompts.documents)
+        summary, loss = self._read(columns.pairs, quantity, split, documents)
+        return stored_decisions.unrelated_p(quantity.what.kind, summary, loss, strata, self.store)
+
+    def bias(self, form: Linear, split: Split, documents: int | None = None) -> float:
+        """How far smoothing moves a form's associations from the statistics of the means."""
+        total = 0.0
+        for quantity, coefficient in form.terms:
+            if isinstance(quantity.what, Association):
+                masses, effects = self._read(columns.cell_tables, quantity, split, documents)
+                smoothed = self.column(quantity, split, documents)
+                total += abs(coefficient) * smoothing_bias(quantity.what.kind, masses, effects, smoothed)
+        return total
+
+    def gate(self, form: Linear, split: Split, documents: int | None = None) -> str:
+        """Why a form's columns cannot bear a verdict, whatever their numbers; empty where nothing is against it."""
+        quantities = [quantity for quantity, _ in form.terms]
+        for quantity in quantities:
+            if isinstance(quantity.what, Association):
+                tables = self._read(columns.cell_tables, quantity, split, documents)
+                if not all(map(reliable, tables)):
+                    return f"`{quantity}`: effects of single sites scatter too much over these documents to be compared"
+            control = quantity.what
+            if not isinstance(control, Ablation) or control.control is not Control.MATCHED_MASS:
+                continue
+            for other in quantities:
+                if not isinstance(other.what, Ablation) or other.role != quantity.role:
+                    continue
+                if dataclasses.replace(other.what, control=control.control, draws=control.draws) != control:
+                    continue
+                wanted, found = (1 - self.record(q, split, documents).kept_mass for q in (other, quantity))
+                if found < MATCHED * wanted:
+                    return (
+                        f"not matched: `{other.what}` takes {wanted:.0%} of the mass, and all that other sources have "
+                        f"there is {found:.0%}; no control can be as large"
+                    )
+        return ""
+
+    def sham(self) -> float:
+        """The largest |effect| of a sham that travelled with the ablated rows, over everything stored."""
+        worst = 0.0
+        for role in self.material.checkpoints:
+            for split in self.material.prompts:
+                for units in self.chunks(role, split):
+                    if SHAM.key in units:
+                        worst = float(np.maximum(worst, np.abs(units[SHAM.key]["delta_nll"]).max()))  # keeps NaN
+        return worst
+
+    def whole(self, role: AnyRole, split: Split) -> frozenset[str]:
+        """The keys of units that were measured for this role over the whole split."""
+        return frozenset.intersection(*(frozenset(chunk) for chunk in self.chunks(role, split)))
+
+    def touched(self, role: AnyRole, keys: Iterable[str], split: Split) -> set[str]:
+        """The checkpoints that any of these units was measured for in a role, whatever the arithmetic.
+
+        A lock names no checkpoint: what was seen of one was seen.
+        """
+        wanted, models = set(keys), self.store.models_about(f" ({role}), ")
+        chunks = [self.material.chunk_key(role, chunk) for chunk in self.material.chunks(split)]
+        return {
+            "{} ({})".format(*about.partition(f" ({role}), ")[0].rsplit(" ", 1))
+            for model, about in models.items()
+            if any(wanted & self.store.units(model, chunk).keys() for chunk in chunks)
+        }
+
+    def loss(
+        self, quantities: Iterable[Quantity], split: Split, lost: Mapping[Bundle, str], documents: int | None = None
+    ) -> str:
+        """Why a quantity's column, or what its noise floor is taken from, is missing; empty when all is there."""
+        material = self.material
+        for quantity in quantities:
+            role = quantity.role
+            keys = unit_keys(quantity.what, material.checkpoint(role))
+            needed = set()
+            for plain in (False, True):
+                chunks = [*material.noise_chunks, *([] if plain else material.chunks(split, documents))]
+                models = material.model_keys(role, plain=plain, dtype=quantity.dtype)
+                needed |= {(model, material.chunk_key(role, chunk)) for model in models for chunk in chunks}
+            for bundle, why in lost.items():
+                if (bundle.model, bundle.chunk) in needed and keys & self.store.missing(bundle):
+                    return why
+        return ""

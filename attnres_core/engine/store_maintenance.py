@@ -1,0 +1,130 @@
+"""A store looked after: what it holds, whether it is whole, and what may go."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from attnres_core.engine.resources import size
+from attnres_core.engine.store import ABOUT, Store
+from attnres_core.planning.bundles import NUMERICS_VERSION
+
+UNKNOWN = "(written by an older version)"
+"""A model of whose units nothing is written down."""
+
+
+RECENT = 3600.0
+"""Seconds: a run's folder touched since may be that of a run under way, which holds no lock while it reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the store holds of one model, in one arithmetic."""
+
+    key: str
+    about: str
+    bytes: int
+
+    @property
+    def stale(self) -> bool:
+        """Whether no run of this version can read it: its numbers come from another arithmetic."""
+        return not self.about.endswith(f"numerics {NUMERICS_VERSION}")
+
+
+def holdings(store: Store) -> list[Holding]:
+    """Every model in the store, by description."""
+    found = []
+    for folder in sorted((store.root / "units").iterdir()):
+        about = (folder / ABOUT).read_text() if (folder / ABOUT).is_file() else UNKNOWN
+        found.append(Holding(folder.name, about, _bytes(folder)))
+    return sorted(found, key=lambda holding: holding.about)
+
+
+def listing(store: Store) -> list[str]:
+    """The holdings as lines of a table; damaged files are set aside with a warning on the way."""
+    found = holdings(store)
+    lines = [f"{store.root}: {len(found)} models, {size(_bytes(store.root))}"]
+    for holding in found:
+        chunks = [chunk.name for chunk in (store.root / "units" / holding.key).iterdir() if chunk.is_dir()]
+        keys = {key for chunk in chunks for key in store.units(holding.key, chunk)}
+        counts = f"{len(chunks)} chunks of prompts, {len(keys)} interventions, {size(holding.bytes)}"
+        stale = "  (another numerics version: prune)" if holding.stale else ""
+        lines.append(f"  {holding.key[:12]}  {holding.about}: {counts}{stale}")
+    return lines
+
+
+def verify(store: Store) -> list[str]:
+    """Read every file; those that do not hold what was written are set aside and named."""
+    before = set(store.root.rglob("*.damaged"))
+    listing(store)  # reads every unit
+    for file in (store.root / "judged").glob("*.json"):
+        store.judged(file.stem)
+    searches = sum(len(store.searches(folder.name)) for folder in (store.root / "searches").iterdir())
+    damaged = sorted(set(store.root.rglob("*.damaged")) - before)
+    units = len(list((store.root / "units").glob("*/*/*.safetensors")))
+    decisions = len(list((store.root / "judged").glob("*.json")))
+    whole = f"{units} files of units, {decisions} decisions and {searches} searches"
+    return [*(f"damaged, set aside: {file}" for file in damaged), f"{store.root}: {whole} are whole"]
+
+
+def prune(store: Store, keys: Sequence[str] = (), *, dry_run: bool = False) -> list[str]:
+    """Remove what no run can use, and the models asked for; decisions stay, since a second chance is known by them.
+
+    What an earlier run set aside as damaged goes, too; nothing is read, so nothing is set aside here.
+
+    Args:
+        store: the store.
+        keys: models to remove as well, by the first letters of their keys.
+        dry_run: only say what would go.
+
+    Raises:
+        ValueError: a run is under way, or a key names no model.
+    """
+    found = holdings(store)
+    for key in keys:
+        if not any(holding.key.startswith(key) for holding in found):
+            raise ValueError(f"{store.root} holds no model {key!r}; `list` names them")
+    busy = [lock for lock in (store.root / "locks").iterdir() if not _free(lock)]
+    if busy:
+        raise ValueError(f"{store.root}: a run is under way ({busy[0].name} is held); wait for it")
+    gone = [h for h in found if h.stale or any(h.key.startswith(key) for key in keys)]
+    lines = [f"{h.key[:12]}  {h.about}, {size(h.bytes)}" for h in gone]
+    searches = [f for f in (store.root / "searches").iterdir() if not f.name.endswith(f"-{NUMERICS_VERSION}")]
+    if searches:
+        lines.append(f"searches of another numerics version on {len(searches)} checkpoints")
+    runs = list((store.root / "runs").iterdir())
+    recent = [run for run in runs if _touched(run) > time.time() - RECENT]
+    leftovers = [
+        *store.root.rglob("*.damaged"),
+        *(() if recent else store.root.rglob(".*.tmp")),
+        *(run for run in runs if run not in recent),
+        *(() if recent else (store.root / "locks").iterdir()),
+    ]
+    if leftovers:
+        lines.append(f"{len(leftovers)} leftovers of earlier runs")
+    if not dry_run:
+        for path in (*(store.root / "units" / h.key for h in gone), *searches, *leftovers):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    verb = "would go" if dry_run else "removed"
+    return [f"{verb}: {line}" for line in lines] or ["nothing to remove"]
+
+
+def _free(lock: Path) -> bool:
+    with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+        return True
+    return False
+
+
+def _touched(folder: Path) -> float:
+    """When something last appeared in a folder or one of its folders."""
+    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()) if path.is_dir())
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,130 @@
+"""The whole map of a checkpoint: every family at every site, its mass and the effect of dropping it there alone."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from attnres_core.engine.columns import unit_keys
+from attnres_core.engine.executors.local import Barrier, Crew
+from attnres_core.engine.measurements import Measurements
+from attnres_core.engine.resources import Place
+from attnres_core.engine.store import Store, atomic
+from attnres_core.files import writing
+from attnres_core.models.checkpoints.checkpoint import Checkpoint
+from attnres_core.planning.bundles import Material, make_bundles, reference_of
+from attnres_core.prompts import PromptSet, Split, check_tokens
+from attnres_core.quantities.ablations import drop
+from attnres_core.quantities.intervention import cells
+from attnres_core.quantities.quantity import Quantity
+from attnres_core.quantities.summaries import mass, uniform_mass
+from attnres_core.quantities.vocabulary import AnyRole, Band, Family, Metric, Role, Site, Sublayer
+from attnres_core.statistics.intervals import t_interval
+
+FIELDS = (
+    *("site", "layer", "sublayer", "family", "mass", "uniform_mass", "delta_nll", "delta_nll_low", "delta_nll_high"),
+    *("kl", "kept_mass", "input_change", "duplicate", "n", "split"),
+)
+"""The columns of a map: weights are mean depth weights, effects nats per token with 95 % t intervals."""
+
+
+def cell_quantity(site: Site, family: Family, role: AnyRole, metric: Metric = Metric.DELTA_NLL) -> Quantity:
+    """The effect of dropping a family at one site."""
+    layers = Band.ALL if site.sublayer is Sublayer.FINAL else range(site.layer, site.layer + 1)
+    return drop(family, site.sublayer, layers).on(role, metric=metric)
+
+
+def map_quantities(checkpoint: Checkpoint, role: AnyRole) -> list[Quantity]:
+    """What the map of a checkpoint is made of."""
+    return [cell_quantity(site, family, role) for site, family in cells(checkpoint.sites)]
+
+
+def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[dict[str, Any]]:
+    """The map, one row (of FIELDS) a cell; means over documents. Where only masses were measured, effects are None."""
+
+    def average(quantity: Quantity) -> float:
+        return float(measurements.column(quantity, split).mean())
+
+    checkpoint, whole = measurements.material.checkpoint(role), measurements.whole(role, split)
+    rows = []
+    for site, family in cells(checkpoint.sites):
+        effect = cell_quantity(site, family, role)
+        where = (family, site.sublayer, effect.what.layers)
+        row = dict.fromkeys(FIELDS) | {
+            **{"site": str(site), "layer": site.layer, "sublayer": site.sublayer.value, "family": family.value},
+            **{"mass": average(mass(*where).on(role)), "uniform_mass": average(uniform_mass(*where).on(role))},
+            **{"n": len(measurements.material.prompts[split].documents), "split": split.value},
+        }
+        if unit_keys(effect.what, checkpoint) <= whole:
+            record = measurements.record(effect, split)
+            low, mean, high = t_interval(measurements.column(effect, split))
+            row |= {"delta_nll": mean, "delta_nll_low": low, "delta_nll_high": high}
+            row |= {"kl": average(cell_quantity(site, family, role, Metric.KL)), "kept_mass": record.kept_mass}
+            row |= {"input_change": record.input_change, "duplicate": bool(record.duplicates)}
+        rows.append(row)
+    return rows
+
+
+def make_map(
+    checkpoint: Checkpoint, prompts: PromptSet, split: Split, place: Place, store: Store, limit: int | None = None
+) -> list[dict[str, Any]]:
+    """Measure what the store lacks of a checkpoint's map, with a progress bar, and return its rows.
+
+    Stopped and started again, it goes on where it was; a suite's run over the same prompts finds the columns there.
+
+    Raises:
+        ValueError: prompts that the model cannot read, or a bundle that could not be measured.
+    """
+    part = prompts.part(split, limit)
+    if not len(part):
+        raise ValueError(f"{prompts.name}: no prompt belongs to the {split} split")
+    ids = part.token_ids(checkpoint.tokenizer_file)
+    check_tokens(ids, [repr(p.id) for p in part.prompts], checkpoint.vocabulary, checkpoint.context)
+    given = (place.device_class, place.dtype, reference_of(prompts))
+    material = Material({Role.TRAINED: checkpoint}, (), {split: part}, *given)
+    bundles = make_bundles(map_quantities(checkpoint, Role.TRAINED), split, material)
+    with Crew(material.checkpoints, Barrier(store, uuid.uuid4().hex), place) as crew:
+        for bundle in tqdm(bundles, desc="measuring", unit="bundle", disable=None):  # (silent without a terminal)
+            for why in crew.carry_out([bundle]).values():
+                raise ValueError(why)
+    return map_rows(Measurements(store, material), Role.TRAINED, split)
+
+
+def agreement(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Spearman's rank correlation of screened and exact effects over the cells."""
+    from scipy import stats  # slow to import, and only `map --screen` asks
+
+    exact, screened = ([row[name] for row in rows] for name in ("delta_nll", "screened"))
+    return float(stats.spearmanr(exact, screened).statistic)
+
+
+def check_name(file: Path) -> None:
+    """Refuse a file that is no map's, before anything is measured."""
+    if file.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"{file}: a map is written as .csv or .parquet")
+
+
+def write_map(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Write rows as CSV or, by the file's name, Parquet; the old file stays if that fails.
+
+    Raises:
+        ValueError: the name ends in neither, Parquet's library is not installed, or it cannot be written.
+    """
+    import pandas
+
+    check_name(file)
+    table = pandas.DataFrame(list(rows))
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(file) as temporary:
+            if file.suffix == ".csv":
+                table.to_csv(temporary, index=False)
+            else:
+                try:
+                    table.to_parquet(temporary, index=False)
+                except ImportError:
+                    raise ValueError(f"{file}: Parquet needs pyarrow: pip install 'attnres-core[parquet]'") from None

@@ -1,0 +1,88 @@
+"""What a run finds: about each claim, and what deciding early left unmeasured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from attnres_core.claims.claim import Claim
+from attnres_core.claims.estimates import Decision
+from attnres_core.judging.decisions import agreed, deciding
+from attnres_core.judging.registry import Standing
+from attnres_core.prompts import Split
+from attnres_core.quantities.quantity import Pick, Quantity
+from attnres_core.quantities.vocabulary import Family
+from attnres_core.statistics.intervals import Operator, Verdict
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run found about a claim."""
+
+    claim: Claim
+    standing: Standing
+    verdict: Verdict
+    decisions: tuple[Decision, ...] = ()
+    reason: str = ""
+    error: str = ""
+    """Why it could not be decided at all; such a claim has no verdict worth reading."""
+    chosen: Mapping[Pick, Family] = field(default_factory=dict)
+    """The families that its picks came out as."""
+    quantities: tuple[Quantity, ...] = ()
+    """Its quantities with the picks filled in."""
+    documents: int | None = None
+    """How many documents its verdict rests on, where it was decided early; None: all of its split."""
+
+    disagreement: str = ""
+    """What each kind of ablation finds, where a claim is decided under several and they do not all find the same."""
+    redundancy: tuple[str, ...] = ()
+    """Where a null effect is no absence: ablations of this run that take more, and cost something."""
+
+    @property
+    def shown(self) -> int | None:
+        """Which of its decisions is shown for it."""
+        return deciding(list(self.by_kind.values()) or [self.decisions], self.verdict)
+
+    @property
+    def deciding(self) -> Decision | None:
+        """The decision that is shown for it."""
+        return None if self.shown is None else self.decisions[self.shown]
+
+    @property
+    def by_kind(self) -> dict[str, tuple[Decision, ...]]:
+        """Its decisions under each kind of ablation, where there are several."""
+        step = self.claim.by_kind
+        return {kind.value: self.decisions[i * step : (i + 1) * step] for i, kind in enumerate(self.claim.under)}
+
+    @property
+    def agreed(self) -> tuple[Verdict, str]:
+        """The verdict that its decisions make, and how kinds of ablation differ."""
+        groups = self.by_kind or {"": self.decisions}
+        return agreed(list(groups.values()), list(groups))
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether it may be SUPPORTED before the last look: registered, and made of `>` statements alone."""
+        above = all(s.operator is Operator.ABOVE and not s.takes_worst for s in self.claim.statements)
+        return above and self.standing.split is Split.CONFIRMATION
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyDeciding:
+    """What looking early saved."""
+
+    shares: Mapping[int, float]
+    """The share of each alpha that may be spent at a look, by its number of documents."""
+    ended: Mapping[int, int]
+    """Claims whose verdict rests on so many documents."""
+    rows: int
+    """Forward rows (one confirmation prompt, clean or under one ablation) that a fixed number of documents needs."""
+    run: int
+    """Forward rows that were needed."""
+
+    def __str__(self) -> str:
+        """`verdicts by documents: 20 at 64, 5 at 128, 30 at 256; 4,000 of 9,000 forward rows saved (44%)`."""
+        ended = ", ".join(f"{count} at {documents}" for documents, count in self.ended.items())
+        saved = self.rows - self.run
+        share = saved / self.rows if self.rows else 0
+        return f"verdicts by documents: {ended}; {saved:,} of {self.rows:,} forward rows saved ({share:.0%})"

@@ -1,0 +1,128 @@
+"""What the dialects of Attention Residuals differ in: when the running state becomes a depth source.
+
+A dialect is a schedule over a `DepthStream`. The schedule never looks inside the states it moves about, so one
+file serves twice: run over tensors it is the model's forward pass, run over plain tokens (`sites_of`) it gives
+every site's sources, families and duplicates without importing torch.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from attnres_core.quantities.vocabulary import Family, Site, Sublayer
+
+State = TypeVar("State")
+
+
+@dataclass(slots=True)
+class DepthStream(Generic[State]):
+    """The depth sources as the forward pass builds them up."""
+
+    completed: list[State]
+    """The embedding and every completed block, oldest first."""
+    current: State | None
+    """What the running block has accumulated; None right after a reset."""
+    accumulate: Callable[[State, State], State]
+    """How a sublayer's output joins the current state (addition, for tensors)."""
+
+    def sources(self) -> list[State]:
+        """The sources a site reads now, in order."""
+        return self.completed if self.current is None else [*self.completed, self.current]
+
+    def add(self, output: State) -> None:
+        """A sublayer has written its output."""
+        self.current = output if self.current is None else self.accumulate(self.current, output)
+
+    def copy(self) -> DepthStream[State]:
+        """A snapshot; the states themselves are shared, never written in place."""
+        return DepthStream(list(self.completed), self.current, self.accumulate)
+
+    def mapped(self, change: Callable[[State], State]) -> DepthStream[State]:
+        """The stream of changed states; one that serves as two sources is changed once and stays one."""
+        made: dict[int, State] = {}
+
+        def changed(state: State) -> State:
+            if id(state) not in made:
+                made[id(state)] = change(state)
+            return made[id(state)]
+
+        current = None if self.current is None else changed(self.current)
+        return DepthStream([changed(state) for state in self.completed], current, self.accumulate)
+
+
+@dataclass(frozen=True)
+class Dialect(ABC):
+    """One meaning of "Block AttnRes"."""
+
+    num_layers: int
+    num_blocks: int
+
+    name: ClassVar[str]
+    has_bias: ClassVar[bool]
+    """Whether a learned recency bias joins the current source's logit."""
+    has_readout: ClassVar[bool]
+    """Whether a final routing site replaces the plain stream before the last norm."""
+
+    @property
+    def layers_per_block(self) -> int:
+        """ceil(layers / blocks); the last block may be shorter."""
+        return math.ceil(self.num_layers / self.num_blocks)
+
+    def streams(self, layer: int, sublayer: Sublayer) -> tuple[str | None, ...]:
+        """The streams that a sublayer reads, each a site; `(None,)` where it reads one; none: the state as it is."""
+        return (None,)
+
+    def starts_block(self, layer: int, sublayer: Sublayer) -> bool:
+        """Whether this is a block's first sublayer."""
+        return sublayer is Sublayer.ATTN and layer % self.layers_per_block == 0
+
+    @abstractmethod
+    def begin(self, embedding: State, accumulate: Callable[[State, State], State]) -> DepthStream[State]:
+        """The stream before layer 0."""
+
+    def before_read(  # noqa: B027 (most dialects do nothing here)
+        self, stream: DepthStream[State], layer: int, sublayer: Sublayer
+    ) -> None:
+        """What happens to the stream just before a site reads it."""
+
+    def after_read(  # noqa: B027
+        self, stream: DepthStream[State], layer: int, sublayer: Sublayer
+    ) -> None:
+        """What happens just after, before the sublayer's output is added."""
+
+
+def families(num_sources: int) -> tuple[Family | None, ...]:
+    """The family of each source of a site, in order."""
+    if num_sources == 1:
+        return (None,)
+    blocks = num_sources - 2
+    older = (Family.OLDER,) * max(blocks - 1, 0)
+    recent = (Family.RECENT,) * min(blocks, 1)
+    return (Family.EMBEDDING, *older, *recent, Family.CURRENT)
+
+
+def sites_of(dialect: Dialect) -> tuple[Site, ...]:
+    """Every site of a model in forward order, from the schedule alone."""
+    fresh = iter(range(10**9))
+    stream = dialect.begin(next(fresh), lambda state, output: next(fresh))
+    sites = []
+
+    def read(layer: int, sublayer: Sublayer) -> None:
+        states = stream.sources()
+        copies = tuple((i, j) for j in range(len(states)) for i in range(j) if states[i] == states[j])
+        for name in dialect.streams(layer, sublayer):
+            sites.append(Site(layer, sublayer, families(len(states)), name, copies))
+
+    for layer in range(dialect.num_layers):
+        for sublayer in (Sublayer.ATTN, Sublayer.MLP):
+            dialect.before_read(stream, layer, sublayer)
+            read(layer, sublayer)
+            dialect.after_read(stream, layer, sublayer)
+            stream.add(next(fresh))
+    if dialect.has_readout:
+        read(dialect.num_layers, Sublayer.FINAL)
+    return tuple(sites)

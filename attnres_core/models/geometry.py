@@ -1,0 +1,74 @@
+"""What is known of a model beside its weights, whether it came from a recognised checkpoint or through an adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from attnres_core.quantities.vocabulary import Site
+
+
+class Geometry(Protocol):
+    """The sites that requests are resolved on. A `Checkpoint` is one."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Every routing site, in forward order."""
+
+    @property
+    def num_layers(self) -> int:
+        """The number of decoder layers."""
+
+    @property
+    def wrap(self) -> float | None:
+        """The recency bias of a wrapped vanilla model."""
+
+
+class Described(Geometry, Protocol):
+    """What a loaded model says of itself."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def dialect_name(self) -> str:
+        """The meaning of its routing."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides the function computed; empty where that is not known."""
+
+    @property
+    def context(self) -> int:
+        """The longest prompt, in tokens."""
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """Its tokenizer.json."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A model that was given as a torch module, not read from a checkpoint."""
+
+    name: str
+    dialect_name: str
+    sites: tuple[Site, ...]
+    num_layers: int
+    context: int
+    tokenizer: Path | None = None
+    wrap: float | None = None
+    digest: str = ""
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """Its tokenizer.json.
+
+        Raises:
+            ValueError: none was given.
+        """
+        if self.tokenizer is None:
+            raise ValueError(f"`{self.name}` has no tokenizer; give adapt(..., tokenizer=FILE), or lists of token ids")
+        return self.tokenizer

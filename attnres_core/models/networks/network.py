@@ -1,0 +1,197 @@
+"""The loop of every network: sites read, sublayers write, the dialect says when a state becomes a source."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from attnres_core.models.dialects.schedule import DepthStream, Dialect
+from attnres_core.models.networks.routing import Read, SiteOverride, Source, route
+from attnres_core.quantities.vocabulary import SiteKey, Sublayer
+from attnres_core.shapes import Float, Int
+
+Observer = Callable[[SiteKey, list[Source], Read], None]
+"""Called at every site with its sources and what it read."""
+BeforeLayer = Callable[[int, DepthStream[Source]], None]
+"""Called with each layer's number (last, the number of layers) and the stream before it."""
+
+
+class SiteOverrides(Protocol):
+    """What interventions do at each site: `models.overrides.Overrides`, or a dictionary."""
+
+    def get(self, key: SiteKey, /) -> SiteOverride | None:
+        """What a site is to do; None: nothing."""
+
+
+@runtime_checkable
+class Inputs(Protocol):
+    """What every layer needs of a batch beside the sources: positions and masks."""
+
+    def rows(self, index: Tensor) -> Any:
+        """The same for a batch made of the given rows (with repeats)."""
+
+
+@runtime_checkable
+class MovableInputs(Inputs, Protocol):
+    """Inputs of a network whose layers may lie on several devices."""
+
+    def to(self, device: torch.device) -> Any:
+        """The same on a device."""
+
+
+class Network(nn.Module, ABC):
+    """A language model as everything above this package sees it."""
+
+    resumes: ClassVar[bool] = True
+    """Whether a run can start at any layer, from a snapshot of the stream before it."""
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        return next(self.parameters()).device
+
+    def device_of(self, layer: int) -> torch.device:
+        """Where a layer's weights are (last, the number of layers: those of the read-out, last norm and head)."""
+        return self.device
+
+    @abstractmethod
+    def prepare(
+        self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
+    ) -> Inputs:
+        """What a batch needs; positions count from the first real token, so padding changes nothing."""
+
+    @abstractmethod
+    def begin(self, input_ids: Int[Tensor, "batch pos"]) -> DepthStream[Source]:
+        """The depth stream before layer 0."""
+
+    @abstractmethod
+    def run(
+        self,
+        stream: DepthStream[Source],
+        inputs: Any,
+        *,
+        start: int = 0,
+        overrides: SiteOverrides | None = None,
+        observe: Observer | None = None,
+        before_layer: BeforeLayer | None = None,
+    ) -> Float[Tensor, "batch pos d"]:
+        """The layers from `start` on, up to the normalised final state.
+
+        Args:
+            stream: the stream before layer `start`; used up.
+            inputs: from `prepare`.
+            start: the first layer to run.
+            overrides: what interventions do, asked site by site.
+            observe: called at every site.
+            before_layer: see `BeforeLayer`.
+        """
+
+    @abstractmethod
+    def unembed(self, state: Float[Tensor, "... d"]) -> Float[Tensor, "... vocab"]:
+        """Next-token logits of normalised final states, in float32."""
+
+    @property
+    def unembedding(self) -> Float[Tensor, "vocab d"] | None:
+        """The matrix that logits are the product of a final state with, where they are that alone and it is float32."""
+        return None
+
+
+class LayeredNetwork(Network):
+    """A network whose layers are at hand, so that a run can start at any of them, and each may lie on its own device.
+
+    What a layer's sites and sublayers read comes to its device when the run gets there, once.
+    """
+
+    dialect: Dialect
+    model: Any
+    """Embedding, layers and last norm, named as `transformers` names them."""
+    lm_head: nn.Linear
+    float32: ClassVar[tuple[str, ...]]
+    """Parts of the names of tensors that stay in float32 whatever the dtype."""
+
+    @abstractmethod
+    def query(self, key: SiteKey) -> tuple[Tensor, Tensor | None]:
+        """A site's pseudo-query times its key norm's gain, `[d]`, and its recency bias in dialects that have one."""
+
+    @abstractmethod
+    def write(self, layer: int, sublayer: Sublayer, read: Sequence[Tensor], inputs: Any) -> Source:
+        """A sublayer's output for what each of its streams has read (or the current state, where it has no site)."""
+
+    @abstractmethod
+    def normalise(self, state: Tensor) -> Tensor:
+        """The last norm."""
+
+    def make_tables(self) -> None:
+        """Make anew what no checkpoint holds."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding is, and so where token ids go."""
+        return self.model.embed_tokens.weight.device
+
+    def device_of(self, layer: int) -> torch.device:
+        """Where a layer's weights are, read off them."""
+        inside = layer < self.dialect.num_layers
+        norm = self.model.layers[layer].post_attention_layernorm if inside else self.model.norm
+        return norm.weight.device
+
+    def sources(self, stream: DepthStream[Source]) -> list[Source]:
+        """What the sites read of the stream's states, in order."""
+        return stream.sources()
+
+    def run(
+        self,
+        stream: DepthStream[Source],
+        inputs: MovableInputs,
+        *,
+        start: int = 0,
+        overrides: SiteOverrides | None = None,
+        observe: Observer | None = None,
+        before_layer: BeforeLayer | None = None,
+    ) -> Float[Tensor, "batch pos d"]:
+        """The layers from `start` on, up to the normalised final state; arguments as for `Network.run`."""
+        dialect, device = self.dialect, self.device_of(start)
+        stream, inputs = _brought(stream, inputs, device)
+
+        def read(layer: int, sublayer: Sublayer) -> list[Tensor]:
+            mixtures = []
+            for name in dialect.streams(layer, sublayer):
+                key, sources = SiteKey(layer, sublayer, name), self.sources(stream)
+                found = route(sources, *self.query(key), None if overrides is None else overrides.get(key))
+                if observe is not None:
+                    observe(key, sources, found)
+                mixtures.append(found.mixture)
+            return mixtures or [stream.sources()[-1].state]
+
+        for layer in range(start, dialect.num_layers):
+            if before_layer is not None:
+                before_layer(layer, stream)
+            for sublayer in (Sublayer.ATTN, Sublayer.MLP):
+                dialect.before_read(stream, layer, sublayer)
+                mixtures = read(layer, sublayer)
+                dialect.after_read(stream, layer, sublayer)
+                stream.add(self.write(layer, sublayer, mixtures, inputs))
+            if (following := self.device_of(layer + 1)) != device:
+                device = following
+                stream, inputs = _brought(stream, inputs, device)
+        if before_layer is not None:
+            before_layer(dialect.num_layers, stream)
+        if dialect.has_readout:
+            return self.normalise(read(dialect.num_layers, Sublayer.FINAL)[0])
+        return self.normalise(stream.sources()[-1].state)
+
+
+def _brought(
+    stream: DepthStream[Source], inputs: MovableInputs, device: torch.device
+) -> tuple[DepthStream[Source], MovableInputs]:
+    """All that sites and sublayers on a device read."""
+    return stream.mapped(lambda source: source.to(device)), inputs.to(device)

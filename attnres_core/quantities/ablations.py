@@ -1,0 +1,320 @@
+"""The words for interventions on routing: kinds of ablation, each with its estimand, and their matched controls.
+
+At a site with sources s_i and depth weights a_i a sublayer reads h = sum_i a_i s_i; F is the ablated family there.
+Reads are normalised before use, so only the direction of h matters, unless next to nothing is left of it.
+
+    drop       h = sum_{i not in F} a_i s_i / sum_{i not in F} a_i       the rest scaled up
+    zero       h = sum_{i not in F} a_i s_i                              nothing in its place
+    mean       h = sum_{i not in F} a_i s_i + sum_{i in F} a_i mean_i    what it is on average
+    resample   h = sum_{i not in F} a_i s_i + sum_{i in F} a_i other_i   what it is on another prompt
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from attnres_core.quantities.quantity import Ablation, Pick, family_of
+from attnres_core.quantities.vocabulary import (
+    REMOVALS,
+    Band,
+    Control,
+    Families,
+    Kind,
+    Layers,
+    Sublayer,
+    choice,
+    layers_of,
+)
+
+SCHEDULE_BIAS = 10.0
+"""The recency bias of `schedule` when none is given: that of the wrapped baseline."""
+RESAMPLE_DRAWS = 2
+"""Other prompts that `resample` averages over when no number is given."""
+
+
+def drop(
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    per_site: bool = False,
+    copies: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Mask a family's sources before the softmax and renormalise, at every matching site.
+
+    Estimand: what the sublayers lose when they can no longer read this family directly, the rest of their read scaled
+    up to take its place.
+
+    Several families at once, `drop(RECENT & OLDER, ...)`, are dropped wherever any of them is: what the one alone
+    does not show because the other stands in for it. A window or a cumulative drop names its layers: `range(4, 8)`.
+
+    Args:
+        family: whose sources.
+        sublayer: at whose sites.
+        layers: in which layers.
+        per_site: ablate one layer's site at a time and average the effects over the layers that have the family, so
+            that bands of different size can be compared.
+        copies: take sources that are the same tensor with it: identical tensors are one source.
+        stream: only the sites of this stream (q, k or v), in models whose sublayers read several.
+    """
+    return _removal(Kind.DROP, family, sublayer, layers, per_site, copies, stream)
+
+
+def zero(
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    recomputed: bool = False,
+    per_site: bool = False,
+    copies: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Keep the depth weights and put zero in the family's place.
+
+    Estimand: the same as `drop`'s up to the epsilon of the norm that follows, unless the family holds nearly all of
+    the mass. With `recomputed`, the weights are those the site would choose if the source were zero: the pseudo-query
+    finds nothing in it, and what is left of its logit is the recency bias of the current source.
+    Other arguments as for `drop`.
+    """
+    return _removal(Kind.ZERO, family, sublayer, layers, per_site, copies, stream, recomputed)
+
+
+def mean(
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    recomputed: bool = False,
+    per_site: bool = False,
+    copies: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Put the family's mean over the reference prompts, position by position, in its place; the weights stay.
+
+    Estimand: what is lost with the part of the source that differs between prompts; what it holds on any prompt stays.
+    With `recomputed`, the weights follow the replaced source. Other arguments as for `drop`.
+    """
+    return _removal(Kind.MEAN, family, sublayer, layers, per_site, copies, stream, recomputed)
+
+
+def resample(
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    draws: int = RESAMPLE_DRAWS,
+    recomputed: bool = False,
+    per_site: bool = False,
+    copies: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Put the source of another prompt, at the same position, in the family's place; the weights stay.
+
+    Estimand: what is lost with the source's content of this prompt, when something typical but wrong stands in its
+    place. The other prompt is a reference prompt, never the prompt itself, of at least its length where there is one;
+    `draws` are averaged, different ones as far as there are so many. Which ones is drawn from a generator seeded by the
+    prompt's own tokens, so that no other prompt and no order changes them. Other arguments as for `mean`.
+    """
+    made = _removal(Kind.RESAMPLE, family, sublayer, layers, per_site, copies, stream, recomputed)
+    return dataclasses.replace(made, draws=_draws(draws))
+
+
+def keep(
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    per_site: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Drop everything but this family, at every site that has it.
+
+    Estimand: what the sublayers lose when they can read nothing else: small where the family is sufficient.
+    """
+    return _removal(Kind.KEEP, family, sublayer, layers, per_site, copies=False, stream=stream)
+
+
+def amplify(
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    by: float,
+    per_site: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Add `by` to the logits of the family's sources, so that their odds grow by a factor of e^by.
+
+    Estimand: the response to a dose: a family that matters hurts when turned down, one that is read too little helps
+    when turned up. Minus infinity would be `drop`.
+    """
+    made = _removal(Kind.AMPLIFY, family, sublayer, layers, per_site, copies=False, stream=stream)
+    return dataclasses.replace(made, amount=_finite(by, "by"))
+
+
+def uniform(
+    sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False, stream: str | None = None
+) -> Ablation:
+    """Give every source of a site the weight 1 / number of sources.
+
+    Estimand: what all learned preference between sources is worth.
+    """
+    return _rewrite(Kind.UNIFORM, sublayer, layers, per_site, stream)
+
+
+def average(
+    sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False, stream: str | None = None
+) -> Ablation:
+    """Replace the weights by their mean over the tokens of the reference prompts.
+
+    Estimand: what it is worth that weights depend on content, their average preference kept.
+    """
+    return _rewrite(Kind.AVERAGE, sublayer, layers, per_site, stream)
+
+
+def shuffle(
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    draws: int = 1,
+    per_site: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Give each token the weights of a token drawn at random from the reference prompts (never of its own prompt).
+
+    Estimand: what it is worth that weights fit their token, their distribution over tokens kept. Tokens of the same
+    prompt would not do: a later one's weights know what is to be predicted.
+    """
+    made = _rewrite(Kind.SHUFFLE, sublayer, layers, per_site, stream)
+    return dataclasses.replace(made, draws=_draws(draws))
+
+
+def schedule(
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    bias: float = SCHEDULE_BIAS,
+    per_site: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Replace the weights by the closed-form recency schedule: e^bias / (e^bias + n - 1) on the last of n sources.
+
+    Estimand: what routing is worth beyond reading the current state, as a plain residual stream does.
+    """
+    made = _rewrite(Kind.SCHEDULE, sublayer, layers, per_site, stream)
+    return dataclasses.replace(made, amount=_finite(bias, "bias"))
+
+
+def keep_top(
+    count: int,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    per_site: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Keep each token's `count` largest depth weights, scaled up to one, and drop the rest.
+
+    Estimand: what the tail of the weights is worth. Sites with at most `count` sources stay as they are.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"`count` is {count!r}; give a whole number, at least 1")
+    return dataclasses.replace(_rewrite(Kind.KEEP_TOP, sublayer, layers, per_site, stream), amount=float(count))
+
+
+# Matched controls ---------------------------------------------------------------------------------------------------
+
+
+def matched_mass(ablation: Ablation, *, draws: int = 1) -> Ablation:
+    """Take, at every token, the mass that the family has there from other sources, chosen at random one after another.
+
+    Estimand of `effect - control`: what this family's mass does beyond as much mass of any other family. Where the
+    others together have less than the family, all they have is taken; a claim that sets the family against a control
+    which took under nine tenths of its mass is INCONCLUSIVE and says so.
+    """
+    return _controlled(Control.MATCHED_MASS, ablation, draws)
+
+
+def matched_count(ablation: Ablation, *, draws: int = 1) -> Ablation:
+    """Take as many sources as the family has at a site, chosen at random from the others for every prompt.
+
+    Where there are fewer others, all of them.
+    """
+    return _controlled(Control.MATCHED_COUNT, ablation, draws)
+
+
+def random_sites(ablation: Ablation, *, draws: int = 1) -> Ablation:
+    """Take the family at as many sites, chosen at random from the same sublayer's sites outside the ablated layers.
+
+    Where there are fewer, all of them.
+    """
+    return _controlled(Control.RANDOM_SITES, ablation, draws)
+
+
+def other_sublayer(ablation: Ablation) -> Ablation:
+    """The same in the same layers of the other sublayer."""
+    _must_remove(ablation)
+    others = {Sublayer.ATTN: Sublayer.MLP, Sublayer.MLP: Sublayer.ATTN}
+    if ablation.sublayer not in others:
+        raise ValueError(f"`{ablation}` is about the read-out, which has no other sublayer")
+    return dataclasses.replace(ablation, sublayer=others[ablation.sublayer])
+
+
+def _controlled(control: Control, ablation: Ablation, draws: int) -> Ablation:
+    _must_remove(ablation)
+    if ablation.recomputed and control is not Control.RANDOM_SITES:
+        raise ValueError(f"`{ablation}` computes weights anew, so nothing can be matched; leave `recomputed` out")
+    if ablation.control is not None:
+        raise ValueError(f"`{ablation}` is a control already; give the ablation it is to control")
+    return dataclasses.replace(ablation, control=control, draws=max(_draws(draws), ablation.draws))
+
+
+def _must_remove(ablation: Ablation) -> None:
+    if not isinstance(ablation, Ablation) or ablation.kind not in REMOVALS:
+        allowed = ", ".join(REMOVALS)
+        raise ValueError(f"`ablation` is {ablation}; a matched control is one of {allowed}(...), without .on(...)")
+
+
+def _removal(
+    kind: Kind,
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str,
+    per_site: bool,
+    copies: bool,
+    stream: str | None,
+    recomputed: bool = False,
+) -> Ablation:
+    reader = choice(Sublayer, sublayer, "sublayer")
+    return Ablation(
+        kind,
+        family_of(family),
+        reader,
+        layers_of(layers, reader),
+        per_site=bool(per_site),
+        recomputed=bool(recomputed),
+        copies=bool(copies),
+        stream=stream,
+    )
+
+
+def _rewrite(
+    kind: Kind, sublayer: Sublayer | str, layers: Layers | str, per_site: bool, stream: str | None
+) -> Ablation:
+    reader = choice(Sublayer, sublayer, "sublayer")
+    return Ablation(kind, None, reader, layers_of(layers, reader), per_site=bool(per_site), stream=stream)
+
+
+def _draws(given: object) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise ValueError(f"`draws` is {given!r}; give a whole number, at least 1")
+    return given
+
+
+def _finite(given: object, argument: str) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        raise ValueError(f"`{argument}` is {given!r}; give a finite number")
+    return float(given)

@@ -1,0 +1,280 @@
+"""An ablation on one model's geometry: what is done to which sources at which sites."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnres_core.quantities.quantity import Ablation, Pick
+from attnres_core.quantities.vocabulary import (
+    FROM_REFERENCE,
+    Band,
+    Control,
+    Families,
+    Family,
+    Kind,
+    Layers,
+    Site,
+    Sublayer,
+    layers_text,
+    parts,
+)
+
+Touched = tuple[tuple[Site, tuple[int, ...]], ...]
+"""(site, indices of the sources that are meant), in forward order."""
+
+
+class NotApplicable(Exception):
+    """The request is sound, but this model has no site it speaks of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """What is done at each site; equal interventions are one column whatever words asked for them."""
+
+    kind: str
+    touched: Touched
+    recomputed: bool = False
+    amount: float | None = None
+    control: Control | None = None
+    """Set where other sources than those meant are taken, token by token or prompt by prompt."""
+    draw: int = 0
+    """Which of several random draws this is; 0 also where nothing is random."""
+
+    @property
+    def key(self) -> str:
+        """A short canonical text, the same for equal interventions."""
+        places = {str(site): list(indices) for site, indices in self.touched}
+        options = {"recomputed": self.recomputed or None, "amount": self.amount, "control": self.control}
+        options["draw"] = self.draw or None
+        given = {name: value for name, value in options.items() if value is not None}
+        return json.dumps([self.kind, places, *([given] if given else [])], separators=(",", ":"))
+
+    @property
+    def first_layer(self) -> int:
+        """Nothing before this layer is changed."""
+        return min((site.layer for site, _ in self.touched), default=0)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The names of the touched sites."""
+        return tuple(str(site) for site, _ in self.touched)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether something measured on the reference prompts takes the place of what is taken away."""
+        return self.kind in FROM_REFERENCE
+
+    @property
+    def duplicates(self) -> tuple[str, ...]:
+        """Sites where a source that is taken lives on in a kept one, the same tensor: it is read less, not lost."""
+        if self.control is not None:
+            return ()
+        return tuple(
+            str(site) for site, indices in self.touched if any((i in indices) != (j in indices) for i, j in site.copies)
+        )
+
+    @property
+    def no_ops(self) -> tuple[str, ...]:
+        """Sites where all sources are one tensor, so that no weights can change what is read: structural no-ops."""
+        if self.kind in (Kind.MEAN, Kind.RESAMPLE):
+            return ()
+        return tuple(str(site) for site, _ in self.touched if _all_one(site))
+
+    def by_layer(self) -> tuple[Intervention, ...]:
+        """The same, one layer at a time."""
+        layers = dict.fromkeys(site.layer for site, _ in self.touched)
+        return tuple(
+            dataclasses.replace(self, touched=tuple(pair for pair in self.touched if pair[0].layer == layer))
+            for layer in layers
+        )
+
+
+SHAM = Intervention("sham", ())
+"""Takes nothing away; what it measures is the engine's own noise."""
+
+
+def _all_one(site: Site) -> bool:
+    return len(site.copies) == math.comb(len(site.sources), 2)
+
+
+def sites_within(
+    sites: Iterable[Site], sublayer: Sublayer, layers: Layers, num_layers: int, stream: str | None = None
+) -> tuple[Site, ...]:
+    """The sites that a request for `sublayer`, `layers` and `stream` addresses.
+
+    Raises:
+        ValueError: the range of layers reaches beyond the model.
+    """
+    if isinstance(layers, range) and layers.stop > num_layers:
+        raise ValueError(f"`layers` is {layers!r}; this model has layers 0 to {num_layers - 1}")
+    found = tuple(site for site in sites if site.sublayer is sublayer and stream in (None, site.stream))
+    if sublayer is Sublayer.FINAL:
+        return found
+    span = layers.layers(num_layers) if isinstance(layers, Band) else layers
+    return tuple(site for site in found if site.layer in span)
+
+
+def family_sites(
+    family: Families,
+    sublayer: Sublayer,
+    layers: Layers,
+    sites: Sequence[Site],
+    num_layers: int,
+    stream: str | None = None,
+) -> list[Site]:
+    """The addressed sites where the family, or any of several, is present.
+
+    Raises:
+        NotApplicable: there is none.
+        ValueError: the layers are out of range.
+    """
+    addressed = sites_within(sites, sublayer, layers, num_layers, stream)
+    if stream is not None and not addressed:
+        raise NotApplicable(f"no {sublayer} site in {_where(layers)} has a stream {stream!r} on this checkpoint")
+    present = [site for site in addressed if set(parts(family)) & set(site.sources)]
+    if not present:
+        raise NotApplicable(
+            f"no {sublayer} site in {_where(layers)} has a source of the family `{family}` on this checkpoint"
+        )
+    return present
+
+
+def _where(layers: Layers) -> str:
+    return layers_text(layers) if isinstance(layers, range) else f"the {layers} band"
+
+
+def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: int = 0) -> Intervention:
+    """What an ablation does to the sites of a model, all at once, in one of its draws.
+
+    Raises:
+        NotApplicable: no site has a source of the family, or no choice to make, or none is left for a control.
+        ValueError: the layers are out of range, sites would lose every source, or a pick is still open.
+    """
+    family = ablation.family
+    if isinstance(family, Pick):
+        raise ValueError(f"`{ablation}` names a family chosen on the exploration split; it is resolved by a suite run")
+    if family is None:
+        addressed = sites_within(sites, ablation.sublayer, ablation.layers, num_layers, ablation.stream)
+        choosing = [site for site in addressed if len(site.sources) > 1]
+        if ablation.kind is Kind.KEEP_TOP:
+            assert ablation.amount is not None, "keep_top has a count"
+            choosing = [site for site in choosing if len(site.sources) > ablation.amount]
+        if not choosing:
+            stream = f" of stream {ablation.stream!r}" if ablation.stream else ""
+            where = f"{ablation.sublayer} site{stream} in {_where(ablation.layers)}"
+            least = "one source" if ablation.kind is not Kind.KEEP_TOP else f"{ablation.amount:g} sources"
+            raise NotApplicable(f"no {where} has more than {least}")
+        touched: Touched = tuple((site, tuple(range(len(site.sources)))) for site in choosing)
+    else:
+        present = family_sites(family, ablation.sublayer, ablation.layers, sites, num_layers, ablation.stream)
+        if ablation.control is Control.RANDOM_SITES:
+            present = _random_sites(ablation, family, present, sites, num_layers, draw)
+        touched = tuple((site, _indices(site, family, copies=ablation.copies)) for site in present)
+    if ablation.copies:  # identical tensors are one source: where all are, there is no choice to ablate
+        touched = tuple((site, indices) for site, indices in touched if not _all_one(site))
+        if not touched:
+            raise NotApplicable(f"`{ablation}`: all sources of these sites are one tensor")
+    kind, control = ablation.kind, ablation.control
+    if kind is Kind.KEEP:  # to keep a family is to drop the others
+        kind = Kind.DROP
+        touched = tuple((site, tuple(i for i in range(len(site.sources)) if i not in own)) for site, own in touched)
+    matched = control in (Control.MATCHED_MASS, Control.MATCHED_COUNT)
+    emptied = [str(site) for site, indices in touched if family is not None and len(indices) == len(site.sources)]
+    if emptied and (kind in (Kind.DROP, Kind.ZERO) or matched):
+        why = "finds no other source to take from" if matched else "would leave no source"
+        raise ValueError(f"`{ablation}` {why} at {', '.join(emptied)}; keep at least one family")
+    return Intervention(
+        kind.value,
+        touched,
+        ablation.recomputed,
+        ablation.amount,
+        control if matched else None,
+        draw if matched or kind in (Kind.RESAMPLE, Kind.SHUFFLE) else 0,
+    )
+
+
+def _indices(site: Site, family: Families, *, copies: bool) -> tuple[int, ...]:
+    """The family's sources at a site, with those that are one tensor with them where `copies` are taken too."""
+    found = {index for index, own in enumerate(site.sources) if own in parts(family)}
+    if copies:
+        for _ in site.copies:  # (copies of copies)
+            found |= {other for pair in site.copies if found & set(pair) for other in pair}
+    return tuple(sorted(found))
+
+
+def _random_sites(
+    ablation: Ablation, family: Families, present: Sequence[Site], sites: Sequence[Site], num_layers: int, draw: int
+) -> list[Site]:
+    """As many sites outside the ablated layers, in forward order: the same for every kind of ablation."""
+    everywhere = family_sites(family, ablation.sublayer, Band.ALL, sites, num_layers, ablation.stream)
+    layers = {site.layer for site in sites_within(sites, ablation.sublayer, ablation.layers, num_layers)}
+    others = [
+        site
+        for site in everywhere
+        if site.layer not in layers
+        and not _all_one(site)
+        and len(_indices(site, family, copies=ablation.copies)) < len(site.sources)
+    ]
+    if not others:
+        raise NotApplicable(f"`{ablation}`: no site outside {_where(ablation.layers)} has the family `{family}`")
+    words = (family, ablation.sublayer, layers_text(ablation.layers), ablation.stream, draw)  # not the kind
+    seed = hashlib.sha256("|".join(map(str, words)).encode()).digest()[:8]
+    chosen = np.random.default_rng(int.from_bytes(seed)).permutation(len(others))[: len(present)]
+    return [others[index] for index in sorted(chosen)]
+
+
+def drawn(ablation: Ablation, sites: Sequence[Site], num_layers: int) -> tuple[Intervention, ...]:
+    """Every intervention whose effects an ablation averages: its draws, one layer at a time where it says so.
+
+    Raises:
+        NotApplicable, ValueError: as for `resolve`.
+    """
+    whole = [resolve(ablation, sites, num_layers, draw) for draw in range(ablation.draws)]
+    split = [each.by_layer() if ablation.per_site else (each,) for each in whole]
+    return tuple(itertools.chain.from_iterable(split))
+
+
+def cells(sites: Iterable[Site]) -> list[tuple[Site, Family]]:
+    """Every site where there is a choice, with each family that it has."""
+    found = [(site, family) for site in sites for family in dict.fromkeys(site.sources)]
+    return [(site, family) for site, family in found if family is not None]
+
+
+def cell(site: Site, family: Family) -> Intervention:
+    """A family dropped at one site alone."""
+    return Intervention(Kind.DROP.value, ((site, _indices(site, family, copies=False)),))
+
+
+def composed(interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
+    """Interventions that are to act together on one run, in a canonical order: that of asking does not matter.
+
+    Raises:
+        ValueError: two of them are about the same source of the same site, or they leave a site without one.
+    """
+    places = [(site, index) for each in interventions for site, indices in each.touched for index in indices]
+    if twice := [place for place, count in Counter(places).items() if count > 1]:
+        site, index = twice[0]
+        raise ValueError(f"source {index} of site {site} is ablated twice; give interventions on different sources")
+    controlled = {site for each in interventions if each.control for site, _ in each.touched}
+    if shared := [site for site, each in Counter(s for i in interventions for s, _ in i.touched).items() if each > 1]:
+        if clash := [str(site) for site in shared if site in controlled]:
+            raise ValueError(f"a matched control acts with others at {', '.join(clash)}; give it sites of its own")
+    gone = Counter(
+        site
+        for each in interventions
+        if each.kind in (Kind.DROP, Kind.ZERO) and each.control is None
+        for site, indices in each.touched
+        for _ in indices
+    )
+    if emptied := [str(site) for site, count in gone.items() if count == len(site.sources)]:
+        raise ValueError(f"together they would leave no source at {', '.join(emptied)}; keep at least one family")
+    return tuple(sorted(interventions, key=lambda intervention: intervention.key))

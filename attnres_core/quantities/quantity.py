@@ -1,0 +1,234 @@
+"""What can be measured: ablations and routing summaries as data, and quantities: one of them on one of the models.
+
+The words that make them are in `ablations` and `summaries`. Frozen, hashable, free of torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from attnres_core.quantities.vocabulary import (
+    ANSWER_METRICS,
+    AnyRole,
+    Control,
+    Families,
+    Family,
+    Joint,
+    Kind,
+    Layers,
+    Metric,
+    Positions,
+    Statistic,
+    Sublayer,
+    Summary,
+    choice,
+    layers_text,
+    role_of,
+)
+
+
+class PickRule(StrEnum):
+    """How a family is chosen from the exploration split."""
+
+    MASSIVE = "most_massive"
+    """Rank by mass; rank 0 is the family with the largest."""
+    CAUSAL = "most_causal"
+    """The largest delta_nll among the families other than the most massive."""
+    IDLE = "least_causal"
+    """The smallest `|delta_nll|` among the families with a mass of at least `MIN_PICK_MASS`."""
+
+
+MIN_PICK_MASS = 0.10
+"""Mean depth weight that makes a family eligible for `least_causal`: well above rounding, and about
+half of what a uniform read of five sources gives each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A family chosen on the exploration split, so that the confirmation split can test the choice."""
+
+    rule: PickRule
+    sublayer: Sublayer
+    layers: Layers
+    rank: int = 0
+    of: int | None = None
+    """Applies only where exactly so many families are present; None: anywhere."""
+
+    def __str__(self) -> str:
+        """`most_massive#1(attn, late)`."""
+        rank = f"#{self.rank}" if self.rank else ""
+        of = f" of {self.of}" if self.of else ""
+        return f"{self.rule}{rank}{of}({self.sublayer}, {layers_text(self.layers)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """An intervention on the routing of every matching site. Made by `drop`, `resample`, `uniform`, ..."""
+
+    kind: Kind
+    family: Families | Pick | None
+    """None for kinds that rewrite all of a site's weights."""
+    sublayer: Sublayer
+    layers: Layers
+
+    per_site: bool = False
+    """Whether each layer's site is ablated alone, and the effects averaged: free of how many sites a band has."""
+    recomputed: bool = False
+    """Whether the weights are computed anew from the replaced sources; else they stay as they were."""
+    copies: bool = False
+    """Whether sources that are one tensor with the family's are taken with it."""
+    amount: float | None = None
+    """What `amplify` adds to the logits; the recency bias of `schedule`; how many weights `keep_top` keeps."""
+    draws: int = 1
+    """How many random draws are averaged."""
+    control: Control | None = None
+    """The matched control that this is, of the ablation without it."""
+    stream: str | None = None
+    """The stream (q, k or v) of sites that have several; None: all."""
+
+    def on(
+        self,
+        role: AnyRole | str,
+        *,
+        metric: Metric | str = Metric.DELTA_NLL,
+        at: Positions | str = Positions.ALL,
+    ) -> Quantity:
+        """This ablation's effect on the model in `role`, as a column.
+
+        Args:
+            role: the model.
+            metric: how the effect on a prompt is scored, and in which units.
+            at: over which of its scored positions (the answer's metrics know one position only).
+        """
+        scored, where = choice(Metric, metric, "metric"), choice(Positions, at, "at")
+        if scored in ANSWER_METRICS and where is not Positions.ALL:
+            raise ValueError(f"`at` is {where}; {scored} is read at the answer's position alone: leave `at` out")
+        return Quantity(self, role_of(role), scored, where)
+
+    def __str__(self) -> str:
+        """`drop(embedding, mlp, early)`; options follow, a control stands around it."""
+        words = [str(word) for word in (self.family, self.sublayer) if word is not None]
+        words.append(layers_text(self.layers))
+        words += [f"stream {self.stream}"] if self.stream else []
+        words += ["per site"] if self.per_site else []
+        words += ["recomputed"] if self.recomputed else []
+        words += ["with copies"] if self.copies else []
+        if self.amount is not None:
+            words.append(f"{self.amount:g} largest" if self.kind is Kind.KEEP_TOP else f"by {self.amount:g}")
+        words += [f"{self.draws} draws"] if self.draws > 1 else []
+        text = f"{self.kind}({', '.join(words)})"
+        return f"{self.control}({text})" if self.control else text
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSummary:
+    """A number read off the depth weights of every matching site. Made by `mass`, `entropy`, `peak`, ..."""
+
+    kind: Summary
+    family: Families | Pick | None
+    sublayer: Sublayer
+    layers: Layers
+    stream: str | None = None
+    """The stream (q, k or v) of sites that have several; None: all."""
+
+    def on(self, role: AnyRole | str) -> Quantity:
+        """This summary of the model in `role`, as a column."""
+        return Quantity(self, role_of(role), None)
+
+    def __str__(self) -> str:
+        """`mass(older, attn, late)`."""
+        family = f"{self.family}, " if self.family is not None else ""
+        stream = f", stream {self.stream}" if self.stream else ""
+        return f"{self.kind}({family}{self.sublayer}, {layers_text(self.layers)}{stream})"
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """How mass removed and effect go together over every family dropped at every site. Made by `mass_and_effect`."""
+
+    kind: Statistic
+    sublayer: Sublayer | None
+    """None: both attention and MLP."""
+    layers: Layers
+
+    @property
+    def family(self) -> None:
+        """Every family."""
+        return None
+
+    def on(self, role: AnyRole | str, *, metric: Metric | str = Metric.DELTA_NLL) -> Quantity:
+        """This statistic of the model in `role`, effects in `metric`, as a column (see `influence.influence`)."""
+        return Quantity(self, role_of(role), choice(Metric, metric, "metric"))
+
+    def __str__(self) -> str:
+        """`spearman(mass, effect; attn, late)`."""
+        return f"{self.kind}(mass, effect; {self.sublayer or 'attn and mlp'}, {layers_text(self.layers)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """How a routing summary and the clean loss go together over documents. Made by `summary_and_loss`."""
+
+    kind: Statistic
+    summary: RoutingSummary
+
+    @property
+    def family(self) -> Families | None:
+        """The summary's."""
+        family = self.summary.family
+        assert not isinstance(family, Pick), "refused by `summary_and_loss`"
+        return family
+
+    @property
+    def sublayer(self) -> Sublayer:
+        """The summary's."""
+        return self.summary.sublayer
+
+    @property
+    def layers(self) -> Layers:
+        """The summary's."""
+        return self.summary.layers
+
+    def on(self, role: AnyRole | str) -> Quantity:
+        """This statistic of the model in `role`, as a column (see `influence.pseudo_values`)."""
+        return Quantity(self, role_of(role), None)
+
+    def __str__(self) -> str:
+        """`spearman(entropy(attn, all), loss)`."""
+        return f"{self.kind}({self.summary}, loss)"
+
+
+Relation = Association | Prediction
+"""How two numbers go together: a statistic of many documents, which no single prompt has a value of."""
+Request = Ablation | RoutingSummary | Relation
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One number per prompt: an ablation's effect or a routing summary, on one of the suite's models."""
+
+    what: Request
+    role: AnyRole
+    metric: Metric | None
+    """The effect's metric; None where nothing is ablated."""
+    at: Positions = Positions.ALL
+    """The positions an effect is averaged over."""
+    dtype: str | None = None
+    """What it must be measured in, whatever the run's dtype; None: that."""
+
+    @property
+    def picks(self) -> tuple[Pick, ...]:
+        """The family choices that must be made before this can be measured."""
+        return (self.what.family,) if isinstance(self.what.family, Pick) else ()
+
+    def __str__(self) -> str:
+        """`drop(embedding, mlp, early) on trained [delta_nll]`."""
+        where = "" if self.at is Positions.ALL else f", {self.at}"
+        metric = f" [{self.metric}{where}]" if self.metric else ""
+        return f"{self.what} on {self.role}{metric}"
+
+
+def family_of(given: object) -> Families | Pick:
+    """A family, a joint of families or a pick, or a ValueError that lists what is allowed."""
+    return given if isinstance(given, (Pick, Joint)) else choice(Family, given, "family")

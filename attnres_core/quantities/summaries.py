@@ -1,0 +1,138 @@
+"""The words for what is read off depth weights: routing summaries, and families that the weights choose."""
+
+from __future__ import annotations
+
+from attnres_core.quantities.quantity import (
+    Association,
+    Pick,
+    PickRule,
+    Prediction,
+    RoutingSummary,
+    family_of,
+)
+from attnres_core.quantities.vocabulary import (
+    Band,
+    Families,
+    Family,
+    Layers,
+    Statistic,
+    Sublayer,
+    Summary,
+    choice,
+    layers_of,
+)
+
+
+def _summary(
+    kind: Summary, family: object, sublayer: Sublayer | str, layers: Layers | str, stream: str | None = None
+) -> RoutingSummary:
+    reader, own = choice(Sublayer, sublayer, "sublayer"), None if family is None else family_of(family)
+    return RoutingSummary(kind, own, reader, layers_of(layers, reader), stream)
+
+
+def mass(
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    stream: str | None = None,
+) -> RoutingSummary:
+    """Depth weight on a family, in [0, 1], averaged over positions and sites.
+
+    Args:
+        family: whose depth weight.
+        sublayer: at whose sites.
+        layers: in which layers.
+        stream: only at the sites of this stream (q, k or v), in models whose sublayers read several.
+    """
+    return _summary(Summary.MASS, family, sublayer, layers, stream)
+
+
+def uniform_mass(
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    stream: str | None = None,
+) -> RoutingSummary:
+    """The mass that uniform weights would put on a family: its share of the sources, averaged over sites."""
+    return _summary(Summary.UNIFORM_MASS, family, sublayer, layers, stream)
+
+
+def entropy(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, stream: str | None = None) -> RoutingSummary:
+    """Entropy of the depth weights in nats, averaged over positions and sites."""
+    return _summary(Summary.ENTROPY, None, sublayer, layers, stream)
+
+
+def peak(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, stream: str | None = None) -> RoutingSummary:
+    """Largest depth weight, in [0, 1], averaged over positions and sites."""
+    return _summary(Summary.PEAK, None, sublayer, layers, stream)
+
+
+def spread(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, stream: str | None = None) -> RoutingSummary:
+    """How far depth weights depend on content: largest distance from their average over prompts and positions."""
+    return _summary(Summary.SPREAD, None, sublayer, layers, stream)
+
+
+def closed_form_error(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """Largest distance of the depth weights from e^b / (e^b + n - 1) on current, 1 / (e^b + n - 1) elsewhere."""
+    return _summary(Summary.CLOSED_FORM_ERROR, None, sublayer, layers)
+
+
+def mass_and_effect(
+    statistic: Statistic | str, sublayer: Sublayer | str | None = None, layers: Layers | str = Band.ALL
+) -> Association:
+    """How the mass that a drop removes and the effect it has go together over sites and families.
+
+    Each family is dropped at each site alone; the statistic is that of the pairs (mean mass, mean effect).
+
+    Args:
+        statistic: slope, pearson, spearman or kendall.
+        sublayer: ATTN or MLP; None: both.
+        layers: in which layers.
+    """
+    reader = None if sublayer is None else choice(Sublayer, sublayer, "sublayer")
+    if reader is Sublayer.FINAL:
+        raise ValueError("`sublayer` is final; the read-out is one site: give ATTN, MLP or None")
+    return Association(choice(Statistic, statistic, "statistic"), reader, layers_of(layers, reader or Sublayer.ATTN))
+
+
+def summary_and_loss(statistic: Statistic | str, summary: RoutingSummary) -> Prediction:
+    """How a routing summary and the clean run's loss (nats per token) go together over documents.
+
+    Args:
+        statistic: slope, pearson, spearman or kendall.
+        summary: such as `entropy(ATTN)`; of a family that is named, not chosen by the weights.
+    """
+    if not isinstance(summary, RoutingSummary) or isinstance(summary.family, Pick):
+        raise ValueError(f"`summary` is {summary}; give entropy(...), peak(...), mass(a family, ...), without `.on()`")
+    return Prediction(choice(Statistic, statistic, "statistic"), summary)
+
+
+def most_massive(
+    sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, rank: int = 0, of: int | None = None
+) -> Pick:
+    """The family with the largest mass on the trained model's exploration split.
+
+    Args:
+        sublayer: whose sites.
+        layers: in which layers.
+        rank: 1 for the second, 2 for the third, ...
+        of: the claim applies only where exactly so many families are present.
+    """
+    reader = choice(Sublayer, sublayer, "sublayer")
+    if rank not in range(len(Family)):
+        raise ValueError(f"`rank` is {rank!r}; allowed: 0 (largest mass) to {len(Family) - 1}")
+    return Pick(PickRule.MASSIVE, reader, layers_of(layers, reader), rank, of)
+
+
+def most_causal(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Pick:
+    """The family other than the most massive with the largest delta_nll on the exploration split."""
+    reader = choice(Sublayer, sublayer, "sublayer")
+    return Pick(PickRule.CAUSAL, reader, layers_of(layers, reader))
+
+
+def least_causal(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> Pick:
+    """The family with the smallest `|delta_nll|` among those with mass >= MIN_PICK_MASS, on the exploration split."""
+    reader = choice(Sublayer, sublayer, "sublayer")
+    return Pick(PickRule.IDLE, reader, layers_of(layers, reader))

@@ -1,0 +1,327 @@
+"""One claim's entry in a run's record: what was decided, on what, and what it looks like, as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from attnres_core.claims.estimands import estimands
+from attnres_core.claims.estimates import Decision, Statement
+from attnres_core.exploration.kept_searches import Speaking, speaking_to
+from attnres_core.judging.decisions import Adjusted, combine, deciding
+from attnres_core.judging.outcomes import Outcome
+from attnres_core.prompts import Split
+from attnres_core.quantities.quantity import (
+    Ablation,
+    Association,
+    Prediction,
+    Quantity,
+    Relation,
+    RoutingSummary,
+)
+from attnres_core.quantities.vocabulary import Metric, Statistic, Summary
+from attnres_core.records.examples import examples
+from attnres_core.shapes import Column
+from attnres_core.statistics import intervals, power
+from attnres_core.statistics.associations import PERMUTATIONS
+from attnres_core.statistics.intervals import Verdict
+from attnres_core.suite.expected_verdicts import Expected
+from attnres_core.suite.suite import Suite
+
+_UNITS = {
+    Summary.MASS: "depth weight",
+    Summary.UNIFORM_MASS: "depth weight",
+    Summary.PEAK: "depth weight",
+    Summary.ENTROPY: "nats",
+    Summary.SPREAD: "max depth-weight error",
+    Summary.CLOSED_FORM_ERROR: "max depth-weight error",
+}
+_METRIC_UNITS = {
+    Metric.DELTA_NLL: "nats/token",
+    Metric.KL: "nats/token",
+    Metric.LOGIT_DIFFERENCE: "logits",
+    Metric.ANSWER_PROBABILITY: "probability",
+}
+DIGITS = 7
+"""What a float32 can tell: digits beyond are nobody's."""
+DRAWN = 8
+"""Values at most that a record holds of a claim's distribution in one stratum."""
+LONGEST = 60
+"""Characters of a token that are shown."""
+CONTROL = "control"
+"""The `family` of claims that check the suite itself; they are counted apart."""
+
+
+def number(value: float) -> float | None:
+    """A JSON number of DIGITS significant digits; None for infinities and NaN."""
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+def cut(token: str) -> str:
+    """A token as it is shown."""
+    return token if len(token) <= LONGEST else f"{token[:LONGEST]}…"
+
+
+def unit_of(quantity: Any) -> str:
+    """A quantity's unit, in words."""
+    if not isinstance(quantity, Quantity):
+        return "nats/token"
+    if isinstance(quantity.what, RoutingSummary):
+        return _UNITS[quantity.what.kind]
+    if isinstance(quantity.what, Relation) and quantity.what.kind is not Statistic.SLOPE:
+        return "correlation"
+    if isinstance(quantity.what, Prediction):
+        return f"nats/token per {_UNITS[quantity.what.summary.kind]}"
+    assert quantity.metric is not None, "an effect has a metric"
+    if isinstance(quantity.what, Association):
+        return f"{_METRIC_UNITS[quantity.metric]} per mass"
+    return _METRIC_UNITS[quantity.metric]
+
+
+def claim_entry(
+    outcome: Outcome, expected: Expected | None, suite: Suite, adjusted: Adjusted | None = None
+) -> dict[str, Any]:
+    """One claim, as the record lists it; `adjusted` where the whole registered set was decided."""
+    statements = [_statement_entry(decision) for decision in outcome.decisions]
+    searches = speaking_to(
+        [decision.statement for decision in outcome.decisions],
+        lambda role: suite.material.checkpoint(role).digest,
+        suite.store,
+    )
+    leading = None if outcome.shown is None else statements[outcome.shown]
+    ablations = [q for q in outcome.quantities if isinstance(q.what, Ablation)] if outcome.decisions else []
+    split = outcome.standing.split
+    prompts = suite.prompts[split].head(outcome.documents)
+    records = [suite.measurements.record(quantity, split, outcome.documents) for quantity in ablations]
+    reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
+    reasons += [outcome.disagreement, *outcome.redundancy]
+    reasons += [decision.reason for decision in outcome.decisions]
+    permutations = _permutations(outcome, suite)
+    reasons += map(_told, permutations)
+    needed = [
+        power.needed_units(d.statement.operator, d.statement.threshold, d.interval)
+        for d in outcome.decisions
+        if d.verdict is Verdict.INCONCLUSIVE and not d.interval.gate
+    ]
+    return {
+        "node_id": outcome.claim.node_id,
+        "title": outcome.claim.title,
+        "family": outcome.claim.family,
+        "cites": outcome.claim.cites,
+        "contradicts": list(outcome.claim.contradicts),
+        "control": outcome.claim.family == CONTROL,
+        "verdict": "ERROR" if outcome.error else outcome.verdict.value,
+        "expected": {"verdict": expected.verdict.value, "reason": expected.reason} if expected else None,
+        "registration": outcome.standing.status,
+        "registration_note": outcome.standing.note,
+        "split": split.value,
+        "alpha": outcome.standing.alpha,
+        "p_value": number(adjusted.p) if adjusted else None,
+        "p_holm": number(adjusted.holm) if adjusted else None,
+        "p_max_t": number(adjusted.max_t) if adjusted else None,
+        "statement": " and ".join(map(str, outcome.claim.statements)),
+        "statements": statements,
+        "deciding": outcome.shown,
+        "quantities": [str(quantity) for quantity in outcome.quantities],
+        "estimate": leading["estimate"] if leading else None,
+        "interval": [leading["low"], leading["high"]] if leading else None,
+        "threshold": leading["threshold"] if leading else None,
+        "n": leading["n"] if leading else None,
+        "under": [_kind_entry(kind, found) for kind, found in outcome.by_kind.items()] if outcome.decisions else [],
+        "disagreement": outcome.disagreement,
+        "redundancy": list(outcome.redundancy),
+        "documents": len(prompts.documents) if outcome.decisions else None,
+        "prompts": len(prompts) if outcome.decisions else None,
+        "kept_mass": number(min((record.kept_mass for record in records), default=math.nan)),
+        "kept_mass_min": number(min((record.kept_mass_min for record in records), default=math.nan)),
+        "sites_touched": _union(record.sites for record in records),
+        "duplicates": _union(record.duplicates for record in records),
+        "no_ops": _union(record.no_ops for record in records),
+        "by_stratum": _by_stratum(outcome, suite),
+        "estimand": estimands([decision.statement for decision in outcome.decisions]) if outcome.decisions else None,
+        "examples": [
+            {"prompt": example.prompt.id, "effect": number(example.effect), "trace": _milli(example.trace)}
+            for example in examples(outcome, suite.measurements)
+        ],
+        "counterexamples": [_search_entry(speaking) for speaking in searches],
+        "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite, split, outcome.documents)],
+        "permutations": permutations,
+        "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
+        "needed_prompts": max((n for n in needed if n), default=None),
+    }
+
+
+def junit_properties(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A claim's main numbers as properties of its test, for JUnit XML and other readers of pytest's own reports."""
+    names = ("verdict", "effect", "low", "high", "threshold", "n", "statement", "reason")
+    low, high = entry["interval"] or (None, None)
+    values = {**entry, "effect": entry["estimate"], "low": low, "high": high}
+    return [(f"attnres_{name}", str(values[name])) for name in names if values[name] not in (None, "")]
+
+
+def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[str, Any]:
+    """The entry of a claim that could not be traced or measured."""
+    absent = (
+        *("cites", "expected", "deciding", "estimate", "interval", "threshold", "n", "needed_prompts", "split"),
+        *("alpha", "registration", "registration_note", "p_value", "p_holm", "p_max_t", "estimand"),
+        *("documents", "prompts", "kept_mass", "kept_mass_min"),
+    )
+    listed = (
+        *("contradicts", "quantities", "statements", "under", "redundancy", "by_layer", "by_stratum", "examples"),
+        "counterexamples",
+        *("sites_touched", "duplicates", "no_ops"),
+    )
+    lists = {name: list[Any]() for name in listed}
+    names = {"node_id": node_id, "title": title, "family": family, "control": family == CONTROL}
+    return {
+        **names,
+        "verdict": "ERROR",
+        "reason": reason,
+        **dict.fromkeys(absent),
+        **lists,
+        "statement": "",
+        "disagreement": "",
+    }
+
+
+def _kind_entry(kind: str, decisions: Sequence[Decision]) -> dict[str, Any]:
+    """What a claim comes to under one kind of ablation, with the numbers of the statement that decides it there."""
+    verdict = combine(decisions)
+    own = decisions[deciding([decisions], verdict) or 0]
+    limits = own.interval
+    numbers = {"estimate": number(limits.mean), "low": number(limits.low), "high": number(limits.high)}
+    return {"kind": kind, "verdict": verdict.value, **numbers, "unit": _unit(own.statement)}
+
+
+def _statement_entry(decision: Decision) -> dict[str, Any]:
+    interval = decision.interval
+    return {
+        "text": str(decision.statement),
+        "op": decision.statement.operator.value,
+        "estimate": number(interval.mean),
+        "low": number(interval.low),
+        "high": number(interval.high),
+        "threshold": decision.statement.threshold,
+        "unit": _unit(decision.statement),
+        "p_value": None if decision.p_value is None else number(decision.p_value),
+        "detectable": None if interval.exact else _or_none(power.detectable(interval)),
+        "verdict": decision.verdict.value,
+        "reason": decision.reason,
+        "n": interval.n,
+        "standard_error": None if interval.exact else number(interval.sd / math.sqrt(max(interval.n, 1))),
+        "exact": interval.exact,
+        "confidence": 1 - 2 * interval.alpha,
+        "noise_floor": number(interval.noise),
+        "unseen_share": None if interval.exact else number(power.unseen_share(interval.alpha, max(interval.n, 1))),
+        "methods": {name: [number(low), number(high)] for name, low, high in interval.methods},
+    }
+
+
+def _search_entry(speaking: Speaking) -> dict[str, Any]:
+    """What a search for a prompt that violates the claim came to: exploratory, and no part of the verdict."""
+    search = speaking.search
+    names = ("statements", "prompts", "candidates", "forwards", "seed", "command")
+    found = search["found"]
+    return {
+        **{name: search[name] for name in names},
+        "unit": _unit(speaking.statement),
+        "closest": number(search["closest"]),
+        "found": found
+        and {
+            "statement": found["statement"],
+            "token_ids": found["token_ids"],
+            "tokens": list(map(cut, found["tokens"])),
+            "value": number(found["value"]),
+            "wrong_sign": speaking.wrong_sign,
+        },
+    }
+
+
+def _unit(statement: Statement) -> str:
+    return " and ".join(sorted({unit_of(quantity) for quantity, _ in statement.form.terms}))
+
+
+def _or_none(value: float | None) -> float | None:
+    return None if value is None else number(value)
+
+
+def _union(groups: Iterable[Iterable[str]]) -> list[str]:
+    """Each name once, in order of appearance."""
+    return list(dict.fromkeys(name for group in groups for name in group))
+
+
+def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> list[dict[str, Any]]:
+    """The effects that a per-site ablation averages, each with a descriptive 95 % t interval."""
+    if not isinstance(quantity.what, Ablation) or not quantity.what.per_site or quantity.what.control:
+        return []  # (a control of one layer alone would draw other sites, or other sources)
+    rows = []
+    for site in suite.measurements.record(quantity, split, documents).sites:
+        layer = int(site.split(".")[0])
+        alone = dataclasses.replace(quantity.what, layers=range(layer, layer + 1), per_site=False)
+        column = suite.measurements.column(dataclasses.replace(quantity, what=alone), split, documents)
+        low, mean, high = map(number, intervals.t_interval(column))
+        rows.append({"quantity": str(quantity), "site": site, "mean": mean, "low": low, "high": high})
+    return rows
+
+
+def _permutations(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
+    """Beside a claim about predicting the loss: the permutation test's p-values, over the same documents.
+
+    `p` is about what the claim states, the statistic over all documents; `p_within` about that within strata alone.
+    """
+    asked = [q for q in outcome.quantities if isinstance(q.what, Prediction)] if outcome.decisions else []
+    where = (outcome.standing.split, outcome.documents)
+    return [
+        {
+            "quantity": str(quantity.what),
+            "p": number(suite.measurements.unrelated_p(quantity, *where)),
+            "p_within": number(suite.measurements.unrelated_p(quantity, *where, within=True)),
+        }
+        for quantity in asked
+    ]
+
+
+def _told(test: Mapping[str, Any]) -> str:
+    """A permutation test in words."""
+
+    def p(value: float | None) -> str:
+        if value is None:
+            return "p unknown"
+        return f"p {'<=' if value <= 1 / (1 + PERMUTATIONS) else '='} {value:.2g}"
+
+    within = f"{p(test['p_within'])} within strata"
+    return f"`{test['quantity']}`: {p(test['p'])} that they are unrelated, {within}, by {PERMUTATIONS:,} permutations"
+
+
+def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
+    """How the shown statement's form is distributed over documents, stratum by stratum; descriptive.
+
+    `values`: the documents', sorted, or where there are many DRAWN evenly spaced quantiles of them.
+    """
+    own = outcome.deciding
+    split, documents = outcome.standing.split, outcome.documents
+    labels = suite.prompts[split].head(documents).strata
+    if own is None or any(isinstance(q.what, Relation) for q, _ in own.statement.form.terms):
+        return []
+    form = own.statement.form
+    column = form.of({quantity: suite.measurements.column(quantity, split, documents) for quantity, _ in form.terms})
+    rows = {label: column[[index for index, own in enumerate(labels) if own == label]] for label in sorted(set(labels))}
+    return [
+        {"stratum": label, "n": len(part), "mean": number(part.mean()), "values": _drawn(part)}
+        for label, part in rows.items()
+    ]
+
+
+def _drawn(column: Column) -> list[float | None]:
+    levels = np.linspace(0, 1, DRAWN)  # the smallest and the largest among them
+    values = np.sort(column) if len(column) <= DRAWN else np.quantile(column, levels)
+    return [number(float(f"{value:.3g}")) for value in values]
+
+
+def _milli(trace: Column | None) -> list[int] | None:
+    """A token trace in whole thousandths of a nat."""
+    return None if trace is None or not np.isfinite(trace).all() else [round(1000 * float(rise)) for rise in trace]

@@ -1,0 +1,76 @@
+"""Claims that contradict each other, side by side: what a run's verdicts decide between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attnres_core.claims.claim import claim_key
+
+ClaimEntry = Mapping[str, Any]
+"""A claim as a run's record lists it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Two claims of one run, of which one says that it contradicts the other."""
+
+    first: ClaimEntry
+    """The one that says so."""
+    second: ClaimEntry
+
+    @property
+    def winner(self) -> ClaimEntry | None:
+        """The claim that is supported where the other is refuted."""
+        for one, other in ((self.first, self.second), (self.second, self.first)):
+            if (one["verdict"], other["verdict"]) == ("SUPPORTED", "REFUTED"):
+                return one
+        return None
+
+    @property
+    def finding(self) -> str:
+        """What follows, in words that begin no sentence and name no claim."""
+        if self.winner is not None:
+            return "decided"
+        verdicts = (self.first["verdict"], self.second["verdict"])
+        if verdicts == ("REFUTED", "REFUTED"):
+            return "neither holds here"
+        both = "not a contradiction as they are stated: both hold"
+        return both if verdicts == ("SUPPORTED", "SUPPORTED") else "undecided"
+
+    @property
+    def sentence(self) -> str:
+        """What follows, as a sentence."""
+        if self.winner is not None:
+            return f"Decided for “{self.winner['title']}”."
+        return f"{self.finding[0].upper()}{self.finding[1:]}."
+
+
+def contradictions(claims: Iterable[ClaimEntry]) -> list[Contradiction]:
+    """The pairs of which a run holds both claims, each once."""
+    entries = {claim_key(claim["node_id"]): claim for claim in claims}
+    pairs: dict[frozenset[str], Contradiction] = {}
+    for key, claim in entries.items():
+        for other in _named(key, claim, entries):
+            if other in entries and other != key:
+                pairs.setdefault(frozenset((key, other)), Contradiction(claim, entries[other]))
+    return list(pairs.values())
+
+
+def absent(claims: Iterable[ClaimEntry]) -> list[tuple[str, str]]:
+    """(claim, name): the names that claims say they contradict, of files in this run but no claim in it."""
+    entries = {claim_key(claim["node_id"]): claim for claim in claims}
+    files = {key.split("::")[0] for key in entries}
+    return [
+        (key, other)
+        for key, claim in entries.items()
+        for other in _named(key, claim, entries)
+        if other not in entries and other.split("::")[0] in files
+    ]
+
+
+def _named(key: str, claim: ClaimEntry, entries: Mapping[str, ClaimEntry]) -> list[str]:
+    """The claims that a claim names; of one with cases, the case with the same id."""
+    case = "".join(key.partition("[")[1:])
+    return [name if name in entries or "[" in name else name + case for name in claim["contradicts"]]

@@ -1,0 +1,224 @@
+"""A run's record: outcomes and columns as plain data, for the JSON file, the report and the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from attnres_core import __version__
+from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA
+from attnres_core.claims.estimands import meaning
+from attnres_core.engine.columns import ROUTING, interventions_for
+from attnres_core.exploration.pathway_map import map_rows
+from attnres_core.files import published_name
+from attnres_core.judging.outcomes import EarlyDeciding, Outcome
+from attnres_core.prompts import WINDOW, PromptSet, Split
+from attnres_core.quantities.quantity import Ablation, Pick, Quantity
+from attnres_core.quantities.summaries import mass, uniform_mass
+from attnres_core.quantities.vocabulary import AnyRole, Positions, Role, layers_text
+from attnres_core.records.claim_entry import cut, number
+from attnres_core.records.examples import extremes
+from attnres_core.statistics import intervals
+from attnres_core.statistics.intervals import Verdict
+from attnres_core.suite.suite import Suite
+
+SHOWN = (Role.TRAINED, Role.WRAPPED, Role.UNTRAINED)
+"""The models whose routing is shown side by side."""
+QUESTION = "Which routing pathways are causal in this checkpoint?"
+
+
+def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> dict[str, Any]:
+    """What is known of a run once its claims are decided: everything but the claims as they were reported.
+
+    Args:
+        suite: the run's material.
+        outcomes: its decided claims.
+        collected: all its claims, those that could not be traced included.
+    """
+    measured: dict[tuple[Quantity, Split], int | None] = {}  # over how many documents
+    for outcome in outcomes:
+        for quantity in outcome.quantities if outcome.decisions else ():
+            key = (quantity, outcome.standing.split)
+            counts = (measured.get(key, 0), outcome.documents)
+            measured[key] = None if None in counts else max(c for c in counts if c is not None)
+    shown = {Role.TRAINED, Role.WRAPPED, *(quantity.role for quantity, _ in measured)}
+    shares = [outcome.standing.alpha for outcome in outcomes] or [CLAIM_ALPHA]
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy", "scipy")}
+    return {
+        "schema": 1,
+        "question": QUESTION,
+        "collected": collected,
+        "run": {
+            "versions": {"python": platform.python_version(), **versions, "attnres-core": __version__},
+            "seed": intervals.SEED,
+            "noise_floor": number(suite.measurements.sham()),
+            "early": _early(suite.saved(outcomes)),
+        },
+        "models": {role.value: _model_entry(suite, role) for role in suite.checkpoints if role in shown},
+        "settings": {
+            "device": suite.place.device_class,
+            "dtype": suite.settings.dtype,
+            "quick": suite.settings.quick,
+            "sequential": suite.settings.sequential,
+            "alpha": ALPHA,
+            "alpha_claim": min(shares),
+            "resamples": intervals.resamples_for(min(shares)),
+            "registrations": {"lock": suite.registry.digest, "claims": len(suite.registry.entries)},
+            "prompts": {
+                "name": suite.prompts_name,
+                "digest": suite.prompts_digest,
+                "window": WINDOW,
+                **{split.value: len(part) for split, part in suite.prompts.items()},
+            },
+        },
+        "estimands": {
+            str(quantity): meaning(quantity)
+            for outcome in outcomes
+            for decision in outcome.decisions
+            for quantity, _ in decision.statement.form.terms
+        },
+        "examples": _examples(suite, outcomes),
+        "maps": {role.value: drawn for role in SHOWN if (drawn := _map(suite, role))},
+        "columns": [_column_entry(q, suite, split, documents) for (q, split), documents in measured.items()],
+        "routing": {role.value: found for role in SHOWN if (found := _routing(suite, role))},
+    }
+
+
+def _examples(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
+    """The prompts that claims show as examples, by id, as the trained model's tokenizer cuts them."""
+    found = [(outcome.standing.split, index) for outcome in outcomes for index in extremes(outcome, suite.measurements)]
+    prompts = {prompt.id: prompt for split, index in found for prompt in [suite.prompts[split].prompts[index]]}
+    shown = PromptSet("examples", tuple(prompts[name] for name in sorted(prompts)))
+    texts = shown.token_texts(suite.trained.tokenizer_file) if len(shown) else []
+    return {
+        prompt.id: {
+            "document": prompt.document,
+            "stratum": prompt.stratum,
+            "tokens": list(map(cut, tokens)),
+        }
+        for prompt, tokens in zip(shown.prompts, texts, strict=True)
+    }
+
+
+def _map(suite: Suite, role: Role) -> list[dict[str, Any]] | None:
+    """A model's map as far as the store holds it for a split: masses, and where measured effects of single drops."""
+    if role not in suite.checkpoints:
+        return None
+    tables = []
+    for split in (Split.CONFIRMATION, Split.EXPLORATION):
+        if ROUTING in suite.measurements.whole(role, split):
+            rows = map_rows(suite.measurements, role, split)
+            told = [{name: value for name, value in row.items() if value is not None} for row in rows]
+            tables.append([{k: number(v) if isinstance(v, float) else v for k, v in row.items()} for row in told])
+    return max(tables, key=lambda rows: sum("delta_nll" in row for row in rows), default=None)
+
+
+def _early(saved: EarlyDeciding | None) -> dict[str, Any] | None:
+    if saved is None:
+        return None
+    counts = {str(documents): count for documents, count in saved.ended.items()}
+    shares = {str(documents): share for documents, share in saved.shares.items()}
+    return {"text": str(saved), "shares": shares, "ended": counts, "rows": saved.rows, "rows_run": saved.run}
+
+
+def completed_record(
+    base: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    *,
+    started: str,
+    wall_seconds: float,
+    command: str,
+    bundles_measured: int,
+    bundles_reused: int,
+) -> dict[str, Any]:
+    """The record of a finished (or interrupted) run, its claims in order of node id."""
+    verdicts = [*(verdict.value for verdict in Verdict), "ERROR"]
+    run = {"started": started, "wall_seconds": round(wall_seconds, 2), "command": command, **base["run"]}
+    run |= {"bundles_measured": bundles_measured, "bundles_reused": bundles_reused}
+    return {
+        **base,
+        "complete": len(entries) == base["collected"],
+        "run": run,
+        "counts": {verdict: sum(entry["verdict"] == verdict for entry in entries) for verdict in verdicts},
+        "claims": sorted(entries, key=lambda entry: entry["node_id"]),
+    }
+
+
+def _model_entry(suite: Suite, role: AnyRole) -> dict[str, Any]:
+    checkpoint = suite.checkpoints[role]
+    return {
+        "name": checkpoint.name,
+        "path": checkpoint.repository or published_name(checkpoint.folder),
+        "repository": checkpoint.repository,
+        "commit": checkpoint.commit,
+        "weights_digest": checkpoint.weights_digest,
+        "digest": checkpoint.digest,
+        "dialect": checkpoint.dialect.name,
+        "num_layers": checkpoint.num_layers,
+        "num_blocks": checkpoint.dialect.num_blocks,
+        "parameters": checkpoint.parameters,
+        "recency_bias": checkpoint.wrap,
+    }
+
+
+def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> dict[str, Any]:
+    measured = suite.measurements
+    column, record = measured.column(quantity, split, documents), measured.record(quantity, split, documents)
+    low, mean, high = map(number, intervals.t_interval(column))
+    what = quantity.what
+    weight, uniform = None, None
+    if isinstance(what, Ablation) and what.family is not None and not isinstance(what.family, Pick):
+        place = (what.family, what.sublayer, what.layers)
+        summaries = (
+            dataclasses.replace(of(*place).on(quantity.role), dtype=quantity.dtype) for of in (mass, uniform_mass)
+        )
+        weight, uniform = (number(measured.column(one, split, documents).mean()) for one in summaries)
+    return {
+        "name": str(quantity),
+        "role": quantity.role.value,
+        "metric": quantity.metric.value if quantity.metric else None,
+        "at": None if quantity.at is Positions.ALL else quantity.at.value,
+        "dtype": quantity.dtype or suite.settings.dtype,
+        "split": split.value,
+        "n": len(column),
+        "mean": mean,
+        "sd": number(column.std(ddof=1)) if len(column) > 1 else None,
+        "low": low,
+        "high": high,
+        "sites_touched": list(record.sites) if isinstance(what, Ablation) else [],
+        "kept_mass": number(record.kept_mass),
+        "kept_mass_min": number(record.kept_mass_min),
+        "input_change": number(record.input_change),
+        "duplicates": list(record.duplicates),
+        "no_ops": list(record.no_ops),
+        "kind": str(what.kind),
+        "control": what.control.value if isinstance(what, Ablation) and what.control else None,
+        "runs": len(interventions_for(what, suite.checkpoints[quantity.role])),
+        "per_site": isinstance(what, Ablation) and what.per_site,
+        "family": None if what.family is None else str(what.family),
+        "sublayer": None if what.sublayer is None else what.sublayer.value,
+        "layers": layers_text(what.layers),
+        "mass": weight,
+        "uniform": uniform,
+    }
+
+
+def _routing(suite: Suite, role: AnyRole) -> dict[str, Any] | None:
+    """Mean depth weights of every site, where the clean run was measured."""
+    chunks = [chunk for chunk in suite.measurements.chunks(role, Split.CONFIRMATION) if ROUTING in chunk]
+    if not chunks:
+        return None
+    joined = {name: np.concatenate([c[ROUTING][name] for c in chunks]).mean(0) for name in ("mean", "entropy", "peak")}
+    sites = suite.checkpoints[role].sites
+    return {
+        "sites": [str(site) for site in sites],
+        "sources": [[family.value if family else "only source" for family in site.sources] for site in sites],
+        "mass": [list(map(number, joined["mean"][row, : len(site.sources)])) for row, site in enumerate(sites)],
+        "entropy": list(map(number, joined["entropy"])),
+        "peak": list(map(number, joined["peak"])),
+    }

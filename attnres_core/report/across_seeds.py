@@ -1,0 +1,339 @@
+"""Claims about a training recipe, from the records of one run for each of its checkpoints.
+
+A suite's verdict is about one checkpoint. Here checkpoints are the units: the same recipe trained from several seeds,
+every one measured over the same documents. Limits are Student's t over the checkpoints' estimates. Since the documents
+are the same for all of them, their error does not show in how the checkpoints differ, so it is added: the squared
+standard error is s^2 / K, between checkpoints, plus the mean of their own squared standard errors over documents, which
+bounds it whatever the correlation. Each claim has the share of alpha that it is registered with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from attnres_core.claims.claim import claim_key
+from attnres_core.claims.estimates import Decision, Linear, Statement
+from attnres_core.judging.decisions import agreed, deciding
+from attnres_core.records.reading import Record, escaped, read_record
+from attnres_core.report.wording import interval, number, threshold
+from attnres_core.statistics.intervals import Interval, Operator, Verdict, decide
+from attnres_core.statistics.power import unseen_share
+
+MIN_CHECKPOINTS = 5
+"""Fewer seeds than this say too little of how checkpoints differ."""
+SAME = 1e-6
+"""Estimates of a record, which have seven digits, that differ by less than this share of their size are the same."""
+FIXED = frozenset({"wrapped", "stock", "untrained"})
+"""The roles of models that no seed of the trained one changes."""
+_ROLE = re.compile(r" on (trained|wrapped|stock|untrained|step-\d+)\b")
+_SHAPE = ("dialect", "num_layers", "num_blocks", "parameters")
+
+
+@dataclass(frozen=True, slots=True)
+class Across:
+    """One statement over the checkpoints."""
+
+    text: str
+    unit: str
+    op: str
+    threshold: float
+    estimates: tuple[float | None, ...]
+    """Each checkpoint's, in the order of the records; None where a gate forbids it."""
+    errors: tuple[float, ...]
+    """Each estimate's standard error over documents; 0 where it is exact."""
+    noise: float = 0.0
+    """The largest noise floor and bias of any: common to all, so that both limits are moved out by it."""
+    has_low: bool = True
+    """Whether every checkpoint has a lower limit; where a long tail took one's, there is none over them either."""
+    has_high: bool = True
+
+    def interval(self, alpha: float) -> Interval:
+        """The mean over checkpoints with one-sided limits at `alpha` each."""
+        found = [estimate for estimate in self.estimates if estimate is not None]
+        count = len(self.estimates)
+        if len(found) < count:
+            missing = f"{count - len(found)} of {count} checkpoints have no estimate"
+            return Interval(math.nan, -math.inf, math.inf, count, alpha, gate=missing)
+        mean = float(np.mean(found))
+        if np.ptp(found) <= SAME * np.max(np.abs(found)):
+            same = "the checkpoints' estimates are all the same: it says nothing of how they differ"
+            return Interval(mean, mean, mean, count, alpha, gate=same)
+        error = math.sqrt(float(np.var(found, ddof=1)) / count + float(np.mean(np.square(self.errors))))
+        half = float(special.stdtrit(count - 1, 1 - alpha)) * error + self.noise
+        low = mean - half if self.has_low else -math.inf
+        high = mean + half if self.has_high else math.inf
+        return Interval(mean, low, high, count, alpha, error * math.sqrt(count), noise=self.noise)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeClaim:
+    """A claim's verdict about the recipe, beside its verdicts about each checkpoint."""
+
+    key: str
+    title: str
+    registration: str
+    """`registered` or `post hoc`."""
+    alpha: float
+    """Its registered one-sided share."""
+    verdict: Verdict
+    reason: str
+    each: tuple[str, ...]
+    """The verdict on each checkpoint, in the order of the records."""
+    statements: tuple[tuple[Across, Interval, Verdict], ...]
+    deciding: int | None = None
+    """Which of them is shown for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Claims decided with checkpoints as units."""
+
+    checkpoints: tuple[tuple[str, str, str], ...]
+    """Each one's label, which its record's file gives, its name and its weights' digest."""
+    documents: int
+    claims: tuple[RecipeClaim, ...]
+
+
+def decide_recipe(files: Sequence[Path], only: str = "") -> Recipe:
+    """Decide the registered claims that every record holds, about the recipe.
+
+    Args:
+        files: the JSON record of a run for each checkpoint: seeds of one recipe, not steps of one run or copies.
+        only: show claims with this in their key or title alone; it changes no verdict.
+
+    Raises:
+        ValueError: too few records, or they are not of one suite over checkpoints of one shape; says which.
+    """
+    records = [read_record(file) for file in files]
+    if len(records) < MIN_CHECKPOINTS:
+        found = f"{len(records)} record{'s' if len(records) != 1 else ''}"
+        needed = f"a claim about a recipe needs {MIN_CHECKPOINTS} or more"
+        raise ValueError(f"{found}; {needed}: run the claims on more seeds")
+    try:
+        return _decided(records, _labels(files), only)
+    except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
+        problem = f"a record is malformed, or another version's ({type(error).__name__}: {error})"
+        raise ValueError(f"{problem}; run the claims again to write it anew") from None
+
+
+def _labels(files: Sequence[Path]) -> list[str]:
+    """What the records are called: their files' names, or paths where names would not tell them apart."""
+    names = [file.stem for file in files]
+    return names if len(set(names)) == len(names) else list(map(str, files))
+
+
+def _decided(records: Sequence[Record], names: Sequence[str], only: str) -> Recipe:
+    _check_alike(records, names)
+    each = [_claims_of(record, name) for record, name in zip(records, names, strict=True)]
+    keys = [key for key in each[0] if all(key in own for own in each)]
+    _check_distinct([[own[key] for key in keys] for own in each], names)
+    shown = [key for key in keys if only.lower() in f"{key} {each[0][key]['title']}".lower()]
+    if not shown:
+        wanted = f" with {only!r} in their names" if only else ""
+        found = f"the records share no registered claims about the trained model{wanted}"
+        raise ValueError(f"{found}; run the same registered claims on every checkpoint")
+    claims = tuple(_claim(key, [own[key] for own in each], names) for key in shown)
+    models = [record["models"]["trained"] for record in records]
+    documents = int(records[0]["settings"]["prompts"]["confirmation"])
+    units = zip(names, models, strict=True)
+    return Recipe(tuple((label, str(m["name"]), str(m["weights_digest"])) for label, m in units), documents, claims)
+
+
+def _claims_of(record: Record, name: str) -> dict[str, Mapping[str, Any]]:
+    """A record's registered claims about what differs between seeds, by key."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for claim in record["claims"]:
+        key = claim_key(claim["node_id"])
+        if key in found:
+            raise ValueError(f"{name} holds {key} twice, from two folders; give a record of one folder of claims")
+        moving = not claim["quantities"] or any(_roles(text) - FIXED for text in claim["quantities"])
+        decided = claim["registration"] in ("registered", "post hoc") and claim["split"] == "confirmation"
+        if moving and not claim["control"] and (decided or claim["verdict"] == "ERROR"):
+            found[key] = claim
+    return found
+
+
+def _roles(text: str) -> frozenset[str]:
+    return frozenset(_ROLE.findall(text))
+
+
+def _check_alike(records: Sequence[Record], names: Sequence[str]) -> None:
+    """Refuse records that one interval cannot hold."""
+    seen: dict[str, str] = {}
+    for record, name in zip(records, names, strict=True):
+        digest = str(record["models"]["trained"]["weights_digest"])
+        if digest in seen:
+            raise ValueError(f"{seen[digest]} and {name} are of the same weights; give one record for each seed")
+        seen[digest] = name
+        if not record["complete"] or record["settings"]["sequential"] or record["settings"]["quick"]:
+            raise ValueError(f"{name} is of an incomplete, quick or sequential run; run all claims on all documents")
+        for what, read in _ALIKE.items():
+            if read(record) != read(records[0]):
+                raise ValueError(f"{name} has another {what} than {names[0]}: {read(record)}, {read(records[0])}")
+
+
+_ALIKE: dict[str, Callable[[Record], object]] = {
+    "shape": lambda record: {field: record["models"]["trained"][field] for field in _SHAPE},
+    "prompt set": lambda record: {
+        field: record["settings"]["prompts"][field] for field in ("digest", "window", "confirmation")
+    },
+    "lock of registered claims": lambda record: record["settings"]["registrations"]["lock"],
+    "dtype": lambda record: record["settings"]["dtype"],
+    "baseline": lambda record: {
+        role: record["models"][role]["digest"] for role in ("wrapped", "stock") if record["models"].get(role)
+    },
+}
+
+
+def _check_distinct(entries: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]) -> None:
+    """Refuse a checkpoint given twice in other files: all its estimates are another's."""
+    seen: dict[tuple[Any, ...], str] = {}
+    for own, name in zip(entries, names, strict=True):
+        numbers = tuple(s["estimate"] for entry in own for s in entry["statements"] if _roles(s["text"]) - FIXED)
+        if len(numbers) > 1 and numbers in seen:
+            raise ValueError(f"{seen[numbers]} and {name} have the same estimates throughout: one checkpoint twice")
+        seen[numbers] = name
+
+
+def _claim(key: str, entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> RecipeClaim:
+    first, each = entries[0], tuple(str(entry["verdict"]) for entry in entries)
+    alpha = math.nan if first["alpha"] is None else float(first["alpha"])  # (an ERROR has none)
+    about = (key, str(first["title"]), str(first["registration"]), alpha)
+    for stop, verdict in (("ERROR", Verdict.INCONCLUSIVE), (Verdict.NOT_APPLICABLE.value, Verdict.NOT_APPLICABLE)):
+        if stop in each:
+            where = [name for name, own in zip(names, each, strict=True) if own == stop]
+            told = "every checkpoint" if len(where) == len(each) else ", ".join(where)
+            error = "" if stop == verdict.value else f"{stop} "
+            return RecipeClaim(*about, verdict, f"{error}on {told}", each, ())
+    stated = [(entry["statement"], [under["kind"] for under in entry["under"]], entry["alpha"]) for entry in entries]
+    forms = [[(s["op"], s["threshold"], s["unit"]) for s in entry["statements"]] for entry in entries]
+    if any(form != forms[0] for form in forms) or any(one != stated[0] for one in stated) or not forms[0]:
+        raise ValueError(f"{key} does not state the same in every record; run the same claims on every checkpoint")
+    kinds = stated[0][1] or [""]
+    found = [
+        _statement([entry["statements"][place] for entry in entries], alpha, len(forms[0]))
+        for place in range(len(forms[0]))
+    ]
+    decisions = [
+        Decision(Statement(Linear(((across.text, 1.0),)), Operator(across.op), across.threshold), verdict, limits)
+        for across, limits, verdict in found
+    ]
+    size = len(decisions) // len(kinds)
+    groups = [decisions[i : i + size] for i in range(0, len(decisions), size)]
+    verdict, reason = agreed(groups, kinds)
+    gates = [(kinds[place // size], limits.gate) for place, (_, limits, _) in enumerate(found) if limits.gate]
+    reasons = [reason, *(f"{kind}: {gate}" if kind else gate for kind, gate in gates)]
+    reason = "; ".join(filter(None, dict.fromkeys(reasons)))
+    return RecipeClaim(*about, verdict, reason, each, tuple(found), deciding(groups, verdict))
+
+
+def _statement(own: Sequence[Mapping[str, Any]], alpha: float, refuters: int) -> tuple[Across, Interval, Verdict]:
+    """One statement over the checkpoints; one about models that no seed changes keeps its own limits and verdict."""
+    first = own[0]
+    across = Across(
+        text=first["text"] if len({s["text"] for s in own}) == 1 else "of families that differ by checkpoint",
+        unit=str(first["unit"]),
+        op=Operator(first["op"]).value,
+        threshold=float(first["threshold"]),
+        estimates=tuple(map(_estimate, own)),
+        errors=tuple(0.0 if s["exact"] else float(s["standard_error"] or math.inf) for s in own),
+        noise=max(float(s["noise_floor"] or 0) for s in own),
+        has_low=all(s["low"] is not None for s in own),
+        has_high=all(s["high"] is not None for s in own),
+    )
+    if _roles(first["text"]) <= FIXED and _roles(first["text"]):
+        low, high = (
+            (-math.inf if first["low"] is None else first["low"]),
+            (math.inf if first["high"] is None else first["high"]),
+        )
+        n, error = int(first["n"]), math.nan if first["exact"] else float(first["standard_error"] or math.nan)
+        sd = error * math.sqrt(n)
+        limits = Interval(first["estimate"], float(low), float(high), n, alpha, sd, bool(first["exact"]))
+        return across, limits, Verdict(first["verdict"])
+    wide, strict = across.interval(alpha), across.interval(alpha / refuters)
+    verdict = decide(Operator(across.op), across.threshold, wide, strict)
+    return across, strict if verdict is Verdict.REFUTED else wide, verdict
+
+
+def _estimate(statement: Mapping[str, Any]) -> float | None:
+    """A statement's estimate on one checkpoint; None where no limit stands, since a gate forbids both."""
+    free = statement["low"] is not None or statement["high"] is not None
+    return float(statement["estimate"]) if free and statement["estimate"] is not None else None
+
+
+def as_json(recipe: Recipe) -> dict[str, Any]:
+    """All of it, for a machine; infinite limits are None."""
+    claims = [
+        {
+            **{name: getattr(claim, name) for name in ("key", "title", "registration", "reason")},
+            "alpha": claim.alpha if math.isfinite(claim.alpha) else None,
+            "verdict": claim.verdict.value,
+            "each": list(claim.each),
+            "deciding": claim.deciding,
+            "statements": [
+                dataclasses.asdict(across)
+                | {"errors": [error if math.isfinite(error) else None for error in across.errors]}
+                | {"mean": _finite(limits.mean), "low": _finite(limits.low), "high": _finite(limits.high)}
+                | {"verdict": verdict.value}
+                for across, limits, verdict in claim.statements
+            ],
+        }
+        for claim in recipe.claims
+    ]
+    checkpoints = [dict(zip(("label", "name", "weights_digest"), unit, strict=True)) for unit in recipe.checkpoints]
+    return {"checkpoints": checkpoints, "documents": recipe.documents, "claims": claims}
+
+
+def _finite(limit: float) -> float | None:
+    return limit if math.isfinite(limit) else None
+
+
+def as_markdown(recipe: Recipe) -> str:
+    """What was decided on, and a table of the claims, for a reader."""
+    return "\n".join([*introduction(recipe), "", *table(recipe.claims)]) + "\n"
+
+
+def introduction(recipe: Recipe) -> list[str]:
+    """Which checkpoints over which documents, and what the limits hold."""
+    count = len(recipe.checkpoints)
+    names = ", ".join(
+        f"{escaped(label)} ({escaped(name)} {escaped(digest[:12])})" for label, name, digest in recipe.checkpoints
+    )
+    alpha = min((claim.alpha for claim in recipe.claims if math.isfinite(claim.alpha)), default=math.nan)
+    return [
+        f"{count} checkpoints of one recipe are the units, in this order: {names}.",
+        f"Each was measured over the same {recipe.documents} documents.",
+        "",
+        f"Limits: Student's t, {count - 1} degrees of freedom, at each claim's registered share of alpha, {alpha:.2g};",
+        "the standard error holds how checkpoints differ and, since they share the documents, these documents' error.",
+        f"What {unseen_share(alpha, count):.0%} of seeds have, all {count} may have missed: no limit knows of it.",
+    ]
+
+
+def table(claims: Sequence[RecipeClaim]) -> list[str]:
+    """A row a claim, each with the numbers of the statement that decides it."""
+    head = ["| claim | recipe | mean [limits] | each checkpoint's estimate |", "|---|---|---|---|"]
+    return [*head, *map(_row, claims)]
+
+
+def _row(claim: RecipeClaim) -> str:
+    each = ", ".join(f"{verdict} {claim.each.count(verdict)}" for verdict in dict.fromkeys(claim.each))
+    title = escaped(claim.title) + (" (post hoc)" if claim.registration == "post hoc" else "")
+    told = ": ".join(filter(None, [f"**{claim.verdict}**", escaped(claim.reason)]))
+    if claim.deciding is None:
+        return f"| {title} | {told} | | {escaped(each)} |"
+    across, limits, _ = claim.statements[claim.deciding]
+    ends = interval((_finite(limits.low), _finite(limits.high)), across.unit)
+    against = escaped(threshold({"op": across.op, "threshold": across.threshold}))
+    single = ", ".join(number(estimate, across.unit) for estimate in across.estimates)
+    numbers = f"{number(_finite(limits.mean), across.unit)} {ends} {against}"
+    return f"| {title} | {told} | {numbers} | {single}<br>{escaped(each)} |"

@@ -1,0 +1,146 @@
+"""Two runs side by side: the verdicts that changed first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import UndefinedError
+
+from attnres_core.claims.claim import claim_key
+from attnres_core.engine.store import atomic
+from attnres_core.files import writing
+from attnres_core.records.reading import Record, one_line, read_record
+from attnres_core.report.html.page import render_comparison
+from attnres_core.report.wording import deciding, interval, number
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One claim in two runs; None where a run did not hold it."""
+
+    key: str
+    title: str
+    first: Mapping[str, Any] | None
+    second: Mapping[str, Any] | None
+
+    @property
+    def kind(self) -> str:
+        """`changed`, `restated` (not the same statements), `only first`, `only second` or `same`."""
+        if self.first is None or self.second is None:
+            return "only second" if self.first is None else "only first"
+        if self.first["statement"] != self.second["statement"]:
+            return "restated"
+        return "same" if self.first["verdict"] == self.second["verdict"] else "changed"
+
+
+KINDS = {
+    "changed": "Verdicts that changed",
+    "restated": "Claims that state something else now",
+    "only first": "Claims of the first run alone",
+    "only second": "Claims of the second run alone",
+    "same": "Verdicts that stayed",
+}
+
+
+def compare(first: Path, second: Path, page: Path | None = None) -> str:
+    """Two runs' records compared: as text, and where a page is wanted there, too.
+
+    Raises:
+        ValueError: one of them is no whole record that this version wrote, or the page cannot be written, with the
+            remedy.
+    """
+    one, other = read_record(first), read_record(second)
+    try:
+        text, told = as_text(one, other), as_page(one, other) if page is not None else ""
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, UndefinedError) as error:
+        problem = f"{first} or {second}: a malformed record, or another version's ({type(error).__name__}: {error})"
+        raise ValueError(f"{problem}; run the claims again to write it anew") from None
+    if page is not None:
+        with writing(page), atomic(page) as temporary:
+            temporary.write_bytes(told.encode("utf-8", "backslashreplace"))
+    return text
+
+
+def compared(first: Record, second: Record) -> list[Pair]:
+    """Every claim of either run: what changed first, then in order of their names."""
+    one, other = ({claim_key(claim["node_id"]): claim for claim in record["claims"]} for record in (first, second))
+    pairs = []
+    for key in sorted({*one, *other}):
+        mine, yours = one.get(key), other.get(key)
+        pairs.append(Pair(key, str((mine or yours or {})["title"]), mine, yours))
+    return sorted(pairs, key=lambda pair: list(KINDS).index(pair.kind))
+
+
+def differences(first: Record, second: Record) -> list[tuple[str, str, str]]:
+    """What else is not the same: (what, first, second) for checkpoints, prompts, settings and versions."""
+    found = []
+    roles = dict.fromkeys([*first["models"], *second["models"]])
+    for what, read in ({role: _model(role) for role in roles} | _READ).items():
+        mine, yours = read(first), read(second)
+        if mine != yours:
+            found.append((what, mine, yours))
+    return found
+
+
+def _model(role: str) -> Callable[[Record], str]:
+    def read(record: Record) -> str:
+        model = record["models"].get(role)
+        return f"{model['name']} {model['digest'][:12]}" if model else "-"
+
+    return read
+
+
+_READ: dict[str, Callable[[Record], str]] = {
+    "prompts": lambda record: f"{record['settings']['prompts']['name']} {record['settings']['prompts']['digest'][:12]}",
+    "splits": lambda record: ", ".join(
+        f"{record['settings']['prompts'][name]} {name}" for name in ("exploration", "confirmation")
+    ),
+    "alpha": lambda record: f"{record['settings']['alpha']:g}",
+    "seed": lambda record: str(record["run"]["seed"]),
+    "quick": lambda record: str(record["settings"]["quick"]),
+    "sequential": lambda record: str(record["settings"].get("sequential", False)),
+    "device": lambda record: f"{record['settings']['device']}, {record['settings']['dtype']}",
+    "lock": lambda record: str(record["settings"]["registrations"]["lock"])[:12] or "none",
+    "versions": lambda record: ", ".join(f"{name} {version}" for name, version in record["run"]["versions"].items()),
+}
+
+
+def numbers(claim: Mapping[str, Any] | None) -> str:
+    """`+0.110 [+0.090, +0.130]` of the statement that decides."""
+    decided_by = None if claim is None else deciding(claim)
+    if decided_by is None or decided_by["estimate"] is None:
+        return ""
+    unit = decided_by["unit"]
+    return f"{number(decided_by['estimate'], unit)} {interval((decided_by['low'], decided_by['high']), unit)}"
+
+
+def as_text(first: Record, second: Record) -> str:
+    """The comparison for a terminal, which is sent nothing that it would obey; names alone go beyond 80 columns."""
+    pairs = compared(first, second)
+    lines = [one_line(f"{what}: {mine} -> {yours}") for what, mine, yours in differences(first, second)]
+    for kind in KINDS:
+        group = [pair for pair in pairs if pair.kind == kind]
+        if not group:
+            continue
+        lines += ["", f"{kind}: {len(group)}"]
+        for pair in group if kind != "same" else ():
+            lines.append(f"  {one_line(pair.title)}")
+            for claim in (pair.first, pair.second):
+                if claim is not None:
+                    lines.append(f"    {one_line(claim['verdict']):<15} {one_line(numbers(claim))}".rstrip())
+    return "\n".join(lines).lstrip("\n")
+
+
+def as_page(first: Record, second: Record) -> str:
+    """The comparison as one self-contained page."""
+    pairs = compared(first, second)
+    return render_comparison(
+        runs={"first": first, "second": second},
+        pairs=pairs,
+        groups={kind: [pair for pair in pairs if pair.kind == kind] for kind in KINDS},
+        headings=KINDS,
+        differences=differences(first, second),
+    )

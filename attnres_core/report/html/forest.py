@@ -1,0 +1,154 @@
+"""The forest plots: every claim's deciding estimate and interval on the zone that would support it.
+
+Text from the record reaches a spec as data only, never inside an expression.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from attnres_core.report import wording
+from attnres_core.report.html.figure import (
+    INK,
+    Axis,
+    Figure,
+    Row,
+    clamped,
+    finish,
+    finite,
+    rounded,
+    tooltips,
+)
+
+VERDICT_MARKS = {
+    "SUPPORTED": ("circle", "#2a84c6"),
+    "REFUTED": ("diamond", "#dd5f13"),
+    "INCONCLUSIVE": ("square", "#8b8f96"),
+    "ERROR": ("cross", "#c0568f"),
+}
+WIDTH, LABELS = 430, 450
+"""Pixels of the plot, and of the claims beside it."""
+_FALLBACK_BEND = 0.01
+
+
+def forests(claims: list[Row]) -> list[Figure]:
+    """One forest plot per unit, a row for every claim, grouped by family; the page's script filters and orders them."""
+    units: dict[str, list[Row]] = {}
+    for family, members in wording.by_family(claims).items():
+        for place, claim in members:
+            statement = wording.deciding(claim)
+            if statement and statement["estimate"] is not None and claim["verdict"] in VERDICT_MARKS:
+                units.setdefault(statement["unit"], []).append(_row(family, place, claim, statement))
+    return [_forest(index, unit, rows) for index, (unit, rows) in enumerate(units.items())]
+
+
+def _row(family: str, place: int, claim: Row, statement: Row) -> Row:
+    unit, limits = statement["unit"], (statement["low"], statement["high"])
+    more = len(claim["statements"]) - 1
+    return {
+        "claim": place,
+        "family": family,
+        "label": claim["title"],
+        "text": statement["text"] + (f" (and {more} more)" if more else ""),
+        "verdict": claim["verdict"],
+        "estimate": statement["estimate"],
+        "numbers": wording.number(statement["estimate"], unit),
+        "limits": "exact" if statement["exact"] else wording.interval(limits, unit),
+        "against": wording.threshold(statement),
+        "statement": statement,
+    }
+
+
+def _place(rows: list[Row]) -> Axis:
+    """Fix the axis of the rows, and on it each row's limits and the zone that would support it."""
+    statements = [row.pop("statement") for row in rows]
+    values = [v for s in statements for v in finite(s["estimate"], s["low"], s["high"], s["threshold"])]
+    values += [-s["threshold"] for s in statements if s["op"] == "abs<"]
+    thresholds = [abs(s["threshold"]) for s in statements if s["threshold"]]
+    axis = Axis.over(values, min(thresholds, default=max(map(abs, values)) or _FALLBACK_BEND))
+    for row, statement in zip(rows, statements, strict=True):
+        edge, within = statement["threshold"], statement["op"] == "abs<"
+        row |= clamped(statement["low"], statement["high"], axis)
+        row |= {"edge": edge, "far_edge": -edge if within else edge}
+        row["zone_low"] = -edge if within else axis.low if statement["op"] == "<" else edge
+        row["zone_high"] = axis.high if statement["op"] == ">" else edge
+        row |= {name: rounded(row[name]) for name in ("low", "high", "zone_low", "zone_high")}
+    return axis
+
+
+def _number_lines(rows: list[Row]) -> list[Row]:
+    """Give every row its line, and return the headings, each on a line of its own."""
+    headings: list[Row] = []
+    for index, row in enumerate(rows):
+        if not headings or headings[-1]["heading"] != row["family"]:
+            headings.append({"heading": row["family"], "line": len(headings) + index})
+        row["line"] = len(headings) + index
+    return headings
+
+
+def _forest(index: int, unit: str, rows: list[Row]) -> Figure:
+    axis, headings = _place(rows), _number_lines(rows)
+    words = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in VERDICT_MARKS}
+    counts = ", ".join(f"{count} {verdict.lower()}" for verdict, count in words.items() if count)
+    return Figure(
+        key=f"forest-{index}",
+        title=unit,
+        summary=f"Forest plot in {unit}: {len(rows)} claims, {counts}. Each row shows the "
+        "estimate with its interval; shading marks where the claim would be supported.",
+        spec=finish(_chart(unit, axis), rows=rows, headings=headings),
+        header=(),
+        rows=(),  # the list of claims is its table
+    )
+
+
+def _chart(unit: str, axis: Axis) -> Any:
+    shapes, colours = zip(*VERDICT_MARKS.values(), strict=True)
+    verdicts = list(VERDICT_MARKS)
+    colour = alt.Color("verdict:N", scale=alt.Scale(domain=verdicts, range=list(colours)), legend=None)
+    shape = alt.Shape("verdict:N", scale=alt.Scale(domain=verdicts, range=list(shapes)), legend=None)
+    line = alt.Y("line:O", axis=None)  # (no domain: the lines are those of the rows and headings shown)
+    base = alt.Chart().encode(y=line)
+
+    def x(field: str) -> alt.X:
+        bent = "" if axis.constant is None else f", linear within ±{axis.constant:g} and logarithmic beyond"
+        return alt.X(f"{field}:Q", scale=axis.scale, axis=axis.axis(f"{unit}{bent}", orient="top"))
+
+    def edge(field: str) -> Any:
+        return base.mark_tick(color=INK, thickness=2, height=15).encode(x=x(field))
+
+    def open_end(field: str, pointer: str) -> Any:
+        size = alt.condition(f"datum.{field}_open", alt.value(60), alt.value(0))
+        return base.mark_point(shape=pointer, filled=True, opacity=1).encode(x=x(field), color=colour, size=size)
+
+    def words(field: str, at: int, align: alt.Align_T, **style: Any) -> Any:
+        mark = base.mark_text(align=align, fontSize=12, color=INK, **style)
+        return mark.encode(x=alt.value(at), text=f"{field}:N").properties(name=f"words_{field}")
+
+    tooltip = tooltips(
+        label="claim",
+        text="statement",
+        verdict="verdict",
+        numbers="estimate",
+        limits="interval",
+        against="threshold",
+    )
+    return alt.layer(
+        words("heading", -LABELS, "left", fontWeight="bold", dy=3, limit=LABELS + WIDTH).properties(
+            data=alt.NamedData(name="headings")
+        ),
+        words("label", -LABELS, "left", limit=LABELS - 8),
+        base.mark_bar(color=INK, opacity=0.16, height=15).encode(x=x("zone_low"), x2="zone_high"),
+        edge("edge"),
+        edge("far_edge"),
+        base.mark_rule(strokeWidth=2).encode(x=x("low"), x2="high", color=colour),
+        open_end("low", "triangle-left"),
+        open_end("high", "triangle-right"),
+        base.mark_point(filled=True, size=85, opacity=1).encode(
+            x=x("estimate"), color=colour, shape=shape, tooltip=tooltip
+        ),
+        words("numbers", WIDTH + 82, "right"),
+        words("limits", WIDTH + 92, "left"),
+        data=alt.NamedData(name="rows"),
+    ).properties(width=WIDTH, height=alt.Step(20))

@@ -1,0 +1,105 @@
+"""The map, as far as it was measured: mass beside effect, every family at every site, on one scale of layers.
+
+Text from the record reaches a spec as data only, never inside an expression.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from attnres_core.report import wording
+from attnres_core.report.html.figure import Figure, Row, cells, finish, rounded, tooltips
+from attnres_core.report.html.pathways import MATTERS, NO_ROLE
+
+FAMILIES = ("embedding", "older", "recent", "current")
+"""In order of depth."""
+
+
+def whole_map(maps: dict[str, list[Row]]) -> Figure | None:
+    """Paired heatmaps of mass and of the effect of dropping a family there alone, each model below the other."""
+    drawn = [_row(role, row) for role, rows in maps.items() for row in rows]
+    measured = [row for row in drawn if row["delta_nll"] is not None]
+    if not measured:
+        return None
+    most = max(measured, key=lambda row: float(row["delta_nll"]))
+    causal = sum(float(row["delta_nll"]) > MATTERS for row in measured)
+    first = next(row for rows in maps.values() for row in rows if "delta_nll" in row)
+    return Figure(
+        key="map",
+        title="Effect of dropping each family at each site",
+        summary=f"Heatmaps of {len(drawn)} cells, mass and effect, over {first['n']} {first['split']} documents; "
+        f"{len(measured)} effects were measured. {causal} cells rise by more than {MATTERS} nats/token; the largest is "
+        f"{most['family']} at {most['site']} ({most['role']}): {most['effect']} nats/token at mass {most['share']}. "
+        "Single drops, descriptive: no claim rests on them.",
+        spec=_spec(drawn),
+        header=(
+            *("model", "site", "family", "mass", "uniform", "effect, nats/token", "95 % t interval", "KL"),
+            "identical sources",
+        ),
+        rows=cells(drawn, "role", "site", "family", "share", "uniform", "effect", "limits", "kl", "note"),
+    )
+
+
+_DRAWN = ("layer", "family", "mass", "delta_nll", "role", "site", "effect", "limits", "share", "uniform", "kl", "note")
+
+
+def _row(role: str, row: Row) -> Row:
+    effect, unit = row.get("delta_nll"), "nats/token"
+    limits = wording.interval((row.get("delta_nll_low"), row.get("delta_nll_high")), unit)
+    return {key: row[key] for key in ("layer", "family", "sublayer", "site")} | {
+        "role": role,
+        "mass": rounded(row["mass"]),
+        "delta_nll": rounded(effect),
+        "effect": wording.number(effect, unit),
+        "limits": wording.number(None) if effect is None else limits,
+        "share": wording.number(row["mass"]),
+        "uniform": wording.number(row["uniform_mass"]),
+        "kl": wording.number(row.get("kl"), unit),
+        "note": "has an identical twin" if row.get("duplicate") else "",
+    }
+
+
+def _spec(rows: list[Row]) -> dict[str, Any]:
+    sublayers = [name for name in ("attn", "mlp", "final") if any(row["sublayer"] == name for row in rows)]
+    top = max(NO_ROLE, *(abs(float(row["delta_nll"])) for row in rows if row["delta_nll"] is not None))
+    height = min(22, max(9, 420 // len({row["layer"] for row in rows})))
+    x = alt.X("family:N", scale=alt.Scale(domain=list(FAMILIES)), axis=alt.Axis(title=None, labelAngle=-40, grid=False))
+    y = alt.Y("layer:O", axis=alt.Axis(title="layer", grid=False, labelOverlap=True, domain=False))
+    legend: Row = {"orient": "bottom", "direction": "horizontal", "gradientLength": 220, "format": "~g"}
+    mass = alt.Color(
+        "mass:Q", title="mass", scale=alt.Scale(domain=[0, 1], scheme="viridis"), legend=alt.Legend(**legend)
+    )
+    effect = alt.Color(
+        "delta_nll:Q",
+        title="rise in loss, nats/token",
+        scale=alt.Scale(type="symlog", constant=NO_ROLE, domain=[-top, top], scheme="blueorange"),
+        legend=alt.Legend(values=[-top, -MATTERS, MATTERS, top], **legend),
+    )
+    tooltip = tooltips(
+        role="model",
+        site="site",
+        family="family",
+        share="mass",
+        uniform="uniform mass",
+        effect="effect (nats/token)",
+        limits="95 % t interval",
+        kl="KL",
+        note="identical sources",
+    )
+    charts, datasets = [], dict[str, list[Row]]()
+    for role in dict.fromkeys(row["role"] for row in rows):
+        for sublayer in sublayers:
+            own = [row for row in rows if (row["role"], row["sublayer"]) == (role, sublayer)]
+            datasets[f"{role}-{sublayer}"] = [
+                {name: row[name] for name in _DRAWN if row[name] not in (None, "")} for row in own
+            ]
+            effects = any(row["delta_nll"] is not None for row in own)
+            for name, colour in (("mass", mass), ("effect", effect)) if effects else (("mass", mass),):
+                cell = alt.Chart(alt.NamedData(name=f"{role}-{sublayer}")).mark_rect(stroke="transparent")
+                shown = cell.transform_filter("isValid(datum.delta_nll)") if name == "effect" else cell
+                size = {"width": alt.Step(36), "height": alt.Step(height)}
+                panel = shown.encode(x=x, y=y, color=colour, tooltip=tooltip)
+                charts.append(panel.properties(title=f"{name}: {role}, {sublayer}", **size))
+    return finish(alt.concat(*charts, columns=4, spacing=20).resolve_scale(color="independent"), **datasets)

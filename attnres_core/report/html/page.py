@@ -1,0 +1,189 @@
+"""One run's record -> one self-contained HTML page, and the same record as JSON."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import csv
+import functools
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import markupsafe
+import vl_convert
+
+from attnres_core.records.contradictions import contradictions
+from attnres_core.report import wording
+from attnres_core.report.html import distribution, forest, map_chart, pathways, routing_chart
+
+__all__ = ["render", "write"]
+
+_HERE = Path(__file__).parent / "templates"
+KEPT = 20
+"""Dated reports that stay."""
+_DATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
+_SCRIPT_SAFE = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
+
+
+def write(record: dict[str, Any], html_path: Path, json_path: Path) -> None:
+    """Write the record as a page, as JSON, and its statements as `effects.csv` beside the page, each atomically.
+
+    All files are rendered in full before any is touched: if rendering fails, the old ones stay. The same files are
+    kept in a folder named for the run's start; of such folders the newest KEPT.
+
+    Raises:
+        ValueError: the record holds a NaN or an infinite number (write a missing limit as None).
+    """
+    kept = html_path.parent / record["run"]["started"].replace(":", "-").replace("+00-00", "Z")
+    contents = dict[Path, str]()
+    texts = (json.dumps(record, allow_nan=False, indent=1) + "\n", effects_csv(record), render(record))
+    for folder in (kept, html_path.parent):
+        names = (folder / json_path.name, folder / "effects.csv", folder / html_path.name)
+        contents |= dict(zip(names, texts, strict=True))
+    staged: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staged[path] = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            staged[path].write_bytes(content.encode("utf-8", "backslashreplace"))
+        for path, temporary in staged.items():
+            os.replace(temporary, path)
+    finally:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            kept.rmdir()  # (where nothing came of it)
+    own = {json_path.name, "effects.csv", html_path.name}  # (nobody else's folders, whatever their names)
+    dated = [path for path in html_path.parent.iterdir() if _DATED.fullmatch(path.name) and path.is_dir()]
+    for folder in sorted(path for path in dated if {file.name for file in path.iterdir()} == own)[:-KEPT]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def render(record: dict[str, Any]) -> str:
+    """The page: every script, style, chart and number in one document that loads nothing."""
+    columns, routing = record["columns"], record["routing"]
+    scripts = [_asset("claims.js"), _asset("page.js")]
+    with ThreadPoolExecutor(1) as beside:  # a second of compiled code, while the charts are made
+        library = beside.submit(_vega_bundle)
+        charts = {
+            "forests": forest.forests(record["claims"]),
+            "scatter": pathways.mass_against_effect(columns),
+            "bars": pathways.mass_beside_effect(columns),
+            "heatmap": routing_chart.routing_heatmap(routing),
+            "whole_map": map_chart.whole_map(record["maps"]),
+            "distribution": distribution.template(),
+        }
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            record=record,
+            scripts=scripts,
+            library=_packed(library.result()),
+            style=_asset("page.css"),
+            policy=_content_policy([library.result(), *scripts]),
+            families=wording.by_family(record["claims"]),
+            contradictions=contradictions(record["claims"]),
+            failed_controls=[claim for claim in record["claims"] if wording.control_failed(claim)],
+            **charts,
+        )
+    )
+
+
+def render_comparison(**given: Any) -> str:
+    """The page of two runs side by side; `given` is what compare.html.j2 names."""
+    page = _environment().get_template("compare.html.j2")
+    return page.render(style=_asset("page.css"), policy=_content_policy([]), **given)
+
+
+EFFECTS = ("text", "verdict", "estimate", "low", "high", "op", "threshold", "unit", "n", "p_value", "detectable")
+"""What `effects.csv` holds of a statement, after its claim's node id, title, family, verdict, standing and alpha."""
+
+
+def effects_csv(record: dict[str, Any]) -> str:
+    """One row a statement; a limit that is infinite or a number that is missing is an empty field."""
+    claim_fields = ("node_id", "title", "family", "registration", "alpha")
+    stream = io.StringIO()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(["claim", *claim_fields[1:], "claim_verdict", "statement", *EFFECTS[1:]])
+    for claim in record["claims"]:
+        for statement in claim["statements"]:
+            own = [*(claim[name] for name in claim_fields), claim["verdict"], *(statement[name] for name in EFFECTS)]
+            rows.writerow([_inert(value) for value in own])
+    return stream.getvalue()
+
+
+def _inert(value: object) -> object:
+    """Text that a spreadsheet will not take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def json_block(value: object) -> str:
+    """JSON that is inert inside <script>: ASCII only, and no character that opens a tag or an entity."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).translate(_SCRIPT_SAFE)
+
+
+def _content_policy(scripts: list[str]) -> str:
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _asset(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _vega_bundle() -> str:
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub lacks its default
+    return bundle.replace("https://vega.github.io/editor/", "")
+
+
+@functools.cache
+def _packed(script: str) -> str:
+    """A script as base64 of its gzip, two fifths of its size; page.js unpacks it, and the policy knows its hash."""
+    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "json_block": lambda value: markupsafe.Markup(json_block(value)),
+        "number": wording.number,
+        "interval": wording.interval,
+        "threshold": wording.threshold,
+        "given": wording.given,
+        "duration": wording.duration,
+        "confidence": wording.confidence,
+        "count": wording.count,
+    }
+    environment.globals |= {
+        "expectation": wording.expectation,
+        "deciding": wording.deciding,
+        "standing": wording.standing,
+        "levels": wording.levels,
+        "answer": wording.answer,
+        "counted": wording.counted,
+        "finding": wording.finding,
+        "VERDICTS": wording.VERDICTS,
+    }
+    return environment

@@ -1,0 +1,92 @@
+"""Where each sublayer reads from: mean depth weights of every site, one panel per sublayer and model.
+
+Text from the record reaches a spec as data only, never inside an expression.
+"""
+
+from __future__ import annotations
+
+import altair as alt
+
+from attnres_core.report import wording
+from attnres_core.report.html.figure import Figure, Row, finish, rounded, tooltips
+from attnres_core.report.html.pathways import ROLES
+
+
+def routing_heatmap(routing: dict[str, Row]) -> Figure | None:
+    """Mean depth weight at every site, one panel per sublayer and model, on one colour scale."""
+    panels: dict[tuple[str, str], list[Row]] = {}
+    table: list[tuple[str, ...]] = []
+    for role, depth_map in routing.items():
+        if not depth_map:
+            continue
+        sites = zip(*(depth_map[key] for key in ("sites", "sources", "mass", "entropy", "peak")), strict=True)
+        for site, families, mass, entropy, peak in sites:
+            layer, _, sublayer = site.partition(".")
+            weights = [
+                {
+                    "layer": int(layer),
+                    "source": _place(index, len(mass)),
+                    "family": family or "only source",
+                    "mass": rounded(weight),
+                    "share": wording.number(weight),
+                }
+                for index, (family, weight) in enumerate(zip(families, mass, strict=True))
+            ]
+            panels.setdefault((sublayer, role), []).extend(weights)
+            listed = ", ".join(f"{row['source']} {row['share']}" for row in weights)
+            table.append((role, site, listed, wording.number(entropy), wording.number(peak)))
+    if not panels:
+        return None
+    return Figure(
+        key="heatmap",
+        title="Where each sublayer reads from",
+        summary=f"Heatmap of mean depth weights at {len(table)} sites: rows are layers, columns are the "
+        "embedding, the completed blocks in order and the current state.",
+        spec=_heatmap(dict(sorted(panels.items(), key=_panel_order))),
+        header=("model", "site", "mean depth weights", "entropy, nats", "peak"),
+        rows=tuple(table),
+    )
+
+
+def _panel_order(panel: tuple[tuple[str, str], list[Row]]) -> tuple[bool, str, int]:
+    sublayer, role = panel[0]
+    return sublayer == "final", sublayer, ROLES.index(role) if role in ROLES else len(ROLES)
+
+
+def _place(index: int, num_sources: int) -> str:
+    if index == num_sources - 1:
+        return "current"
+    return str(index) if index else "emb."
+
+
+def _heatmap(panels: dict[tuple[str, str], list[Row]]) -> Row:
+    rows = [row for panel in panels.values() for row in panel]
+    blocks = sorted({int(row["source"]) for row in rows if row["source"].isdecimal()})
+    sources = ["emb.", *map(str, blocks), "current"]
+    num_layers = len({row["layer"] for row in rows})
+    width, height = min(46.0, max(3.0, 216 / len(sources))), min(22, max(9, 420 // num_layers))
+    x = alt.X(
+        "source:N",
+        scale=alt.Scale(domain=sources),
+        axis=alt.Axis(title="source", labelAngle=0, grid=False, labelOverlap=True, domain=False),
+    )
+    y = alt.Y("layer:O", axis=alt.Axis(title="layer", grid=False, labelOverlap=True, domain=False))
+    weight = alt.Color(
+        "mass:Q",
+        title="mean depth weight",
+        scale=alt.Scale(domain=[0, 1], scheme="viridis"),
+        legend=alt.Legend(orient="bottom", direction="horizontal", gradientLength=300, format="~g"),
+    )
+    tooltip = tooltips(layer="layer", source="source", family="family", share="mean weight")
+    base = alt.Chart().encode(x=x, y=y)
+    layers = [base.mark_rect(stroke="transparent", strokeWidth=1).encode(color=weight, tooltip=tooltip)]
+    if width >= 30 and height >= 13:
+        contrast = alt.condition("datum.mass > 0.425", alt.value("#000"), alt.value("#fff"))
+        layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("mass:Q", format=".2f"), color=contrast))
+    step = {"width": alt.Step(width), "height": alt.Step(height)}
+    charts = [
+        alt.layer(*layers, data=alt.NamedData(name=f"panel-{index}")).properties(title=f"{sublayer}, {role}", **step)
+        for index, (sublayer, role) in enumerate(panels)
+    ]
+    datasets = {f"panel-{index}": members for index, members in enumerate(panels.values())}
+    return finish(alt.concat(*charts, columns=len({role for _, role in panels}), spacing=20), **datasets)
