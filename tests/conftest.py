@@ -9,9 +9,9 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
-from checkpoint_copies import Copy, configure
 from jaxtyping import install_import_hook
-from small_suite import CLAIMS
+from support.checkpoint_copies import Copy, configure
+from support.small_suite import CLAIMS
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; torch's threads spin, and slow each other tenfold

@@ -1,0 +1,41 @@
+"""The page on adapters: its example runs, the tests that its table names are there."""
+
+import ast
+import re
+from pathlib import Path
+
+from attnres_core.testing import CHECKS
+
+ROOT = Path(__file__).parents[2]
+ADAPTERS = (ROOT / "docs" / "adapters.md").read_text()
+
+
+def test_the_worked_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", ADAPTERS, re.DOTALL)
+    assert len(example.splitlines()) < 80
+    found: dict = {}
+    exec(compile(example, "docs/adapters.md", "exec"), found)
+    assert abs(found["columns"][found["effect"]]).max() > 1e-4
+    assert [str(site) for site in found["model"].sites][:3] == ["0.mlp", "1.attn", "1.mlp"]
+    assert str(found["model"].sites[-1]) == "4.final"
+
+
+def test_every_cell_of_the_table_of_architectures_names_a_test_that_is_there():
+    named = dict(re.findall(r"^- (\w+): `(.+)`$", ADAPTERS, re.MULTILINE))
+    for place in named.values():
+        file, _, name = place.partition("::")
+        functions = {node.name for node in ast.parse((ROOT / file).read_text()).body if hasattr(node, "name")}
+        assert name in functions, place
+    rows = [line.split("|")[2:-1] for line in ADAPTERS.splitlines() if line.startswith("| ") and line.count("|") == 9]
+    assert len(rows) == 10
+    used = set()
+    for cell in (cell.strip() for row in rows[1:] for cell in row):
+        labels = set(re.findall(r"\b([A-Z]\d?)\b", cell))
+        assert labels or cell in ("none", "not tested") or cell.startswith("no:"), cell
+        used |= labels
+    assert used == set(named)
+
+
+def test_every_check_of_the_kit_is_documented():
+    for check in CHECKS:
+        assert f"`{check.__name__}`" in ADAPTERS, check.__name__

@@ -1,0 +1,340 @@
+"""The report: one self-contained page that tells a run truthfully and trusts none of its strings."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import csv
+import gzip
+import hashlib
+import html
+import html.parser
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import sample_record
+
+from attnres_core.report import wording
+from attnres_core.report.html import page as report
+from attnres_core.report.html.page import json_block, render, write
+
+HOSTILE = "</script><!--\u2028<img src=x onerror=alert(1)><b id=pwned>\"'&{{ 7*7 }}"
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+URL_ATTRIBUTES = {"src", "href", "srcset", "action", "data", "poster", "xlink:href", "style"}
+
+
+class Page(html.parser.HTMLParser):
+    """Tags, attributes and JSON blocks of a page."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.blocks: dict[str, str] = {}
+        self.words: list[str] = []
+        self._open: str | None = None
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        given = dict(attrs)
+        self._open = given.get("id") or given.get("data-chart") or "script" if tag == "script" else None
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.blocks[self._open] = self.blocks.get(self._open, "") + data
+        else:
+            self.words.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = None
+
+
+def hostile(value: Any) -> Any:
+    """The value with a hostile string appended to every text in it but the words of the schema."""
+    if isinstance(value, dict):
+        choices = {"op", "verdict", "role", "metric", "split", "kind", "sublayer"}
+        choices |= {"family"} if "metric" in value else set()
+        return {key: item if key in choices else hostile(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [hostile(item) for item in value]
+    return value + HOSTILE if isinstance(value, str) else value
+
+
+@pytest.fixture(scope="module")
+def record() -> dict[str, Any]:
+    return sample_record.sample_record()
+
+
+@pytest.fixture(scope="module")
+def page(record: dict[str, Any]) -> str:
+    return render(record)
+
+
+def test_the_page_loads_nothing(page: str) -> None:
+    loads = [(name, value) for name, value in Page(page).attributes if name in URL_ATTRIBUTES]
+    assert all(value.startswith("#") for _, value in loads), loads
+    assert not {"link", "iframe", "img", "object", "embed", "base", "form"} & set(Page(page).tags)
+
+
+def test_the_policy_allows_only_the_scripts_that_the_page_carries(page: str) -> None:
+    policy = next(value for _, value in Page(page).attributes if value.startswith("default-src 'none'"))
+    assert policy.count("'sha256-") == 3
+    assert "unsafe-eval" not in policy
+    assert "script-src 'unsafe-inline'" not in policy
+
+
+def test_the_drawing_library_is_packed_and_is_what_the_policy_names(page: str) -> None:
+    script = gzip.decompress(base64.b64decode(Page(page).blocks["library"]))
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    assert f"'sha256-{digest}'" in page[: page.index("</head>")].replace("&#39;", "'")
+    assert b"vegaEmbed" in script
+
+
+def test_what_does_not_grow_with_the_claims_is_small(page: str, record: dict[str, Any]) -> None:
+    empty = record | {"claims": [], "columns": [], "maps": {}, "routing": {}, "examples": {}, "estimands": {}}
+    assert len(render(empty).encode()) < 500_000
+    assert len(page.encode()) < 1_000_000
+
+
+def test_the_record_block_is_the_record(record: dict[str, Any], page: str) -> None:
+    assert json.loads(Page(page).blocks["record"]) == record
+
+
+def test_the_same_record_gives_the_same_bytes(record: dict[str, Any], page: str) -> None:
+    assert render(copy.deepcopy(record)) == page
+
+
+def test_hostile_strings_add_no_element(record: dict[str, Any], page: str) -> None:
+    attacked = Page(render(hostile(record)))
+    assert sorted(set(attacked.tags)) == sorted(set(Page(page).tags))
+    assert attacked.tags.count("script") == Page(page).tags.count("script")
+    assert json.loads(attacked.blocks["record"]) == hostile(record)
+
+
+def test_a_json_block_is_ascii_without_angle_brackets() -> None:
+    block = json_block({"text": HOSTILE})
+    assert block.isascii()
+    assert not set("<>&") & set(block)
+    assert json.loads(block) == {"text": HOSTILE}
+
+
+def test_every_claim_and_its_reason_are_on_the_page(record: dict[str, Any], page: str) -> None:
+    words = "\n".join(Page(page).words)
+    missing = [c["title"] for c in record["claims"] if c["title"] not in words or c["reason"] not in words]
+    assert missing == []
+
+
+def test_every_chart_has_its_words_and_its_table(page: str) -> None:
+    charts = [json.loads(block) for name, block in Page(page).blocks.items() if name.startswith("chart-")]
+    assert len(charts) == 8
+    assert all(chart["description"] for chart in charts)
+    forests = page.count('id="chart-forest-')
+    assert page.count("Data as a table:") == len(charts) - forests - 1
+    assert page.count("As a table: ") == forests + 1 == 5  # the claims, and above the bars
+
+
+def test_an_expected_refutation_is_marked_with_its_reason(page: str) -> None:
+    assert "as expected" in page
+    assert "the 124M study reports the opposite at this size" in page
+
+
+def test_a_claim_shows_the_statement_that_decided_it(record: dict[str, Any]) -> None:
+    claim = next(c for c in record["claims"] if c["title"].startswith("Current state matters more early"))
+    decided_by = wording.deciding(claim)
+    assert decided_by is not None
+    assert (claim["verdict"], decided_by["verdict"], decided_by["estimate"]) == ("REFUTED", "REFUTED", -0.61)
+
+
+def test_where_kinds_disagree_the_finding_says_so_and_quotes_no_interval(record: dict[str, Any]) -> None:
+    found = copy.deepcopy(next(c for c in record["claims"] if c["verdict"] == "SUPPORTED"))
+    found |= {
+        "verdict": "INCONCLUSIVE",
+        "disagreement": "the kinds of ablation disagree: drop SUPPORTED, resample REFUTED",
+    }
+    assert wording.finding(found) == f"No verdict: {found['disagreement']}."
+
+
+def test_where_a_gate_forbids_a_verdict_the_finding_quotes_no_interval(record: dict[str, Any]) -> None:
+    found = copy.deepcopy(next(c for c in record["claims"] if c["verdict"] == "INCONCLUSIVE"))
+    found["statements"][0] |= {"low": None, "high": None}
+    assert wording.finding(found).startswith("No verdict may rest on these numbers")
+
+
+@pytest.mark.parametrize(
+    ("op", "estimate", "verdict", "words"),
+    [
+        (">", 0.5, "SUPPORTED", "lies wholly above 0.02"),
+        (">", -0.5, "REFUTED", "lies wholly at or below 0.02"),
+        (">", 0.02, "INCONCLUSIVE", "does not settle whether it is above 0.02"),
+        ("<", -0.5, "SUPPORTED", "lies wholly below 0.02"),
+        ("<", 0.5, "REFUTED", "lies wholly at or above 0.02"),
+        ("abs<", 0.0, "SUPPORTED", f"lies wholly between {MINUS}0.02 and +0.02"),
+        ("abs<", 0.5, "REFUTED", "lies wholly beyond \N{PLUS-MINUS SIGN}0.02"),
+        ("abs<", 0.02, "INCONCLUSIVE", f"does not settle whether it is between {MINUS}0.02 and +0.02"),
+    ],
+)
+def test_the_finding_says_where_the_interval_lies(op: str, estimate: float, verdict: str, words: str) -> None:
+    made = sample_record.claim("A claim", sample_record.statement("effect", op, estimate, 0.01, 0.02), family=None)
+    assert made["verdict"] == verdict
+    assert words in wording.finding(made)
+
+
+def test_controls_are_counted_apart(record: dict[str, Any]) -> None:
+    controls = [c for c in record["claims"] if c["control"]]
+    told = wording.answer(record["claims"])
+    assert told.startswith(f"Of {len(record['claims']) - len(controls)} claims, ")
+    assert told.endswith(f"{len(controls)} of {len(controls)} controls held.")
+
+
+def test_only_our_own_dated_folders_are_removed(
+    record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "render", lambda record: "page")
+    other = tmp_path / "2020-01-01T00-00-00Z"
+    other.mkdir()
+    (other / "somebody.txt").write_text("else's")
+    for minute in range(22):
+        run = record["run"] | {"started": f"2026-11-22T17:{minute:02}:00+00:00"}
+        write(record | {"run": run}, tmp_path / "run.html", tmp_path / "run.json")
+    assert (other / "somebody.txt").read_text() == "else's"
+
+
+def test_a_failed_control_is_announced(record: dict[str, Any]) -> None:
+    broken = copy.deepcopy(record)
+    control = next(claim for claim in broken["claims"] if claim["control"])
+    control["verdict"] = "REFUTED"
+    assert "1 control did not hold." in render(broken)
+    assert "did not hold." not in render(record)
+
+
+def test_an_incomplete_run_says_how_far_it_came(record: dict[str, Any]) -> None:
+    partial = copy.deepcopy(record) | {"complete": False}
+    partial["claims"][0] |= {
+        "verdict": "ERROR",
+        "statements": [],
+        "deciding": None,
+        "estimate": None,
+        "interval": None,
+        "n": None,
+    }
+    assert "incomplete: 30 of 31 claims decided" in render(partial)
+
+
+def test_an_empty_record_renders(record: dict[str, Any]) -> None:
+    empty = copy.deepcopy(record) | {"claims": [], "columns": [], "routing": {}, "models": {}, "counts": {}}
+    assert "This run holds no claims." in render(empty)
+
+
+def test_a_run_without_a_wrapped_model_renders(record: dict[str, Any]) -> None:
+    alone = copy.deepcopy(record)
+    del alone["models"]["wrapped"], alone["routing"]["wrapped"]
+    alone["columns"] = [column for column in alone["columns"] if column["role"] == "trained"]
+    assert "attn, trained" in render(alone)
+
+
+@pytest.mark.parametrize("missing", [{}, {"sites": [], "sources": [], "mass": [], "entropy": [], "peak": []}])
+def test_routing_without_sites_renders(record: dict[str, Any], missing: dict[str, Any]) -> None:
+    quiet = copy.deepcopy(record) | {"routing": {"trained": missing}}
+    assert "This run recorded no routing." in render(quiet)
+
+
+def test_the_files_are_written_and_nothing_else(record: dict[str, Any], tmp_path: Path) -> None:
+    write(record, tmp_path / "run.html", tmp_path / "run.json")
+    files, dated = ["effects.csv", "run.html", "run.json"], tmp_path / "2026-11-22T17-40-00Z"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [dated.name, *files]
+    assert sorted(path.name for path in dated.iterdir()) == files
+    assert json.loads((tmp_path / "run.json").read_text()) == record == json.loads((dated / "run.json").read_text())
+
+
+def test_the_newest_dated_reports_stay(record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "render", lambda record: "page")
+    (tmp_path / "notes").mkdir()
+    for minute in range(23):
+        run = record["run"] | {"started": f"2026-11-22T17:{minute:02}:00+00:00"}
+        write(record | {"run": run}, tmp_path / "run.html", tmp_path / "run.json")
+    dated = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("2026"))
+    assert dated == [f"2026-11-22T17-{minute:02}-00Z" for minute in range(3, 23)]
+    assert (tmp_path / "notes").is_dir()
+
+
+@pytest.mark.parametrize("broken", [{"question": float("nan")}, {"claims": None}])
+def test_a_failure_keeps_the_old_files(record: dict[str, Any], tmp_path: Path, broken: dict[str, Any]) -> None:
+    paths = tmp_path / "run.html", tmp_path / "run.json"
+    for path in paths:
+        path.write_text("old")
+    with pytest.raises((ValueError, TypeError)):
+        write(record | broken, *paths)
+    assert [path.read_text() for path in paths] == ["old", "old"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_failing_disk_leaves_no_temporary_file(
+    record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        write(record, tmp_path / "run.html", tmp_path / "run.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_that_is_no_unicode_is_written(record: dict[str, Any], tmp_path: Path) -> None:
+    write(record | {"question": "lone \udc80 surrogate"}, tmp_path / "run.html", tmp_path / "run.json")
+    assert json.loads((tmp_path / "run.json").read_text())["question"] == "lone \udc80 surrogate"
+
+
+def test_reporting_imports_no_torch() -> None:
+    code = "import sys, attnres_core.report.html.page; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (1.8349, "nats/token", "+1.83"),
+        (-0.19, "nats/token", f"{MINUS}0.190"),
+        (0.0, "nats/token", "0"),
+        (0.9996, "depth weight", "1.00"),
+        (0.00031, None, "0.000310"),
+        (2.98e-8, None, f"2.98{TIMES}10⁻⁸"),
+        (1234.6, None, "1,235"),
+        (None, None, "\N{EN DASH}"),
+    ],
+)
+def test_numbers_have_three_digits_and_effects_a_sign(value: float | None, unit: str | None, shown: str) -> None:
+    assert wording.number(value, unit) == shown
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.02, "0.02"), (0.00078, "0.00078"), (1e-6, "10⁻⁶"), (10.0, "10")])
+def test_chosen_numbers_are_shown_as_chosen(value: float, shown: str) -> None:
+    assert wording.given(value) == shown
+
+
+def test_a_missing_limit_is_infinite() -> None:
+    assert wording.interval((None, 0.5), "nats/token") == f"[{MINUS}∞, +0.500]"
+
+
+def test_every_statement_is_a_row_of_effects_csv(record: dict[str, Any], tmp_path: Path) -> None:
+    """Numbers as in the record; text that a spreadsheet would run stays text."""
+    record = copy.deepcopy(record)
+    record["claims"][0]["title"] = '=HYPERLINK("http://evil")'
+    write(record, tmp_path / "run.html", tmp_path / "run.json")
+    rows = list(csv.DictReader((tmp_path / "effects.csv").read_text().splitlines()))
+    statements = [(claim, statement) for claim in record["claims"] for statement in claim["statements"]]
+    assert len(rows) == len(statements) > 10
+    for row, (claim, statement) in zip(rows, statements, strict=True):
+        assert row["claim"] == claim["node_id"]
+        assert row["claim_verdict"] == claim["verdict"]
+        assert row["statement"] == statement["text"]
+        assert row["estimate"] == ("" if statement["estimate"] is None else str(statement["estimate"]))
+        assert row["high"] == ("" if statement["high"] is None else str(statement["high"]))
+    assert rows[0]["title"].startswith("'=")
