@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attnres_core.claims.claim import NotSupported as NotSupported
     from attnres_core.claims.claim import claim as claim
-    from attnres_core.claims.estimates import ClaimError as ClaimError
+    from attnres_core.claims.statements import ClaimError as ClaimError
+    from attnres_core.claims.statements import Verdict as Verdict
     from attnres_core.engine.sweep import measure as measure
     from attnres_core.exploration.counterexample import search_counterexample as search_counterexample
     from attnres_core.exploration.prompt_kinds import PromptKind as PromptKind
@@ -57,12 +58,10 @@ if TYPE_CHECKING:
     from attnres_core.quantities.vocabulary import at_step as at_step
     from attnres_core.shipped import reference as reference
     from attnres_core.shipped import reference_prompts as reference_prompts
-    from attnres_core.statistics.intervals import Verdict as Verdict
 
 _HOMES = {
     "claims.claim": ("NotSupported", "claim"),
     "exploration.counterexample": ("search_counterexample",),
-    "claims.estimates": ("ClaimError",),
     "judging.decisions": ("estimate",),
     "quantities.intervention": ("NotApplicable",),
     "models.errors": ("UnsupportedCheckpoint",),
@@ -71,7 +70,7 @@ _HOMES = {
     "exploration.prompt_kinds": ("PromptKind", "any_tokens", "excerpts", "texts"),
     "prompts": ("PromptSet", "load_prompts"),
     "shipped": ("reference", "reference_prompts"),
-    "statistics.intervals": ("Verdict",),
+    "claims.statements": ("ClaimError", "Verdict"),
     "engine.sweep": ("measure",),
     "quantities.ablations": (
         *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),

@@ -32,10 +32,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import Question, judge
 from attnres_core.statistics import intervals
-from attnres_core.statistics.intervals import Operator, Verdict
 from attnres_core.statistics.sequential import looks
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)

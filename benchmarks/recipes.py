@@ -18,8 +18,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from attnres_core.claims.statements import Verdict
 from attnres_core.report.across_seeds import Recipe, as_json, decide_recipe, introduction, table
-from attnres_core.statistics.intervals import Verdict
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "fixtures" / "recipes"

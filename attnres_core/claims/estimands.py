@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attnres_core.claims.estimates import Statement
+from attnres_core.claims.statements import Operator, Statement
 from attnres_core.quantities.quantity import Ablation, Association, Prediction, Quantity, RoutingSummary
 from attnres_core.quantities.vocabulary import (
     AnyRole,
@@ -24,7 +24,6 @@ from attnres_core.quantities.vocabulary import (
     Summary,
     layers_text,
 )
-from attnres_core.statistics.intervals import Operator
 
 _ACTS = {
     Kind.DROP: ("{f} is masked and the rest of the weights scaled up to one", "a_F ← 0, a ← a / Σa"),

@@ -8,82 +8,10 @@ runs, or columns at hand (`estimate(column)`) in a notebook.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NoReturn, Protocol
 
-import numpy as np
-
-from attnres_core.quantities.quantity import Quantity, RoutingSummary
-from attnres_core.quantities.vocabulary import Summary
-from attnres_core.shapes import Column
-from attnres_core.statistics.intervals import Interval, Operator, Verdict
-
-MAX_KINDS = frozenset({Summary.SPREAD, Summary.CLOSED_FORM_ERROR})
-"""Summaries that speak of the worst prompt, decided exactly by their maximum."""
-
-
-class ClaimError(Exception):
-    """A claim is written in a way that the suite cannot decide; the message names the remedy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """sum of coefficient x quantity: the left side of every statement."""
-
-    terms: tuple[tuple[Any, float], ...]
-    """(quantity, coefficient), each quantity once, in order of first appearance."""
-    constant: float = 0.0
-
-    def plus(self, other: Linear, sign: float) -> Linear:
-        """Self + sign * other."""
-        total = dict(self.terms)
-        for quantity, coefficient in other.terms:
-            total[quantity] = total.get(quantity, 0.0) + sign * coefficient
-        return Linear(tuple(total.items()), self.constant + sign * other.constant)
-
-    def scaled(self, factor: float) -> Linear:
-        """Factor * self."""
-        return Linear(tuple((q, c * factor) for q, c in self.terms), self.constant * factor)
-
-    def of(self, columns: Mapping[Any, Column]) -> Column:
-        """The form's own column (its constant left out: that belongs to the threshold)."""
-        return np.sum([coefficient * columns[quantity] for quantity, coefficient in self.terms], axis=0)
-
-    def __str__(self) -> str:
-        """`a - 0.5 * b`."""
-        text = ""
-        for quantity, coefficient in self.terms:
-            sign = ("- " if coefficient < 0 else "+ ") if text else ("-" if coefficient < 0 else "")
-            factor = "" if abs(coefficient) == 1 else f"{exact_text(abs(coefficient))} * "
-            text += f"{' ' if text else ''}{sign}{factor}{quantity}"
-        return text
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One comparison of a claim's body."""
-
-    form: Linear
-    operator: Operator
-    threshold: float
-
-    @property
-    def takes_worst(self) -> bool:
-        """Whether the statement is about the worst prompt rather than the mean."""
-        return any(_kind(quantity) in MAX_KINDS for quantity, _ in self.form.terms)
-
-    @property
-    def is_routing(self) -> bool:
-        """Whether every term is read off the depth weights."""
-        return all(isinstance(q, Quantity) and isinstance(q.what, RoutingSummary) for q, _ in self.form.terms)
-
-    def __str__(self) -> str:
-        """`drop(embedding, mlp, early) on trained [delta_nll] > 0.02`."""
-        if self.operator is Operator.WITHIN:
-            return f"|{self.form}| < {exact_text(self.threshold)}"
-        return f"{self.form} {self.operator} {exact_text(self.threshold)}"
+from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Operator, Statement
 
 
 def _finite(number: object) -> float:
@@ -91,36 +19,6 @@ def _finite(number: object) -> float:
     if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(float(number)):
         raise ClaimError(f"an estimate meets {number!r}; give a finite number")
     return float(number)
-
-
-def exact_text(number: float) -> str:
-    """The shortest text that reads back as this very number: two statements are equal when their texts are."""
-    return f"{number:g}" if float(f"{number:g}") == number else repr(number)
-
-
-def _kind(quantity: object) -> object:
-    return getattr(getattr(quantity, "what", None), "kind", None)
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A statement's verdict. True only when SUPPORTED."""
-
-    statement: Statement
-    verdict: Verdict
-    interval: Interval
-    reason: str = ""
-    p_value: float | None = None
-    """One-sided; None where a gate forbids a verdict. Exact decisions have 0 or 1."""
-
-    def __bool__(self) -> bool:
-        """Whether the statement is supported."""
-        return self.verdict is Verdict.SUPPORTED
-
-    def __str__(self) -> str:
-        """`INCONCLUSIVE: +0.0042 [-0.013, +0.021] for |x| < 0.01`."""
-        i = self.interval
-        return f"{self.verdict}: {i.mean:+.4g} [{i.low:+.4g}, {i.high:+.4g}] for {self.statement}"
 
 
 class Scope(Protocol):

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Search, print what is found and keep it."""
-    from attnres_core.claims.estimates import ClaimError
+    from attnres_core.claims.statements import ClaimError
     from attnres_core.quantities.intervention import NotApplicable
 
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attnres_core.claims.estimates import Linear
+from attnres_core.claims.statements import Linear
 from attnres_core.engine import columns
 from attnres_core.engine.columns import InterventionRecord, as_parts, unit_keys
 from attnres_core.engine.store import Store

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.claims.statements import Linear, Operator, Statement
 from attnres_core.engine.store import Store
 from attnres_core.planning.bundles import NUMERICS_VERSION
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.vocabulary import AnyRole, Role
-from attnres_core.statistics.intervals import Operator
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attnres_core.claims.claim import ClaimInfo, trace
-from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.claims.claim import ClaimInfo
+from attnres_core.claims.statements import Linear, Operator, Statement
+from attnres_core.claims.tracing import trace
 from attnres_core.engine.columns import as_parts, interventions_for, values
 from attnres_core.engine.plain_path import plain_chunk
 from attnres_core.engine.sweep import sweep_chunk, validated
@@ -22,7 +23,6 @@ from attnres_core.quantities.intervention import Intervention
 from attnres_core.quantities.quantity import Ablation, Pick, Quantity, Request, RoutingSummary
 from attnres_core.quantities.vocabulary import ANSWER_METRICS, Summary
 from attnres_core.shapes import Column, Unit
-from attnres_core.statistics.intervals import Operator
 
 Claimed = Callable[..., object] | Sequence[Statement] | Quantity | Request
 """A test made by `@claim`, what one states, or a quantity or ablation, which is then claimed to be positive."""

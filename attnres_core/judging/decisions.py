@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attnres_core.claims.estimates import Decision, Estimate, Linear, Statement
+from attnres_core.claims.estimates import Estimate
+from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
 from attnres_core.shapes import Column
 from attnres_core.statistics import intervals, power
-from attnres_core.statistics.intervals import TINY, Bootstrap, Interval, Operator, Strata, Verdict
+from attnres_core.statistics.intervals import TINY, Bootstrap, Strata
 from attnres_core.statistics.sequential import EARLY_TAIL, ONLY, Look
 
 MOST_CONFIDENT = 0.9999

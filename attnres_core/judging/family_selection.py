@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.claims.statements import Linear, Statement
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.quantities.ablations import drop
 from attnres_core.quantities.intervention import NotApplicable, family_sites

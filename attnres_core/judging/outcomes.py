@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from attnres_core.claims.claim import Claim
-from attnres_core.claims.estimates import Decision
+from attnres_core.claims.statements import Decision, Operator, Verdict
 from attnres_core.judging.decisions import agreed, deciding
 from attnres_core.judging.registry import Standing
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import Pick, Quantity
 from attnres_core.quantities.vocabulary import Family
-from attnres_core.statistics.intervals import Operator, Verdict
 
 
 @dataclass(slots=True)

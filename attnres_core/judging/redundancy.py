@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from attnres_core.claims.statements import Operator, Verdict
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.quantities.intervention import NotApplicable, drawn
 from attnres_core.quantities.quantity import Ablation, Quantity
 from attnres_core.quantities.vocabulary import REMOVALS, Joint
-from attnres_core.statistics.intervals import Operator, Verdict, t_interval
+from attnres_core.statistics.intervals import t_interval
 
 Taken = frozenset[tuple[str, int]]
 """(site, source) pairs that an ablation takes away."""

@@ -9,14 +9,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from attnres_core.claims.estimates import Decision
+from attnres_core.claims.statements import Decision, Interval, Verdict
 from attnres_core.engine.store import Store, StoreError
 from attnres_core.judging.decisions import Adjusted, Question, adjust, judge
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.vocabulary import Statistic
 from attnres_core.shapes import Column
 from attnres_core.statistics import associations, intervals
-from attnres_core.statistics.intervals import Interval, Verdict
 
 JUDGE_VERSION = 7
 """Raise when a change to the decision rules changes verdicts or limits."""

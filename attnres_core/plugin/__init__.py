@@ -21,8 +21,10 @@ from typing import Any
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from attnres_core.claims.claim import Claim, ClaimInfo, NotSupported, number_read, trace, under_each
-from attnres_core.claims.estimates import ClaimError, Decision, Estimate, Linear, Statement
+from attnres_core.claims.claim import Claim, ClaimInfo, NotSupported, under_each
+from attnres_core.claims.estimates import Estimate
+from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Statement, Verdict
+from attnres_core.claims.tracing import number_read, trace
 from attnres_core.engine.executors.local import BEGUN, DECIDED, SmallerBatchWarning
 from attnres_core.engine.store import DamagedStoreWarning, atomic
 from attnres_core.judging.outcomes import Outcome
@@ -34,7 +36,6 @@ from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.records.claim_entry import claim_entry, junit_properties, undecided_entry
 from attnres_core.records.run_record import base_record
-from attnres_core.statistics.intervals import Interval, Verdict
 from attnres_core.suite.expected_verdicts import load_expected, write_expected
 from attnres_core.suite.post_hoc import seen_before
 from attnres_core.suite.sample_sizes import documents_needed

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from attnres_core.claims.estimates import ClaimError, Statement
+from attnres_core.claims.statements import ClaimError, Statement
 from attnres_core.plugin import _BODY, _TRACED
 from attnres_core.records.reading import one_line
 

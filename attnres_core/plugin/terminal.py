@@ -12,11 +12,11 @@ from typing import Any
 from tqdm import tqdm
 
 from attnres_core.claims.claim import Claim, claim_key
+from attnres_core.claims.statements import Operator, Verdict
 from attnres_core.engine.executors.local import DECIDED
 from attnres_core.judging.decisions import combine, deciding
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.records.contradictions import absent, contradictions
-from attnres_core.statistics.intervals import Operator, Verdict
 from attnres_core.statistics.power import unseen_share
 
 LETTERS = {"SUPPORTED": ".", "REFUTED": "R", "INCONCLUSIVE": "I", "NOT APPLICABLE": "n", "ERROR": "E"}

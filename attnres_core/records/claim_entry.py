@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnres_core.claims.estimands import estimands
-from attnres_core.claims.estimates import Decision, Statement
+from attnres_core.claims.statements import Decision, Statement, Verdict
 from attnres_core.exploration.kept_searches import Speaking, speaking_to
 from attnres_core.judging.decisions import Adjusted, combine, deciding
 from attnres_core.judging.outcomes import Outcome
@@ -28,7 +28,6 @@ from attnres_core.records.examples import examples
 from attnres_core.shapes import Column
 from attnres_core.statistics import intervals, power
 from attnres_core.statistics.associations import PERMUTATIONS
-from attnres_core.statistics.intervals import Verdict
 from attnres_core.suite.expected_verdicts import Expected
 from attnres_core.suite.suite import Suite
 

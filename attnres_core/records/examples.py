@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnres_core.claims.estimates import Linear
+from attnres_core.claims.statements import Linear
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.planning.bundles import Material, tokenizer_digest

@@ -13,6 +13,7 @@ import numpy as np
 from attnres_core import __version__
 from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA
 from attnres_core.claims.estimands import meaning
+from attnres_core.claims.statements import Verdict
 from attnres_core.engine.columns import ROUTING, interventions_for
 from attnres_core.exploration.pathway_map import map_rows
 from attnres_core.files import published_name
@@ -24,7 +25,6 @@ from attnres_core.quantities.vocabulary import AnyRole, Positions, Role, layers_
 from attnres_core.records.claim_entry import cut, number
 from attnres_core.records.examples import extremes
 from attnres_core.statistics import intervals
-from attnres_core.statistics.intervals import Verdict
 from attnres_core.suite.suite import Suite
 
 SHOWN = (Role.TRAINED, Role.WRAPPED, Role.UNTRAINED)

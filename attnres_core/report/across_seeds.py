@@ -21,11 +21,11 @@ import numpy as np
 from scipy import special
 
 from attnres_core.claims.claim import claim_key
-from attnres_core.claims.estimates import Decision, Linear, Statement
+from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import agreed, deciding
 from attnres_core.records.reading import Record, escaped, read_record
 from attnres_core.report.wording import interval, number, threshold
-from attnres_core.statistics.intervals import Interval, Operator, Verdict, decide
+from attnres_core.statistics.intervals import decide
 from attnres_core.statistics.power import unseen_share
 
 MIN_CHECKPOINTS = 5

@@ -7,17 +7,16 @@ for into INCONCLUSIVE. docs/deciding.md says why.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from attnres_core.claims.statements import Interval, Operator, Verdict
 from attnres_core.shapes import Column
 
 NULL_UNITS = 256
@@ -41,57 +40,6 @@ _ROWS, _COLUMNS = 1024, 64
 
 Strata = tuple[NDArray[np.intp], ...]
 """The documents of each stratum; together, every document once."""
-
-
-class Verdict(StrEnum):
-    """What the data say about a claim."""
-
-    SUPPORTED = "SUPPORTED"
-    """The claim's limit clears its threshold."""
-    REFUTED = "REFUTED"
-    """The opposite limit clears it: the claim's effect is on the wrong side, not necessarily zero."""
-    INCONCLUSIVE = "INCONCLUSIVE"
-    """Neither; the reason says what would decide it."""
-    NOT_APPLICABLE = "NOT APPLICABLE"
-    """The claim speaks of sites that this checkpoint does not have, or where nothing can be changed."""
-
-
-class Operator(StrEnum):
-    """The three statements a claim can make about a mean."""
-
-    ABOVE = ">"
-    """The mean exceeds the threshold."""
-    BELOW = "<"
-    """The mean lies under the threshold."""
-    WITHIN = "abs<"
-    """Equivalence: the mean lies in (-threshold, threshold), by two one-sided tests."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """One-sided limits at `alpha` each, so that the interval's confidence is 1 - 2 alpha."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-    alpha: float
-    sd: float = math.nan
-    """Standard error x sqrt(n): of one document, within strata."""
-    exact: bool = False
-    """Decided by value over all measured prompts: no sampling inference."""
-    gate: str = ""
-    """Why no verdict may rest on this column; empty when one may."""
-    note: str = ""
-    """What the reader must know about the limits."""
-    noise: float = 0.0
-    """The noise floor by which both limits were moved out."""
-    methods: tuple[tuple[str, float, float], ...] = ()
-    """The limits by each method, before a long tail or a noise floor moved any: name, low, high."""
-
-    def widened(self, noise: float) -> Interval:
-        """Both limits moved out by the arithmetic's own error, which no resampling of documents can see."""
-        return dataclasses.replace(self, low=self.low - noise, high=self.high + noise, noise=noise)
 
 
 def resamples_for(alpha: float) -> int:

@@ -6,8 +6,9 @@ import math
 
 from scipy import special
 
+from attnres_core.claims.statements import Interval, Operator
 from attnres_core.shapes import Column
-from attnres_core.statistics.intervals import MIN_UNITS, TAIL, Interval, Operator
+from attnres_core.statistics.intervals import MIN_UNITS, TAIL
 
 
 def needed_units(operator: Operator, threshold: float, interval: Interval, power: float = 0.8) -> int | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnres_core.claims.claim import Claim, claim_key
+from attnres_core.claims.statements import Verdict
 from attnres_core.engine.store import atomic
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.judging.stored_decisions import JUDGE_VERSION
@@ -16,7 +17,7 @@ from attnres_core.models.checkpoints.checkpoint import earlier_step
 from attnres_core.planning.bundles import NUMERICS_VERSION, tokenizer_digest
 from attnres_core.prompts import WINDOW
 from attnres_core.quantities.vocabulary import Role
-from attnres_core.statistics.intervals import SEED, Verdict
+from attnres_core.statistics.intervals import SEED
 from attnres_core.suite.suite import Suite
 
 FILE = "expected_verdicts.json"

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from attnres_core.claims.claim import Claim
-from attnres_core.claims.estimates import Decision
+from attnres_core.claims.statements import Decision
 from attnres_core.judging.decisions import planned_units
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.prompts import Split

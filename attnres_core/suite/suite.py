@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from attnres_core.claims.claim import CLAIM_ALPHA, Claim, claim_key
-from attnres_core.claims.estimates import Linear
+from attnres_core.claims.statements import Linear, Operator, Verdict
 from attnres_core.engine.columns import ROUTING, interventions_for, unit_keys
 from attnres_core.engine.executors.local import Barrier, Crew
 from attnres_core.engine.measurements import Measurements
@@ -35,7 +35,6 @@ from attnres_core.quantities.intervention import NotApplicable
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.vocabulary import AnyRole, Role, Step
 from attnres_core.statistics import intervals
-from attnres_core.statistics.intervals import Operator, Verdict
 from attnres_core.statistics.sequential import ONLY, Look, looks
 from attnres_core.suite.settings import Settings
 

@@ -5,10 +5,9 @@ import math
 import pytest
 
 import attnres_core as ac
-from attnres_core.claims.claim import trace
-from attnres_core.claims.estimates import ClaimError, Linear
+from attnres_core.claims.statements import ClaimError, Linear, Operator
+from attnres_core.claims.tracing import trace
 from attnres_core.quantities.quantity import Quantity
-from attnres_core.statistics.intervals import Operator
 
 A = ac.drop(ac.EMBEDDING, ac.MLP, ac.EARLY).on(ac.TRAINED)
 B = ac.drop(ac.EMBEDDING, ac.MLP, ac.LATE).on(ac.TRAINED)

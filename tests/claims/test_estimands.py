@@ -4,8 +4,7 @@ import pytest
 
 import attnres_core as ac
 from attnres_core.claims.estimands import estimands, symbols, words
-from attnres_core.claims.estimates import Linear, Statement
-from attnres_core.statistics.intervals import Operator
+from attnres_core.claims.statements import Linear, Operator, Statement
 
 REMOVALS = [kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.drop, ac.zero, ac.mean, ac.resample, ac.keep)]
 REWRITES = [kind(ac.MLP) for kind in (ac.uniform, ac.average, ac.shuffle, ac.schedule)]

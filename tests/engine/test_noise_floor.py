@@ -9,12 +9,12 @@ from scipy import stats
 from support.small_suite import verdicts
 
 import attnres_core as ac
-from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
 from attnres_core.engine.columns import ROUTING, interventions_for
 from attnres_core.engine.plain_path import plain_chunk
 from attnres_core.engine.sweep import sweep_chunk
 from attnres_core.judging.decisions import Question, judge
-from attnres_core.statistics.intervals import Operator, Verdict, noise_floor
+from attnres_core.statistics.intervals import noise_floor
 
 
 def test_the_floor_is_the_mean_error_and_its_student_half_width():

@@ -8,10 +8,9 @@ from support.small_suite import verdicts
 
 import attnres_core as ac
 from attnres_core.claims.claim import under_each
-from attnres_core.claims.estimates import ClaimError, Decision, Linear, Statement
+from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import agreed
 from attnres_core.quantities.vocabulary import Kind
-from attnres_core.statistics.intervals import Interval, Operator, Verdict
 
 S, R, I = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE  # noqa: E741
 EFFECT = ac.drop(ac.CURRENT, ac.MLP).on(ac.TRAINED)

@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from attnres_core.claims.estimates import Decision, Linear, Statement
+from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import deciding
-from attnres_core.statistics.intervals import Interval, Operator, Verdict
 
 S, R, I = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE  # noqa: E741
 N = 100

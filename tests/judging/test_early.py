@@ -9,10 +9,9 @@ import pytest
 from scipy import stats
 from support.small_suite import verdicts
 
-from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import Question, judge
 from attnres_core.prompts import Split, load_prompts
-from attnres_core.statistics.intervals import Operator, Verdict
 from attnres_core.statistics.sequential import Look, looks
 
 CLAIMS = """

@@ -9,11 +9,10 @@ from support.checkpoint_copies import rewrite
 from support.small_suite import CLAIMS, verdicts
 
 from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA, Claim
-from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.claims.statements import Linear, Operator, Statement
 from attnres_core.judging.registry import LEDGER, LOCK, Registry, lock_folder
 from attnres_core.prompts import Split
 from attnres_core.quantities.ablations import drop
-from attnres_core.statistics.intervals import Operator
 
 pytestmark = pytest.mark.usefixtures("_quiet")
 EFFECT = drop("embedding", "mlp", "early").on("trained")

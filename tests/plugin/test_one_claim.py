@@ -2,7 +2,7 @@
 
 import pytest
 
-from attnres_core.claims.estimates import ClaimError
+from attnres_core.claims.statements import ClaimError
 from attnres_core.plugin.one_claim import read_claim
 
 HEAD = """

@@ -9,7 +9,7 @@ import pytest
 from support.sample_record import sample_record
 
 from attnres_core import CURRENT, MLP, TRAINED, claim, drop
-from attnres_core.claims.estimates import ClaimError
+from attnres_core.claims.statements import ClaimError
 from attnres_core.plugin.terminal import verdict_table
 from attnres_core.records.contradictions import Contradiction, absent, contradictions
 from attnres_core.report.html.page import render

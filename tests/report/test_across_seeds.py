@@ -11,8 +11,9 @@ import pytest
 from scipy import stats
 
 from attnres_core.__main__ import main
+from attnres_core.claims.statements import Operator, Verdict
 from attnres_core.report.across_seeds import Across, as_json, as_markdown, decide_recipe
-from attnres_core.statistics.intervals import Operator, Verdict, decide
+from attnres_core.statistics.intervals import decide
 
 ROOT = Path(__file__).parents[2]
 TITLE = "older blocks are necessary"

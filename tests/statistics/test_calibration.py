@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attnres_core.statistics.intervals import Verdict, intervals
+from attnres_core.claims.statements import Verdict
+from attnres_core.statistics.intervals import intervals
 from benchmarks.calibration import (
     FIELDS,
     POPULATIONS,

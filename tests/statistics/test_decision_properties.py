@@ -16,19 +16,11 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 import attnres_core as ac
-from attnres_core.claims.estimates import Decision, Linear, Statement
+from attnres_core.claims.statements import Decision, Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import Question, adjust, combine, judge
 from attnres_core.prompts import load_prompts
 from attnres_core.statistics import intervals
-from attnres_core.statistics.intervals import (
-    Operator,
-    Verdict,
-    bootstrap_t,
-    bootstraps,
-    describe_gate,
-    holm,
-    max_t,
-)
+from attnres_core.statistics.intervals import bootstrap_t, bootstraps, describe_gate, holm, max_t
 
 ABOVE, BELOW, WITHIN = Operator.ABOVE, Operator.BELOW, Operator.WITHIN
 SUPPORTED, REFUTED, INCONCLUSIVE = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE

@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from attnres_core import estimate
-from attnres_core.claims.estimates import Linear, Statement
+from attnres_core.claims.statements import Interval, Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import Question, Sample, judge
 from attnres_core.statistics.intervals import (
-    Interval,
-    Operator,
-    Verdict,
     bootstrap_t,
     decide,
     describe_gate,
