@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from attnres_core.claims.claim import claim as claim
     from attnres_core.claims.statements import ClaimError as ClaimError
     from attnres_core.claims.statements import Verdict as Verdict
-    from attnres_core.engine.sweep import measure as measure
+    from attnres_core.engine.measuring import measure as measure
     from attnres_core.exploration.counterexample import search_counterexample as search_counterexample
     from attnres_core.exploration.prompt_kinds import PromptKind as PromptKind
     from attnres_core.exploration.prompt_kinds import any_tokens as any_tokens
@@ -71,7 +71,7 @@ _HOMES = {
     "prompts": ("PromptSet", "load_prompts"),
     "shipped": ("reference", "reference_prompts"),
     "claims.statements": ("ClaimError", "Verdict"),
-    "engine.sweep": ("measure",),
+    "engine.measuring": ("measure",),
     "quantities.ablations": (
         *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),
         *("keep_top",),

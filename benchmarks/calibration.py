@@ -242,7 +242,7 @@ def columns_of(file: Path | None = None) -> tuple[list[str], np.ndarray]:
 
 
 def _applies(drop: object, model: object) -> bool:
-    from attnres_core.engine.columns import interventions_for
+    from attnres_core.planning.requests import interventions_for
     from attnres_core.quantities.intervention import NotApplicable
 
     try:

@@ -34,13 +34,13 @@ import torch
 from torch import Tensor, nn
 
 import attnres_core as ac
-from attnres_core.engine.columns import interventions_for
 from attnres_core.engine.resources import keep_freed_memory
 from attnres_core.engine.sweep import sweep_chunk, validated
 from attnres_core.exploration.pathway_map import map_quantities
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.qwen3 import Inputs
-from attnres_core.planning.bundles import CHUNK
+from attnres_core.planning.material import CHUNK
+from attnres_core.planning.requests import interventions_for
 from attnres_core.quantities.intervention import SHAM, Intervention, resolve
 from attnres_core.quantities.vocabulary import Role, Sublayer
 from attnres_core.shipped import reference_prompts

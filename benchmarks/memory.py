@@ -87,7 +87,8 @@ def measure_one(folder: Path) -> None:
 
     import attnres_core as ac
     from attnres_core.engine.resources import LIBRARIES, need_of
-    from attnres_core.planning.bundles import CHUNK, GROUP, REFERENCE_PROMPTS
+    from attnres_core.planning.bundles import GROUP
+    from attnres_core.planning.material import CHUNK, REFERENCE_PROMPTS
     from attnres_core.prompts import WINDOW
     from attnres_core.quantities.intervention import cells
 
@@ -117,8 +118,8 @@ def loop_one(folder: Path) -> None:
     from engine import loop, with_hooks
 
     import attnres_core as ac
-    from attnres_core.engine.columns import interventions_for
-    from attnres_core.planning.bundles import CHUNK
+    from attnres_core.planning.material import CHUNK
+    from attnres_core.planning.requests import interventions_for
     from attnres_core.prompts import WINDOW
 
     model = ac.load_model(folder)

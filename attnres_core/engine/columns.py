@@ -10,46 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnres_core.models.dialects.open_block import closed_form
+from attnres_core.models.dialects.wrapped import closed_form
 from attnres_core.models.geometry import Geometry
+from attnres_core.planning.requests import NLL, ROUTING, cells_of, interventions_for, members_of, summary_sites
 from attnres_core.quantities.intervention import (
-    Intervention,
-    NotApplicable,
     cell,
-    cells,
-    drawn,
-    family_sites,
-    sites_within,
 )
 from attnres_core.quantities.quantity import (
     Ablation,
     Association,
-    Pick,
     Prediction,
-    Quantity,
     Request,
     RoutingSummary,
 )
 from attnres_core.quantities.vocabulary import (
     ANSWER_METRICS,
-    Families,
-    Family,
     Metric,
-    Positions,
     Site,
-    Sublayer,
     Summary,
-    parts,
 )
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics.associations import influence, pseudo_values
-
-ROUTING = "routing"
-"""The key of the clean run's unit, which serves every routing summary."""
-NLL = "nll"
-"""The clean unit's field of each prompt's loss, nats per token."""
-TRACE = "trace"
-"""An effect's field of each token's rise in loss, `[prompt, pos]`; the plain path gives none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,48 +75,6 @@ class Columns(Mapping[Any, Column]):
         return self._records[what]
 
 
-def interventions_for(what: Request, checkpoint: Geometry) -> tuple[Intervention, ...]:
-    """The interventions whose units a column is derived from; none where the clean run says it all.
-
-    Raises:
-        NotApplicable: the checkpoint has no such site.
-        ValueError: the request is out of range or leaves a site without a source.
-    """
-    if isinstance(what, Ablation):
-        return drawn(what, checkpoint.sites, checkpoint.num_layers)
-    if isinstance(what, Association):
-        return tuple(cell(*place) for place in _cells(what, checkpoint))
-    if isinstance(what, Prediction):
-        return interventions_for(what.summary, checkpoint)
-    if what.kind is Summary.CLOSED_FORM_ERROR and checkpoint.wrap is None:
-        raise ValueError(f"`{what}` is defined by the wrapped baseline's recency bias; use it .on(WRAPPED)")
-    _summary_sites(what, checkpoint)
-    return ()
-
-
-def unit_keys(what: Request, checkpoint: Geometry) -> frozenset[str]:
-    """The units that a column is derived from; errors as for `interventions_for`."""
-    return frozenset(i.key for i in interventions_for(what, checkpoint)) or frozenset({ROUTING})
-
-
-def _summary_sites(what: RoutingSummary, checkpoint: Geometry) -> list[Site]:
-    """The sites a summary averages over: those addressed where there is a choice."""
-    if isinstance(what.family, Pick):
-        raise ValueError(f"`{what}` names a family chosen on the exploration split; it is resolved by a suite run")
-    if what.family is not None:
-        family_sites(what.family, what.sublayer, what.layers, checkpoint.sites, checkpoint.num_layers, what.stream)
-    addressed = sites_within(checkpoint.sites, what.sublayer, what.layers, checkpoint.num_layers, what.stream)
-    choosing = [site for site in addressed if len(site.sources) > 1]
-    if not choosing:
-        raise NotApplicable(f"`{what}` addresses no site with more than one source on this checkpoint")
-    return choosing
-
-
-def field_of(metric: Metric, at: Positions = Positions.ALL) -> str:
-    """The name under which units hold a metric over some positions."""
-    return metric.value if at is Positions.ALL else f"{metric.value}@{at.value}"
-
-
 def values(
     what: Request,
     field: str,
@@ -167,7 +106,7 @@ def values(
         return np.asarray(np.stack([by_document(_joined(chunks, field, key)) for key in keys]).mean(0))
     if isinstance(what, Prediction):
         return pseudo_values(what.kind, *pairs(what, field, chunks, checkpoint, by_document))
-    sites = _summary_sites(what, checkpoint)
+    sites = summary_sites(what, checkpoint)
     places = {site: index for index, site in enumerate(checkpoint.sites)}
     return by_document(_summarise(what, sites, [places[site] for site in sites], chunks, checkpoint))
 
@@ -194,25 +133,11 @@ def cell_tables(
     places = {site: row for row, site in enumerate(checkpoint.sites)}
     weights = _joined(chunks, "mean")
     masses, effects = [], []
-    for site, family in _cells(what, checkpoint):
-        own = weights[:, places[site], _members(site, family)].sum(1)
+    for site, family in cells_of(what, checkpoint):
+        own = weights[:, places[site], members_of(site, family)].sum(1)
         masses.append(by_document(own))
         effects.append(by_document(_joined(chunks, field, cell(site, family).key)))
     return np.stack(masses), np.stack(effects)
-
-
-def _cells(what: Association, checkpoint: Geometry) -> list[tuple[Site, Family]]:
-    """The cells that an association is over; not those where nothing can change.
-
-    Raises:
-        NotApplicable: there are fewer than three.
-    """
-    readers = (Sublayer.ATTN, Sublayer.MLP) if what.sublayer is None else (what.sublayer,)
-    sites = [s for r in readers for s in sites_within(checkpoint.sites, r, what.layers, checkpoint.num_layers)]
-    found = [place for place in cells(sites) if not cell(*place).no_ops]
-    if len(found) < 3:
-        raise NotApplicable(f"`{what}` has {len(found)} sites and families to go by on this checkpoint; it takes three")
-    return found
 
 
 def record_of(what: Request, chunks: Sequence[Mapping[str, Unit]], checkpoint: Geometry) -> InterventionRecord:
@@ -220,7 +145,7 @@ def record_of(what: Request, chunks: Sequence[Mapping[str, Unit]], checkpoint: G
     if isinstance(what, Prediction):
         return record_of(what.summary, chunks, checkpoint)
     if isinstance(what, RoutingSummary):
-        return InterventionRecord(tuple(map(str, _summary_sites(what, checkpoint))))
+        return InterventionRecord(tuple(map(str, summary_sites(what, checkpoint))))
     interventions = interventions_for(what, checkpoint)
 
     def stacked(field: str) -> NDArray[np.float64]:  # (intervention, prompt)
@@ -252,10 +177,10 @@ def _summarise(
     weights = _joined(chunks, "mean")  # (prompt, site, source), zero beyond a site's sources
     if what.kind is Summary.MASS:
         each = zip(sites, rows, strict=True)
-        members = [sum(weights[:, row, i] for i in _members(site, what.family)) for site, row in each]
+        members = [sum(weights[:, row, i] for i in members_of(site, what.family)) for site, row in each]
         return np.asarray(np.mean([np.broadcast_to(m, len(weights)) for m in members], axis=0), dtype=np.float64)
     if what.kind is Summary.UNIFORM_MASS:
-        share = np.mean([len(_members(site, what.family)) / len(site.sources) for site in sites])
+        share = np.mean([len(members_of(site, what.family)) / len(site.sources) for site in sites])
         return np.full(len(weights), float(share))
     low, high = _joined(chunks, "low"), _joined(chunks, "high")
     worst = np.zeros(len(weights))
@@ -269,18 +194,3 @@ def _summarise(
         distance = np.maximum(high[:, row, :n] - centre, centre - low[:, row, :n])
         worst = np.maximum(worst, distance.max(1))
     return worst
-
-
-def _members(site: Site, family: Families | Pick | None) -> list[int]:
-    if family is None or isinstance(family, Pick):
-        return []  # (asked of neither: picks are filled in before anything is measured)
-    return [index for index, member in enumerate(site.sources) if member in parts(family)]
-
-
-def as_parts(what: Any) -> tuple[Request, str]:
-    """What to measure and which field of its units to read, for anything `measure` accepts."""
-    if isinstance(what, Quantity):
-        return what.what, field_of(what.metric or Metric.DELTA_NLL, what.at)
-    if isinstance(what, Request):
-        return what, Metric.DELTA_NLL.value
-    raise ValueError(f"{what!r} cannot be measured; give drop(...), mass(...), ..., or one of them .on(a role)")

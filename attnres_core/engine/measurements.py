@@ -10,10 +10,12 @@ import numpy as np
 
 from attnres_core.claims.statements import Linear
 from attnres_core.engine import columns
-from attnres_core.engine.columns import InterventionRecord, as_parts, unit_keys
+from attnres_core.engine.columns import InterventionRecord
 from attnres_core.engine.store import Store
 from attnres_core.judging import stored_decisions
-from attnres_core.planning.bundles import CHUNK, Bundle, Material
+from attnres_core.planning.bundles import Bundle
+from attnres_core.planning.material import CHUNK, Material
+from attnres_core.planning.requests import TRACE, as_parts, unit_keys
 from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities.intervention import SHAM
 from attnres_core.quantities.quantity import Ablation, Association, Prediction, Quantity
@@ -79,7 +81,7 @@ class Measurements:
         for quantity, coefficient in form.terms:
             keys = unit_keys(quantity.what, self.material.checkpoint(quantity.role))
             (units,) = self._chunks(quantity.role, chunks, dtype=quantity.dtype)
-            rises = [units[key][columns.TRACE][row] for key in sorted(keys)]
+            rises = [units[key][TRACE][row] for key in sorted(keys)]
             total = total + coefficient * np.mean(rises, axis=0, dtype=np.float64)
         if split not in self._lengths:  # (the tokenizer is slow to read)
             tokenizer = self.material.checkpoint(form.terms[0][0].role).tokenizer_file

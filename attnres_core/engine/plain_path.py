@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnres_core.engine.columns import NLL, ROUTING, field_of
-from attnres_core.engine.sweep import Answers, Batch, RoutingObserver, answer_scores
+from attnres_core.engine.scoring import Answers, Batch, answer_scores
+from attnres_core.engine.sweep import RoutingObserver
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.reference_states import Reference
+from attnres_core.planning.requests import NLL, ROUTING, field_of
 from attnres_core.quantities.intervention import Intervention
 from attnres_core.quantities.vocabulary import ANSWER_METRICS, Metric, Positions
 from attnres_core.shapes import Unit

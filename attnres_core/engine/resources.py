@@ -15,18 +15,18 @@ from pathlib import Path
 import psutil
 
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
+from attnres_core.models.checkpoints.footprint import copies_of_states, working
 from attnres_core.models.checkpoints.placement import BALANCED, largest_share
-from attnres_core.models.dialects.inkling2 import Inkling2
-from attnres_core.planning.bundles import (
-    BATCH_TOKENS,
-    CHUNK,
-    GROUP,
-    LOGIT_BYTES,
-    REFERENCE_PROMPTS,
-    SCORE_ROWS,
-)
+from attnres_core.planning.bundles import GROUP
+from attnres_core.planning.material import CHUNK, REFERENCE_PROMPTS
 from attnres_core.prompts import WINDOW
 
+BATCH_TOKENS = 4096
+"""Rows x positions of one ablated batch: small enough for the cache, large enough for the matrix products."""
+LOGIT_BYTES = 4 * 2**20
+"""Size of one float32 block of logits while scoring: what the cache holds between the passes over it ..."""
+SCORE_ROWS = 128
+"""... and its rows at least: with fewer, large vocabularies would read the unembedding over and over."""
 LIBRARIES = 700 * 2**20
 """Host memory of a process that has imported torch and the model code (550 MiB measured), rounded up."""
 BATCH_SIZES = tuple(BATCH_TOKENS >> halvings for halvings in range((BATCH_TOKENS // (CHUNK * WINDOW)).bit_length()))
@@ -95,7 +95,7 @@ def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS
     sources = max(len(site.sources) for site in checkpoint.sites)
     chunk = CHUNK * WINDOW
     # inkling2 keeps states normalised beside themselves, and its weights as stored until they are converted.
-    copies = 2 if isinstance(checkpoint.dialect, Inkling2) else 1
+    copies = copies_of_states(checkpoint)
     snapshots = copies * (checkpoint.num_layers + 2 * sources)  # (starts differ in the current state alone)
     last = GROUP + 1  # every intervention's, and the sham's
     reference = (2 * checkpoint.num_layers + sources) * REFERENCE_PROMPTS * WINDOW  # a state a sublayer, and the blocks
@@ -105,29 +105,8 @@ def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS
     return Need(
         weights=math.ceil(weights * largest_share(checkpoint, devices)),
         states=((snapshots + last) * chunk + reference) * hidden * width,
-        batch=rows * _working(checkpoint, sources) * max(width, 4) + blocks,
+        batch=rows * working(checkpoint, sources) * max(width, 4) + blocks,
     )
-
-
-def _working(checkpoint: Checkpoint, sources: int) -> int:
-    """Numbers that a token of a batch takes while a sublayer runs.
-
-    Sources stay beside their float32 square roots; a sublayer holds a few copies of its input and widened states.
-    """
-    if isinstance(checkpoint.dialect, Inkling2):
-        return _inkling2_working(checkpoint, sources)
-    hidden, feed = checkpoint.size("hidden_size"), checkpoint.size("intermediate_size")
-    return (sources + 8) * hidden + 4 * checkpoint.size("num_attention_heads") * checkpoint.size("head_dim") + 3 * feed
-
-
-def _inkling2_working(checkpoint: Checkpoint, sources: int) -> int:
-    """Sources are kept normalised, too; attention is computed with all its weights; a token has several experts."""
-    hidden, experts = checkpoint.size("hidden_size"), checkpoint.size("num_experts_per_tok")
-    kinds = [("num_attention_heads", "head_dim"), ("swa_num_attention_heads", "swa_head_dim")]
-    attention = max(checkpoint.size(heads) * 12 * (checkpoint.size(width) + WINDOW) for heads, width in kinds)
-    mixture = experts * (3 * hidden + 6 * checkpoint.size("moe_intermediate_size"))
-    chosen = 2 * experts * (checkpoint.size("n_routed_experts") + 1)  # (whole numbers of 8 bytes)
-    return (2 * sources + 16) * hidden + max(attention, mixture + chosen)
 
 
 def largest_need(checkpoints: Iterable[Checkpoint], dtype: str, batch_tokens: int, devices: int = 1) -> Need:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from attnres_core.engine.resources import size
 from attnres_core.engine.store import ABOUT, Store
-from attnres_core.planning.bundles import NUMERICS_VERSION
+from attnres_core.planning.material import NUMERICS_VERSION
 
 UNKNOWN = "(written by an older version)"
 """A model of whose units nothing is written down."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from attnres_core.claims.statements import Linear, Operator, Statement
 from attnres_core.engine.store import Store
-from attnres_core.planning.bundles import NUMERICS_VERSION
+from attnres_core.planning.material import NUMERICS_VERSION
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.vocabulary import AnyRole, Role
 

@@ -9,14 +9,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from attnres_core.engine.columns import unit_keys
 from attnres_core.engine.executors.local import Barrier, Crew
 from attnres_core.engine.measurements import Measurements
 from attnres_core.engine.resources import Place
 from attnres_core.engine.store import Store, atomic
 from attnres_core.files import writing
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
-from attnres_core.planning.bundles import Material, make_bundles, reference_of
+from attnres_core.planning.bundles import make_bundles
+from attnres_core.planning.material import Material, reference_of
+from attnres_core.planning.requests import unit_keys
 from attnres_core.prompts import PromptSet, Split, check_tokens
 from attnres_core.quantities.ablations import drop
 from attnres_core.quantities.intervention import cells

@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint as recomputed
 
-from attnres_core.engine.resources import Place
-from attnres_core.engine.sweep import Batch
+from attnres_core.engine.resources import SCORE_ROWS, Place
+from attnres_core.engine.scoring import Batch
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.models.loading import load_checkpoint
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.network import Network
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.routing import Read, SiteOverride, Source
-from attnres_core.planning.bundles import CHUNK, SCORE_ROWS
+from attnres_core.planning.material import CHUNK
 from attnres_core.prompts import PromptSet
 from attnres_core.quantities.intervention import cells
 from attnres_core.quantities.vocabulary import Family, Site, SiteKey

@@ -12,12 +12,13 @@ import numpy as np
 from attnres_core.claims.claim import ClaimInfo
 from attnres_core.claims.statements import Linear, Operator, Statement
 from attnres_core.claims.tracing import trace
-from attnres_core.engine.columns import as_parts, interventions_for, values
+from attnres_core.engine.columns import values
 from attnres_core.engine.plain_path import plain_chunk
 from attnres_core.engine.sweep import sweep_chunk, validated
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.reference_states import Reference
-from attnres_core.planning.bundles import REFERENCE_PROMPTS
+from attnres_core.planning.material import REFERENCE_PROMPTS
+from attnres_core.planning.requests import as_parts, interventions_for
 from attnres_core.prompts import PromptSet
 from attnres_core.quantities.intervention import Intervention
 from attnres_core.quantities.quantity import Ablation, Pick, Quantity, Request, RoutingSummary

@@ -12,7 +12,7 @@ import numpy as np
 from attnres_core.claims.statements import Linear
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging.outcomes import Outcome
-from attnres_core.planning.bundles import Material, tokenizer_digest
+from attnres_core.planning.material import Material, tokenizer_digest
 from attnres_core.prompts import Prompt
 from attnres_core.quantities.quantity import Ablation, Relation
 from attnres_core.quantities.vocabulary import Metric, Positions, Role

@@ -14,10 +14,10 @@ from attnres_core import __version__
 from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA
 from attnres_core.claims.estimands import meaning
 from attnres_core.claims.statements import Verdict
-from attnres_core.engine.columns import ROUTING, interventions_for
 from attnres_core.exploration.pathway_map import map_rows
 from attnres_core.files import published_name
 from attnres_core.judging.outcomes import EarlyDeciding, Outcome
+from attnres_core.planning.requests import ROUTING, interventions_for
 from attnres_core.prompts import WINDOW, PromptSet, Split
 from attnres_core.quantities.quantity import Ablation, Pick, Quantity
 from attnres_core.quantities.summaries import mass, uniform_mass

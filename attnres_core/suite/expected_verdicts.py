@@ -14,7 +14,7 @@ from attnres_core.engine.store import atomic
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.judging.stored_decisions import JUDGE_VERSION
 from attnres_core.models.checkpoints.checkpoint import earlier_step
-from attnres_core.planning.bundles import NUMERICS_VERSION, tokenizer_digest
+from attnres_core.planning.material import NUMERICS_VERSION, tokenizer_digest
 from attnres_core.prompts import WINDOW
 from attnres_core.quantities.vocabulary import Role
 from attnres_core.statistics.intervals import SEED

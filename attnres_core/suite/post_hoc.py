@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from attnres_core.claims.claim import Claim
-from attnres_core.engine.columns import ROUTING, unit_keys
+from attnres_core.planning.requests import ROUTING, unit_keys
 from attnres_core.prompts import Split
 from attnres_core.quantities.intervention import NotApplicable
 from attnres_core.suite.suite import Suite

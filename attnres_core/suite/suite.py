@@ -11,7 +11,6 @@ import numpy as np
 
 from attnres_core.claims.claim import CLAIM_ALPHA, Claim, claim_key
 from attnres_core.claims.statements import Linear, Operator, Verdict
-from attnres_core.engine.columns import ROUTING, interventions_for, unit_keys
 from attnres_core.engine.executors.local import Barrier, Crew
 from attnres_core.engine.measurements import Measurements
 from attnres_core.engine.resources import Place, choose_place, memory_words
@@ -29,7 +28,9 @@ from attnres_core.models.checkpoints.checkpoint import (
     inspect_checkpoint,
     kept_steps,
 )
-from attnres_core.planning.bundles import Bundle, Material, make_bundles, noise_bundles, reference_of
+from attnres_core.planning.bundles import Bundle, make_bundles, noise_bundles
+from attnres_core.planning.material import Material, reference_of
+from attnres_core.planning.requests import ROUTING, interventions_for, unit_keys
 from attnres_core.prompts import PromptSet, Split, check_tokens, load_prompts
 from attnres_core.quantities.intervention import NotApplicable
 from attnres_core.quantities.quantity import Quantity

@@ -10,10 +10,10 @@ from support.small_suite import verdicts
 
 import attnres_core as ac
 from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
-from attnres_core.engine.columns import ROUTING, interventions_for
 from attnres_core.engine.plain_path import plain_chunk
 from attnres_core.engine.sweep import sweep_chunk
 from attnres_core.judging.decisions import Question, judge
+from attnres_core.planning.requests import ROUTING, interventions_for
 from attnres_core.statistics.intervals import noise_floor
 
 

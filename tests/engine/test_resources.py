@@ -9,7 +9,6 @@ import torch
 from support.inkling2_models import inkling2_library, save_inkling2
 
 from attnres_core.engine import resources, sweep
-from attnres_core.engine.columns import interventions_for
 from attnres_core.engine.executors.local import SmallerBatchWarning, _Workbench
 from attnres_core.engine.resources import (
     BATCH_SIZES,
@@ -24,6 +23,7 @@ from attnres_core.engine.resources import (
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.models.dialects.open_block import OpenBlock
 from attnres_core.planning.bundles import Bundle
+from attnres_core.planning.requests import interventions_for
 from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities.ablations import drop
 from attnres_core.quantities.vocabulary import Role

@@ -9,7 +9,7 @@ import pytest
 from attnres_core.__main__ import main
 from attnres_core.engine import store_maintenance
 from attnres_core.engine.store import Store
-from attnres_core.planning.bundles import NUMERICS_VERSION
+from attnres_core.planning.material import NUMERICS_VERSION
 
 NOW, BEFORE = (
     f"tiny abc (trained), cpu float32, numerics {NUMERICS_VERSION}",

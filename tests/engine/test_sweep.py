@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import attnres_core as ac
-from attnres_core.engine.columns import as_parts, interventions_for
 from attnres_core.engine.sweep import sweep_chunk
+from attnres_core.planning.requests import as_parts, interventions_for
 from attnres_core.quantities.intervention import SHAM, NotApplicable
 from attnres_core.quantities.vocabulary import Band, Family, Sublayer
 

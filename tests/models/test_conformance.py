@@ -97,8 +97,8 @@ def test_wrapped_with_a_large_bias_is_the_vanilla_model(conformance):
 
 def test_wrapped_family_means_are_those_of_the_design(conformance):
     """28 layers in 8 blocks at b = 3: current .919/.831/.761 and older .009/.086/.163 by band."""
-    from attnres_core.models.dialects.open_block import Wrapped
     from attnres_core.models.dialects.schedule import sites_of
+    from attnres_core.models.dialects.wrapped import Wrapped
 
     sites = sites_of(Wrapped(28, 8))
     means = {}

@@ -13,16 +13,17 @@ from support.small_suite import verdicts
 
 import attnres_core as ac
 from attnres_core.engine import resources
-from attnres_core.engine.columns import interventions_for
 from attnres_core.engine.executors.local import _Workbench
 from attnres_core.engine.plain_path import plain_chunk
 from attnres_core.engine.resources import choose_place, need_of
-from attnres_core.engine.sweep import Batch, sweep_chunk
+from attnres_core.engine.scoring import Batch
+from attnres_core.engine.sweep import sweep_chunk
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.models.checkpoints.placement import Placement, balanced, layer_weights, placement_of
 from attnres_core.models.networks import qwen3, routing
 from attnres_core.models.networks.network import LayeredNetwork, Network
 from attnres_core.models.networks.reference_states import Reference
+from attnres_core.planning.requests import interventions_for
 from attnres_core.quantities.vocabulary import Role
 from attnres_core.testing import check_adapter
 
@@ -259,9 +260,9 @@ import torch
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from support.pretended_devices import PretendedDevices
 
-from attnres_core import place
+from attnres_core.engine import resources
 
-place.cuda_devices = torch.cuda.device_count = lambda: 3
+resources.cuda_devices = torch.cuda.device_count = lambda: 3
 torch.cuda.mem_get_info = lambda device: (2**40, 2**40)
 PretendedDevices(*{CUDA}).__enter__()
 """

@@ -14,8 +14,9 @@ import attnres_core as ac
 from attnres_core.models.adapters import adapter
 from attnres_core.models.adapters.foreign import FLA, KIMI_K3
 from attnres_core.models.dialects.kimi_block import KimiBlock
-from attnres_core.models.dialects.open_block import OpenBlock, Wrapped
+from attnres_core.models.dialects.open_block import OpenBlock
 from attnres_core.models.dialects.schedule import families
+from attnres_core.models.dialects.wrapped import Wrapped
 from attnres_core.models.geometry import Outline
 from attnres_core.models.networks import network
 from attnres_core.models.networks.routing import Source

@@ -151,7 +151,7 @@ def test_a_permutation_p_is_computed_once(tmp_path, monkeypatch):
     halves = ("a",) * 12 + ("b",) * 12
     found = stored_decisions.unrelated_p(Statistic.SPEARMAN, x, y, halves, store)
     assert found == permutation_p(Statistic.SPEARMAN, x, y, (np.arange(12), np.arange(12, 24)))
-    monkeypatch.setattr(stored_decisions.influence, "permutation_p", lambda *_: 2.0)
+    monkeypatch.setattr(stored_decisions.associations, "permutation_p", lambda *_: 2.0)
     assert stored_decisions.unrelated_p(Statistic.SPEARMAN, x, y, halves, Store(tmp_path)) == found
     others = [
         (Statistic.PEARSON, x, y, halves),

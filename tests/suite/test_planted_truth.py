@@ -221,13 +221,13 @@ def alpha_times(factor):
 
 def unlimited(monkeypatch):
     """Verdicts from estimates alone."""
-    genuine = decisions.statistics.Bootstrap.interval
+    genuine = decisions.intervals.Bootstrap.interval
 
     def interval(self, *arguments):
         found = genuine(self, *arguments)
         return dataclasses.replace(found, low=found.mean, high=found.mean)
 
-    monkeypatch.setattr(decisions.statistics.Bootstrap, "interval", interval)
+    monkeypatch.setattr(decisions.intervals.Bootstrap, "interval", interval)
 
 
 EMBEDDING_MATTERS = f"test_matters[{EMBEDDING_PATH}]"
@@ -262,13 +262,13 @@ def test_an_unbroken_library_does_not(decide):
 
 def test_the_fast_path_alone_broken_is_caught_by_the_noise_floor(decide, monkeypatch):
     """Effects that the plain path does not confirm decide nothing."""
-    genuine = sweep._score
+    genuine = sweep.score
 
     def score(*arguments, **options):
         found = genuine(*arguments, **options)
         return {key: {name: values + 0.003 for name, values in unit.items()} for key, unit in found.items()}
 
-    monkeypatch.setattr(sweep, "_score", score)
+    monkeypatch.setattr(sweep, "score", score)
     entry = decide("-n0")[EMBEDDING_MATTERS]
     assert entry["verdict"] == "INCONCLUSIVE"
     assert "the margin 0.02 is under 10 x the noise floor 0.003" in entry["reason"]

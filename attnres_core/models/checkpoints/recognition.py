@@ -11,10 +11,11 @@ from typing import Any
 from attnres_core.models.adapters.foreign import ForeignCheckpoint, foreign_kind
 from attnres_core.models.dialects.inkling2 import Inkling2
 from attnres_core.models.dialects.kimi_block import KimiBlock
-from attnres_core.models.dialects.open_block import OpenBlock, Wrapped
+from attnres_core.models.dialects.open_block import OpenBlock
 from attnres_core.models.dialects.open_full import OpenFull
 from attnres_core.models.dialects.open_reset import OpenReset
 from attnres_core.models.dialects.schedule import Dialect
+from attnres_core.models.dialects.wrapped import Wrapped
 from attnres_core.models.errors import UnsupportedCheckpoint
 
 DIALECTS: Mapping[tuple[bool, bool, str], type[Dialect]] = {

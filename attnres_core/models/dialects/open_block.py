@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import ClassVar
 
-import numpy as np
-
 from attnres_core.models.dialects.schedule import DepthStream, Dialect, State
 from attnres_core.quantities.vocabulary import Sublayer
-from attnres_core.shapes import Column
 
 
 class OpenBlock(Dialect):
@@ -31,17 +27,3 @@ class OpenBlock(Dialect):
         """Each block but the first opens with a snapshot of the stream."""
         if layer > 0 and self.starts_block(layer, sublayer) and stream.current is not None:
             stream.completed.append(stream.current)
-
-
-class Wrapped(OpenBlock):
-    """A vanilla model read as `open_block`: pseudo-queries zero, key norms one, one constant recency bias."""
-
-    name: ClassVar[str] = "wrapped"
-
-
-def closed_form(num_sources: int, recency_bias: float) -> Column:
-    """The wrapped baseline's weights: e^b / (e^b + n - 1) on the last source, 1 / (e^b + n - 1) elsewhere."""
-    raised = math.exp(recency_bias)
-    weights = np.full(num_sources, 1 / (raised + num_sources - 1))
-    weights[-1] = raised / (raised + num_sources - 1)
-    return weights

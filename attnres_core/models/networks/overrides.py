@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attnres_core.models.dialects.open_block import closed_form
+from attnres_core.models.dialects.wrapped import closed_form
 from attnres_core.models.networks.reference_states import Reference, generator
 from attnres_core.models.networks.routing import Removal, Rule, SiteOverride
 from attnres_core.quantities.intervention import Intervention
