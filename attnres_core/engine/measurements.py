@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,20 +11,15 @@ from attnres_core.claims.statements import Linear
 from attnres_core.engine import columns
 from attnres_core.engine.columns import InterventionRecord
 from attnres_core.engine.store import Store
-from attnres_core.judging import stored_decisions
 from attnres_core.planning.bundles import Bundle
 from attnres_core.planning.material import CHUNK, Material
 from attnres_core.planning.requests import TRACE, as_parts, unit_keys
 from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities.intervention import SHAM
-from attnres_core.quantities.quantity import Ablation, Association, Prediction, Quantity
-from attnres_core.quantities.vocabulary import AnyRole, Control, Metric
+from attnres_core.quantities.quantity import Quantity
+from attnres_core.quantities.vocabulary import AnyRole, Metric
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics import intervals
-from attnres_core.statistics.associations import reliable, smoothing_bias
-
-MATCHED = 0.9
-"""A matched control must take so much of the mass that it is to match."""
 
 
 class Measurements:
@@ -41,7 +35,7 @@ class Measurements:
         """A measured column, `[document]`: the mean over each document's prompts."""
         key = (quantity, split, documents)
         if key not in self._columns:
-            self._columns[key] = self._read(columns.values, quantity, split, documents)
+            self._columns[key] = self.read(columns.values, quantity, split, documents)
         return self._columns[key]
 
     def by_prompt(self, quantity: Quantity, split: Split, documents: int | None = None) -> Column:
@@ -49,10 +43,10 @@ class Measurements:
         prompts = self.material.prompts[split].head(documents)
         if len(prompts) == len(prompts.documents):
             return self.column(quantity, split, documents)
-        column: Column = self._read(columns.values, quantity, split, documents, by_document=False)
+        column: Column = self.read(columns.values, quantity, split, documents, by_document=False)
         return column
 
-    def _read(
+    def read(
         self,
         read: Callable[..., Any],
         quantity: Quantity,
@@ -139,50 +133,6 @@ class Measurements:
         for metric, field in ((Metric.ANSWER_PROBABILITY, "answer"), (Metric.LOGIT_DIFFERENCE, "foil")):
             if quantity.metric is metric and not all(getattr(prompt, field) for prompt in prompts.prompts):
                 raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")
-
-    def unrelated_p(
-        self, quantity: Quantity, split: Split, documents: int | None = None, *, within: bool = False
-    ) -> float:
-        """The permutation test's p-value of what a prediction relates being unrelated, or so `within` strata."""
-        assert isinstance(quantity.what, Prediction), "asked of predictions alone"
-        prompts = self.material.prompts[split].head(documents)
-        strata = prompts.strata if within else ("",) * len(prompts.documents)
-        summary, loss = self._read(columns.pairs, quantity, split, documents)
-        return stored_decisions.unrelated_p(quantity.what.kind, summary, loss, strata, self.store)
-
-    def bias(self, form: Linear, split: Split, documents: int | None = None) -> float:
-        """How far smoothing moves a form's associations from the statistics of the means."""
-        total = 0.0
-        for quantity, coefficient in form.terms:
-            if isinstance(quantity.what, Association):
-                masses, effects = self._read(columns.cell_tables, quantity, split, documents)
-                smoothed = self.column(quantity, split, documents)
-                total += abs(coefficient) * smoothing_bias(quantity.what.kind, masses, effects, smoothed)
-        return total
-
-    def gate(self, form: Linear, split: Split, documents: int | None = None) -> str:
-        """Why a form's columns cannot bear a verdict, whatever their numbers; empty where nothing is against it."""
-        quantities = [quantity for quantity, _ in form.terms]
-        for quantity in quantities:
-            if isinstance(quantity.what, Association):
-                tables = self._read(columns.cell_tables, quantity, split, documents)
-                if not all(map(reliable, tables)):
-                    return f"`{quantity}`: effects of single sites scatter too much over these documents to be compared"
-            control = quantity.what
-            if not isinstance(control, Ablation) or control.control is not Control.MATCHED_MASS:
-                continue
-            for other in quantities:
-                if not isinstance(other.what, Ablation) or other.role != quantity.role:
-                    continue
-                if dataclasses.replace(other.what, control=control.control, draws=control.draws) != control:
-                    continue
-                wanted, found = (1 - self.record(q, split, documents).kept_mass for q in (other, quantity))
-                if found < MATCHED * wanted:
-                    return (
-                        f"not matched: `{other.what}` takes {wanted:.0%} of the mass, and all that other sources have "
-                        f"there is {found:.0%}; no control can be as large"
-                    )
-        return ""
 
     def sham(self) -> float:
         """The largest |effect| of a sham that travelled with the ablated rows, over everything stored."""

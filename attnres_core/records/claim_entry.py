@@ -12,6 +12,7 @@ import numpy as np
 from attnres_core.claims.estimands import estimands
 from attnres_core.claims.statements import Decision, Statement, Verdict
 from attnres_core.exploration.kept_searches import Speaking, speaking_to
+from attnres_core.judging import gates
 from attnres_core.judging.decisions import Adjusted, combine, deciding
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.prompts import Split
@@ -277,8 +278,8 @@ def _permutations(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
     return [
         {
             "quantity": str(quantity.what),
-            "p": number(suite.measurements.unrelated_p(quantity, *where)),
-            "p_within": number(suite.measurements.unrelated_p(quantity, *where, within=True)),
+            "p": number(gates.unrelated_p(suite.measurements, quantity, *where)),
+            "p_within": number(gates.unrelated_p(suite.measurements, quantity, *where, within=True)),
         }
         for quantity in asked
     ]

@@ -15,7 +15,7 @@ from attnres_core.engine.executors.local import Barrier, Crew
 from attnres_core.engine.measurements import Measurements
 from attnres_core.engine.resources import Place, choose_place, memory_words
 from attnres_core.engine.store import Store
-from attnres_core.judging import stored_decisions
+from attnres_core.judging import gates, stored_decisions
 from attnres_core.judging.decisions import Adjusted, Question, noise_gate
 from attnres_core.judging.family_selection import choose, filled, filled_statement, needed_for
 from attnres_core.judging.outcomes import EarlyDeciding, Outcome
@@ -318,7 +318,9 @@ class Suite:
                     outcome.error, outcome.decisions = why, ()
                     continue
                 asked[index] = [
-                    dataclasses.replace(question, bias=found.bias(form, *which), gate=found.gate(form, *which))
+                    dataclasses.replace(
+                        question, bias=gates.bias(found, form, *which), gate=gates.gate(found, form, *which)
+                    )
                     for question in self._questions(outcome, look)
                     for form in [question.statement.form]
                 ]
