@@ -59,9 +59,7 @@ def main() -> int:
         was, now = map(decisions_of, arguments.stores)
         other = [name for name in was.keys() & now.keys() if was[name] != now[name]]
         alone = was.keys() ^ now.keys()
-        print(
-            f"{len(was)} and {len(now)} stored decisions, {len(alone)} in one store alone, {len(other)} of other content"
-        )
+        print(f"{len(was)} and {len(now)} stored decisions: {len(alone)} in one alone, {len(other)} unequal")
         found += [f"stored decision {name} is in one store alone" for name in alone]
         found += [f"stored decision {name} differs" for name in other]
     print("\n".join(sorted(found)[:50]))
