@@ -1,4 +1,4 @@
-"""The `--attnres-*` options with their ini twins, and how they become `Settings`."""
+"""The `--attnres-*` options with their ini twins, and how they become `Settings`. Imports nothing that costs time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from attnres_core.engine.resources import BYTES, bytes_of
+from attnres_core.amounts import BYTES, bytes_of
 from attnres_core.shipped import reference_prompts, resolved
 from attnres_core.suite.settings import Settings
 

@@ -39,8 +39,6 @@ DEADLY = 2
 """Once so many bundles of a run are deadly, the models of such bundles are left alone: xdist replaces only so many
 workers, and other claims need them."""
 POLL_SECONDS = 0.1
-BEGUN, DECIDED = "begun.json", "decided.json"
-"""What is known of a run before and after its claims are decided, for the report: files of its folder."""
 
 
 class SmallerBatchWarning(UserWarning):
