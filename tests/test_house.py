@@ -30,9 +30,20 @@ def test_type_checkers_see_every_public_name():
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     told = {
-        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        alias.asname: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
     }
     assert told == {name: f"attnres_core.{module}" for name, module in attnres_core._HOME.items()}
+    members = [
+        (each.attr, ast.unparse(each.value))
+        for node in block.body
+        for each in ast.walk(node)
+        if isinstance(each, ast.Attribute)
+    ]
+    assert dict(members) == attnres_core._CONSTANTS
 
 
 def test_only_the_plugin_knows_pytest():

@@ -17,6 +17,7 @@ from attnres_core.plugin import options
 from attnres_core.plugin.progress import ProgressBar, write_header
 from attnres_core.plugin.run_folder import BEGUN, DECIDED, RunFolder
 from attnres_core.plugin.session import SESSION, TRACED, Session, is_worker
+from attnres_core.plugin.settings import settings_of
 from attnres_core.plugin.terminal import plan_table
 from attnres_core.prompts import Split
 from attnres_core.records.run_record import base_record
@@ -35,7 +36,7 @@ def suite_of(config: pytest.Config, registrations: Path | None = None) -> Suite:
     options.report_path(config)
     workers = int(config.workerinput["workercount"]) if is_worker(config) else 1  # type: ignore[attr-defined]
     try:
-        return Suite(options.settings_of(config, registrations or config.rootpath), workers)
+        return Suite(settings_of(config, registrations or config.rootpath), workers)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
 
