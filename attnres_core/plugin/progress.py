@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from attnres_core.plugin.run_folder import RunFolder
+from attnres_core.engine.run_folder import DECIDED, RunFolder
 
 
 class ProgressBar:
@@ -27,19 +27,19 @@ class ProgressBar:
         self._thread.join()
 
     def _watch(self) -> None:
-        while (plan := self.folder.plan) is None:
+        while (announced := self.folder.announced) is None:
             if self._stop.wait(0.1):
                 return
         if self.header:
-            write_header(self.reporter, plan["lines"])
+            write_header(self.reporter, announced.lines)
         terminal = self.reporter._tw._file  # stderr itself is captured while pytest collects
-        if not plan["bundles"] or not terminal.isatty():
+        total = announced.bundles
+        if not total or not terminal.isatty():
             return
         from tqdm import tqdm  # every controller has this thread, and few runs have claims
 
-        total = int(plan["bundles"])
         with tqdm(total=total, desc="measuring", unit="bundle", leave=False, file=terminal) as bar:
-            while not (self._stop.wait(0.2) or self.folder.decided):
+            while not (self._stop.wait(0.2) or self.folder.has_record(DECIDED)):
                 bar.n = self.folder.measured
                 bar.total = max(total, bar.n)  # families chosen on exploration add bundles
                 bar.refresh()

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from attnres_core.engine.run_folder import RunFolder
 from attnres_core.plugin import options
 from attnres_core.plugin.progress import ProgressBar
-from attnres_core.plugin.run_folder import RunFolder
 from attnres_core.plugin.session import REPORTED, SESSION, SKIPPED, ClaimEntry
 
 
@@ -32,8 +32,8 @@ def watch_workers(config: pytest.Config) -> None:
 
         suite_of(config)  # a wrong path is one error here, not one from every worker
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    folder = RunFolder.of(config)
     if reporter is not None:
+        folder = RunFolder(options.written_path(config, "store"), config.stash[SESSION].run)
         config.stash[SESSION].bar = ProgressBar(folder, reporter)
 
 
@@ -64,29 +64,30 @@ class Reporter:
 
     def pytest_sessionfinish(self) -> None:
         """Write the report and the JSON record."""
-        bar = self.config.stash[SESSION].bar
-        if bar is not None:
-            bar.close()
-        folder = RunFolder.of(self.config)
-        base = folder.base_record
-        if base is not None:
-            self._write(base, folder)
+        session = self.config.stash[SESSION]
+        if session.bar is not None:
+            session.bar.close()
+        folder = RunFolder(options.written_path(self.config, "store"), session.run)
+        begun = folder.record()
+        if begun is not None:
+            self._write(begun, folder)
         folder.remove()
 
-    def _write(self, base: dict[str, Any], folder: RunFolder) -> None:
+    def _write(self, begun: dict[str, Any], folder: RunFolder) -> None:
         from attnres_core.files import published_command
         from attnres_core.records.run_record import completed_record
         from attnres_core.report.html import page  # altair is slow to import
 
         started = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
+        announced = folder.announced
         record = completed_record(
-            {**base, "collected": base["collected"] - self.skipped},
+            {**begun, "collected": begun["collected"] - self.skipped},
             list(self.entries.values()),
             started=started,
             wall_seconds=time.time() - self.started,
             command=published_command(["pytest", *self.config.invocation_params.args]),
             bundles_measured=folder.measured,
-            bundles_reused=(folder.plan or {"reused": 0})["reused"],
+            bundles_reused=announced.reused if announced else 0,
         )
         self.missing = record["collected"] - len(record["claims"])
         self.early = (record["run"]["early"] or {}).get("text", "")
