@@ -95,28 +95,26 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-_CONSTANTS = {
-    name: choice
-    for choice, names in {
-        "Family": ("EMBEDDING", "CURRENT", "RECENT", "OLDER"),
-        "Sublayer": ("ATTN", "MLP", "FINAL"),
-        "Band": ("EARLY", "MID", "LATE", "ALL"),
-        "Role": ("TRAINED", "WRAPPED", "STOCK", "UNTRAINED"),
-        "Metric": ("DELTA_NLL", "KL", "LOGIT_DIFFERENCE", "ANSWER_PROBABILITY"),
-        "Positions": ("FIRST_THIRD", "LAST"),
-    }.items()
-    for name in names
+_CHOICES = {
+    "quantities.vocabulary.Family": ("EMBEDDING", "CURRENT", "RECENT", "OLDER"),
+    "quantities.vocabulary.Sublayer": ("ATTN", "MLP", "FINAL"),
+    "quantities.vocabulary.Band": ("EARLY", "MID", "LATE", "ALL"),
+    "quantities.vocabulary.Role": ("TRAINED", "WRAPPED", "STOCK", "UNTRAINED"),
+    "quantities.vocabulary.Metric": ("DELTA_NLL", "KL", "LOGIT_DIFFERENCE", "ANSWER_PROBABILITY"),
+    "quantities.vocabulary.Positions": ("FIRST_THIRD", "LAST"),
 }
-"""Members of the vocabulary's enums: even they are made only where they are used."""
+_MEMBER_OF = {name: choice for choice, names in _CHOICES.items() for name in names}
+"""The enum that has a member of this name."""
 
 __version__ = "0.1.0"
-__all__ = [*_CONSTANTS, *_HOME]
+__all__ = [*_MEMBER_OF, *_HOME]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name's module when the name is first used."""
-    if name in _CONSTANTS:
-        value = getattr(getattr(import_module(f"{__name__}.quantities.vocabulary"), _CONSTANTS[name]), name)
+    """Import what a public name stands for when the name is first used."""
+    if name in _MEMBER_OF:
+        module, _, choice = _MEMBER_OF[name].rpartition(".")
+        value = getattr(getattr(import_module(f"{__name__}.{module}"), choice), name)
     elif name in _HOME:
         value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     else:
