@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from attnres_core.quantities.ablations import drop as drop
     from attnres_core.quantities.ablations import keep as keep
     from attnres_core.quantities.ablations import keep_top as keep_top
-    from attnres_core.quantities.ablations import matched_count as matched_count
-    from attnres_core.quantities.ablations import matched_mass as matched_mass
     from attnres_core.quantities.ablations import mean as mean
-    from attnres_core.quantities.ablations import other_sublayer as other_sublayer
-    from attnres_core.quantities.ablations import random_sites as random_sites
     from attnres_core.quantities.ablations import resample as resample
     from attnres_core.quantities.ablations import schedule as schedule
     from attnres_core.quantities.ablations import shuffle as shuffle
     from attnres_core.quantities.ablations import uniform as uniform
     from attnres_core.quantities.ablations import zero as zero
+    from attnres_core.quantities.controls import matched_count as matched_count
+    from attnres_core.quantities.controls import matched_mass as matched_mass
+    from attnres_core.quantities.controls import other_sublayer as other_sublayer
+    from attnres_core.quantities.controls import random_sites as random_sites
     from attnres_core.quantities.intervention import NotApplicable as NotApplicable
     from attnres_core.quantities.summaries import closed_form_error as closed_form_error
     from attnres_core.quantities.summaries import entropy as entropy
@@ -75,8 +75,8 @@ _HOMES = {
     "quantities.ablations": (
         *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),
         *("keep_top",),
-        *("matched_mass", "matched_count", "random_sites", "other_sublayer"),
     ),
+    "quantities.controls": ("matched_mass", "matched_count", "random_sites", "other_sublayer"),
     "quantities.summaries": (
         *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error", "mass_and_effect"),
         "summary_and_loss",
@@ -86,7 +86,8 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-from attnres_core.quantities.vocabulary import Band, Family, Metric, Positions, Role, Sublayer  # noqa: E402
+from attnres_core.quantities.metrics import Metric  # noqa: E402
+from attnres_core.quantities.vocabulary import Band, Family, Positions, Role, Sublayer  # noqa: E402
 
 EMBEDDING, CURRENT, RECENT, OLDER = Family.EMBEDDING, Family.CURRENT, Family.RECENT, Family.OLDER
 ATTN, MLP, FINAL = Sublayer.ATTN, Sublayer.MLP, Sublayer.FINAL

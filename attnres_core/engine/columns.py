@@ -12,23 +12,18 @@ from numpy.typing import NDArray
 
 from attnres_core.models.dialects.wrapped import closed_form
 from attnres_core.models.geometry import Geometry
-from attnres_core.planning.requests import NLL, ROUTING, cells_of, interventions_for, members_of, summary_sites
-from attnres_core.quantities.intervention import (
-    cell,
+from attnres_core.planning.requests import (
+    NLL,
+    ROUTING,
+    cells_of,
+    interventions_for,
+    members_of,
+    metric_of,
+    summary_sites,
 )
-from attnres_core.quantities.quantity import (
-    Ablation,
-    Association,
-    Prediction,
-    Request,
-    RoutingSummary,
-)
-from attnres_core.quantities.vocabulary import (
-    ANSWER_METRICS,
-    Metric,
-    Site,
-    Summary,
-)
+from attnres_core.quantities.intervention import cell
+from attnres_core.quantities.quantity import Ablation, Association, Prediction, Request, RoutingSummary
+from attnres_core.quantities.vocabulary import Site, Summary
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics.associations import influence, pseudo_values
 
@@ -96,10 +91,11 @@ def values(
     """
     if isinstance(what, Ablation | Association):
         keys = [intervention.key for intervention in interventions_for(what, checkpoint)]
-        if field in ANSWER_METRICS and any(
+        needs = metric_of(field).spec.needs
+        if needs and any(
             field not in chunk[key] or np.isnan(chunk[key][field]).any() for chunk in chunks for key in keys
         ):
-            wanted = "an `answer` and a `foil`" if field == Metric.LOGIT_DIFFERENCE else "an `answer`"
+            wanted = "an `answer` and a `foil`" if needs == "foil" else "an `answer`"
             raise ValueError(f"{field} needs prompts that have {wanted}; give a file whose prompts do")
         if isinstance(what, Association):
             return influence(what.kind, *cell_tables(what, field, chunks, checkpoint, by_document))

@@ -21,7 +21,8 @@ from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.reference_states import Reference
 from attnres_core.planning.requests import NLL, ROUTING, field_of
 from attnres_core.quantities.intervention import Intervention
-from attnres_core.quantities.vocabulary import ANSWER_METRICS, Metric, Positions
+from attnres_core.quantities.metrics import Metric
+from attnres_core.quantities.vocabulary import Positions
 from attnres_core.shapes import Unit
 
 
@@ -67,7 +68,7 @@ def plain_chunk(
 
         was = ends(clean)
         for key, states in ablated.items():
-            changes = zip(ANSWER_METRICS, was, ends(states), strict=True)
+            changes = zip((Metric.LOGIT_DIFFERENCE, Metric.ANSWER_PROBABILITY), was, ends(states), strict=True)
             units[key] |= {metric.value: before - after for metric, before, after in changes}
     return units
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from attnres_core.engine.resources import LOGIT_BYTES, SCORE_ROWS
 from attnres_core.models.model import AttnResModel
 from attnres_core.planning.requests import TRACE, field_of
-from attnres_core.quantities.vocabulary import Metric, Positions
+from attnres_core.quantities.metrics import Metric
+from attnres_core.quantities.vocabulary import Positions
 from attnres_core.shapes import Float, Unit
 
 Answers = Sequence[tuple[int, int | None]]

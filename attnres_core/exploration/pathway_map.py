@@ -21,9 +21,10 @@ from attnres_core.planning.requests import unit_keys
 from attnres_core.prompts import PromptSet, Split, check_tokens
 from attnres_core.quantities.ablations import drop
 from attnres_core.quantities.intervention import cells
+from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.summaries import mass, uniform_mass
-from attnres_core.quantities.vocabulary import AnyRole, Band, Family, Metric, Role, Site, Sublayer
+from attnres_core.quantities.vocabulary import AnyRole, Band, Family, Role, Site, Sublayer
 from attnres_core.statistics.intervals import t_interval
 
 FIELDS = (

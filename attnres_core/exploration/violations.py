@@ -22,7 +22,7 @@ from attnres_core.planning.requests import as_parts, interventions_for
 from attnres_core.prompts import PromptSet
 from attnres_core.quantities.intervention import Intervention
 from attnres_core.quantities.quantity import Ablation, Pick, Quantity, Request, RoutingSummary
-from attnres_core.quantities.vocabulary import ANSWER_METRICS, Summary
+from attnres_core.quantities.vocabulary import Summary
 from attnres_core.shapes import Column, Unit
 
 Claimed = Callable[..., object] | Sequence[Statement] | Quantity | Request
@@ -66,11 +66,11 @@ def stated(claim: Claimed, threshold: float | None = None) -> tuple[Statement, .
     if len(roles := {str(q.role) for q in quantities if isinstance(q, Quantity)}) > 1:
         raise ValueError(f"the claim compares models ({', '.join(sorted(roles))}); a search measures one")
     for quantity in quantities:
-        what, metric = as_parts(quantity)
+        what, metric = as_parts(quantity)[0], quantity.metric if isinstance(quantity, Quantity) else None
         if isinstance(what.family, Pick):
             raise ValueError(f"`{quantity}` is about a family that prompts choose; state it of one by its name")
         summary = isinstance(what, RoutingSummary) and what.kind is not Summary.SPREAD
-        if not (isinstance(what, Ablation) or summary) or metric in ANSWER_METRICS:
+        if not (isinstance(what, Ablation) or summary) or (metric and metric.spec.needs):
             raise ValueError(f"`{quantity}` is no number of a single prompt without an answer; state another claim")
     return statements
 

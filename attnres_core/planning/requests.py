@@ -14,8 +14,9 @@ from attnres_core.quantities.intervention import (
     family_sites,
     sites_within,
 )
+from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Ablation, Association, Pick, Prediction, Quantity, Request, RoutingSummary
-from attnres_core.quantities.vocabulary import Families, Family, Metric, Positions, Site, Sublayer, Summary, parts
+from attnres_core.quantities.vocabulary import Families, Family, Positions, Site, Sublayer, Summary, parts
 
 ROUTING = "routing"
 """The key of the clean run's unit, which serves every routing summary."""
@@ -65,6 +66,11 @@ def summary_sites(what: RoutingSummary, checkpoint: Geometry) -> list[Site]:
 def field_of(metric: Metric, at: Positions = Positions.ALL) -> str:
     """The name under which units hold a metric over some positions."""
     return metric.value if at is Positions.ALL else f"{metric.value}@{at.value}"
+
+
+def metric_of(field: str) -> Metric:
+    """The metric of such a field."""
+    return Metric(field.partition("@")[0])
 
 
 def cells_of(what: Association, checkpoint: Geometry) -> list[tuple[Site, Family]]:
