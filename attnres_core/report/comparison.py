@@ -10,8 +10,7 @@ from typing import Any
 from jinja2 import UndefinedError
 
 from attnres_core.claims.claim import claim_key
-from attnres_core.engine.store import atomic
-from attnres_core.files import writing
+from attnres_core.files import atomic, writing
 from attnres_core.records.reading import Record, one_line, read_record
 from attnres_core.report.html.page import render_comparison
 from attnres_core.report.wording import deciding, interval, number
