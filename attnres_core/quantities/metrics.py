@@ -1,10 +1,11 @@
 """The table of metrics: how an ablation's effect on a prompt is scored, a row each.
 
-How a metric is computed is the file of its name in `engine/metrics/`.
+How a metric is computed is in the file of its name in `engine/metrics/`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from attnres_core.quantities.vocabulary import Row
@@ -70,3 +71,13 @@ class Metric(Row):
         ),
     )
     """Probability of the answer, clean run minus ablated run."""
+
+
+TOGETHER = tuple(metric for metric in Metric if not metric.spec.costly)
+"""Those that are scored wherever something is ablated."""
+
+
+def scored_for(asked: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Return what is scored where these are asked for: all that are next to free, and the costly ones among them."""
+    wanted = {*asked, *TOGETHER}
+    return tuple(metric for metric in Metric if metric in wanted)
