@@ -171,6 +171,6 @@ class Measurements:
                 models = material.model_keys(role, plain=plain, dtype=quantity.dtype)
                 needed |= {(model, material.chunk_key(role, chunk)) for model in models for chunk in chunks}
             for bundle, why in lost.items():
-                if (bundle.model, bundle.chunk) in needed and keys & self.store.missing(bundle):
+                if (bundle.model, bundle.chunk) in needed and keys & self.store.missing(bundle).keys():
                     return why
         return ""

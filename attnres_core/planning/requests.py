@@ -25,8 +25,12 @@ ROUTING = "routing"
 """The key of the clean run's unit, which serves every routing summary."""
 NLL = "nll"
 """The clean unit's field of each prompt's loss, nats per token."""
+ROUTING_FIELDS = frozenset({"mean", "low", "high", "entropy", "peak", NLL})
+"""What the clean run's unit holds."""
 TRACE = "trace"
 """An effect's field of each token's rise in loss, `[prompt, pos]`; the plain path gives none."""
+RECORD_FIELDS = frozenset({"kept_mass", "kept_mass_min", "input_change", TRACE})
+"""What an effect's unit holds beside its metrics; the plain path gives none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,12 @@ def field_of(metric: Metric, at: Positions = Positions.ALL) -> str:
 def metric_of(field: str) -> Metric:
     """The metric of such a field."""
     return Metric(field.partition("@")[0])
+
+
+def scored_for(fields: Iterable[str]) -> tuple[Metric, ...]:
+    """What is scored where these fields are asked for: all metrics that are next to free, and the costly among them."""
+    asked = {field.partition("@")[0] for field in fields}
+    return tuple(metric for metric in Metric if metric in asked or not metric.spec.costly)
 
 
 def request_of(asked: Any) -> tuple[Request, str]:

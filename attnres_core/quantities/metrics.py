@@ -5,7 +5,6 @@ How a metric is computed is in the file of its name in `engine/metrics/`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from attnres_core.quantities.vocabulary import Row
@@ -75,9 +74,3 @@ class Metric(Row):
 
 TOGETHER = tuple(metric for metric in Metric if not metric.spec.costly)
 """Those that are scored wherever something is ablated."""
-
-
-def scored_for(asked: Iterable[Metric]) -> tuple[Metric, ...]:
-    """Return what is scored where these are asked for: all that are next to free, and the costly ones among them."""
-    wanted = {*asked, *TOGETHER}
-    return tuple(metric for metric in Metric if metric in wanted)

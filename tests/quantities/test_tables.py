@@ -8,9 +8,10 @@ import pytest
 import attnres_core as ac
 from attnres_core.engine import metrics
 from attnres_core.models.networks.interventions import act_of
+from attnres_core.planning.requests import field_of, scored_for
 from attnres_core.quantities import ablations
 from attnres_core.quantities.ablations import REMOVALS, Kind
-from attnres_core.quantities.metrics import Metric, scored_for
+from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.units import unit_of
 from attnres_core.quantities.vocabulary import Summary
 
@@ -71,7 +72,7 @@ def test_every_metric_has_a_whole_row(metric):
     assert spec.needs in ("", "answer", "foil")
     assert unit_of(ac.drop(ac.OLDER, ac.ATTN).on(ac.TRAINED, metric=str(metric))) == spec.unit
     assert getattr(ac, metric.name) is metric
-    assert metric in scored_for([metric])
+    assert metric in scored_for([field_of(metric)])
     assert callable(metrics.fast(metric))
     assert callable(metrics.plain(metric))
 

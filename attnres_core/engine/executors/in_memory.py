@@ -13,9 +13,8 @@ from attnres_core.engine.sweep import sweep_chunk, validated
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.reference_states import Reference
 from attnres_core.planning.material import REFERENCE_PROMPTS
-from attnres_core.planning.requests import ResolvedQuantity, metric_of
+from attnres_core.planning.requests import ResolvedQuantity, scored_for
 from attnres_core.prompts import PromptSet
-from attnres_core.quantities.metrics import scored_for
 from attnres_core.shapes import Unit
 
 
@@ -40,7 +39,7 @@ class InMemoryExecutor:
         requests = list(asked)
         self.model = model
         self.interventions = list(dict.fromkeys(each for request in requests for each in request.interventions))
-        self._metrics = scored_for(metric_of(request.field) for request in requests)
+        self._metrics = scored_for(request.field for request in requests)
         self._reference: Reference | None = None
         if taking := [request.what for request in requests if request.needs_reference]:
             if reference is None:

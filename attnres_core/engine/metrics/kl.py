@@ -17,7 +17,7 @@ def fast(clean: CleanBlock) -> Callable[[AblatedBlock], Float[Tensor, "position"
     Where l = W h, the second sum is (sum_v p_v W_v) . h: as wide as a state, not as the vocabulary.
     """
     p = clean.log_p.exp()
-    negentropy = torch.linalg.vecdot(p, clean.log_p)
+    negentropy: Tensor = torch.linalg.vecdot(p, clean.log_p)
     expected = None if clean.unembedding is None else p @ clean.unembedding  # (position, d)
 
     def divergence(ablated: AblatedBlock) -> Tensor:
