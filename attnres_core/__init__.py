@@ -33,17 +33,18 @@ if TYPE_CHECKING:
     from attnres_core.quantities.ablations import drop as drop
     from attnres_core.quantities.ablations import keep as keep
     from attnres_core.quantities.ablations import keep_top as keep_top
-    from attnres_core.quantities.ablations import matched_count as matched_count
-    from attnres_core.quantities.ablations import matched_mass as matched_mass
     from attnres_core.quantities.ablations import mean as mean
-    from attnres_core.quantities.ablations import other_sublayer as other_sublayer
-    from attnres_core.quantities.ablations import random_sites as random_sites
     from attnres_core.quantities.ablations import resample as resample
     from attnres_core.quantities.ablations import schedule as schedule
     from attnres_core.quantities.ablations import shuffle as shuffle
     from attnres_core.quantities.ablations import uniform as uniform
     from attnres_core.quantities.ablations import zero as zero
+    from attnres_core.quantities.controls import matched_count as matched_count
+    from attnres_core.quantities.controls import matched_mass as matched_mass
+    from attnres_core.quantities.controls import other_sublayer as other_sublayer
+    from attnres_core.quantities.controls import random_sites as random_sites
     from attnres_core.quantities.intervention import NotApplicable as NotApplicable
+    from attnres_core.quantities.metrics import Metric
     from attnres_core.quantities.summaries import closed_form_error as closed_form_error
     from attnres_core.quantities.summaries import entropy as entropy
     from attnres_core.quantities.summaries import least_causal as least_causal
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from attnres_core.quantities.summaries import spread as spread
     from attnres_core.quantities.summaries import summary_and_loss as summary_and_loss
     from attnres_core.quantities.summaries import uniform_mass as uniform_mass
-    from attnres_core.quantities.vocabulary import Band, Family, Metric, Positions, Role, Sublayer
+    from attnres_core.quantities.vocabulary import Band, Family, Positions, Role, Sublayer
     from attnres_core.quantities.vocabulary import at_step as at_step
     from attnres_core.shipped import reference as reference
     from attnres_core.shipped import reference_prompts as reference_prompts
@@ -84,8 +85,8 @@ _HOMES = {
     "quantities.ablations": (
         *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),
         *("keep_top",),
-        *("matched_mass", "matched_count", "random_sites", "other_sublayer"),
     ),
+    "quantities.controls": ("matched_mass", "matched_count", "random_sites", "other_sublayer"),
     "quantities.summaries": (
         *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error", "mass_and_effect"),
         "summary_and_loss",
@@ -100,7 +101,7 @@ _CHOICES = {
     "quantities.vocabulary.Sublayer": ("ATTN", "MLP", "FINAL"),
     "quantities.vocabulary.Band": ("EARLY", "MID", "LATE", "ALL"),
     "quantities.vocabulary.Role": ("TRAINED", "WRAPPED", "STOCK", "UNTRAINED"),
-    "quantities.vocabulary.Metric": ("DELTA_NLL", "KL", "LOGIT_DIFFERENCE", "ANSWER_PROBABILITY"),
+    "quantities.metrics.Metric": ("DELTA_NLL", "KL", "LOGIT_DIFFERENCE", "ANSWER_PROBABILITY"),
     "quantities.vocabulary.Positions": ("FIRST_THIRD", "LAST"),
 }
 _MEMBER_OF = {name: choice for choice, names in _CHOICES.items() for name in names}

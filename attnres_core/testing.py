@@ -24,9 +24,10 @@ from attnres_core.models.dialects.schedule import families
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.routing import Read, Source
-from attnres_core.quantities.ablations import drop
+from attnres_core.quantities.ablations import Kind, drop
 from attnres_core.quantities.intervention import SHAM, Intervention, cell, cells
-from attnres_core.quantities.vocabulary import Kind, Metric, Site, SiteKey, Sublayer
+from attnres_core.quantities.metrics import Metric
+from attnres_core.quantities.vocabulary import Site, SiteKey, Sublayer
 
 LENGTHS = (11, 7, 11)
 """Tokens of the prompts that a model is tried on: two of one length, one shorter."""

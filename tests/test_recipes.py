@@ -1,4 +1,4 @@
-"""CONTRIBUTING's recipes work as they are written: two are followed in a copy of the library, and run through a suite."""
+"""CONTRIBUTING's recipes work as written: two are followed in a copy of the library, and run through a suite."""
 
 import json
 import os
@@ -39,7 +39,7 @@ METRIC_ROW = '''
         MetricSpec(
             "nats/token",
             "the mean rise in the entropy of the next-token distribution, nats per token,",
-            "H(x_d | do({act})) − H(x_d)",
+            "H(x_d | do({act})) - H(x_d)",
         ),
     )
     """Entropy of the ablated run's next-token distribution minus that of the clean run's."""
@@ -157,9 +157,7 @@ def units_in(folder: Path) -> dict[Path, int]:
 def test_a_metric_is_a_row_and_a_file_and_a_store_stays_valid(copy, decide, micro, tmp_path):
     before = decide(CLAIMS, micro / "trained")
     stored = units_in(tmp_path / "claims")
-    add_line(
-        copy / "attnres_core/quantities/metrics.py", r'^    """KL\(clean \|\| ablated\).*"""\n', METRIC_ROW
-    )
+    add_line(copy / "attnres_core/quantities/metrics.py", r'^    """KL\(clean \|\| ablated\).*"""\n', METRIC_ROW)
     (copy / "attnres_core/engine/metrics/delta_entropy.py").write_text(METRIC)
     again = decide(CLAIMS, micro / "trained")
     assert units_in(tmp_path / "claims") == stored

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from attnres_core.claims.statements import ClaimError, Linear, Statement
-from attnres_core.quantities.ablations import RESAMPLE_DRAWS
+from attnres_core.quantities.ablations import REMOVALS, Kind
 from attnres_core.quantities.quantity import Ablation, Quantity
-from attnres_core.quantities.vocabulary import REMOVALS, Kind
 
 ALPHA = 0.05
 """Bounds the probability of any wrong verdict in a registered suite."""
@@ -75,15 +74,15 @@ def under_each(
 
 
 def _removes(quantity: Quantity) -> bool:
-    return isinstance(quantity.what, Ablation) and quantity.what.kind in REMOVALS
+    return isinstance(quantity.what, Ablation) and quantity.what.kind.spec.removes
 
 
 def _under(quantity: Quantity, kind: Kind) -> Quantity:
     what = quantity.what
-    if not isinstance(what, Ablation) or what.kind not in REMOVALS or what.kind is kind:
+    if not isinstance(what, Ablation) or not what.kind.spec.removes or what.kind is kind:
         return quantity
-    draws = what.draws if what.control else RESAMPLE_DRAWS if kind is Kind.RESAMPLE else 1
-    changed = replace(what, kind=kind, draws=draws, recomputed=what.recomputed and kind is not Kind.DROP)
+    draws = what.draws if what.control else kind.spec.draws
+    changed = replace(what, kind=kind, draws=draws, recomputed=what.recomputed and kind.spec.recomputes)
     return replace(quantity, what=changed)
 
 

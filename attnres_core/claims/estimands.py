@@ -15,32 +15,13 @@ from attnres_core.quantities.quantity import Ablation, Association, Prediction, 
 from attnres_core.quantities.vocabulary import (
     AnyRole,
     Control,
-    Kind,
-    Metric,
     Positions,
     Role,
     Statistic,
     Sublayer,
-    Summary,
     layers_text,
 )
 
-_ACTS = {
-    Kind.DROP: ("{f} is masked and the rest of the weights scaled up to one", "a_F ← 0, a ← a / Σa"),
-    Kind.ZERO: ("zero stands in the place of {f}, the weights kept", "s_F ← 0"),
-    Kind.MEAN: ("its mean over the reference prompts stands in the place of {f}", "s_F ← mean of s_F"),
-    Kind.RESAMPLE: ("that of another prompt stands in the place of {f}", "s_F ← s_F of another prompt"),
-    Kind.KEEP: ("everything but {f} is masked", "a_i ← 0 for i not in F, a ← a / Σa"),
-    Kind.AMPLIFY: ("{amount} is added to the logits of {f}", "z_F ← z_F {amount}"),
-    Kind.UNIFORM: ("every source gets the same weight", "a_i ← 1/n"),
-    Kind.AVERAGE: ("the weights are their mean over the reference prompts' tokens", "a ← mean of a"),
-    Kind.SHUFFLE: ("the weights are those of a random token of the reference prompts", "a ← a of another token"),
-    Kind.KEEP_TOP: (
-        "only each token's {count} largest weights are kept, scaled up to one",
-        "a_i ← 0 beyond the {count} largest, a ← a / Σa",
-    ),
-    Kind.SCHEDULE: ("the weights are the recency schedule's", "a_i ∝ exp({amount} [i is current])"),
-}
 _CONTROLS = {
     Control.MATCHED_MASS: (
         "other sources of the same mass, token by token, stand for {f}",
@@ -53,32 +34,6 @@ _CONTROLS = {
     Control.RANDOM_SITES: (
         "as many other sites, drawn at random, stand for these",
         "as many other sites in the place of S",
-    ),
-}
-_METRICS = {
-    Metric.DELTA_NLL: ("the mean rise in next-token loss, nats per token,", "L(x_d | do({act})) − L(x_d)"),
-    Metric.KL: (
-        "the mean KL divergence from the clean predictions, nats per token,",
-        "KL(p(x_d) ‖ p(x_d | do({act})))",
-    ),
-    Metric.LOGIT_DIFFERENCE: (
-        "the mean loss of the answer's lead over its foil, in logits,",
-        "lead(x_d) − lead(x_d | do({act}))",
-    ),
-    Metric.ANSWER_PROBABILITY: (
-        "the mean loss of the answer's probability",
-        "p(answer | x_d) − p(answer | x_d, do({act}))",
-    ),
-}
-_SUMMARIES = {
-    Summary.MASS: ("the mean depth weight on {f}", "E_d[Σ a_i, i in F]"),
-    Summary.UNIFORM_MASS: ("the depth weight on {f} if all sources had the same", "E_d[Σ 1/n, i in F]"),
-    Summary.ENTROPY: ("the mean entropy of the depth weights, nats,", "E_d[−Σ a_i ln a_i]"),
-    Summary.PEAK: ("the mean of the largest depth weight", "E_d[max a_i]"),
-    Summary.SPREAD: ("the largest distance of any depth weight from its average", "max |a_i − mean of a_i|"),
-    Summary.CLOSED_FORM_ERROR: (
-        "the largest distance of any depth weight from the recency schedule",
-        "max |a_i − schedule_i|",
     ),
 }
 _STATISTICS = {
@@ -124,18 +79,18 @@ def words(quantity: Quantity) -> str:
     family, model = f"the {what.family} source", _of(quantity.role)
     if isinstance(what, Association):
         assert quantity.metric is not None, "an effect has a metric"
-        effect = _METRICS[quantity.metric][0].removeprefix("the mean ").rstrip(",")
+        effect = quantity.metric.spec.words.removeprefix("the mean ").rstrip(",")
         every = f"over every family dropped at every site of {_where(what)}, in {model}"
         statistic = _STATISTICS[what.kind].format(x="mass", y="effect")
         return f"{statistic}, the effect being the {effect}, {every}"
     if isinstance(what, Prediction):
-        read = f"{_SUMMARIES[what.summary.kind][0].removeprefix('the ').format(f=family)} at {_where(what.summary)}"
+        read = f"{what.summary.kind.spec.words.removeprefix('the ').format(f=family)} at {_where(what.summary)}"
         statistic = _STATISTICS[what.kind].format(x=f"a document's {read}", y="its loss")
         return f"{statistic} over documents, in {model}"
     if isinstance(what, RoutingSummary):
-        return f"{_SUMMARIES[what.kind][0].format(f=family)} at {_where(what)}, in {model}"
+        return f"{what.kind.spec.words.format(f=family)} at {_where(what)}, in {model}"
     assert quantity.metric is not None, "an effect has a metric"
-    act = _ACTS[Kind(what.kind)][0].format(f=family, **_amounts(what))
+    act = what.kind.spec.words.format(f=family, **_amounts(what))
     notes = [_CONTROLS[what.control][0].format(f=family)] if what.control else []
     notes += ["the weights computed anew"] if what.recomputed else []
     notes += ["identical tensors taken with it"] if what.copies else []
@@ -144,7 +99,7 @@ def words(quantity: Quantity) -> str:
     notes += [f"over {_AT[quantity.at]}"] if quantity.at is not Positions.ALL else []
     notes += [f"measured in {quantity.dtype}"] if quantity.dtype else []
     tail = "".join(f"; {note}" for note in notes)
-    return f"{_METRICS[quantity.metric][0]} when {act} in what {_where(what)} reads, in {model}{tail}"
+    return f"{quantity.metric.spec.words} when {act} in what {_where(what)} reads, in {model}{tail}"
 
 
 def symbols(quantity: Quantity) -> str:
@@ -153,16 +108,16 @@ def symbols(quantity: Quantity) -> str:
     letters = [] if what.family is None else [f"F = {what.family}"]
     letters += [f"S = {_where(what.summary if isinstance(what, Prediction) else what)}", _of(quantity.role)]
     if isinstance(what, RoutingSummary):
-        return ", ".join([_SUMMARIES[what.kind][1], *letters])
+        return ", ".join([what.kind.spec.formula, *letters])
     if isinstance(what, Prediction):
-        read = _SUMMARIES[what.summary.kind][1].removeprefix("E_d")
+        read = what.summary.kind.spec.formula.removeprefix("E_d")
         return ", ".join([f"{what.kind}({read}, L(x_d)) over d", *letters])
     assert quantity.metric is not None, "an effect has a metric"
-    metric = _METRICS[quantity.metric][1]
+    metric = quantity.metric.spec.formula
     if isinstance(what, Association):
         effect = metric.format(act="a_F ← 0, a ← a / Σa at s")
         return ", ".join([f"{what.kind}(E_d[Σ a_i, i in F], E_d[{effect}]) over (s, F), s in S", *letters])
-    act = _ACTS[Kind(what.kind)][1].format(**_amounts(what))
+    act = what.kind.spec.formula.format(**_amounts(what))
     place = "s" if what.per_site else "S"
     formula = f"E_d[{metric.format(act=f'{act} at {place}')}]"
     if quantity.at is not Positions.ALL:

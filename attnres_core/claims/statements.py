@@ -10,13 +10,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from attnres_core.quantities.quantity import Quantity, RoutingSummary
-from attnres_core.quantities.vocabulary import Summary
 
 if TYPE_CHECKING:
     from attnres_core.shapes import Column
-
-MAX_KINDS = frozenset({Summary.SPREAD, Summary.CLOSED_FORM_ERROR})
-"""Summaries that speak of the worst prompt, decided exactly by their maximum."""
 
 
 class Verdict(StrEnum):
@@ -119,7 +115,7 @@ class Statement:
     @property
     def takes_worst(self) -> bool:
         """Whether the statement is about the worst prompt rather than the mean."""
-        return any(_kind(quantity) in MAX_KINDS for quantity, _ in self.form.terms)
+        return any(_takes_worst(quantity) for quantity, _ in self.form.terms)
 
     @property
     def is_routing(self) -> bool:
@@ -138,8 +134,10 @@ def exact_text(number: float) -> str:
     return f"{number:g}" if float(f"{number:g}") == number else repr(number)
 
 
-def _kind(quantity: object) -> object:
-    return getattr(getattr(quantity, "what", None), "kind", None)
+def _takes_worst(quantity: object) -> bool:
+    """Whether a quantity, if it is one, speaks of the worst prompt: it is decided exactly, by its maximum."""
+    what = getattr(quantity, "what", None)
+    return isinstance(what, RoutingSummary) and what.kind.spec.worst
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnres_core.models.dialects.wrapped import closed_form
-from attnres_core.planning.requests import NLL, ROUTING, ResolvedQuantity
+from attnres_core.planning.requests import NLL, ROUTING, ResolvedQuantity, metric_of
 from attnres_core.quantities.quantity import Association, Prediction, RoutingSummary
-from attnres_core.quantities.vocabulary import ANSWER_METRICS, Metric, Summary
+from attnres_core.quantities.vocabulary import Summary
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics.associations import influence, pseudo_values
 
@@ -78,10 +78,11 @@ def values(
     what, field = asked.what, asked.field
     if asked.interventions:
         keys = [intervention.key for intervention in asked.interventions]
-        if field in ANSWER_METRICS and any(
+        needs = metric_of(field).spec.needs
+        if needs and any(
             field not in chunk[key] or np.isnan(chunk[key][field]).any() for chunk in chunks for key in keys
         ):
-            wanted = "an `answer` and a `foil`" if field == Metric.LOGIT_DIFFERENCE else "an `answer`"
+            wanted = "an `answer` and a `foil`" if needs == "foil" else "an `answer`"
             raise ValueError(f"{field} needs prompts that have {wanted}; give a file whose prompts do")
         if isinstance(what, Association):
             return influence(what.kind, *cell_tables(asked, chunks, by_document))

@@ -17,7 +17,7 @@ from attnres_core.planning.requests import TRACE
 from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities.intervention import SHAM
 from attnres_core.quantities.quantity import Quantity
-from attnres_core.quantities.vocabulary import AnyRole, Metric
+from attnres_core.quantities.vocabulary import AnyRole
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics import intervals
 
@@ -126,9 +126,9 @@ class Measurements:
             ValueError: which metric, and what the prompts lack.
         """
         prompts = self.material.prompts[split]
-        for metric, field in ((Metric.ANSWER_PROBABILITY, "answer"), (Metric.LOGIT_DIFFERENCE, "foil")):
-            if quantity.metric is metric and not all(getattr(prompt, field) for prompt in prompts.prompts):
-                raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")
+        field = quantity.metric.spec.needs if quantity.metric else ""
+        if field and not all(getattr(prompt, field) for prompt in prompts.prompts):
+            raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")
 
     def sham(self) -> float:
         """The largest |effect| of a sham that travelled with the ablated rows, over everything stored."""
@@ -171,6 +171,6 @@ class Measurements:
                 models = material.model_keys(role, plain=plain, dtype=quantity.dtype)
                 needed |= {(model, material.chunk_key(role, chunk)) for model in models for chunk in chunks}
             for bundle, why in lost.items():
-                if (bundle.model, bundle.chunk) in needed and keys & self.store.missing(bundle):
+                if (bundle.model, bundle.chunk) in needed and keys & self.store.missing(bundle).keys():
                     return why
         return ""

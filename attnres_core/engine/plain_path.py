@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnres_core.engine.scoring import Answers, Batch, answer_scores
+from attnres_core.engine.metrics import Answered, Answers, PlainRun, plain
+from attnres_core.engine.scoring import Batch
 from attnres_core.engine.sweep import RoutingObserver
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.overrides import Overrides
@@ -21,7 +22,8 @@ from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.reference_states import Reference
 from attnres_core.planning.requests import NLL, ROUTING, field_of
 from attnres_core.quantities.intervention import Intervention
-from attnres_core.quantities.vocabulary import ANSWER_METRICS, Metric, Positions
+from attnres_core.quantities.metrics import TOGETHER, Metric
+from attnres_core.quantities.vocabulary import Positions
 from attnres_core.shapes import Unit
 
 
@@ -33,8 +35,9 @@ def plain_chunk(
     interventions: Sequence[Intervention],
     reference: Reference | None = None,
     answers: Answers | None = None,
+    metrics: Sequence[Metric] = TOGETHER,
 ) -> dict[str, Unit]:
-    """Units of one chunk of prompts: `ROUTING` of the clean run, every metric of every intervention, by key."""
+    """Units of one chunk of prompts: `ROUTING` of the clean run, the metrics of every intervention, by key."""
     network, batch = model.network, Batch.of(token_ids, model.device)
     lengths = list(map(len, token_ids))
     mask = torch.tensor([[pos < length for pos in range(max(lengths))] for length in lengths], device=model.device)
@@ -50,44 +53,34 @@ def plain_chunk(
     scores: dict[str, list[dict[str, float]]] = {key: [] for key in ablated}
     for row, tokens in enumerate(token_ids):  # (so that one prompt's logits exist at a time)
         target = torch.tensor(tokens[1:], device=clean.device)
-        before = network.unembed(clean[row, : len(target)]).log_softmax(-1)
-        probability = before.exp()
-        losses.append(float(functional.nll_loss(before, target)))
+
+        def run_of(states: Tensor, row: int = row, target: Tensor = target) -> PlainRun:
+            return PlainRun(network.unembed(states[row, : len(target)]).log_softmax(-1), target)
+
+        before = run_of(clean)
+        losses.append(float(functional.nll_loss(before.log_p, target)))
         for key, states in ablated.items():
-            after = network.unembed(states[row, : len(target)]).log_softmax(-1)
-            scores[key].append(_scores(before, probability, after, target))
+            scores[key].append(_scores(before, run_of(states), metrics))
     units: dict[str, Unit] = {ROUTING: {**routing.unit(), NLL: np.array(losses)}}
     for key, found in scores.items():
         units[key] = {field: np.array([row[field] for row in found]) for field in found[0]}
     if answers is not None:
-        last = torch.tensor(lengths, device=clean.device) - 1
-
-        def ends(states: Tensor) -> tuple[np.ndarray, np.ndarray]:
-            return answer_scores(network.unembed(states[torch.arange(len(states), device=clean.device), last]), answers)
-
-        was = ends(clean)
+        ends = torch.arange(len(token_ids), device=clean.device), torch.tensor(lengths, device=clean.device) - 1
+        was = Answered.of(network.unembed(clean[ends]), answers)
         for key, states in ablated.items():
-            changes = zip(ANSWER_METRICS, was, ends(states), strict=True)
-            units[key] |= {metric.value: before - after for metric, before, after in changes}
+            now = Answered.of(network.unembed(states[ends]), answers)
+            asked = [metric for metric in metrics if metric.spec.needs]
+            units[key] |= {field_of(metric): plain(metric)(was, now).cpu().numpy() for metric in asked}
     return units
 
 
-def _scores(before: Tensor, probability: Tensor, after: Tensor, target: Tensor) -> dict[str, float]:
-    """NLL rise and KL(clean || ablated) of one prompt, over each choice of positions.
-
-    Args:
-        before: the clean run's log-probabilities, `[pos, vocab]`.
-        probability: the same, not as logarithms.
-        after: the ablated run's.
-        target: the next tokens, `[pos]`.
-    """
-    scored = len(target)
-    rise = functional.nll_loss(after, target, reduction="none") - functional.nll_loss(before, target, reduction="none")
-    kl = (probability * (before - after)).sum(-1)
+def _scores(before: PlainRun, after: PlainRun, metrics: Sequence[Metric]) -> dict[str, float]:
+    """Metrics of the next tokens of one prompt, over each choice of positions."""
+    scored = len(before.target)
     spans = {
         Positions.ALL: slice(None),
         Positions.FIRST_THIRD: slice(math.ceil(scored / 3)),
         Positions.LAST: slice(-1, None),
     }
-    each = ((Metric.DELTA_NLL, rise), (Metric.KL, kl))
+    each = [(metric, plain(metric)(before, after)) for metric in metrics if not metric.spec.needs]
     return {field_of(name, at): float(found[span].mean()) for name, found in each for at, span in spans.items()}

@@ -107,9 +107,10 @@ class RunFolder:
         return before
 
     def finish(self, bundle: Bundle) -> None:
-        """Count a bundle that this run measured."""
+        """Count a bundle that this run measured; what it is asked for later is begun anew."""
         with self._writing():
             (self.path / "done" / bundle.id).touch()
+            (self.path / "attempts" / bundle.id).unlink(missing_ok=True)
 
     @property
     def measured(self) -> int:

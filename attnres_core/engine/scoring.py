@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attnres_core.engine.metrics import AblatedBlock, Answered, Answers, CleanBlock, fast
 from attnres_core.engine.resources import LOGIT_BYTES, SCORE_ROWS
 from attnres_core.models.model import AttnResModel
-from attnres_core.planning.requests import TRACE, field_of
-from attnres_core.quantities.vocabulary import Metric, Positions
+from attnres_core.planning.requests import NLL, TRACE, field_of
+from attnres_core.quantities.metrics import TOGETHER, Metric
+from attnres_core.quantities.vocabulary import Positions
 from attnres_core.shapes import Float, Unit
-
-Answers = Sequence[tuple[int, int | None]]
-"""Token ids of each prompt's answer and, where it has one, its foil."""
 
 
 @dataclass(slots=True)
@@ -69,14 +68,19 @@ def logsumexp(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row"]:
     return logits.logsumexp(-1)
 
 
-def score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any, Tensor]) -> dict[Any, Unit]:
-    """NLL rise and KL per prompt, unembedding scored positions only, in blocks of bounded size.
+def score(
+    model: AttnResModel,
+    batch: Batch,
+    clean: Tensor,
+    hidden: Mapping[Any, Tensor],
+    metrics: Iterable[Metric] = TOGETHER,
+) -> dict[Any, Unit]:
+    """Metrics of the next tokens, per prompt, unembedding scored positions only, in blocks of bounded size.
 
-    Beside them each token's NLL rise, `[prompt, pos]`, of the prediction made at that position.
-
-    KL(clean || ablated) = sum_v p_v log p_v - sum_v p_v l_v + logsumexp(l), with l the ablated logits. Where l = W h,
-    the second sum is (sum_v p_v W_v) . h: as wide as a state, not as the vocabulary.
+    Beside them each token's rise in loss, `[prompt, pos]`, of the prediction made at that position; under None the
+    clean run's loss.
     """
+    wanted = [metric for metric in metrics if not metric.spec.needs]
     at = torch.nonzero(batch.scored, as_tuple=True)
     target = batch.ids[at[0], at[1] + 1][:, None]
     head, matrix = model.network.unembed, model.network.unembedding
@@ -84,23 +88,21 @@ def score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any,
     states = {key: state[at] for key, state in hidden.items()}  # (scored, d)
     clean_states = clean[at]
     nll = torch.empty(len(target), device=clean.device)
-    metrics = (Metric.DELTA_NLL, Metric.KL)
-    found = {key: {metric: torch.empty_like(nll) for metric in metrics} for key in hidden}
+    found = {key: {metric: torch.empty_like(nll) for metric in wanted} for key in hidden}
     for start in range(0, len(target), block):
         rows = slice(start, start + block)
         logits = head(clean_states[rows])  # (block, vocab)
         norm = logsumexp(logits)
         nll[rows] = norm - logits.gather(1, target[rows])[:, 0]  # as below: the same state gives the same loss exactly
-        log_p = logits - norm[:, None]
-        p = log_p.exp()
-        negentropy = torch.linalg.vecdot(p, log_p)
-        expected = None if matrix is None else p @ matrix  # (block, d)
+        own = CleanBlock(clean_states[rows], target[rows], logits - norm[:, None], nll[rows], matrix)
+        scorers = [(metric, fast(metric)(own)) for metric in wanted]
         for key, state in states.items():
             logits = head(state[rows])
             norm = logsumexp(logits)
-            found[key][Metric.DELTA_NLL][rows] = norm - logits.gather(1, target[rows])[:, 0] - nll[rows]
-            mean = torch.linalg.vecdot(p, logits) if expected is None else torch.linalg.vecdot(expected, state[rows])
-            found[key][Metric.KL][rows] = negentropy - mean + norm
+            loss = norm - logits.gather(1, target[rows])[:, 0]
+            ablated = AblatedBlock(state[rows], logits, norm, loss)
+            for metric, scorer in scorers:
+                found[key][metric][rows] = scorer(ablated)
 
     def spread(values: Tensor) -> Tensor:
         placed = torch.zeros(batch.scored.shape, device=clean.device)
@@ -111,36 +113,31 @@ def score(model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any,
         return batch.per_prompt(spread(values), where)
 
     scores = {
-        key: {field_of(metric, where): per_prompt(each[metric], where) for metric in metrics for where in Positions}
+        key: {field_of(metric, where): per_prompt(each[metric], where) for metric in wanted for where in Positions}
         | {TRACE: spread(each[Metric.DELTA_NLL]).cpu().numpy()}
         for key, each in found.items()
     }
-    return {**scores, None: {"nll": per_prompt(nll)}}
+    return {**scores, None: {NLL: per_prompt(nll)}}
 
 
 def answered(
-    model: AttnResModel, batch: Batch, clean: Tensor, hidden: Mapping[Any, Tensor], answers: Answers
+    model: AttnResModel,
+    batch: Batch,
+    clean: Tensor,
+    hidden: Mapping[Any, Tensor],
+    answers: Answers,
+    metrics: Iterable[Metric] = TOGETHER,
 ) -> dict[Any, Unit]:
-    """What is lost of the answer's lead over its foil, and of its probability, where it would follow the prompt."""
+    """Metrics of answers, per prompt, where an answer would follow."""
     at = (torch.arange(len(batch.ids), device=clean.device), batch.last)
 
-    def read(state: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        return answer_scores(model.network.unembed(state[at]), answers)
+    def read(state: Tensor) -> Answered:
+        return Answered.of(model.network.unembed(state[at]), answers)
 
-    lead, probability = read(clean)
+    own = read(clean)
+    scorers = [(metric, fast(metric)(own)) for metric in metrics if metric.spec.needs]
     found: dict[Any, Unit] = {}
     for key, state in hidden.items():
-        own_lead, own_probability = read(state)
-        found[key] = {Metric.LOGIT_DIFFERENCE.value: lead - own_lead}
-        found[key] |= {Metric.ANSWER_PROBABILITY.value: probability - own_probability}
+        ablated = read(state)
+        found[key] = {field_of(metric): scorer(ablated).cpu().numpy() for metric, scorer in scorers}
     return found
-
-
-def answer_scores(logits: Float[Tensor, "prompt vocab"], answers: Answers) -> tuple[np.ndarray, np.ndarray]:
-    """The answer's logit minus the foil's (NaN where there is none), and the answer's probability, `[prompt]`."""
-    rows = torch.arange(len(answers), device=logits.device)
-    answer = torch.tensor([token for token, _ in answers], device=logits.device)
-    foil = torch.tensor([token if foil is None else foil for token, foil in answers], device=logits.device)
-    without = torch.tensor([foil is None for _, foil in answers], device=logits.device)
-    lead = (logits[rows, answer] - logits[rows, foil]).masked_fill(without, torch.nan)
-    return lead.double().cpu().numpy(), logits.softmax(-1)[rows, answer].double().cpu().numpy()

@@ -83,7 +83,10 @@ class Store:
         known, found = self._merged.get(folder, (None, {}))
         if names != known:
             read = {name: self._units_of(folder / name) for name in sorted(names)}
-            found = {key: unit for units in read.values() for key, unit in (units or {}).items()}
+            found = {}
+            for units in read.values():  # a unit's fields may lie in several files: the first that has one counts
+                for key, unit in (units or {}).items():
+                    found[key] = unit | found[key] if key in found else unit
             # A damaged file is not remembered: the same measurement will bear the same name.
             self._merged[folder] = frozenset(name for name, units in read.items() if units is not None), found
         return found
@@ -102,17 +105,33 @@ class Store:
             self._seen[file] = units
         return self._seen[file]
 
-    def missing(self, bundle: Bundle) -> frozenset[str]:
-        """A bundle's units that are not here yet."""
-        return bundle.keys - self.units(bundle.model, bundle.chunk).keys()
+    def missing(self, bundle: Bundle) -> dict[str, frozenset[str]]:
+        """The units that a bundle needs and that are not here, or not whole, by key: the fields to be measured."""
+        here = self.units(bundle.model, bundle.chunk)
+        lacking = {key: fields - here.get(key, {}).keys() for key, fields in bundle.needs.items()}
+        return {key: fields for key, fields in lacking.items() if fields}
 
     def add_units(self, model: str, chunk: str, units: Mapping[str, Unit], about: str = "") -> None:
-        """Write units; they appear all at once or not at all. `about` says in words what the model is.
+        """Write the fields of units that are not here yet; they appear all at once or not at all.
+
+        Args:
+            model: the key of the model and its arithmetic.
+            chunk: the key of the prompts.
+            units: what was measured, by key.
+            about: what the model is, in words.
 
         Raises:
             StoreError: they cannot be written.
         """
-        fields = {f"{key}|{name}": array for key, unit in units.items() for name, array in unit.items()}
+        here = self.units(model, chunk)
+        fields = {
+            f"{key}|{name}": array
+            for key, unit in units.items()
+            for name, array in unit.items()
+            if name not in here.get(key, {})
+        }
+        if not fields:
+            return
         data = save({name: np.ascontiguousarray(array) for name, array in fields.items()})  # (it writes strides wrong)
         folder = self._folder(model, chunk)
         with self.writing():

@@ -15,17 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attnres_core.engine.metrics import Answers
 from attnres_core.engine.resources import BATCH_TOKENS
-from attnres_core.engine.scoring import Answers, Batch, answered, score
+from attnres_core.engine.scoring import Batch, answered, score
 from attnres_core.models.dialects.schedule import DepthStream
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.reference_states import Reference
 from attnres_core.models.networks.routing import Read, Source, mix
-from attnres_core.planning.requests import NLL, ROUTING
+from attnres_core.planning.requests import ROUTING
 from attnres_core.prompts import PromptSet, token_rows
 from attnres_core.quantities.intervention import SHAM, Intervention
+from attnres_core.quantities.metrics import TOGETHER, Metric
 from attnres_core.quantities.vocabulary import SiteKey
 from attnres_core.shapes import Unit
 
@@ -53,12 +55,13 @@ def sweep_chunk(
     batch_tokens: int = BATCH_TOKENS,
     reference: Reference | None = None,
     answers: Answers | None = None,
+    metrics: Sequence[Metric] = TOGETHER,
 ) -> dict[str, Unit]:
     """Units of one chunk of prompts: the clean run's and every intervention's (`SHAM` may be among them), by key.
 
     At most `batch_tokens` rows x positions of ablated runs are under way at once, or those of one intervention.
 
-    Each effect unit holds, per prompt: every metric (`field_of`), `kept_mass`, `kept_mass_min`, `input_change`, and
+    Each effect unit holds, per prompt: the metrics (`field_of`), `kept_mass`, `kept_mass_min`, `input_change`, and
     `TRACE`, each token's rise in loss. The clean unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source
     `mean`, `low`, `high` depth weight.
     """
@@ -98,11 +101,11 @@ def sweep_chunk(
                 hidden[intervention] = state
                 effects[intervention] = observer
     scored = batch.to(clean.device)  # (where the head is)
-    scores = score(model, scored, clean, hidden)
+    scores = score(model, scored, clean, hidden, metrics)
     if answers is not None:
-        for key, found in answered(model, scored, clean, hidden, answers).items():
+        for key, found in answered(model, scored, clean, hidden, answers, metrics).items():
             scores[key] |= found
-    units = {ROUTING: {**routing.unit(), NLL: scores[None]["nll"]}}
+    units = {ROUTING: {**routing.unit(), **scores[None]}}
     for intervention in wanted:
         units[intervention.key] = {**scores[intervention], **effects[intervention].unit(intervention)}
     return units

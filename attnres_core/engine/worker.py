@@ -10,6 +10,7 @@ from attnres_core.engine.resources import BATCH_SIZES, Resources, check_fit, kee
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.models.checkpoints.placement import BALANCED
 from attnres_core.planning.bundles import Bundle
+from attnres_core.planning.requests import scored_for
 from attnres_core.prompts import Prompt, PromptSet
 from attnres_core.quantities.intervention import SHAM
 from attnres_core.quantities.vocabulary import AnyRole
@@ -35,8 +36,15 @@ class Worker:
         self._loaded: tuple[tuple[AnyRole, str], AttnResModel] | None = None
         self._reference: tuple[tuple[Prompt, ...], Reference] | None = None
 
-    def measure(self, bundle: Bundle, missing: frozenset[str]) -> dict[str, Unit]:
-        """The units of a bundle with these keys.
+    def measure(self, bundle: Bundle, missing: Mapping[str, frozenset[str]]) -> dict[str, Unit]:
+        """Measure units of a bundle.
+
+        Args:
+            bundle: what they belong to.
+            missing: the fields that are wanted, by the units' keys.
+
+        Returns:
+            These units by key, with the fields that are wanted and all that were scored with them.
 
         Raises:
             ValueError: the model cannot be loaded, does not fit the device, or cannot read the prompts.
@@ -52,13 +60,14 @@ class Worker:
         part = PromptSet("chunk", bundle.prompts)
         prompts, answers = validated(model, part), part.answer_ids(model.checkpoint.tokenizer_file)
         reference = self._taken_from(bundle, model) if any(i.needs_reference for i in wanted) else None
+        metrics = scored_for(field for fields in missing.values() for field in fields)
         while True:
             try:
                 if bundle.plain:
-                    units = plain_chunk(model, prompts, wanted, reference, answers)
+                    units = plain_chunk(model, prompts, wanted, reference, answers, metrics)
                 else:
-                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens, reference, answers)
-                return {key: units[key] for key in missing}
+                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens, reference, answers, metrics)
+                break
             except torch.OutOfMemoryError:
                 if bundle.plain or self.batch_tokens <= BATCH_SIZES[-1]:
                     raise
@@ -66,6 +75,9 @@ class Worker:
             torch.cuda.empty_cache()
             message = f"{self.device} is out of memory: going on with batches of {self.batch_tokens} tokens"
             warnings.warn(message, SmallerBatchWarning, stacklevel=2)
+        if absent := sorted({field for key, fields in missing.items() for field in fields - units[key].keys()}):
+            raise ValueError(f"nothing yields {', '.join(absent)}")  # (or it would be missing for ever)
+        return {key: units[key] for key in missing}
 
     def _taken_from(self, bundle: Bundle, model: AttnResModel) -> Reference:
         """The bundle's reference prompts as its model runs them."""

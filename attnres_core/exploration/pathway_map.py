@@ -20,9 +20,10 @@ from attnres_core.planning.material import Material, reference_of
 from attnres_core.prompts import PromptSet, Split, check_tokens
 from attnres_core.quantities.ablations import drop
 from attnres_core.quantities.intervention import cells
+from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.summaries import mass, uniform_mass
-from attnres_core.quantities.vocabulary import AnyRole, Band, Family, Metric, Role, Site, Sublayer
+from attnres_core.quantities.vocabulary import AnyRole, Band, Family, Role, Site, Sublayer
 from attnres_core.statistics.intervals import t_interval
 
 FIELDS = (
@@ -38,9 +39,9 @@ def cell_quantity(site: Site, family: Family, role: AnyRole, metric: Metric = Me
     return drop(family, site.sublayer, layers).on(role, metric=metric)
 
 
-def map_quantities(checkpoint: Checkpoint, role: AnyRole) -> list[Quantity]:
-    """What the map of a checkpoint is made of."""
-    return [cell_quantity(site, family, role) for site, family in cells(checkpoint.sites)]
+def map_quantities(checkpoint: Checkpoint, role: AnyRole, metric: Metric = Metric.DELTA_NLL) -> list[Quantity]:
+    """The effects that the map of a checkpoint is made of, in a metric."""
+    return [cell_quantity(site, family, role, metric) for site, family in cells(checkpoint.sites)]
 
 
 def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[dict[str, Any]]:
@@ -91,7 +92,8 @@ def make_map(
     check_tokens(ids, [repr(p.id) for p in part.prompts], checkpoint.vocabulary, checkpoint.context)
     given = (resources.device_class, resources.dtype, reference_of(prompts))
     material = Material({Role.TRAINED: checkpoint}, (), {split: part}, *given)
-    bundles = make_bundles(map_quantities(checkpoint, Role.TRAINED), split, material)
+    effects = [q for metric in (Metric.DELTA_NLL, Metric.KL) for q in map_quantities(checkpoint, Role.TRAINED, metric)]
+    bundles = make_bundles(effects, split, material)
     with open_executor(material.checkpoints, store, uuid.uuid4().hex, resources) as executor:
         # (disable=None: silent without a terminal)
         with tqdm(total=len(bundles), desc="measuring", unit="bundle", disable=None) as bar:

@@ -15,10 +15,10 @@ from attnres_core.engine.columns import values
 from attnres_core.engine.executors.in_memory import InMemoryExecutor
 from attnres_core.engine.sweep import validated
 from attnres_core.models.model import AttnResModel
-from attnres_core.planning.requests import request_of, resolved
+from attnres_core.planning.requests import metric_of, request_of, resolved
 from attnres_core.prompts import PromptSet
 from attnres_core.quantities.quantity import Ablation, Pick, Quantity, Request, RoutingSummary
-from attnres_core.quantities.vocabulary import ANSWER_METRICS, Summary
+from attnres_core.quantities.vocabulary import Summary
 from attnres_core.shapes import Column, Unit
 
 Claimed = Callable[..., object] | Sequence[Statement] | Quantity | Request
@@ -62,11 +62,11 @@ def stated(claim: Claimed, threshold: float | None = None) -> tuple[Statement, .
     if len(roles := {str(q.role) for q in quantities if isinstance(q, Quantity)}) > 1:
         raise ValueError(f"the claim compares models ({', '.join(sorted(roles))}); a search measures one")
     for quantity in quantities:
-        what, metric = request_of(quantity)
+        what, field = request_of(quantity)
         if isinstance(what.family, Pick):
             raise ValueError(f"`{quantity}` is about a family that prompts choose; state it of one by its name")
         summary = isinstance(what, RoutingSummary) and what.kind is not Summary.SPREAD
-        if not (isinstance(what, Ablation) or summary) or metric in ANSWER_METRICS:
+        if not (isinstance(what, Ablation) or summary) or metric_of(field).spec.needs:
             raise ValueError(f"`{quantity}` is no number of a single prompt without an answer; state another claim")
     return statements
 

@@ -10,7 +10,7 @@ from attnres_core.claims.statements import Operator, Verdict
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.quantities.quantity import Ablation, Quantity
-from attnres_core.quantities.vocabulary import REMOVALS, Joint
+from attnres_core.quantities.vocabulary import Joint
 from attnres_core.statistics.intervals import t_interval
 
 Taken = frozenset[tuple[str, int]]
@@ -77,7 +77,7 @@ def _alike(large: Quantity, small: Quantity) -> bool:
     one, other = ((each.role, each.metric, each.at) for each in (large, small))
     alike = one == other and (large.what.kind, large.what.recomputed) == (small.what.kind, small.what.recomputed)
     plain = not (large.what.per_site or large.what.control or small.what.control)
-    return alike and plain and small.what.kind in REMOVALS
+    return alike and plain and small.what.kind.spec.removes
 
 
 def _taken(quantity: Quantity, measurements: Measurements) -> Taken:

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from attnres_core.planning.material import Material
-from attnres_core.planning.requests import ROUTING
+from attnres_core.planning.requests import RECORD_FIELDS, ROUTING, ROUTING_FIELDS, field_of, metric_of
 from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities.intervention import SHAM, Intervention
+from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.vocabulary import AnyRole
 
 GROUP = 48
 """Interventions of a bundle: what a killed worker loses stays small."""
+_SHAM_FIELDS = frozenset({field_of(Metric.DELTA_NLL)})
+_Asked = tuple[Intervention, frozenset[str]]
+"""An intervention, and the fields that columns read of its unit."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Bundle:
     chunk: str
     prompts: tuple[Prompt, ...]
     interventions: tuple[Intervention, ...]
+    fields: tuple[frozenset[str], ...]
+    """What must stand in each intervention's unit, in their order; whatever else is measured with it is stored, too."""
     plain: bool = False
     """Whether to measure the plain way, in float32, what the fast path is held against."""
     dtype: str = "float32"
@@ -49,10 +55,11 @@ class Bundle:
         return str(self.role), self.dtype, self.plain
 
     @cached_property
-    def keys(self) -> frozenset[str]:
-        """The units it yields."""
-        always = {ROUTING} if self.plain else {ROUTING, SHAM.key}
-        return frozenset(always | {intervention.key for intervention in self.interventions})
+    def needs(self) -> dict[str, frozenset[str]]:
+        """The units it yields, by key, with the fields that must stand in each."""
+        units = {ROUTING: ROUTING_FIELDS} if self.plain else {ROUTING: ROUTING_FIELDS, SHAM.key: _SHAM_FIELDS}
+        each = zip(self.interventions, self.fields, strict=True)
+        return units | {intervention.key: fields for intervention, fields in each}
 
     def __str__(self) -> str:
         """Named in errors."""
@@ -74,8 +81,8 @@ def make_bundles(
     chunks = material.chunks(split, documents)
     return [
         bundle
-        for (role, dtype), interventions in _wanted(quantities, material)
-        for bundle in _bundles(role, dtype, interventions, split, chunks, material)
+        for (role, dtype), asked in _wanted(quantities, material)
+        for bundle in _bundles(role, dtype, asked, split, chunks, material)
     ]
 
 
@@ -84,9 +91,9 @@ def noise_bundles(quantities: Iterable[Quantity], material: Material) -> list[Bu
     chunks = material.noise_chunks
     return [
         bundle
-        for (role, dtype), interventions in _wanted(quantities, material)
+        for (role, dtype), asked in _wanted(quantities, material)
         for plain in (False, True)
-        for bundle in _bundles(role, dtype, interventions, Split.EXPLORATION, chunks, material, plain=plain)
+        for bundle in _bundles(role, dtype, asked, Split.EXPLORATION, chunks, material, plain=plain)
     ]
 
 
@@ -111,24 +118,31 @@ def bundles_for(
     return sorted(found, key=lambda bundle: bundle.loading)
 
 
-def _wanted(quantities: Iterable[Quantity], material: Material) -> list[tuple[tuple[AnyRole, str], list[Intervention]]]:
+def _wanted(quantities: Iterable[Quantity], material: Material) -> list[tuple[tuple[AnyRole, str], list[_Asked]]]:
     """The interventions asked for, by role and dtype, in order of where they resume."""
-    wanted: dict[tuple[AnyRole, str], dict[str, Intervention]] = {}
+    wanted: dict[tuple[AnyRole, str], dict[str, tuple[Intervention, set[str]]]] = {}
     for quantity in quantities:
         asked = material.resolved(quantity)
         if asked.resolved:  # (of what is not, its claims say why)
-            own = (quantity.role, quantity.dtype or material.dtype)
-            wanted.setdefault(own, {}).update({intervention.key: intervention for intervention in asked.interventions})
+            own = wanted.setdefault((quantity.role, quantity.dtype or material.dtype), {})
+            for intervention in asked.interventions:
+                own.setdefault(intervention.key, (intervention, set()))[1].add(asked.field)
     return [
-        (own, sorted(wanted[own].values(), key=lambda intervention: (intervention.first_layer, intervention.key)))
+        (own, [(each, frozenset(fields)) for _, (each, fields) in sorted(wanted[own].items(), key=_resumes)])
         for own in sorted(wanted, key=lambda own: (str(own[0]), own[1]))
     ]
+
+
+def _resumes(asked: tuple[str, tuple[Intervention, set[str]]]) -> tuple[int, str]:
+    """Where an intervention's runs resume; then by its key."""
+    key, (intervention, _) = asked
+    return intervention.first_layer, key
 
 
 def _bundles(
     role: AnyRole,
     dtype: str,
-    interventions: Sequence[Intervention],
+    asked: Sequence[_Asked],
     split: Split,
     chunks: Sequence[tuple[Prompt, ...]],
     material: Material,
@@ -136,22 +150,36 @@ def _bundles(
     plain: bool = False,
 ) -> list[Bundle]:
     found = []
+    needing = {field: metric_of(field).spec.needs for _, fields in asked for field in fields}
+    unanswered = [  # (where prompts have no answer nothing can be read of it; such claims are refused)
+        frozenset(f for f, needs in needing.items() if needs and not all(getattr(p, needs) for p in chunk))
+        for chunk in chunks
+    ]
     for taken in (False, True):  # apart: a drop does not depend on the reference prompts, nor on whether they will do
-        own = [intervention for intervention in interventions if intervention.needs_reference is taken]
-        groups = [tuple(own[i : i + GROUP]) for i in range(0, len(own), GROUP)]
-        if not interventions and not taken:
-            groups = [()]  # the clean run alone
+        own = [(each, fields) for each, fields in asked if each.needs_reference is taken]
+        groups = [own[i : i + GROUP] for i in range(0, len(own), GROUP)]
+        if not asked and not taken:
+            groups = [[]]  # the clean run alone
         model, about = (
             name(role, plain=plain, dtype=dtype, from_reference=taken) for name in (material.model_key, material.about)
         )
-        loaded = "float32" if plain else dtype
-        reference = material.reference if taken else ()
         found += [
             Bundle(
-                *(role, split, model, material.chunk_key(role, chunk), chunk, group, plain, loaded),
-                *(reference, about),
+                *(role, split, model, material.chunk_key(role, chunk), chunk),
+                interventions=tuple(each for each, _ in group),
+                fields=_needed(group, without, plain=plain),
+                plain=plain,
+                dtype="float32" if plain else dtype,
+                reference=material.reference if taken else (),
+                about=about,
             )
-            for chunk in chunks
+            for chunk, without in zip(chunks, unanswered, strict=True)
             for group in groups
         ]
     return found
+
+
+def _needed(group: Sequence[_Asked], without: frozenset[str], *, plain: bool) -> tuple[frozenset[str], ...]:
+    """What must stand in each unit of a group: what is asked for but cannot be had is left out."""
+    beside = frozenset[str]() if plain else RECORD_FIELDS
+    return tuple((fields - without) | beside for _, fields in group)

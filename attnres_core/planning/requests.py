@@ -17,15 +17,20 @@ from attnres_core.quantities.intervention import (
     family_sites,
     sites_within,
 )
+from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Ablation, Association, Pick, Prediction, Quantity, Request, RoutingSummary
-from attnres_core.quantities.vocabulary import Families, Family, Metric, Positions, Site, Sublayer, Summary, parts
+from attnres_core.quantities.vocabulary import Families, Family, Positions, Site, Sublayer, Summary, parts
 
 ROUTING = "routing"
 """The key of the clean run's unit, which serves every routing summary."""
 NLL = "nll"
 """The clean unit's field of each prompt's loss, nats per token."""
+ROUTING_FIELDS = frozenset({"mean", "low", "high", "entropy", "peak", NLL})
+"""What the clean run's unit holds."""
 TRACE = "trace"
 """An effect's field of each token's rise in loss, `[prompt, pos]`; the plain path gives none."""
+RECORD_FIELDS = frozenset({"kept_mass", "kept_mass_min", "input_change", TRACE})
+"""What an effect's unit holds beside its metrics; the plain path gives none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,17 @@ def _members(site: Site, family: Families | Pick | None) -> tuple[int, ...]:
 def field_of(metric: Metric, at: Positions = Positions.ALL) -> str:
     """The name under which units hold a metric over some positions."""
     return metric.value if at is Positions.ALL else f"{metric.value}@{at.value}"
+
+
+def metric_of(field: str) -> Metric:
+    """The metric of such a field."""
+    return Metric(field.partition("@")[0])
+
+
+def scored_for(fields: Iterable[str]) -> tuple[Metric, ...]:
+    """What is scored where these fields are asked for: all metrics that are next to free, and the costly among them."""
+    asked = {field.partition("@")[0] for field in fields}
+    return tuple(metric for metric in Metric if metric in asked or not metric.spec.costly)
 
 
 def request_of(asked: Any) -> tuple[Request, str]:

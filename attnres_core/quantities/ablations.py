@@ -1,4 +1,4 @@
-"""The words for interventions on routing: kinds of ablation, each with its estimand, and their matched controls.
+"""The kinds of ablation: each one's row, and the word for it with its estimand.
 
 At a site with sources s_i and depth weights a_i a sublayer reads h = sum_i a_i s_i; F is the ablated family there.
 Reads are normalised before use, so only the direction of h matters, unless next to nothing is left of it.
@@ -14,23 +14,119 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from attnres_core.quantities.kinds import AnyKind, KindSpec
 from attnres_core.quantities.quantity import Ablation, Pick, family_of
-from attnres_core.quantities.vocabulary import (
-    REMOVALS,
-    Band,
-    Control,
-    Families,
-    Kind,
-    Layers,
-    Sublayer,
-    choice,
-    layers_of,
-)
+from attnres_core.quantities.vocabulary import Band, Families, Layers, Sublayer, choice, layers_of
 
 SCHEDULE_BIAS = 10.0
 """The recency bias of `schedule` when none is given: that of the wrapped baseline."""
 RESAMPLE_DRAWS = 2
 """Other prompts that `resample` averages over when no number is given."""
+
+
+class Kind(AnyKind):
+    """What an ablation does at a site: every kind's row. The function of the same name states its estimand."""
+
+    DROP = (
+        "drop",
+        KindSpec(
+            "{f} is masked and the rest of the weights scaled up to one",
+            "a_F ← 0, a ← a / Σa",
+            removes=True,
+        ),
+    )
+    ZERO = (
+        "zero",
+        KindSpec(
+            "zero stands in the place of {f}, the weights kept",
+            "s_F ← 0",
+            removes=True,
+            recomputes=True,
+        ),
+    )
+    MEAN = (
+        "mean",
+        KindSpec(
+            "its mean over the reference prompts stands in the place of {f}",
+            "s_F ← mean of s_F",
+            removes=True,
+            fills=True,
+            needs_reference=True,
+            recomputes=True,
+        ),
+    )
+    RESAMPLE = (
+        "resample",
+        KindSpec(
+            "that of another prompt stands in the place of {f}",
+            "s_F ← s_F of another prompt",
+            removes=True,
+            fills=True,
+            needs_reference=True,
+            recomputes=True,
+            random=True,
+            draws=RESAMPLE_DRAWS,
+        ),
+    )
+    KEEP = (
+        "keep",
+        KindSpec(
+            "everything but {f} is masked",
+            "a_i ← 0 for i not in F, a ← a / Σa",
+            others="drop",
+        ),
+    )
+    AMPLIFY = (
+        "amplify",
+        KindSpec(
+            "{amount} is added to the logits of {f}",
+            "z_F ← z_F {amount}",
+        ),
+    )
+    UNIFORM = (
+        "uniform",
+        KindSpec(
+            "every source gets the same weight",
+            "a_i ← 1/n",
+        ),
+    )
+    AVERAGE = (
+        "average",
+        KindSpec(
+            "the weights are their mean over the reference prompts' tokens",
+            "a ← mean of a",
+            needs_reference=True,
+        ),
+    )
+    SHUFFLE = (
+        "shuffle",
+        KindSpec(
+            "the weights are those of a random token of the reference prompts",
+            "a ← a of another token",
+            needs_reference=True,
+            random=True,
+        ),
+    )
+    SCHEDULE = (
+        "schedule",
+        KindSpec(
+            "the weights are the recency schedule's",
+            "a_i ∝ exp({amount} [i is current])",
+        ),
+    )
+    KEEP_TOP = (
+        "keep_top",
+        KindSpec(
+            "only each token's {count} largest weights are kept, scaled up to one",
+            "a_i ← 0 beyond the {count} largest, a ← a / Σa",
+            amount="{:g} largest",
+            counts=True,
+        ),
+    )
+
+
+REMOVALS = tuple(kind for kind in Kind if kind.spec.removes)
+"""Kinds that take a family away; a claim can be decided under several of them."""
 
 
 def drop(
@@ -119,7 +215,7 @@ def resample(
     prompt's own tokens, so that no other prompt and no order changes them. Other arguments as for `mean`.
     """
     made = _removal(Kind.RESAMPLE, family, sublayer, layers, per_site, copies, stream, recomputed)
-    return dataclasses.replace(made, draws=_draws(draws))
+    return dataclasses.replace(made, draws=checked_draws(draws))
 
 
 def keep(
@@ -189,7 +285,7 @@ def shuffle(
     prompt would not do: a later one's weights know what is to be predicted.
     """
     made = _rewrite(Kind.SHUFFLE, sublayer, layers, per_site, stream)
-    return dataclasses.replace(made, draws=_draws(draws))
+    return dataclasses.replace(made, draws=checked_draws(draws))
 
 
 def schedule(
@@ -225,59 +321,6 @@ def keep_top(
     return dataclasses.replace(_rewrite(Kind.KEEP_TOP, sublayer, layers, per_site, stream), amount=float(count))
 
 
-# Matched controls ---------------------------------------------------------------------------------------------------
-
-
-def matched_mass(ablation: Ablation, *, draws: int = 1) -> Ablation:
-    """Take, at every token, the mass that the family has there from other sources, chosen at random one after another.
-
-    Estimand of `effect - control`: what this family's mass does beyond as much mass of any other family. Where the
-    others together have less than the family, all they have is taken; a claim that sets the family against a control
-    which took under nine tenths of its mass is INCONCLUSIVE and says so.
-    """
-    return _controlled(Control.MATCHED_MASS, ablation, draws)
-
-
-def matched_count(ablation: Ablation, *, draws: int = 1) -> Ablation:
-    """Take as many sources as the family has at a site, chosen at random from the others for every prompt.
-
-    Where there are fewer others, all of them.
-    """
-    return _controlled(Control.MATCHED_COUNT, ablation, draws)
-
-
-def random_sites(ablation: Ablation, *, draws: int = 1) -> Ablation:
-    """Take the family at as many sites, chosen at random from the same sublayer's sites outside the ablated layers.
-
-    Where there are fewer, all of them.
-    """
-    return _controlled(Control.RANDOM_SITES, ablation, draws)
-
-
-def other_sublayer(ablation: Ablation) -> Ablation:
-    """The same in the same layers of the other sublayer."""
-    _must_remove(ablation)
-    others = {Sublayer.ATTN: Sublayer.MLP, Sublayer.MLP: Sublayer.ATTN}
-    if ablation.sublayer not in others:
-        raise ValueError(f"`{ablation}` is about the read-out, which has no other sublayer")
-    return dataclasses.replace(ablation, sublayer=others[ablation.sublayer])
-
-
-def _controlled(control: Control, ablation: Ablation, draws: int) -> Ablation:
-    _must_remove(ablation)
-    if ablation.recomputed and control is not Control.RANDOM_SITES:
-        raise ValueError(f"`{ablation}` computes weights anew, so nothing can be matched; leave `recomputed` out")
-    if ablation.control is not None:
-        raise ValueError(f"`{ablation}` is a control already; give the ablation it is to control")
-    return dataclasses.replace(ablation, control=control, draws=max(_draws(draws), ablation.draws))
-
-
-def _must_remove(ablation: Ablation) -> None:
-    if not isinstance(ablation, Ablation) or ablation.kind not in REMOVALS:
-        allowed = ", ".join(REMOVALS)
-        raise ValueError(f"`ablation` is {ablation}; a matched control is one of {allowed}(...), without .on(...)")
-
-
 def _removal(
     kind: Kind,
     family: Families | Pick | str,
@@ -308,7 +351,8 @@ def _rewrite(
     return Ablation(kind, None, reader, layers_of(layers, reader), per_site=bool(per_site), stream=stream)
 
 
-def _draws(given: object) -> int:
+def checked_draws(given: object) -> int:
+    """`given`, or a ValueError where it is no number of draws."""
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
         raise ValueError(f"`draws` is {given!r}; give a whole number, at least 1")
     return given

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnres_core.quantities.ablations import Kind
+from attnres_core.quantities.kinds import KindSpec
 from attnres_core.quantities.quantity import Ablation, Pick
 from attnres_core.quantities.vocabulary import (
-    FROM_REFERENCE,
     Band,
     Control,
     Families,
     Family,
-    Kind,
     Layers,
     Site,
     Sublayer,
@@ -69,9 +69,14 @@ class Intervention:
         return tuple(str(site) for site, _ in self.touched)
 
     @property
+    def spec(self) -> KindSpec:
+        """The facts about its kind."""
+        return _NOTHING if self.kind == SHAM.kind else Kind(self.kind).spec
+
+    @property
     def needs_reference(self) -> bool:
         """Whether something measured on the reference prompts takes the place of what is taken away."""
-        return self.kind in FROM_REFERENCE
+        return self.spec.needs_reference
 
     @property
     def duplicates(self) -> tuple[str, ...]:
@@ -85,7 +90,7 @@ class Intervention:
     @property
     def no_ops(self) -> tuple[str, ...]:
         """Sites where all sources are one tensor, so that no weights can change what is read: structural no-ops."""
-        if self.kind in (Kind.MEAN, Kind.RESAMPLE):
+        if self.spec.fills:
             return ()
         return tuple(str(site) for site, _ in self.touched if _all_one(site))
 
@@ -100,6 +105,7 @@ class Intervention:
 
 SHAM = Intervention("sham", ())
 """Takes nothing away; what it measures is the engine's own noise."""
+_NOTHING = KindSpec("nothing is done", "")
 
 
 def _all_one(site: Site) -> bool:
@@ -159,19 +165,19 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         NotApplicable: no site has a source of the family, or no choice to make, or none is left for a control.
         ValueError: the layers are out of range, sites would lose every source, or a pick is still open.
     """
-    family = ablation.family
+    family, spec = ablation.family, ablation.kind.spec
     if isinstance(family, Pick):
         raise ValueError(f"`{ablation}` names a family chosen on the exploration split; it is resolved by a suite run")
     if family is None:
         addressed = sites_within(sites, ablation.sublayer, ablation.layers, num_layers, ablation.stream)
         choosing = [site for site in addressed if len(site.sources) > 1]
-        if ablation.kind is Kind.KEEP_TOP:
-            assert ablation.amount is not None, "keep_top has a count"
+        if spec.counts:
+            assert ablation.amount is not None, "kinds that count have a count"
             choosing = [site for site in choosing if len(site.sources) > ablation.amount]
         if not choosing:
             stream = f" of stream {ablation.stream!r}" if ablation.stream else ""
             where = f"{ablation.sublayer} site{stream} in {_where(ablation.layers)}"
-            least = "one source" if ablation.kind is not Kind.KEEP_TOP else f"{ablation.amount:g} sources"
+            least = f"{ablation.amount:g} sources" if spec.counts else "one source"
             raise NotApplicable(f"no {where} has more than {least}")
         touched: Touched = tuple((site, tuple(range(len(site.sources)))) for site in choosing)
     else:
@@ -184,12 +190,12 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         if not touched:
             raise NotApplicable(f"`{ablation}`: all sources of these sites are one tensor")
     kind, control = ablation.kind, ablation.control
-    if kind is Kind.KEEP:  # to keep a family is to drop the others
-        kind = Kind.DROP
+    if spec.others:
+        kind = Kind(spec.others)
         touched = tuple((site, tuple(i for i in range(len(site.sources)) if i not in own)) for site, own in touched)
     matched = control in (Control.MATCHED_MASS, Control.MATCHED_COUNT)
     emptied = [str(site) for site, indices in touched if family is not None and len(indices) == len(site.sources)]
-    if emptied and (kind in (Kind.DROP, Kind.ZERO) or matched):
+    if emptied and (_leaves_nothing(kind.spec) or matched):
         why = "finds no other source to take from" if matched else "would leave no source"
         raise ValueError(f"`{ablation}` {why} at {', '.join(emptied)}; keep at least one family")
     return Intervention(
@@ -198,8 +204,13 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         ablation.recomputed,
         ablation.amount,
         control if matched else None,
-        draw if matched or kind in (Kind.RESAMPLE, Kind.SHUFFLE) else 0,
+        draw if matched or kind.spec.random else 0,
     )
+
+
+def _leaves_nothing(spec: KindSpec) -> bool:
+    """Whether nothing takes the place of what is taken, so that a site must keep a source."""
+    return spec.removes and not spec.fills
 
 
 def _indices(site: Site, family: Families, *, copies: bool) -> tuple[int, ...]:
@@ -271,7 +282,7 @@ def composed(interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
     gone = Counter(
         site
         for each in interventions
-        if each.kind in (Kind.DROP, Kind.ZERO) and each.control is None
+        if _leaves_nothing(each.spec) and each.control is None
         for site, indices in each.touched
         for _ in indices
     )

@@ -8,16 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from attnres_core.quantities.kinds import AnyKind
+from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.vocabulary import (
-    ANSWER_METRICS,
     AnyRole,
     Control,
     Families,
     Family,
     Joint,
-    Kind,
     Layers,
-    Metric,
     Positions,
     Statistic,
     Sublayer,
@@ -66,7 +65,7 @@ class Pick:
 class Ablation:
     """An intervention on the routing of every matching site. Made by `drop`, `resample`, `uniform`, ..."""
 
-    kind: Kind
+    kind: AnyKind
     family: Families | Pick | None
     """None for kinds that rewrite all of a site's weights."""
     sublayer: Sublayer
@@ -102,7 +101,7 @@ class Ablation:
             at: over which of its scored positions (the answer's metrics know one position only).
         """
         scored, where = choice(Metric, metric, "metric"), choice(Positions, at, "at")
-        if scored in ANSWER_METRICS and where is not Positions.ALL:
+        if scored.spec.needs and where is not Positions.ALL:
             raise ValueError(f"`at` is {where}; {scored} is read at the answer's position alone: leave `at` out")
         return Quantity(self, role_of(role), scored, where)
 
@@ -115,7 +114,7 @@ class Ablation:
         words += ["recomputed"] if self.recomputed else []
         words += ["with copies"] if self.copies else []
         if self.amount is not None:
-            words.append(f"{self.amount:g} largest" if self.kind is Kind.KEEP_TOP else f"by {self.amount:g}")
+            words.append(self.kind.spec.amount.format(self.amount))
         words += [f"{self.draws} draws"] if self.draws > 1 else []
         text = f"{self.kind}({', '.join(words)})"
         return f"{self.control}({text})" if self.control else text

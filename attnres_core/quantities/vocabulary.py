@@ -15,7 +15,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
+
+
+class Row(StrEnum):
+    """The base of enums whose members are rows of a table: a name, and `spec`, what there is to know of it."""
+
+    spec: Any
+
+    def __new__(cls, name: str, spec: Any = None) -> Self:
+        """A row; `Kind("drop")` finds one by its name."""
+        row = str.__new__(cls, name)
+        row._value_ = name
+        row.spec = spec
+        return row
 
 
 class Family(StrEnum):
@@ -125,24 +138,6 @@ class Step:
 AnyRole = Role | Step
 
 
-class Metric(StrEnum):
-    """How an ablation's effect on a prompt is scored: positive where the ablation hurts."""
-
-    DELTA_NLL = "delta_nll"
-    """NLL of the ablated run minus NLL of the clean run, nats per token."""
-    KL = "kl"
-    """KL(clean || ablated) of the next-token distribution, nats per token."""
-
-    LOGIT_DIFFERENCE = "logit_difference"
-    """Answer's logit minus foil's, clean run minus ablated run: how much of the preference is lost. In logits."""
-    ANSWER_PROBABILITY = "answer_probability"
-    """Probability of the answer, clean run minus ablated run."""
-
-
-ANSWER_METRICS = (Metric.LOGIT_DIFFERENCE, Metric.ANSWER_PROBABILITY)
-"""Metrics of prompts that have an `answer` (and a `foil`): read at the position after the prompt's last token."""
-
-
 class Positions(StrEnum):
     """Over which of a prompt's scored positions an effect is averaged."""
 
@@ -154,20 +149,53 @@ class Positions(StrEnum):
     """The last one, which has all of it."""
 
 
-class Summary(StrEnum):
+@dataclass(frozen=True, slots=True)
+class SummarySpec:
+    """What there is to know of a routing summary."""
+
+    unit: str
+    words: str
+    """What it is, as a noun; `{f}` stands for its family."""
+    formula: str
+    worst: bool = False
+    """Whether a claim about it speaks of the worst prompt: it is decided exactly, by the maximum."""
+
+
+class Summary(Row):
     """A number read off the depth weights themselves, per prompt."""
 
-    MASS = "mass"
+    spec: SummarySpec
+
+    MASS = "mass", SummarySpec("depth weight", "the mean depth weight on {f}", "E_d[Σ a_i, i in F]")
     """Depth weight on a family, averaged over positions and the sites of the layers."""
-    UNIFORM_MASS = "uniform_mass"
+    UNIFORM_MASS = (
+        "uniform_mass",
+        SummarySpec("depth weight", "the depth weight on {f} if all sources had the same", "E_d[Σ 1/n, i in F]"),
+    )
     """The mass that uniform depth weights (1 / number of sources) would put there: the null for MASS."""
-    ENTROPY = "entropy"
+    ENTROPY = "entropy", SummarySpec("nats", "the mean entropy of the depth weights, nats,", "E_d[−Σ a_i ln a_i]")
     """Entropy of the depth weights, nats, averaged over positions and sites."""
-    PEAK = "peak"
+    PEAK = "peak", SummarySpec("depth weight", "the mean of the largest depth weight", "E_d[max a_i]")
     """Largest depth weight, averaged over positions and sites."""
-    SPREAD = "spread"
+    SPREAD = (
+        "spread",
+        SummarySpec(
+            "max depth-weight error",
+            "the largest distance of any depth weight from its average",
+            "max |a_i − mean of a_i|",
+            worst=True,
+        ),
+    )
     """Largest distance of any depth weight from its average over all prompts and positions."""
-    CLOSED_FORM_ERROR = "closed_form_error"
+    CLOSED_FORM_ERROR = (
+        "closed_form_error",
+        SummarySpec(
+            "max depth-weight error",
+            "the largest distance of any depth weight from the recency schedule",
+            "max |a_i − schedule_i|",
+            worst=True,
+        ),
+    )
     """Largest distance of any depth weight from the wrapped baseline's closed-form schedule."""
 
 
@@ -255,28 +283,6 @@ class Site:
     def __str__(self) -> str:
         """`3.mlp`; with a stream, `3.attn.q`."""
         return ".".join(filter(None, (str(self.layer), self.sublayer.value, self.stream)))
-
-
-class Kind(StrEnum):
-    """What an ablation does at a site; the function of the same name states its estimand."""
-
-    DROP = "drop"
-    ZERO = "zero"
-    MEAN = "mean"
-    RESAMPLE = "resample"
-    KEEP = "keep"
-    AMPLIFY = "amplify"
-    UNIFORM = "uniform"
-    AVERAGE = "average"
-    SHUFFLE = "shuffle"
-    SCHEDULE = "schedule"
-    KEEP_TOP = "keep_top"
-
-
-REMOVALS = (Kind.DROP, Kind.ZERO, Kind.MEAN, Kind.RESAMPLE)
-"""Kinds that take a family away; a claim can be decided under several of them."""
-FROM_REFERENCE = (Kind.MEAN, Kind.RESAMPLE, Kind.AVERAGE, Kind.SHUFFLE)
-"""Kinds that put something in its place that is measured on the reference prompts."""
 
 
 class Control(StrEnum):

@@ -18,13 +18,11 @@ from attnres_core.judging.outcomes import Outcome
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import (
     Ablation,
-    Association,
     Prediction,
     Quantity,
     Relation,
-    RoutingSummary,
 )
-from attnres_core.quantities.vocabulary import Metric, Statistic, Summary
+from attnres_core.quantities.units import unit_of
 from attnres_core.records.examples import examples
 from attnres_core.shapes import Column
 from attnres_core.statistics import intervals, power
@@ -32,20 +30,6 @@ from attnres_core.statistics.associations import PERMUTATIONS
 from attnres_core.suite.expected_verdicts import Expected
 from attnres_core.suite.suite import Suite
 
-_UNITS = {
-    Summary.MASS: "depth weight",
-    Summary.UNIFORM_MASS: "depth weight",
-    Summary.PEAK: "depth weight",
-    Summary.ENTROPY: "nats",
-    Summary.SPREAD: "max depth-weight error",
-    Summary.CLOSED_FORM_ERROR: "max depth-weight error",
-}
-_METRIC_UNITS = {
-    Metric.DELTA_NLL: "nats/token",
-    Metric.KL: "nats/token",
-    Metric.LOGIT_DIFFERENCE: "logits",
-    Metric.ANSWER_PROBABILITY: "probability",
-}
 DIGITS = 7
 """What a float32 can tell: digits beyond are nobody's."""
 DRAWN = 8
@@ -64,22 +48,6 @@ def number(value: float) -> float | None:
 def cut(token: str) -> str:
     """A token as it is shown."""
     return token if len(token) <= LONGEST else f"{token[:LONGEST]}…"
-
-
-def unit_of(quantity: Any) -> str:
-    """A quantity's unit, in words."""
-    if not isinstance(quantity, Quantity):
-        return "nats/token"
-    if isinstance(quantity.what, RoutingSummary):
-        return _UNITS[quantity.what.kind]
-    if isinstance(quantity.what, Relation) and quantity.what.kind is not Statistic.SLOPE:
-        return "correlation"
-    if isinstance(quantity.what, Prediction):
-        return f"nats/token per {_UNITS[quantity.what.summary.kind]}"
-    assert quantity.metric is not None, "an effect has a metric"
-    if isinstance(quantity.what, Association):
-        return f"{_METRIC_UNITS[quantity.metric]} per mass"
-    return _METRIC_UNITS[quantity.metric]
 
 
 def claim_entry(

@@ -14,8 +14,9 @@ from attnres_core.engine.measurements import Measurements
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.planning.material import Material, tokenizer_digest
 from attnres_core.prompts import Prompt
+from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Ablation, Relation
-from attnres_core.quantities.vocabulary import Metric, Positions, Role
+from attnres_core.quantities.vocabulary import Positions, Role
 from attnres_core.shapes import Column
 
 SHOWN = 5

@@ -18,8 +18,9 @@ Named = namedtuple("Named", "key")
 PROMPT = Prompt("p", "text", "document", "stratum", Split.CONFIRMATION)
 
 
-def bundle(*keys, model="m" * 64, chunk="c" * 64):
-    return Bundle(Role.TRAINED, Split.CONFIRMATION, model, chunk, (PROMPT,), tuple(map(Named, keys)))
+def bundle(*keys, model="m" * 64, chunk="c" * 64, fields=("delta_nll",)):
+    asked = tuple(map(Named, keys)), (frozenset(fields),) * len(keys)
+    return Bundle(Role.TRAINED, Split.CONFIRMATION, model, chunk, (PROMPT,), *asked)
 
 
 class Bench:
@@ -29,9 +30,9 @@ class Bench:
         self.asked, self.meanwhile = [], meanwhile
 
     def measure(self, bundle, missing):
-        self.asked.append(missing)
+        self.asked.append(set(missing))
         self.meanwhile()
-        return {key: {"delta_nll": np.ones(1)} for key in missing}
+        return {key: {field: np.ones(1) for field in fields} for key, fields in missing.items()}
 
 
 def executor(store, run="run"):
@@ -119,3 +120,11 @@ def test_no_time_passes_between_bundles(store, monkeypatch):
     run._worker = Bench()
     assert run.carry_out([bundle("a"), bundle("b", chunk="d" * 64)]) == {}
     assert len(run._worker.asked) == 2
+
+
+def test_a_bundle_measured_for_more_and_more_fields_is_not_deadly(store):
+    run, bench = executor(store), Bench()
+    for count in range(1, 5):
+        assert run._measure_if_free(bundle("a", fields=["delta_nll", "kl", "trace", "more"][:count]), bench)
+    assert run.folder.failure(bundle("a")) is None
+    assert bench.asked == [{"a", "routing", SHAM.key}, {"a"}, {"a"}, {"a"}]

@@ -138,7 +138,7 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_batches(conformance, monk
     prompts = tuple(Prompt(f"p{i}", "text", f"d{i}", "s", Split.EXPLORATION) for i in range(4))
     ids = [[(7 * i + j) % 96 for j in range(9)] for i in range(4)]
     interventions = resolved(drop("embedding", "mlp", "late"), checkpoint).interventions
-    bundle = Bundle(Role.TRAINED, Split.EXPLORATION, "model", "chunk", prompts, interventions)
+    bundle = Bundle(Role.TRAINED, Split.EXPLORATION, "model", "chunk", prompts, interventions, (frozenset({"kl"}),))
     genuine, tried = sweep.sweep_chunk, []
 
     def tight(model, token_ids, wanted, batch_tokens, *rest, **options):
@@ -152,10 +152,10 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_batches(conformance, monk
     here = Resources("cpu", "float32", ("cpu",), need_of(checkpoint, "float32"))
     worker = Worker({Role.TRAINED: checkpoint}, here, "cpu")
     with pytest.warns(SmallerBatchWarning, match="going on with batches of 2048 tokens"):
-        first = worker.measure(bundle, bundle.keys)
-    second = worker.measure(bundle, bundle.keys)
+        first = worker.measure(bundle, bundle.needs)
+    second = worker.measure(bundle, bundle.needs)
     assert tried == [4096, 2048, 2048]
-    assert first.keys() == second.keys() == bundle.keys
+    assert first.keys() == second.keys() == bundle.needs.keys()
     monkeypatch.setattr(sweep, "sweep_chunk", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("out")))
     with pytest.raises(torch.OutOfMemoryError), pytest.warns(SmallerBatchWarning):
-        worker.measure(bundle, bundle.keys)
+        worker.measure(bundle, bundle.needs)

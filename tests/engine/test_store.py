@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store, StoreError, Unit
@@ -161,9 +163,9 @@ def test_a_unit_measured_again_after_damage_is_seen_by_the_store_that_met_the_da
 def test_damage_to_one_unit_file_leaves_the_others(store: Store) -> None:
     store.add_units("model", "chunk", units("a"))
     only_file(store).write_bytes(b"garbage")
-    store.add_units("model", "chunk", units("b", "c"))
-    with pytest.warns(UserWarning, match="is damaged"):
-        assert store.units("model", "chunk").keys() == {"b", "c"}
+    with pytest.warns(UserWarning, match="is damaged"):  # (what is there is not written again, so it is read)
+        store.add_units("model", "chunk", units("b", "c"))
+    assert store.units("model", "chunk").keys() == {"b", "c"}
 
 
 def test_a_decided_statement_comes_back(store: Store) -> None:
@@ -303,3 +305,37 @@ def test_concurrent_writers_of_one_chunk_lose_nothing(store: Store) -> None:
     assert {key: unit["nll"].tolist() for key, unit in found.items()} == {
         f"{worker}.{index}": [worker, index] for worker in range(3) for index in range(10)
     }
+
+
+# Fields ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_fields_of_one_unit_may_lie_in_several_files(store: Store) -> None:
+    store.add_units("model", "chunk", {"a": {"kl": np.ones(2)}, "b": {"kl": np.ones(2)}})
+    store.add_units("model", "chunk", {"a": {"new": np.zeros(2)}})
+    for reader in (store, Store(store.root)):
+        found = reader.units("model", "chunk")
+        assert {key: sorted(unit) for key, unit in found.items()} == {"a": ["kl", "new"], "b": ["kl"]}
+        assert found["a"]["kl"].tolist() == [1, 1]
+
+
+def test_what_is_there_is_not_written_again(store: Store) -> None:
+    store.add_units("model", "chunk", units("a"))
+    file = only_file(store)
+    store.add_units("model", "chunk", {"a": {"kl": np.zeros(5)}})
+    assert only_file(store) == file
+    store.add_units("model", "chunk", {"a": {"kl": np.zeros(5), "new": np.zeros(5)}})
+    (added,) = set(store.root.glob("units/*/*/*.safetensors")) - {file}
+    added.rename(alone := store.root / "alone.safetensors")
+    assert [name.split("|")[1] for name in load_file(alone)] == ["new"]
+
+
+def test_of_equal_fields_the_first_file_by_name_counts(tmp_path: Path) -> None:
+    """Whatever wrote them (two machines on one disk): every reader takes the same."""
+    stores = [Store(tmp_path / name) for name in "ab"]
+    for value, each in enumerate(stores):
+        each.add_units("model", "chunk", {"a": {"kl": np.full(2, float(value))}})
+    first, second = map(only_file, stores)
+    shutil.copy(second, first.parent)
+    expected = 0 if first.name < second.name else 1
+    assert Store(stores[0].root).units("model", "chunk")["a"]["kl"].tolist() == [expected, expected]

@@ -10,7 +10,7 @@ import attnres_core as ac
 from attnres_core.claims.claim import under_each
 from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import agreed
-from attnres_core.quantities.vocabulary import Kind
+from attnres_core.quantities.ablations import Kind
 
 S, R, I = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE  # noqa: E741
 EFFECT = ac.drop(ac.CURRENT, ac.MLP).on(ac.TRAINED)

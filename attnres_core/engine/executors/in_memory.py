@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from attnres_core.engine.metrics import Answers
 from attnres_core.engine.plain_path import plain_chunk
-from attnres_core.engine.scoring import Answers
 from attnres_core.engine.sweep import sweep_chunk, validated
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.reference_states import Reference
 from attnres_core.planning.material import REFERENCE_PROMPTS
-from attnres_core.planning.requests import ResolvedQuantity
+from attnres_core.planning.requests import ResolvedQuantity, scored_for
 from attnres_core.prompts import PromptSet
 from attnres_core.shapes import Unit
 
@@ -39,6 +39,7 @@ class InMemoryExecutor:
         requests = list(asked)
         self.model = model
         self.interventions = list(dict.fromkeys(each for request in requests for each in request.interventions))
+        self._metrics = scored_for(request.field for request in requests)
         self._reference: Reference | None = None
         if taking := [request.what for request in requests if request.needs_reference]:
             if reference is None:
@@ -47,8 +48,9 @@ class InMemoryExecutor:
 
     def units(self, token_ids: Sequence[Sequence[int]], answers: Answers | None = None) -> dict[str, Unit]:
         """The units of prompts that are swept together, by key."""
-        return sweep_chunk(self.model, token_ids, self.interventions, reference=self._reference, answers=answers)
+        model, what = self.model, self.interventions
+        return sweep_chunk(model, token_ids, what, reference=self._reference, answers=answers, metrics=self._metrics)
 
     def plain_units(self, token_ids: Sequence[Sequence[int]]) -> dict[str, Unit]:
         """The same the plain way, one full forward per ablation."""
-        return plain_chunk(self.model, token_ids, self.interventions, self._reference)
+        return plain_chunk(self.model, token_ids, self.interventions, self._reference, metrics=self._metrics)

@@ -1,0 +1,76 @@
+"""The table of metrics: how an ablation's effect on a prompt is scored, a row each.
+
+How a metric is computed is in the file of its name in `engine/metrics/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attnres_core.quantities.vocabulary import Row
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """What there is to know of a metric."""
+
+    unit: str
+    words: str
+    """Its mean over documents, as a noun that a comma or "when ..." can follow."""
+    formula: str
+    """Of a prompt x_d, in symbols; `{act}` stands for what the ablation sets."""
+    needs: str = ""
+    """The field that prompts must have, `answer` or `foil` (which takes an answer, too). Such a metric is read at the
+    position after the prompt's last token; the others at every next-token prediction."""
+    costly: bool = False
+    """Whether it is scored only where a quantity asks for it. The others are all scored together, next to free."""
+
+
+class Metric(Row):
+    """How an ablation's effect on a prompt is scored: positive where the ablation hurts."""
+
+    spec: MetricSpec
+
+    DELTA_NLL = (
+        "delta_nll",
+        MetricSpec(
+            "nats/token",
+            "the mean rise in next-token loss, nats per token,",
+            "L(x_d | do({act})) − L(x_d)",
+        ),
+    )
+    """NLL of the ablated run minus NLL of the clean run, nats per token."""
+    KL = (
+        "kl",
+        MetricSpec(
+            "nats/token",
+            "the mean KL divergence from the clean predictions, nats per token,",
+            "KL(p(x_d) ‖ p(x_d | do({act})))",
+        ),
+    )
+    """KL(clean || ablated) of the next-token distribution, nats per token."""
+
+    LOGIT_DIFFERENCE = (
+        "logit_difference",
+        MetricSpec(
+            "logits",
+            "the mean loss of the answer's lead over its foil, in logits,",
+            "lead(x_d) − lead(x_d | do({act}))",
+            needs="foil",
+        ),
+    )
+    """Answer's logit minus foil's, clean run minus ablated run: how much of the preference is lost. In logits."""
+    ANSWER_PROBABILITY = (
+        "answer_probability",
+        MetricSpec(
+            "probability",
+            "the mean loss of the answer's probability",
+            "p(answer | x_d) − p(answer | x_d, do({act}))",
+            needs="answer",
+        ),
+    )
+    """Probability of the answer, clean run minus ablated run."""
+
+
+TOGETHER = tuple(metric for metric in Metric if not metric.spec.costly)
+"""Those that are scored wherever something is ablated."""
