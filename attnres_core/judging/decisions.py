@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from attnres_core.claims.estimates import Estimate
 from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
 from attnres_core.shapes import Column
-from attnres_core.statistics import intervals, power
+from attnres_core.statistics import intervals, multiplicity, power
 from attnres_core.statistics.intervals import TINY, Bootstrap, Strata
 from attnres_core.statistics.sequential import EARLY_TAIL, ONLY, Look
 
@@ -262,8 +262,8 @@ def adjust(
                 turned.append(column)
                 scores.append((float(column.mean()) - sign * threshold) / error)
     reached = [min((scores[i] for i in own.get(name, [])), default=np.inf) for name in claims]
-    joint = intervals.max_t(turned, reached, strata) if turned else [0.0] * len(claims)
-    holm = intervals.holm(list(p_values.values()))
+    joint = multiplicity.max_t(turned, reached, strata) if turned else [0.0] * len(claims)
+    holm = multiplicity.holm(list(p_values.values()))
     return {
         name: Adjusted(p, holm[place], max(p, joint[place]) if own.get(name) else p)
         for place, (name, p) in enumerate(p_values.items())

@@ -317,30 +317,3 @@ def noise_floor(errors: Column, alpha: float) -> float:
         return math.inf
     spread = float(special.stdtrit(len(errors) - 1, 1 - alpha)) * standard_error(errors)
     return abs(float(errors.mean())) + spread
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm-adjusted p-values (statsmodels), in the order given."""
-    if not p_values:
-        return []
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(p) for p in multipletests(p_values, method="holm")[1]]
-
-
-def max_t(
-    columns: Sequence[Column], scores: Sequence[float], strata: Strata | None = None, resamples: int = 19_999
-) -> list[float]:
-    """Single-step max-T adjusted p-values: how often the largest of all resampled statistics reaches each score.
-
-    Args:
-        columns: each `[document]`, turned so that a large mean speaks for its statement.
-        scores: each statement's (mean - threshold) / standard error.
-        strata: see `bootstrap_t`.
-        resamples: number of resamples.
-    """
-    largest = np.full(resamples, -np.inf)
-    for start in range(0, len(columns), 64):
-        part = np.stack(columns[start : start + 64], axis=1)
-        largest = np.maximum(largest, bootstrap_t(part, resamples, strata).max(0))
-    return [(1 + int((largest >= score).sum())) / (resamples + 1) for score in scores]

@@ -20,7 +20,8 @@ from attnres_core.claims.statements import Decision, Linear, Operator, Statement
 from attnres_core.judging.decisions import Question, adjust, combine, judge
 from attnres_core.prompts import load_prompts
 from attnres_core.statistics import intervals
-from attnres_core.statistics.intervals import bootstrap_t, bootstraps, describe_gate, holm, max_t
+from attnres_core.statistics.intervals import bootstrap_t, bootstraps, describe_gate
+from attnres_core.statistics.multiplicity import holm, max_t
 
 ABOVE, BELOW, WITHIN = Operator.ABOVE, Operator.BELOW, Operator.WITHIN
 SUPPORTED, REFUTED, INCONCLUSIVE = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE
