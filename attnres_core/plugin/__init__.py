@@ -30,12 +30,14 @@ from attnres_core.engine.store import DamagedStoreWarning, atomic
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.judging.registry import LOCK, lock_folder
 from attnres_core.plugin import options
-from attnres_core.plugin.reporter import REPORTED, SESSION, SKIPPED, ClaimEntry, Session, Teller
-from attnres_core.plugin.terminal import LETTERS, ProgressBar, failure_text, plan_table, write_header
+from attnres_core.plugin.reporter import REPORTED, SESSION, SKIPPED, Session, Teller
+from attnres_core.plugin.terminal import ProgressBar, failure_text, plan_table, write_header
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.records.claim_entry import claim_entry, junit_properties, undecided_entry
 from attnres_core.records.run_record import base_record
+from attnres_core.records.schema import ClaimEntry, VerdictWord
+from attnres_core.report.verdict_signs import SIGNS
 from attnres_core.suite.expected_verdicts import load_expected, write_expected
 from attnres_core.suite.post_hoc import seen_before
 from attnres_core.suite.sample_sizes import documents_needed
@@ -135,11 +137,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         words = (info.statement if info else None) or name.removeprefix("test_").replace("_", " ")
         if item.name != name:  # which of a parametrized claim's cases
             words += f" {item.name.removeprefix(name)}"
-        family = (info.family if info else None) or item.path.stem.removeprefix("test_").replace("_", " ")
+        group = (info.group if info else None) or item.path.stem.removeprefix("test_").replace("_", " ")
         cites, kinds, against = (info.cites, info.under, info.contradicts) if info else (None, (), ())
         used, statements = under_each(kinds, tuple(dict.fromkeys(quantities.values())), body)
         item.stash[_BODY] = body
-        item.stash[_TRACED] = Claim(item.nodeid, words, family, cites, used, statements, kinds, against)
+        item.stash[_TRACED] = Claim(item.nodeid, words, group, cites, used, statements, kinds, against)
     except ClaimError as error:
         item.stash[_TRACED] = error
     except OutcomeException as error:
@@ -290,13 +292,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     mine = item.config.stash[SESSION]
     if isinstance(claim, ClaimError) or mine.problem:
         error = claim if isinstance(claim, ClaimError) else ClaimError(mine.problem)
-        entry = undecided_entry(item.nodeid, item.name, item.path.stem.removeprefix("test_"), str(error))
-        _enter(item, entry | {"source": _source_of(item)})
+        group = item.path.stem.removeprefix("test_")
+        _enter(item, undecided_entry(item.nodeid, item.name, group, str(error), source=_source_of(item)))
         raise error
     outcome = mine.outcomes[item.nodeid]
     assert mine.suite is not None
-    entry = claim_entry(outcome, mine.expected.get(item.nodeid), mine.suite, mine.adjusted.get(item.nodeid))
-    _enter(item, entry | {"source": _source_of(item)})
+    expected, adjusted = mine.expected.get(item.nodeid), mine.adjusted.get(item.nodeid)
+    _enter(item, claim_entry(outcome, expected, mine.suite, adjusted, source=_source_of(item)))
     if outcome.error:
         raise ClaimError(outcome.error)
 
@@ -331,8 +333,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             arguments[name] = Estimate(Linear(((value, 1.0),)), judged)
     pyfuncitem.obj(**arguments)
     if outcome.verdict is not Verdict.SUPPORTED:
-        entry = pyfuncitem.stash[_ENTRY]
-        raise NotSupported(failure_text(outcome, entry))
+        raise NotSupported(failure_text(pyfuncitem.stash[_ENTRY]))
     return True
 
 
@@ -361,7 +362,7 @@ def pytest_runtest_makereport(
     mine = item.config.stash[SESSION]
     outcome, expected = mine.outcomes[item.nodeid], mine.expected.get(item.nodeid)
     held = outcome.verdict in (Verdict.SUPPORTED, Verdict.NOT_APPLICABLE)
-    finding = "" if held else failure_text(outcome, entry)
+    finding = "" if held else failure_text(entry)
     if outcome.verdict is Verdict.NOT_APPLICABLE:  # the claim's own line, not this plugin's
         report.longrepr = (str(item.path), (item.location[1] or 0) + 1, outcome.reason)
     if finding:
@@ -380,9 +381,9 @@ def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -
     entry = getattr(report, REPORTED, None)
     if entry is None or getattr(report, "when", None) != "call":
         return None
-    verdict = entry["verdict"]
+    verdict: VerdictWord = entry["verdict"]
     if hasattr(report, "wasxfail"):
-        return "xfailed", LETTERS[verdict].lower(), f"{verdict} (expected)"
+        return "xfailed", SIGNS[verdict].letter.lower(), f"{verdict} (expected)"
     if report.outcome == "failed" and entry["expected"] and entry["expected"]["verdict"] != verdict:
-        return "failed", LETTERS[verdict], f"{verdict} (expected {entry['expected']['verdict']})"
-    return report.outcome, LETTERS[verdict], verdict
+        return "failed", SIGNS[verdict].letter, f"{verdict} (expected {entry['expected']['verdict']})"
+    return report.outcome, SIGNS[verdict].letter, verdict

@@ -18,10 +18,10 @@ from attnres_core.judging.outcomes import Outcome
 from attnres_core.plugin import options
 from attnres_core.plugin.terminal import ProgressBar, verdict_table
 from attnres_core.records.run_record import completed_record
+from attnres_core.records.schema import BegunRecord, ClaimEntry
 from attnres_core.suite.expected_verdicts import Expected
 from attnres_core.suite.suite import Suite
 
-ClaimEntry = dict[str, Any]
 REPORTED = "attnres"
 """The attribute of a test report that carries a claim's entry, as plain data, from worker to controller."""
 SKIPPED = "attnres_skipped"
@@ -43,7 +43,7 @@ class Session:
         self.expected: dict[str, Expected] = {}
         self.problem = ""
         """Why no claim of this session can be decided."""
-        self.entries: dict[str, dict[str, Any]] = {}
+        self.entries: dict[str, ClaimEntry] = {}
         """The claims' entries as they were reported, by node id."""
         self.report: Path | None = None
         self.unwritten = ""
@@ -79,7 +79,7 @@ class Teller:
         base = next((file for name in (DECIDED, BEGUN) if (file := folder / name).is_file()), None)
         if base is not None:
             started = datetime.fromtimestamp(mine.started, UTC).isoformat(timespec="seconds")
-            begun = json.loads(base.read_text())
+            begun: BegunRecord = json.loads(base.read_text())
             announced = folder / "plan.json"
             reused = json.loads(announced.read_text())["reused"] if announced.is_file() else 0
             record = completed_record(
@@ -94,7 +94,7 @@ class Teller:
             from attnres_core.report.html import page as report  # altair is slow to import
 
             mine.missing = record["collected"] - len(record["claims"])
-            mine.early = (record["run"]["early"] or {}).get("text", "")
+            mine.early = record["run"]["early"]["text"] if record["run"]["early"] else ""
             path = options.report_path(self.config)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
