@@ -22,9 +22,15 @@ const { dash, minus, times, infinity, within, digits, plain, signed_units: signe
 const powerOfTen = (exponent) =>
   `10${[...String(exponent)].map((character) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(character)]).join("")}`;
 
-/** With so many decimals; of two as near the even one, as Python has it. */
-const decimals = (value, count) =>
-  value.toLocaleString("en", { minimumFractionDigits: count, maximumFractionDigits: count, roundingMode: "halfEven" });
+/** With so many decimals and its thousands apart; where two are as near, the even one, as Python has it. */
+function decimals(value, count) {
+  const digitsOf = value.toFixed(100); // all of them: no number that is written out has more
+  const end = digitsOf.indexOf(".") + 1 + count;
+  const below = digitsOf.slice(0, count ? end : end - 1);
+  const isTie = /^50*$/.test(digitsOf.slice(end));
+  const [whole, fraction] = (isTie && /[02468]$/.test(below) ? below : value.toFixed(count)).split(".");
+  return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (fraction ? `.${fraction}` : "");
+}
 
 /** What was measured: significant digits with a true minus sign; effects carry their sign. */
 function number(value, unit = "") {
