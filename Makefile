@@ -12,9 +12,10 @@ verify: $(VENV)/.installed  ## decide every claim on the reference checkpoints a
 test: $(VENV)/.installed  ## the library's own tests
 	$(RUN) pytest tests/ -n 2 $(ARGS)
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed  ## style, and the direction of imports between folders
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
 
 types: $(VENV)/.installed
 	$(RUN) mypy

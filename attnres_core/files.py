@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,6 +23,17 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
         raise ValueError(f"{path}: {problem}; give a place that is there and can be written") from None
+
+
+@contextlib.contextmanager
+def atomic(file: Path) -> Iterator[Path]:
+    """A temporary path beside `file` that takes its place when the block succeeds, and vanishes when it fails."""
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def published_name(path: Path) -> str:

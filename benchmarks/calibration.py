@@ -34,6 +34,7 @@ from scipy import stats
 
 from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import Question, judge
+from attnres_core.quantities.vocabulary import Family
 from attnres_core.statistics import intervals
 from attnres_core.statistics.sequential import looks
 
@@ -229,7 +230,7 @@ def columns_of(file: Path | None = None) -> tuple[list[str], np.ndarray]:
         prompts, found = ac.load_prompts(reference_prompts()), {}
         for name in CHECKPOINTS:
             model = ac.load_model(ac.reference(name))
-            places = itertools.product(ac.vocabulary.Family, (ac.ATTN, ac.MLP), (ac.EARLY, ac.MID, ac.LATE))
+            places = itertools.product(Family, (ac.ATTN, ac.MLP), (ac.EARLY, ac.MID, ac.LATE))
             wanted = [drop for drop in itertools.starmap(ac.drop, places) if _applies(drop, model)]
             note(f"measuring {len(prompts)} prompts under {len(wanted)} drops of {name}")
             for drop, column in ac.measure(model, prompts, wanted).items():
@@ -242,11 +243,11 @@ def columns_of(file: Path | None = None) -> tuple[list[str], np.ndarray]:
 
 
 def _applies(drop: object, model: object) -> bool:
-    from attnres_core.planning.requests import interventions_for
+    from attnres_core.planning.requests import resolved
     from attnres_core.quantities.intervention import NotApplicable
 
     try:
-        return all(not i.no_ops for i in interventions_for(drop, model.checkpoint))
+        return all(not i.no_ops for i in resolved(drop, model.checkpoint).check().interventions)
     except (NotApplicable, ValueError):
         return False
 

@@ -40,7 +40,7 @@ from attnres_core.exploration.pathway_map import map_quantities
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.qwen3 import Inputs
 from attnres_core.planning.material import CHUNK
-from attnres_core.planning.requests import interventions_for
+from attnres_core.planning.requests import resolved
 from attnres_core.quantities.intervention import SHAM, Intervention, resolve
 from attnres_core.quantities.vocabulary import Role, Sublayer
 from attnres_core.shipped import reference_prompts
@@ -253,7 +253,7 @@ def material(count: int) -> tuple[AttnResModel, list[list[int]], list[Interventi
     model = ac.load_model(ac.reference("tiny-open-block"))
     prompts = ac.load_prompts(reference_prompts()).part(ac.prompts.Split.EXPLORATION)
     asked = map_quantities(model.checkpoint, Role.TRAINED)
-    wanted = [i for quantity in asked for i in interventions_for(quantity.what, model.checkpoint)]
+    wanted = [i for quantity in asked for i in resolved(quantity, model.checkpoint).check().interventions]
     return model, validated(model, prompts)[:count], wanted
 
 

@@ -29,10 +29,10 @@ LARGE = {"0.6B block": (1024, 28, 8, 3072, 151936, "block")}
 def write_checkpoint(folder: Path, shape: tuple[int, int, int, int, int, str], **options: str) -> None:
     """A checkpoint of random weights; `options` are those of `save_pretrained`."""
     import torch
+    from attnres_core.models.networks.config import Qwen3AttnResConfig
 
     from attnres_core.models.dialects.open_block import OpenBlock
     from attnres_core.models.dialects.open_full import OpenFull
-    from attnres_core.models.networks.config import Qwen3AttnResConfig
     from attnres_core.models.networks.qwen3 import Qwen3AttnResForCausalLM
 
     hidden, layers, blocks, feed, vocabulary, mode = shape
@@ -119,12 +119,12 @@ def loop_one(folder: Path) -> None:
 
     import attnres_core as ac
     from attnres_core.planning.material import CHUNK
-    from attnres_core.planning.requests import interventions_for
+    from attnres_core.planning.requests import resolved
     from attnres_core.prompts import WINDOW
 
     model = ac.load_model(folder)
     drops = [ac.drop(ac.CURRENT, ac.MLP, range(layer, layer + 1)) for layer in (0, 1)]
-    wanted = [intervention for what in drops for intervention in interventions_for(what, model.checkpoint)]
+    wanted = [intervention for what in drops for intervention in resolved(what, model.checkpoint).check().interventions]
     generator = torch.Generator().manual_seed(0)
     prompts = torch.randint(0, model.network.vocabulary, (CHUNK, WINDOW), generator=generator).tolist()
     loop(model, prompts, wanted, with_hooks(model))

@@ -46,7 +46,7 @@ def _map(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: something that was asked for cannot be used.
     """
-    from attnres_core.engine.resources import bytes_of, choose_place
+    from attnres_core.engine.resources import bytes_of, choose_resources
     from attnres_core.engine.store import Store
     from attnres_core.exploration import pathway_map
     from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
@@ -59,12 +59,12 @@ def _map(arguments: argparse.Namespace) -> None:
     inspected = inspect_checkpoint(resolved(arguments.checkpoint), *given)
     prompts, split = load_prompts(arguments.prompts or reference_prompts()), Split(arguments.split)
     budget = bytes_of(arguments.memory) if arguments.memory else None
-    place = choose_place(arguments.device, arguments.dtype, 1, [inspected], budget)
-    rows = pathway_map.make_map(inspected, prompts, split, place, Store(arguments.store), arguments.n_prompts)
+    resources = choose_resources(arguments.device, arguments.dtype, 1, [inspected], budget)
+    rows = pathway_map.make_map(inspected, prompts, split, resources, Store(arguments.store), arguments.n_prompts)
     if arguments.screen:
         from attnres_core.exploration.screening import screened_map
 
-        found = screened_map(inspected, prompts.part(split, arguments.n_prompts), place)
+        found = screened_map(inspected, prompts.part(split, arguments.n_prompts), resources)
         rows = [{**row, "screened": value} for row, value in zip(rows, found, strict=True)]
         print(
             f"first-order screening: rank agreement (Spearman) with the exact effects {pathway_map.agreement(rows):.3f}"

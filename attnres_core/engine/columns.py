@@ -11,24 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnres_core.models.dialects.wrapped import closed_form
-from attnres_core.models.geometry import Geometry
-from attnres_core.planning.requests import NLL, ROUTING, cells_of, interventions_for, members_of, summary_sites
-from attnres_core.quantities.intervention import (
-    cell,
-)
-from attnres_core.quantities.quantity import (
-    Ablation,
-    Association,
-    Prediction,
-    Request,
-    RoutingSummary,
-)
-from attnres_core.quantities.vocabulary import (
-    ANSWER_METRICS,
-    Metric,
-    Site,
-    Summary,
-)
+from attnres_core.planning.requests import NLL, ROUTING, ResolvedQuantity
+from attnres_core.quantities.quantity import Association, Prediction, RoutingSummary
+from attnres_core.quantities.vocabulary import ANSWER_METRICS, Metric, Summary
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics.associations import influence, pseudo_values
 
@@ -76,88 +61,76 @@ class Columns(Mapping[Any, Column]):
 
 
 def values(
-    what: Request,
-    field: str,
+    asked: ResolvedQuantity,
     chunks: Sequence[Mapping[str, Unit]],
-    checkpoint: Geometry,
     by_document: Callable[[Column], Column] = lambda column: column,
 ) -> Column:
-    """One column over all chunks of prompts, `[document]`: of ablations, that field of their units.
+    """One column over all chunks of prompts, `[document]`.
 
     Args:
-        what: what the column is of.
-        field: see `field_of`.
+        asked: what the column is of, on its model.
         chunks: the units of each chunk of prompts.
-        checkpoint: the model.
         by_document: from a number for every prompt to one for every document; default: every prompt is one.
 
     Raises:
-        ValueError: the field is one of answers, and the prompts have none.
+        ValueError: it is scored by answers, and the prompts have none.
     """
-    if isinstance(what, Ablation | Association):
-        keys = [intervention.key for intervention in interventions_for(what, checkpoint)]
+    what, field = asked.what, asked.field
+    if asked.interventions:
+        keys = [intervention.key for intervention in asked.interventions]
         if field in ANSWER_METRICS and any(
             field not in chunk[key] or np.isnan(chunk[key][field]).any() for chunk in chunks for key in keys
         ):
             wanted = "an `answer` and a `foil`" if field == Metric.LOGIT_DIFFERENCE else "an `answer`"
             raise ValueError(f"{field} needs prompts that have {wanted}; give a file whose prompts do")
         if isinstance(what, Association):
-            return influence(what.kind, *cell_tables(what, field, chunks, checkpoint, by_document))
+            return influence(what.kind, *cell_tables(asked, chunks, by_document))
         return np.asarray(np.stack([by_document(_joined(chunks, field, key)) for key in keys]).mean(0))
     if isinstance(what, Prediction):
-        return pseudo_values(what.kind, *pairs(what, field, chunks, checkpoint, by_document))
-    sites = summary_sites(what, checkpoint)
-    places = {site: index for index, site in enumerate(checkpoint.sites)}
-    return by_document(_summarise(what, sites, [places[site] for site in sites], chunks, checkpoint))
+        return pseudo_values(what.kind, *pairs(asked, chunks, by_document))
+    assert isinstance(what, RoutingSummary), "an ablation has interventions"
+    return by_document(_summarise(what, asked, chunks))
 
 
 def pairs(
-    what: Prediction,
-    field: str,
+    asked: ResolvedQuantity,
     chunks: Sequence[Mapping[str, Unit]],
-    checkpoint: Geometry,
     by_document: Callable[[Column], Column] = lambda column: column,
 ) -> tuple[Column, Column]:
     """What a prediction relates, the summary and the loss, each `[document]`; arguments as for `values`."""
-    return values(what.summary, field, chunks, checkpoint, by_document), by_document(_joined(chunks, NLL))
+    assert isinstance(asked.what, Prediction), "asked of predictions alone"
+    return by_document(_summarise(asked.what.summary, asked, chunks)), by_document(_joined(chunks, NLL))
 
 
 def cell_tables(
-    what: Association,
-    field: str,
+    asked: ResolvedQuantity,
     chunks: Sequence[Mapping[str, Unit]],
-    checkpoint: Geometry,
     by_document: Callable[[Column], Column] = lambda column: column,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Masses and effects of an association's cells, each `[cell, document]`."""
-    places = {site: row for row, site in enumerate(checkpoint.sites)}
+    """Masses and effects of an association's cells, each `[cell, document]`; arguments as for `values`."""
     weights = _joined(chunks, "mean")
     masses, effects = [], []
-    for site, family in cells_of(what, checkpoint):
-        own = weights[:, places[site], members_of(site, family)].sum(1)
-        masses.append(by_document(own))
-        effects.append(by_document(_joined(chunks, field, cell(site, family).key)))
+    for read, intervention in zip(asked.reads, asked.interventions, strict=True):
+        masses.append(by_document(weights[:, read.row, list(read.members)].sum(1)))
+        effects.append(by_document(_joined(chunks, asked.field, intervention.key)))
     return np.stack(masses), np.stack(effects)
 
 
-def record_of(what: Request, chunks: Sequence[Mapping[str, Unit]], checkpoint: Geometry) -> InterventionRecord:
-    """What a column's intervention touched, over all chunks of prompts."""
-    if isinstance(what, Prediction):
-        return record_of(what.summary, chunks, checkpoint)
-    if isinstance(what, RoutingSummary):
-        return InterventionRecord(tuple(map(str, summary_sites(what, checkpoint))))
-    interventions = interventions_for(what, checkpoint)
+def record_of(asked: ResolvedQuantity, chunks: Sequence[Mapping[str, Unit]]) -> InterventionRecord:
+    """What a column's interventions touched, over all chunks of prompts."""
+    if not asked.interventions:
+        return InterventionRecord(tuple(str(read.site) for read in asked.reads))
 
     def stacked(field: str) -> NDArray[np.float64]:  # (intervention, prompt)
-        return np.stack([_joined(chunks, field, intervention.key) for intervention in interventions])
+        return np.stack([_joined(chunks, field, intervention.key) for intervention in asked.interventions])
 
     return InterventionRecord(
-        sites=tuple(dict.fromkeys(site for i in interventions for site in i.sites)),
+        sites=tuple(dict.fromkeys(site for i in asked.interventions for site in i.sites)),
         kept_mass=float(stacked("kept_mass").mean()),
         kept_mass_min=float(stacked("kept_mass_min").min()),
         input_change=float(stacked("input_change").max()),
-        duplicates=tuple(dict.fromkeys(site for i in interventions for site in i.duplicates)),
-        no_ops=tuple(dict.fromkeys(site for i in interventions for site in i.no_ops)),
+        duplicates=tuple(dict.fromkeys(site for i in asked.interventions for site in i.duplicates)),
+        no_ops=tuple(dict.fromkeys(site for i in asked.interventions for site in i.no_ops)),
     )
 
 
@@ -165,32 +138,27 @@ def _joined(chunks: Sequence[Mapping[str, Unit]], field: str, key: str = ROUTING
     return np.concatenate([chunk[key][field] for chunk in chunks])
 
 
-def _summarise(
-    what: RoutingSummary,
-    sites: Sequence[Site],
-    rows: Sequence[int],
-    chunks: Sequence[Mapping[str, Unit]],
-    checkpoint: Geometry,
-) -> Column:
+def _summarise(what: RoutingSummary, asked: ResolvedQuantity, chunks: Sequence[Mapping[str, Unit]]) -> Column:
+    """A summary of the depth weights at the sites that are read, `[prompt]`."""
     if what.kind in (Summary.ENTROPY, Summary.PEAK):
+        rows = [read.row for read in asked.reads]
         return np.asarray(_joined(chunks, what.kind.value)[:, rows].mean(1), dtype=np.float64)
     weights = _joined(chunks, "mean")  # (prompt, site, source), zero beyond a site's sources
     if what.kind is Summary.MASS:
-        each = zip(sites, rows, strict=True)
-        members = [sum(weights[:, row, i] for i in members_of(site, what.family)) for site, row in each]
-        return np.asarray(np.mean([np.broadcast_to(m, len(weights)) for m in members], axis=0), dtype=np.float64)
+        masses = [sum(weights[:, read.row, index] for index in read.members) for read in asked.reads]
+        return np.asarray(np.mean([np.broadcast_to(m, len(weights)) for m in masses], axis=0), dtype=np.float64)
     if what.kind is Summary.UNIFORM_MASS:
-        share = np.mean([len(members_of(site, what.family)) / len(site.sources) for site in sites])
+        share = np.mean([len(read.members) / len(read.site.sources) for read in asked.reads])
         return np.full(len(weights), float(share))
     low, high = _joined(chunks, "low"), _joined(chunks, "high")
     worst = np.zeros(len(weights))
-    for site, row in zip(sites, rows, strict=True):
-        n = len(site.sources)
+    for read in asked.reads:
+        row, n = read.row, len(read.site.sources)
         if what.kind is Summary.SPREAD:
             centre = weights[:, row, :n].mean(0)
         else:
-            assert checkpoint.wrap is not None
-            centre = closed_form(n, checkpoint.wrap)
+            assert asked.recency_bias is not None, "refused on other models"
+            centre = closed_form(n, asked.recency_bias)
         distance = np.maximum(high[:, row, :n] - centre, centre - low[:, row, :n])
         worst = np.maximum(worst, distance.max(1))
     return worst

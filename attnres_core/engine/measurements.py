@@ -13,7 +13,7 @@ from attnres_core.engine.columns import InterventionRecord
 from attnres_core.engine.store import Store
 from attnres_core.planning.bundles import Bundle
 from attnres_core.planning.material import CHUNK, Material
-from attnres_core.planning.requests import TRACE, as_parts, unit_keys
+from attnres_core.planning.requests import TRACE
 from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities.intervention import SHAM
 from attnres_core.quantities.quantity import Quantity
@@ -63,7 +63,7 @@ class Measurements:
             own = column[: len(prompts)]
             return prompts.by_document(own) if by_document else own
 
-        return read(*as_parts(quantity), chunks, self.material.checkpoint(quantity.role), averaged)
+        return read(self.material.resolved(quantity), chunks, averaged)
 
     def trace(self, form: Linear, split: Split, index: int) -> Column:
         """The rise in loss of a prompt, by its index in the split, token by token: `[pos]`, one less than it has.
@@ -73,7 +73,7 @@ class Measurements:
         chunk, row = divmod(index, CHUNK)
         chunks, total = [self.material.chunks(split)[chunk]], np.zeros(1)
         for quantity, coefficient in form.terms:
-            keys = unit_keys(quantity.what, self.material.checkpoint(quantity.role))
+            keys = self.material.resolved(quantity).keys
             (units,) = self._chunks(quantity.role, chunks, dtype=quantity.dtype)
             rises = [units[key][TRACE][row] for key in sorted(keys)]
             total = total + coefficient * np.mean(rises, axis=0, dtype=np.float64)
@@ -85,7 +85,7 @@ class Measurements:
     def record(self, quantity: Quantity, split: Split, documents: int | None = None) -> InterventionRecord:
         """What a measured column's intervention touched."""
         chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
-        return columns.record_of(quantity.what, chunks, self.material.checkpoint(quantity.role))
+        return columns.record_of(self.material.resolved(quantity), chunks)
 
     def chunks(self, role: AnyRole, split: Split) -> list[dict[str, Unit]]:
         """Everything measured for this role and split, chunk by chunk."""
@@ -111,13 +111,9 @@ class Measurements:
     def _error(self, quantity: Quantity) -> Column:
         """A quantity's measured values less those of the float32 plain path, `[prompt]`."""
         if quantity not in self._errors:
-            checkpoint, chunks = self.material.checkpoint(quantity.role), self.material.noise_chunks
+            asked, chunks = self.material.resolved(quantity), self.material.noise_chunks
             fast, plain = (
-                columns.values(
-                    *as_parts(quantity),
-                    self._chunks(quantity.role, chunks, plain=plain, dtype=quantity.dtype),
-                    checkpoint,
-                )
+                columns.values(asked, self._chunks(quantity.role, chunks, plain=plain, dtype=quantity.dtype))
                 for plain in (False, True)
             )
             self._errors[quantity] = fast - plain
@@ -168,7 +164,7 @@ class Measurements:
         material = self.material
         for quantity in quantities:
             role = quantity.role
-            keys = unit_keys(quantity.what, material.checkpoint(role))
+            keys = material.resolved(quantity).keys
             needed = set()
             for plain in (False, True):
                 chunks = [*material.noise_chunks, *([] if plain else material.chunks(split, documents))]

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attnres_core.engine.columns import Columns, record_of, values
-from attnres_core.engine.sweep import sweep_chunk, validated
+from attnres_core.engine.executors.in_memory import InMemoryExecutor
+from attnres_core.engine.sweep import validated
 from attnres_core.models.model import AttnResModel
-from attnres_core.models.networks.reference_states import Reference
-from attnres_core.planning.material import CHUNK, REFERENCE_PROMPTS
-from attnres_core.planning.requests import as_parts, interventions_for
+from attnres_core.planning.material import CHUNK
+from attnres_core.planning.requests import resolved
 from attnres_core.prompts import PromptSet
 from attnres_core.quantities.quantity import Quantity, Request
 
@@ -43,20 +43,13 @@ def measure(
         raise ValueError(f"`wanted` is {wanted}; give a list of what to measure")
     if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
         raise ValueError(f"`chunk` is {chunk!r}; give a whole number of prompts, at least 1")
-    asked = list(dict.fromkeys(wanted))
-    interventions = [i for what in asked for i in interventions_for(as_parts(what)[0], model.checkpoint)]
+    asked = {what: resolved(what, model.checkpoint).check() for what in dict.fromkeys(wanted)}
     ids = validated(model, prompts)
     answers = prompts.answer_ids(model.checkpoint.tokenizer_file) if isinstance(prompts, PromptSet) else None
-    given = None
-    if any(intervention.needs_reference for intervention in interventions):
-        given = Reference(
-            model.network, (ids if reference is None else validated(model, reference))[:REFERENCE_PROMPTS]
-        )
+    executor = InMemoryExecutor(model, asked.values(), ids if reference is None else reference)
     chunks = []
     for start in range(0, len(ids), chunk):
         part = slice(start, start + chunk)
-        answered = None if answers is None else answers[part]
-        chunks.append(sweep_chunk(model, ids[part], interventions, reference=given, answers=answered))
-    columns = {what: values(*as_parts(what), chunks, model.checkpoint) for what in asked}
-    records = {what: record_of(as_parts(what)[0], chunks, model.checkpoint) for what in asked}
-    return Columns(columns, records)
+        chunks.append(executor.units(ids[part], None if answers is None else answers[part]))
+    columns = {what: values(request, chunks) for what, request in asked.items()}
+    return Columns(columns, {what: record_of(request, chunks) for what, request in asked.items()})

@@ -60,7 +60,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Resources:
     """Where and how a run computes."""
 
     device_class: str
@@ -153,14 +153,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose_place(
+def choose_resources(
     device: str,
     dtype: str,
     workers: int,
     checkpoints: Iterable[Checkpoint],
     budget: int | None = None,
     device_map: str | None = None,
-) -> Place:
+) -> Resources:
     """Slots = min(workers, cores, devices, what memory allows), found without importing torch.
 
     Args:
@@ -198,10 +198,10 @@ def choose_place(
         check_fit(need, budget, dtype, "--attnres-memory")
     if memory is None:
         slots = tuple(f"cuda:{index}" for index in range(1 if spread else min(devices, workers)))
-        return Place("cuda", dtype, slots, need, None, batch_tokens, spread)
+        return Resources("cuda", dtype, slots, need, None, batch_tokens, spread)
     check_fit(need, int(limit), dtype, "this machine (less 10 % and the libraries)")
     fitting = int(memory * USABLE) // (need.total + LIBRARIES)
-    return Place("cpu", dtype, ("cpu",) * min(workers, cores(), fitting), need, memory, batch_tokens)
+    return Resources("cpu", dtype, ("cpu",) * min(workers, cores(), fitting), need, memory, batch_tokens)
 
 
 def check_fit(need: Need, available: int, dtype: str, where: str) -> None:

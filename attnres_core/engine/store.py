@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 import json
 import os
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from safetensors.numpy import load, save
 
+from attnres_core.files import atomic
 from attnres_core.planning.bundles import Bundle
 from attnres_core.shapes import Unit
 
@@ -202,13 +202,6 @@ class Store:
         with self.writing(), atomic(file) as temporary:
             temporary.write_text(f'{{"sha256": "{_sha256(text.encode())}", "entry": {text}}}')
 
-    def run_folder(self, run: str) -> Path:
-        """Where one run's workers meet."""
-        folder = self.root / "runs" / run
-        with self.writing():
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     @contextlib.contextmanager
     def held(self, name: str, *, wait: bool = False) -> Iterator[bool]:
         """Hold the lock `name`; yields whether it was got. The system frees a killed holder's locks."""
@@ -236,14 +229,3 @@ def _set_aside(file: Path, why: str) -> None:
         file.rename(aside)
     message = f"{file} is damaged ({why}); set aside as {aside.name}, made again"
     warnings.warn(message, DamagedStoreWarning, stacklevel=4)
-
-
-@contextlib.contextmanager
-def atomic(file: Path) -> Iterator[Path]:
-    """A temporary path beside `file` that takes its place when the block succeeds, and vanishes when it fails."""
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -133,7 +133,7 @@ def search_counterexample(
         raise ValueError(f"`prompts` is {prompts!r}; give any_tokens(model), excerpts(...), texts(...) or a PromptKind")
     if (dtype := str(model.network.dtype)) != "torch.float32":
         raise ValueError(f"the model is in {dtype}, whose rounding can turn a sign; load it with dtype='float32'")
-    bench = Bench.of(model, statements, reference)
+    bench = Bench(model, statements, reference)
 
     def violated(row: list[int]) -> bool:
         spent = len(bench.violations) >= candidates and max(bench.violations.values()) <= MARGIN

@@ -9,15 +9,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from attnres_core.engine.executors.local import Barrier, Crew
+from attnres_core.engine.executors import open_executor
 from attnres_core.engine.measurements import Measurements
-from attnres_core.engine.resources import Place
-from attnres_core.engine.store import Store, atomic
-from attnres_core.files import writing
+from attnres_core.engine.resources import Resources
+from attnres_core.engine.store import Store
+from attnres_core.files import atomic, writing
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.planning.bundles import make_bundles
 from attnres_core.planning.material import Material, reference_of
-from attnres_core.planning.requests import unit_keys
 from attnres_core.prompts import PromptSet, Split, check_tokens
 from attnres_core.quantities.ablations import drop
 from attnres_core.quantities.intervention import cells
@@ -60,7 +59,7 @@ def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[di
             **{"mass": average(mass(*where).on(role)), "uniform_mass": average(uniform_mass(*where).on(role))},
             **{"n": len(measurements.material.prompts[split].documents), "split": split.value},
         }
-        if unit_keys(effect.what, checkpoint) <= whole:
+        if measurements.material.resolved(effect).check().keys <= whole:
             record = measurements.record(effect, split)
             low, mean, high = t_interval(measurements.column(effect, split))
             row |= {"delta_nll": mean, "delta_nll_low": low, "delta_nll_high": high}
@@ -71,7 +70,12 @@ def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[di
 
 
 def make_map(
-    checkpoint: Checkpoint, prompts: PromptSet, split: Split, place: Place, store: Store, limit: int | None = None
+    checkpoint: Checkpoint,
+    prompts: PromptSet,
+    split: Split,
+    resources: Resources,
+    store: Store,
+    limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Measure what the store lacks of a checkpoint's map, with a progress bar, and return its rows.
 
@@ -85,13 +89,15 @@ def make_map(
         raise ValueError(f"{prompts.name}: no prompt belongs to the {split} split")
     ids = part.token_ids(checkpoint.tokenizer_file)
     check_tokens(ids, [repr(p.id) for p in part.prompts], checkpoint.vocabulary, checkpoint.context)
-    given = (place.device_class, place.dtype, reference_of(prompts))
+    given = (resources.device_class, resources.dtype, reference_of(prompts))
     material = Material({Role.TRAINED: checkpoint}, (), {split: part}, *given)
     bundles = make_bundles(map_quantities(checkpoint, Role.TRAINED), split, material)
-    with Crew(material.checkpoints, Barrier(store, uuid.uuid4().hex), place) as crew:
-        for bundle in tqdm(bundles, desc="measuring", unit="bundle", disable=None):  # (silent without a terminal)
-            for why in crew.carry_out([bundle]).values():
-                raise ValueError(why)
+    with open_executor(material.checkpoints, store, uuid.uuid4().hex, resources) as executor:
+        # (disable=None: silent without a terminal)
+        with tqdm(total=len(bundles), desc="measuring", unit="bundle", disable=None) as bar:
+            failed = executor.carry_out(bundles, lambda settled: bar.update(settled - bar.n))
+    for why in failed.values():
+        raise ValueError(why)
     return map_rows(Measurements(store, material), Role.TRAINED, split)
 
 

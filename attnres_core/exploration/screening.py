@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint as recomputed
 
-from attnres_core.engine.resources import SCORE_ROWS, Place
+from attnres_core.engine.resources import SCORE_ROWS, Resources
 from attnres_core.engine.scoring import Batch
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.models.loading import load_checkpoint
@@ -83,9 +83,9 @@ def _loss(network: Network, states: Tensor, target: Tensor, share: Tensor) -> Te
     return found
 
 
-def screened_map(checkpoint: Checkpoint, prompts: PromptSet, place: Place) -> list[float]:
+def screened_map(checkpoint: Checkpoint, prompts: PromptSet, resources: Resources) -> list[float]:
     """Mean first-order effects of a map's cells, in its order, over the same prompts."""
-    model = load_checkpoint(checkpoint, place.slots[0], place.dtype)
+    model = load_checkpoint(checkpoint, resources.slots[0], resources.dtype)
     ids = prompts.token_ids(checkpoint.tokenizer_file)
     found = [screen(model, ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
     columns = {cell: np.concatenate([part[cell] for part in found]) for cell in found[0]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,14 +12,11 @@ from attnres_core.claims.claim import ClaimInfo
 from attnres_core.claims.statements import Linear, Operator, Statement
 from attnres_core.claims.tracing import trace
 from attnres_core.engine.columns import values
-from attnres_core.engine.plain_path import plain_chunk
-from attnres_core.engine.sweep import sweep_chunk, validated
+from attnres_core.engine.executors.in_memory import InMemoryExecutor
+from attnres_core.engine.sweep import validated
 from attnres_core.models.model import AttnResModel
-from attnres_core.models.networks.reference_states import Reference
-from attnres_core.planning.material import REFERENCE_PROMPTS
-from attnres_core.planning.requests import as_parts, interventions_for
+from attnres_core.planning.requests import request_of, resolved
 from attnres_core.prompts import PromptSet
-from attnres_core.quantities.intervention import Intervention
 from attnres_core.quantities.quantity import Ablation, Pick, Quantity, Request, RoutingSummary
 from attnres_core.quantities.vocabulary import ANSWER_METRICS, Summary
 from attnres_core.shapes import Column, Unit
@@ -66,7 +62,7 @@ def stated(claim: Claimed, threshold: float | None = None) -> tuple[Statement, .
     if len(roles := {str(q.role) for q in quantities if isinstance(q, Quantity)}) > 1:
         raise ValueError(f"the claim compares models ({', '.join(sorted(roles))}); a search measures one")
     for quantity in quantities:
-        what, metric = as_parts(quantity)
+        what, metric = request_of(quantity)
         if isinstance(what.family, Pick):
             raise ValueError(f"`{quantity}` is about a family that prompts choose; state it of one by its name")
         summary = isinstance(what, RoutingSummary) and what.kind is not Summary.SPREAD
@@ -75,44 +71,36 @@ def stated(claim: Claimed, threshold: float | None = None) -> tuple[Statement, .
     return statements
 
 
-@dataclass(slots=True)
 class Bench:
-    """Measures prompts against statements. Made by `Bench.of`."""
+    """Measures prompts against statements.
 
-    model: AttnResModel
-    statements: Sequence[Statement]
-    interventions: Sequence[Intervention]
-    reference: Reference | None
-    violations: dict[tuple[int, ...], float] = field(default_factory=dict)
-    """By prompt: the largest by which it violates a statement, in its unit; negative where it satisfies all."""
+    Args:
+        model: what is ablated.
+        statements: what prompts are held against.
+        reference: what some kinds of ablation take from.
 
-    @classmethod
-    def of(
-        cls,
+    Raises:
+        NotApplicable: the model has no site that a statement speaks of.
+        ValueError: something is taken from reference prompts, and there are none.
+    """
+
+    def __init__(
+        self,
         model: AttnResModel,
         statements: Sequence[Statement],
         reference: PromptSet | Sequence[Sequence[int]] | None,
-    ) -> Bench:
-        """A bench on which nothing was measured yet.
-
-        Raises:
-            NotApplicable: the model has no site that a statement speaks of.
-            ValueError: something is taken from reference prompts, and there are none.
-        """
-        asked = [as_parts(quantity)[0] for statement in statements for quantity, _ in statement.form.terms]
-        found = {what: interventions_for(what, model.checkpoint) for what in asked}
-        taking = [what for what, own in found.items() if any(each.needs_reference for each in own)]
-        given = None
-        if taking:
-            if reference is None:
-                raise ValueError(f"`{taking[0]}` takes something from reference prompts; pass reference=...")
-            given = Reference(model.network, validated(model, reference)[:REFERENCE_PROMPTS])
-        return cls(model, statements, list(dict.fromkeys(each for own in found.values() for each in own)), given)
+    ) -> None:
+        self.model, self.statements = model, statements
+        quantities = dict.fromkeys(quantity for statement in statements for quantity, _ in statement.form.terms)
+        self._asked = {quantity: resolved(quantity, model.checkpoint).check() for quantity in quantities}
+        self._executor = InMemoryExecutor(model, self._asked.values(), reference)
+        self.violations: dict[tuple[int, ...], float] = {}
+        """By prompt: the largest by which it violates a statement, in its unit; negative where it satisfies all."""
 
     @property
     def forwards(self) -> int:
         """Runs of one prompt so far: clean and ablated."""
-        return len(self.violations) * (1 + len(self.interventions))
+        return len(self.violations) * (1 + len(self._executor.interventions))
 
     def measure(self, batch: Sequence[Sequence[int]]) -> float:
         """The largest violation of a batch, measuring together what is new of it.
@@ -122,7 +110,7 @@ class Bench:
         """
         rows = [list(row) for row in dict.fromkeys(map(tuple, batch)) if row not in self.violations]
         if rows:
-            units = sweep_chunk(self.model, validated(self.model, rows), self.interventions, reference=self.reference)
+            units = self._executor.units(validated(self.model, rows))
             found = np.max([_violation(statement, value) for statement, value in self._values(units)], axis=0)
             if not np.isfinite(found).all():
                 row = rows[int(np.argmin(np.isfinite(found)))]
@@ -133,14 +121,13 @@ class Bench:
 
     def plainly(self, row: Sequence[int]) -> tuple[float, Statement, float]:
         """The plain way, one full forward per ablation: the largest violation, of which statement, and its value."""
-        units = plain_chunk(self.model, [list(row)], self.interventions, self.reference)
+        units = self._executor.plain_units([list(row)])
         found = [(float(_violation(s, value)[0]), s, float(value[0])) for s, value in self._values(units)]
         return max(found, key=lambda each: each[0])
 
     def _values(self, units: Mapping[str, Unit]) -> list[tuple[Statement, Column]]:
         """What each statement is about, `[prompt]`."""
-        asked = {quantity: as_parts(quantity) for s in self.statements for quantity, _ in s.form.terms}
-        columns = {q: values(*parts, [units], self.model.checkpoint) for q, parts in asked.items()}
+        columns = {quantity: values(asked, [units]) for quantity, asked in self._asked.items()}
         return [(statement, statement.form.of(columns)) for statement in self.statements]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from attnres_core.quantities.quantity import Pick, Quantity
 from attnres_core.quantities.vocabulary import Family
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a run found about a claim."""
 
@@ -36,6 +37,12 @@ class Outcome:
     """What each kind of ablation finds, where a claim is decided under several and they do not all find the same."""
     redundancy: tuple[str, ...] = ()
     """Where a null effect is no absence: ablations of this run that take more, and cost something."""
+
+    def decided(self, decisions: tuple[Decision, ...], documents: int | None) -> Outcome:
+        """The same claim with the decisions of a look at its first `documents` (None: all), and what they come to."""
+        looked = dataclasses.replace(self, decisions=decisions, documents=documents)
+        verdict, disagreement = looked.agreed
+        return dataclasses.replace(looked, verdict=verdict, disagreement=disagreement)
 
     @property
     def shown(self) -> int | None:

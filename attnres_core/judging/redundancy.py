@@ -9,7 +9,6 @@ import numpy as np
 from attnres_core.claims.statements import Operator, Verdict
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging.outcomes import Outcome
-from attnres_core.quantities.intervention import NotApplicable, drawn
 from attnres_core.quantities.quantity import Ablation, Quantity
 from attnres_core.quantities.vocabulary import REMOVALS, Joint
 from attnres_core.statistics.intervals import t_interval
@@ -83,17 +82,11 @@ def _alike(large: Quantity, small: Quantity) -> bool:
 
 def _taken(quantity: Quantity, measurements: Measurements) -> Taken:
     """What a quantity's ablation takes, over all its runs."""
-    assert isinstance(quantity.what, Ablation)
-    checkpoint = measurements.material.checkpoint(quantity.role)
-    try:
-        runs = drawn(quantity.what, checkpoint.sites, checkpoint.num_layers)
-    except (NotApplicable, ValueError):  # (its own claim says so)
-        return frozenset()
+    runs = measurements.material.resolved(quantity).interventions  # (none where it does not apply)
     return frozenset((str(site), index) for run in runs for site, indices in run.touched for index in indices)
 
 
 def _runs(quantity: Quantity, measurements: Measurements) -> int:
     """How many runs, one a layer, a quantity averages (over its draws, too)."""
     assert isinstance(quantity.what, Ablation)
-    checkpoint = measurements.material.checkpoint(quantity.role)
-    return len(drawn(quantity.what, checkpoint.sites, checkpoint.num_layers)) // quantity.what.draws
+    return len(measurements.material.resolved(quantity).interventions) // quantity.what.draws

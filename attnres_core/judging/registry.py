@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA, Claim, claim_key
-from attnres_core.engine.store import atomic
+from attnres_core.files import atomic
 from attnres_core.prompts import WINDOW, Split
 from attnres_core.statistics.sequential import FRACTIONS, SPENDING
 

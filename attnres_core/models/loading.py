@@ -20,10 +20,9 @@ from attnres_core.models.checkpoints.checkpoint import Checkpoint, Weights, insp
 from attnres_core.models.checkpoints.placement import BALANCED, DeviceMap, Placement, balanced, placement_of
 from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.model import AttnResModel
-from attnres_core.models.networks.config import Qwen3AttnResConfig
 from attnres_core.models.networks.inkling2 import Inkling2AttnResForCausalLM, own_names
 from attnres_core.models.networks.network import LayeredNetwork
-from attnres_core.models.networks.qwen3 import Qwen3AttnResForCausalLM
+from attnres_core.models.networks.qwen3 import Qwen3AttnResConfig, Qwen3AttnResForCausalLM
 
 
 @dataclass(frozen=True)

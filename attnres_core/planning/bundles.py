@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from attnres_core.planning.material import Material
-from attnres_core.planning.requests import ROUTING, interventions_for
+from attnres_core.planning.requests import ROUTING
 from attnres_core.prompts import Prompt, Split
-from attnres_core.quantities.intervention import SHAM, Intervention, NotApplicable
+from attnres_core.quantities.intervention import SHAM, Intervention
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.vocabulary import AnyRole
 
@@ -90,16 +90,35 @@ def noise_bundles(quantities: Iterable[Quantity], material: Material) -> list[Bu
     ]
 
 
+def bundles_for(
+    asked: Iterable[tuple[Split, Quantity]], material: Material, documents: int | None = None
+) -> list[Bundle]:
+    """Everything that quantities on splits need, model by model: columns, and what their noise floors are taken from.
+
+    Args:
+        asked: quantities, each with the split it is needed on.
+        material: what the run works on.
+        documents: over the first so many documents of confirmation, and all of exploration; None: all.
+    """
+    wanted: dict[Split, list[Quantity]] = {split: [] for split in Split}
+    for split, quantity in asked:
+        wanted[split].append(quantity)
+    found = [
+        *make_bundles(wanted[Split.EXPLORATION], Split.EXPLORATION, material),
+        *make_bundles(wanted[Split.CONFIRMATION], Split.CONFIRMATION, material, documents),
+        *noise_bundles([quantity for quantities in wanted.values() for quantity in quantities], material),
+    ]
+    return sorted(found, key=lambda bundle: bundle.loading)
+
+
 def _wanted(quantities: Iterable[Quantity], material: Material) -> list[tuple[tuple[AnyRole, str], list[Intervention]]]:
     """The interventions asked for, by role and dtype, in order of where they resume."""
     wanted: dict[tuple[AnyRole, str], dict[str, Intervention]] = {}
     for quantity in quantities:
-        try:
-            found = interventions_for(quantity.what, material.checkpoint(quantity.role))
-        except (NotApplicable, ValueError):  # its claims say so
-            continue
-        own = (quantity.role, quantity.dtype or material.dtype)
-        wanted.setdefault(own, {}).update({intervention.key: intervention for intervention in found})
+        asked = material.resolved(quantity)
+        if asked.resolved:  # (of what is not, its claims say why)
+            own = (quantity.role, quantity.dtype or material.dtype)
+            wanted.setdefault(own, {}).update({intervention.key: intervention for intervention in asked.interventions})
     return [
         (own, sorted(wanted[own].values(), key=lambda intervention: (intervention.first_layer, intervention.key)))
         for own in sorted(wanted, key=lambda own: (str(own[0]), own[1]))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
+from attnres_core.planning.requests import ResolvedQuantity, request_of, resolved
 from attnres_core.prompts import Prompt, PromptSet, Split, chunk_digest
 from attnres_core.quantities.intervention import NotApplicable
+from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.vocabulary import AnyRole
 
 CHUNK = 16
@@ -42,6 +44,17 @@ class Material:
     dtype: str
     reference: tuple[Prompt, ...] = ()
     """What some kinds of ablation take from."""
+    _resolved: dict[Quantity, ResolvedQuantity] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def resolved(self, quantity: Quantity) -> ResolvedQuantity:
+        """A quantity on the checkpoint in its role; resolved when it is first asked for, and the same ever after."""
+        if quantity not in self._resolved:
+            try:
+                found = resolved(quantity, self.checkpoint(quantity.role))
+            except NotApplicable as error:
+                found = ResolvedQuantity(*request_of(quantity), not_applicable=str(error))
+            self._resolved[quantity] = found
+        return self._resolved[quantity]
 
     def checkpoint(self, role: AnyRole) -> Checkpoint:
         """The model in a role.

@@ -1,7 +1,10 @@
-"""What a request for a column needs of a model: interventions, the keys of their units, the fields to read."""
+"""What a request for a column comes to on one model: resolved once, in planning, and carried by all that follows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from attnres_core.models.geometry import Geometry
@@ -25,41 +28,134 @@ TRACE = "trace"
 """An effect's field of each token's rise in loss, `[prompt, pos]`; the plain path gives none."""
 
 
-def interventions_for(what: Request, checkpoint: Geometry) -> tuple[Intervention, ...]:
-    """The interventions whose units a column is derived from; none where the clean run says it all.
+@dataclass(frozen=True, slots=True)
+class SiteRead:
+    """A site whose depth weights a column is read off."""
+
+    site: Site
+    row: int
+    """Its place among the model's sites, which is its row in stored units."""
+    members: tuple[int, ...]
+    """The indices of the family's sources there; none where the column is about no family."""
+
+
+@dataclass(frozen=True)
+class ResolvedQuantity:
+    """A request on one model's geometry: where it acts, where it reads, which units hold its column."""
+
+    what: Request
+    field: str
+    """The field of ablated units that holds the effect (see `field_of`)."""
+    interventions: tuple[Intervention, ...] = ()
+    """Those whose effects the column averages or relates; none where the clean run says it all."""
+    reads: tuple[SiteRead, ...] = ()
+    """The sites whose weights it is read off; of an association one a cell, beside the cell's intervention."""
+    recency_bias: float | None = None
+    """The wrapped baseline's, which a closed form depends on."""
+    not_applicable: str = ""
+    """Why this model has no such site; empty where it has one."""
+    error: str = ""
+    """Why the request makes no sense on this model; empty where it does."""
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """The units that the column is derived from; none where the request came to nothing."""
+        if not self.resolved:
+            return frozenset()
+        return frozenset(each.key for each in self.interventions) or frozenset({ROUTING})
+
+    @property
+    def resolved(self) -> bool:
+        """Whether there is something to measure."""
+        return not (self.not_applicable or self.error)
+
+    @property
+    def no_op(self) -> str:
+        """The sites, in words, where the interventions change nothing by construction; empty where one can act."""
+        if not self.interventions or any(each.no_ops != each.sites for each in self.interventions):
+            return ""
+        return ", ".join(site for each in self.interventions for site in each.sites)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether something is taken from the reference prompts."""
+        return any(each.needs_reference for each in self.interventions)
+
+    def check(self) -> ResolvedQuantity:
+        """Itself, where there is something to measure.
+
+        Raises:
+            NotApplicable: the model has no such site.
+            ValueError: the request is out of range or leaves a site without a source.
+        """
+        if self.not_applicable:
+            raise NotApplicable(self.not_applicable)
+        if self.error:
+            raise ValueError(self.error)
+        return self
+
+
+def resolved(asked: Any, geometry: Geometry) -> ResolvedQuantity:
+    """A quantity, ablation, routing summary or relation on a model; what it comes to, or why it comes to nothing.
 
     Raises:
-        NotApplicable: the checkpoint has no such site.
-        ValueError: the request is out of range or leaves a site without a source.
+        ValueError: `asked` is none of them.
     """
+    what, field = request_of(asked)
+    try:
+        return _resolved(what, field, geometry)
+    except NotApplicable as error:
+        return ResolvedQuantity(what, field, not_applicable=str(error))
+    except ValueError as error:
+        return ResolvedQuantity(what, field, error=str(error))
+
+
+def _resolved(what: Request, field: str, geometry: Geometry) -> ResolvedQuantity:
     if isinstance(what, Ablation):
-        return drawn(what, checkpoint.sites, checkpoint.num_layers)
+        return ResolvedQuantity(what, field, drawn(what, geometry.sites, geometry.num_layers))
     if isinstance(what, Association):
-        return tuple(cell(*place) for place in cells_of(what, checkpoint))
-    if isinstance(what, Prediction):
-        return interventions_for(what.summary, checkpoint)
-    if what.kind is Summary.CLOSED_FORM_ERROR and checkpoint.wrap is None:
-        raise ValueError(f"`{what}` is defined by the wrapped baseline's recency bias; use it .on(WRAPPED)")
-    summary_sites(what, checkpoint)
-    return ()
+        places = _cells(what, geometry)
+        dropped = tuple(cell(*place) for place in places)
+        return ResolvedQuantity(what, field, dropped, _reads(geometry, places))
+    summary = what.summary if isinstance(what, Prediction) else what
+    if summary.kind is Summary.CLOSED_FORM_ERROR and geometry.wrap is None:
+        raise ValueError(f"`{summary}` is defined by the wrapped baseline's recency bias; use it .on(WRAPPED)")
+    read = [(site, summary.family) for site in _summary_sites(summary, geometry)]
+    return ResolvedQuantity(what, field, reads=_reads(geometry, read), recency_bias=geometry.wrap)
 
 
-def unit_keys(what: Request, checkpoint: Geometry) -> frozenset[str]:
-    """The units that a column is derived from; errors as for `interventions_for`."""
-    return frozenset(i.key for i in interventions_for(what, checkpoint)) or frozenset({ROUTING})
+def _reads(geometry: Geometry, places: Iterable[tuple[Site, Families | Pick | None]]) -> tuple[SiteRead, ...]:
+    rows = {site: row for row, site in enumerate(geometry.sites)}
+    return tuple(SiteRead(site, rows[site], _members(site, family)) for site, family in places)
 
 
-def summary_sites(what: RoutingSummary, checkpoint: Geometry) -> list[Site]:
+def _summary_sites(what: RoutingSummary, geometry: Geometry) -> list[Site]:
     """The sites a summary averages over: those addressed where there is a choice."""
     if isinstance(what.family, Pick):
         raise ValueError(f"`{what}` names a family chosen on the exploration split; it is resolved by a suite run")
     if what.family is not None:
-        family_sites(what.family, what.sublayer, what.layers, checkpoint.sites, checkpoint.num_layers, what.stream)
-    addressed = sites_within(checkpoint.sites, what.sublayer, what.layers, checkpoint.num_layers, what.stream)
+        family_sites(what.family, what.sublayer, what.layers, geometry.sites, geometry.num_layers, what.stream)
+    addressed = sites_within(geometry.sites, what.sublayer, what.layers, geometry.num_layers, what.stream)
     choosing = [site for site in addressed if len(site.sources) > 1]
     if not choosing:
         raise NotApplicable(f"`{what}` addresses no site with more than one source on this checkpoint")
     return choosing
+
+
+def _cells(what: Association, geometry: Geometry) -> list[tuple[Site, Family]]:
+    """The cells that an association is over; not those where nothing can change."""
+    readers = (Sublayer.ATTN, Sublayer.MLP) if what.sublayer is None else (what.sublayer,)
+    sites = [s for r in readers for s in sites_within(geometry.sites, r, what.layers, geometry.num_layers)]
+    found = [place for place in cells(sites) if not cell(*place).no_ops]
+    if len(found) < 3:
+        raise NotApplicable(f"`{what}` has {len(found)} sites and families to go by on this checkpoint; it takes three")
+    return found
+
+
+def _members(site: Site, family: Families | Pick | None) -> tuple[int, ...]:
+    if family is None or isinstance(family, Pick):
+        return ()
+    return tuple(index for index, member in enumerate(site.sources) if member in parts(family))
 
 
 def field_of(metric: Metric, at: Positions = Positions.ALL) -> str:
@@ -67,31 +163,14 @@ def field_of(metric: Metric, at: Positions = Positions.ALL) -> str:
     return metric.value if at is Positions.ALL else f"{metric.value}@{at.value}"
 
 
-def cells_of(what: Association, checkpoint: Geometry) -> list[tuple[Site, Family]]:
-    """The cells that an association is over; not those where nothing can change.
+def request_of(asked: Any) -> tuple[Request, str]:
+    """The request in anything `measure` accepts, and the field of units that holds its effect.
 
     Raises:
-        NotApplicable: there are fewer than three.
+        ValueError: it cannot be measured.
     """
-    readers = (Sublayer.ATTN, Sublayer.MLP) if what.sublayer is None else (what.sublayer,)
-    sites = [s for r in readers for s in sites_within(checkpoint.sites, r, what.layers, checkpoint.num_layers)]
-    found = [place for place in cells(sites) if not cell(*place).no_ops]
-    if len(found) < 3:
-        raise NotApplicable(f"`{what}` has {len(found)} sites and families to go by on this checkpoint; it takes three")
-    return found
-
-
-def members_of(site: Site, family: Families | Pick | None) -> list[int]:
-    """The indices of a family's sources at a site."""
-    if family is None or isinstance(family, Pick):
-        return []  # (asked of neither: picks are filled in before anything is measured)
-    return [index for index, member in enumerate(site.sources) if member in parts(family)]
-
-
-def as_parts(what: Any) -> tuple[Request, str]:
-    """What to measure and which field of its units to read, for anything `measure` accepts."""
-    if isinstance(what, Quantity):
-        return what.what, field_of(what.metric or Metric.DELTA_NLL, what.at)
-    if isinstance(what, Request):
-        return what, Metric.DELTA_NLL.value
-    raise ValueError(f"{what!r} cannot be measured; give drop(...), mass(...), ..., or one of them .on(a role)")
+    if isinstance(asked, Quantity):
+        return asked.what, field_of(asked.metric or Metric.DELTA_NLL, asked.at)
+    if isinstance(asked, Request):
+        return asked, Metric.DELTA_NLL.value
+    raise ValueError(f"{asked!r} cannot be measured; give drop(...), mass(...), ..., or one of them .on(a role)")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 import sys
 import textwrap
 import uuid
@@ -25,8 +24,9 @@ from attnres_core.claims.claim import Claim, ClaimInfo, NotSupported, under_each
 from attnres_core.claims.estimates import Estimate
 from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Statement, Verdict
 from attnres_core.claims.tracing import number_read, trace
-from attnres_core.engine.executors.local import BEGUN, DECIDED, SmallerBatchWarning
-from attnres_core.engine.store import DamagedStoreWarning, atomic
+from attnres_core.engine.run_folder import BEGUN, DECIDED, RunFolder
+from attnres_core.engine.store import DamagedStoreWarning
+from attnres_core.engine.worker import SmallerBatchWarning
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.judging.registry import LOCK, lock_folder
 from attnres_core.plugin import options
@@ -39,6 +39,7 @@ from attnres_core.records.run_record import base_record
 from attnres_core.records.schema import ClaimEntry, VerdictWord
 from attnres_core.report.verdict_signs import SIGNS
 from attnres_core.suite.expected_verdicts import load_expected, write_expected
+from attnres_core.suite.margins import check_margins
 from attnres_core.suite.post_hoc import seen_before
 from attnres_core.suite.sample_sizes import documents_needed
 from attnres_core.suite.suite import Suite
@@ -86,12 +87,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if any(config.getoption(option.ini) is not None or config.getini(option.ini) for option in options.OPTIONS):
         _suite(config)  # a wrong path is one error here, not one from every worker
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    folder = options.written_path(config, "store") / "runs" / config.stash[SESSION].run
     if reporter is not None:
+        folder = RunFolder(options.written_path(config, "store"), config.stash[SESSION].run)
         config.stash[SESSION].bar = ProgressBar(folder, reporter)
 
 
-def _suite(config: pytest.Config, registrations: Path | None = None) -> Suite:
+def _suite(config: pytest.Config, claims: Sequence[Claim] = (), registrations: Path | None = None) -> Suite:
     """The run's suite; `registrations` is the folder of the claims' lock (the controller collects none).
 
     Raises:
@@ -100,7 +101,7 @@ def _suite(config: pytest.Config, registrations: Path | None = None) -> Suite:
     options.report_path(config)
     workers = int(config.workerinput["workercount"]) if _is_worker(config) else 1  # type: ignore[attr-defined]
     try:
-        return Suite(options.settings_of(config, registrations or config.rootpath), workers)
+        return Suite(options.settings_of(config, registrations or config.rootpath), claims, workers)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -162,24 +163,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     bar = None
     try:
-        suite = _suite(config, _folder_of(session))
+        suite = _suite(config, collected, _folder_of(session))
         if options.option(config, "register"):
-            _register(suite, collected, config, reporter)
+            _register(suite, config, reporter)
             return
         if options.option(config, "plan"):
-            _plan(suite, collected, mine.run, reporter)
+            _plan(suite, mine.run, reporter)
             return
         if not _is_worker(config) and reporter is not None:
-            write_header(reporter, suite.header(collected))
-            bar = ProgressBar(suite.store.root / "runs" / mine.run, reporter, header=False)
+            write_header(reporter, suite.header())
+            bar = ProgressBar(RunFolder(suite.inputs.store.root, mine.run), reporter, header=False)
         mine.suite = suite
         writing = options.option(config, "write-expected")
-        mine.expected = {} if writing else load_expected(suite, collected)
+        mine.expected = {} if writing else load_expected(suite)
         with warnings.catch_warnings():
             for notice in (DamagedStoreWarning, SmallerBatchWarning):  # even where warnings are errors
                 warnings.simplefilter("always", notice)
             _leave_base_record(suite, mine, claims, BEGUN)  # should measuring be interrupted
-            mine.outcomes = suite.decide(collected, mine.run)
+            mine.outcomes = suite.decide(mine.run)
             mine.adjusted = suite.adjusted(mine.outcomes.values())
             _leave_base_record(suite, mine, claims, DECIDED)
         if writing:
@@ -202,29 +203,31 @@ def _folder_of(session: pytest.Session) -> Path:
     return lock_folder({item.path for item in session.items if _TRACED in item.stash}, top)
 
 
-def _register(suite: Suite, collected: list[Claim], config: pytest.Config, reporter: Any) -> None:
+def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
     """Write the lock and say what changed; a claim whose confirmation data were read before is marked post hoc."""
-    suite.check_margins(collected, config.stash[SESSION].run)
+    check_margins(suite, config.stash[SESSION].run)
     narrowing = ("keyword", "markexpr", "deselect", "lf", "stepwise")
     selected = any(config.getoption(name, None) for name in narrowing) or any("::" in str(a) for a in config.args)
     budget = options.option(config, "budget-claims")
-    changes = suite.registry.register(
-        collected,
-        suite.prompts_digest,
-        seen=seen_before(collected, suite),
-        documents=suite.confirmation_digests,
+    registry = suite.inputs.registry
+    changes = registry.register(
+        suite.claims,
+        suite.inputs.prompt_set.digest,
+        seen=seen_before(suite),
+        documents=suite.inputs.confirmation_digests,
         budget=budget,
         whole_files=not selected,
     )
     for line in changes or ["nothing changed"]:
         reporter.write_line(f"attnres: {line}")
-    reporter.write_line(f"attnres: {suite.registry.folder / LOCK}, {len(suite.registry.entries)} claims; commit it")
+    reporter.write_line(f"attnres: {registry.folder / LOCK}, {len(registry.entries)} claims; commit it")
 
 
-def _plan(suite: Suite, collected: list[Claim], run: str, reporter: Any) -> None:
+def _plan(suite: Suite, run: str, reporter: Any) -> None:
     """Print the prompts that each claim needs, by what its exploration columns say."""
-    write_header(reporter, suite.header(collected))
-    for line in plan_table(documents_needed(suite, collected, run), len(suite.prompts[Split.CONFIRMATION].documents)):
+    write_header(reporter, suite.header())
+    there = len(suite.inputs.prompts[Split.CONFIRMATION].documents)
+    for line in plan_table(documents_needed(suite, run), there):
         reporter.write_line(line)
 
 
@@ -247,11 +250,11 @@ def _leave_base_record(suite: Suite, mine: Session, collected: int, name: str) -
     What is known before measuring all wait for: an interrupt must find it. A worker killed at it is replaced, and its
     replacement comes by here again.
     """
-    file = suite.store.run_folder(mine.run) / name
-    with suite.store.held(f"{mine.run}-{file.stem}", wait=name == BEGUN) as held:
-        if held and not file.exists():
-            with atomic(file) as temporary:
-                temporary.write_text(json.dumps(base_record(suite, list(mine.outcomes.values()), collected)))
+    store = suite.inputs.store
+    folder = RunFolder(store.root, mine.run, store.writing).open()
+    with store.held(f"{mine.run}-{name}", wait=name == BEGUN) as held:
+        if held and not folder.has_record(name):
+            folder.leave_record(name, base_record(suite, list(mine.outcomes.values()), collected))
 
 
 # Running --------------------------------------------------------------------------------------------------------------

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from attnres_core.engine.executors.local import BEGUN, DECIDED
+from attnres_core.engine.run_folder import RunFolder
 from attnres_core.files import published_command
 from attnres_core.judging.decisions import Adjusted
 from attnres_core.judging.outcomes import Outcome
@@ -75,21 +73,19 @@ class Teller:
         mine = self.config.stash[SESSION]
         if mine.bar is not None:
             mine.bar.close()
-        folder = options.written_path(self.config, "store") / "runs" / mine.run
-        base = next((file for name in (DECIDED, BEGUN) if (file := folder / name).is_file()), None)
-        if base is not None:
+        folder = RunFolder(options.written_path(self.config, "store"), mine.run)
+        begun = cast(BegunRecord | None, folder.record())
+        if begun is not None:
             started = datetime.fromtimestamp(mine.started, UTC).isoformat(timespec="seconds")
-            begun: BegunRecord = json.loads(base.read_text())
-            announced = folder / "plan.json"
-            reused = json.loads(announced.read_text())["reused"] if announced.is_file() else 0
+            announced = folder.announced
             record = completed_record(
                 {**begun, "collected": begun["collected"] - mine.skipped},
                 list(mine.entries.values()),
                 started=started,
                 wall_seconds=time.time() - mine.started,
                 command=published_command(["pytest", *self.config.invocation_params.args]),
-                bundles_measured=len(list((folder / "done").iterdir())),
-                bundles_reused=reused,
+                bundles_measured=folder.measured,
+                bundles_reused=announced.reused if announced else 0,
             )
             from attnres_core.report.html import page as report  # altair is slow to import
 
@@ -102,7 +98,7 @@ class Teller:
                 mine.report = path
             except OSError as error:
                 mine.unwritten = f"the report could not be written ({error}); give another --attnres-report"
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The table of verdicts, the counts, the report's path."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from attnres_core.claims.claim import Claim, claim_key
 from attnres_core.claims.statements import Verdict
-from attnres_core.engine.executors.local import DECIDED
+from attnres_core.engine.run_folder import DECIDED, RunFolder
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.records.contradictions import absent, contradictions
 from attnres_core.records.schema import ClaimEntry, OperatorSign, StatementEntry
@@ -31,7 +29,7 @@ class ProgressBar:
     It ends once the claims are decided: what is printed from then on are the tests.
     """
 
-    def __init__(self, folder: Path, reporter: Any, *, header: bool = True) -> None:
+    def __init__(self, folder: RunFolder, reporter: Any, *, header: bool = True) -> None:
         self.folder, self.reporter, self.header = folder, reporter, header
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -43,20 +41,18 @@ class ProgressBar:
         self._thread.join()
 
     def _watch(self) -> None:
-        plan_file, done = self.folder / "plan.json", self.folder / "done"
-        while not plan_file.exists():
+        while (announced := self.folder.announced) is None:
             if self._stop.wait(0.1):
                 return
-        plan = json.loads(plan_file.read_text())
         if self.header:
-            write_header(self.reporter, plan["lines"])
+            write_header(self.reporter, announced.lines)
         terminal = self.reporter._tw._file  # stderr itself is captured while pytest collects
-        if not plan["bundles"] or not terminal.isatty():
+        total = announced.bundles
+        if not total or not terminal.isatty():
             return
-        total = int(plan["bundles"])
         with tqdm(total=total, desc="measuring", unit="bundle", leave=False, file=terminal) as bar:
-            while not (self._stop.wait(0.2) or (self.folder / DECIDED).exists()):
-                bar.n = len(list(done.iterdir())) if done.is_dir() else 0
+            while not (self._stop.wait(0.2) or self.folder.has_record(DECIDED)):
+                bar.n = self.folder.measured
                 bar.total = max(total, bar.n)  # families chosen on exploration add bundles
                 bar.refresh()
 

@@ -107,13 +107,13 @@ def claim_entry(
     statements = [_statement_entry(decision) for decision in outcome.decisions]
     searches = speaking_to(
         [decision.statement for decision in outcome.decisions],
-        lambda role: suite.material.checkpoint(role).digest,
-        suite.store,
+        lambda role: suite.inputs.material.checkpoint(role).digest,
+        suite.inputs.store,
     )
     leading = None if outcome.shown is None else statements[outcome.shown]
     ablations = [q for q in outcome.quantities if isinstance(q.what, Ablation)] if outcome.decisions else []
     split = outcome.standing.split
-    prompts = suite.prompts[split].head(outcome.documents)
+    prompts = suite.inputs.prompts[split].head(outcome.documents)
     records = [suite.measurements.record(quantity, split, outcome.documents) for quantity in ablations]
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons += [outcome.disagreement, *outcome.redundancy]
@@ -372,7 +372,7 @@ def _by_stratum(outcome: Outcome, suite: Suite) -> list[StratumEntry]:
     """
     own = outcome.deciding
     split, documents = outcome.standing.split, outcome.documents
-    labels = suite.prompts[split].head(documents).strata
+    labels = suite.inputs.prompts[split].head(documents).strata
     if own is None or any(isinstance(q.what, Relation) for q, _ in own.statement.form.terms):
         return []
     form = own.statement.form

@@ -16,7 +16,7 @@ from attnres_core.claims.estimands import symbols, words
 from attnres_core.exploration.pathway_map import map_rows
 from attnres_core.files import published_name
 from attnres_core.judging.outcomes import EarlyDeciding, Outcome
-from attnres_core.planning.requests import ROUTING, interventions_for
+from attnres_core.planning.requests import ROUTING
 from attnres_core.prompts import WINDOW, PromptSet, Split
 from attnres_core.quantities.quantity import Ablation, Pick, Quantity
 from attnres_core.quantities.summaries import mass, uniform_mass
@@ -37,6 +37,7 @@ from attnres_core.records.schema import (
     RoutingEntry,
 )
 from attnres_core.statistics import intervals
+from attnres_core.suite.forwards_saved import forwards_saved
 from attnres_core.suite.suite import Suite
 
 SHOWN = (Role.TRAINED, Role.WRAPPED, Role.UNTRAINED)
@@ -69,24 +70,24 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> Be
             "versions": {"python": platform.python_version(), **versions, "attnres-core": __version__},
             "seed": intervals.SEED,
             "noise_floor": number(suite.measurements.sham()),
-            "early": _early(suite.saved(outcomes)),
+            "early": _early(forwards_saved(suite.inputs, outcomes)),
         },
-        "models": {role.value: _model_entry(suite, role) for role in suite.checkpoints if role in shown},
+        "models": {role.value: _model_entry(suite, role) for role in suite.inputs.checkpoints if role in shown},
         "settings": {
-            "device": suite.place.device_class,
-            "dtype": suite.settings.dtype,
-            "quick": suite.settings.quick,
-            "sequential": suite.settings.sequential,
+            "device": suite.inputs.resources.device_class,
+            "dtype": suite.inputs.settings.dtype,
+            "quick": suite.inputs.settings.quick,
+            "sequential": suite.inputs.settings.sequential,
             "alpha": ALPHA,
             "alpha_claim": min(shares),
             "resamples": intervals.resamples_for(min(shares)),
-            "registrations": {"lock": suite.registry.digest, "claims": len(suite.registry.entries)},
+            "registrations": {"lock": suite.inputs.registry.digest, "claims": len(suite.inputs.registry.entries)},
             "prompts": {
-                "name": suite.prompts_name,
-                "digest": suite.prompts_digest,
+                "name": suite.inputs.prompt_set.name,
+                "digest": suite.inputs.prompt_set.digest,
                 "window": WINDOW,
-                "exploration": len(suite.prompts[Split.EXPLORATION]),
-                "confirmation": len(suite.prompts[Split.CONFIRMATION]),
+                "exploration": len(suite.inputs.prompts[Split.EXPLORATION]),
+                "confirmation": len(suite.inputs.prompts[Split.CONFIRMATION]),
             },
         },
         "estimands": {
@@ -105,9 +106,9 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> Be
 def _examples(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, ExamplePrompt]:
     """The prompts that claims show as examples, by id, as the trained model's tokenizer cuts them."""
     found = [(outcome.standing.split, index) for outcome in outcomes for index in extremes(outcome, suite.measurements)]
-    prompts = {prompt.id: prompt for split, index in found for prompt in [suite.prompts[split].prompts[index]]}
+    prompts = {prompt.id: prompt for split, index in found for prompt in [suite.inputs.prompts[split].prompts[index]]}
     shown = PromptSet("examples", tuple(prompts[name] for name in sorted(prompts)))
-    texts = shown.token_texts(suite.trained.tokenizer_file) if len(shown) else []
+    texts = shown.token_texts(suite.inputs.trained.tokenizer_file) if len(shown) else []
     return {
         prompt.id: {
             "document": prompt.document,
@@ -120,7 +121,7 @@ def _examples(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, ExamplePro
 
 def _map(suite: Suite, role: Role) -> list[MapCell] | None:
     """A model's map as far as the store holds it for a split: masses, and where measured effects of single drops."""
-    if role not in suite.checkpoints:
+    if role not in suite.inputs.checkpoints:
         return None
     tables = []
     for split in (Split.CONFIRMATION, Split.EXPLORATION):
@@ -199,7 +200,7 @@ def completed_record(
 
 
 def _model_entry(suite: Suite, role: AnyRole) -> ModelEntry:
-    checkpoint = suite.checkpoints[role]
+    checkpoint = suite.inputs.checkpoints[role]
     return {
         "name": checkpoint.name,
         "path": checkpoint.repository or published_name(checkpoint.folder),
@@ -232,7 +233,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
         "role": quantity.role.value,
         "metric": quantity.metric.value if quantity.metric else None,
         "at": None if quantity.at is Positions.ALL else quantity.at.value,
-        "dtype": quantity.dtype or suite.settings.dtype,
+        "dtype": quantity.dtype or suite.inputs.settings.dtype,
         "split": split.value,
         "n": len(column),
         "mean": mean,
@@ -247,7 +248,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
         "no_ops": list(record.no_ops),
         "kind": str(what.kind),
         "control": what.control.value if isinstance(what, Ablation) and what.control else None,
-        "runs": len(interventions_for(what, suite.checkpoints[quantity.role])),
+        "runs": len(suite.inputs.material.resolved(quantity).interventions),
         "per_site": isinstance(what, Ablation) and what.per_site,
         "family": None if what.family is None else str(what.family),
         "sublayer": None if what.sublayer is None else what.sublayer.value,
@@ -263,7 +264,7 @@ def _routing(suite: Suite, role: AnyRole) -> RoutingEntry | None:
     if not chunks:
         return None
     joined = {name: np.concatenate([c[ROUTING][name] for c in chunks]).mean(0) for name in ("mean", "entropy", "peak")}
-    sites = suite.checkpoints[role].sites
+    sites = suite.inputs.checkpoints[role].sites
     return {
         "sites": [str(site) for site in sites],
         "sources": [[family.value if family else "only source" for family in site.sources] for site in sites],

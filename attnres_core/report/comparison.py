@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnres_core.claims.claim import claim_key
-from attnres_core.files import writing
+from attnres_core.files import atomic, writing
 from attnres_core.records.reading import one_line, read_record
 from attnres_core.records.schema import ClaimEntry, Record
 from attnres_core.report.html.page import render_comparison
 from attnres_core.report.numbers import number
 from attnres_core.report.wording import deciding, limits
-from attnres_core.report.writing import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,8 @@ def compare(first: Path, second: Path, page: Path | None = None) -> str:
     one, other = read_record(first), read_record(second)
     if page is not None:
         told = as_page(one, other)
-        with writing(page):
-            write_whole({page: told})
+        with writing(page), atomic(page) as temporary:
+            temporary.write_bytes(told.encode("utf-8", "backslashreplace"))
     return as_text(one, other)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from attnres_core.claims.claim import Claim, claim_key
 from attnres_core.claims.statements import Verdict
-from attnres_core.engine.store import atomic
+from attnres_core.files import atomic
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.judging.stored_decisions import JUDGE_VERSION
 from attnres_core.models.checkpoints.checkpoint import earlier_step
@@ -34,19 +34,20 @@ class Expected:
 
 def conditions(suite: Suite) -> dict[str, object]:
     """Everything beside a claim's own text that its verdict depends on."""
-    tokenizers = {role: tokenizer_digest(suite.checkpoints[role]) for role in (Role.TRAINED, Role.WRAPPED)}
+    inputs = suite.inputs
+    tokenizers = {role: tokenizer_digest(inputs.checkpoints[role]) for role in (Role.TRAINED, Role.WRAPPED)}
     return {
-        "trained": suite.checkpoints[Role.TRAINED].digest,
-        "wrapped": suite.checkpoints[Role.WRAPPED].digest,
-        "kept_steps": {step.value: earlier_step(suite.trained, f).digest for step, f in suite.kept.items()},
+        "trained": inputs.checkpoints[Role.TRAINED].digest,
+        "wrapped": inputs.checkpoints[Role.WRAPPED].digest,
+        "kept_steps": {step.value: earlier_step(inputs.trained, f).digest for step, f in inputs.kept.items()},
         "tokenizers": {role.value: digest for role, digest in tokenizers.items()},
-        "prompts": suite.prompts_digest,
-        "prompts_per_split": {split.value: len(part) for split, part in suite.prompts.items()},
+        "prompts": inputs.prompt_set.digest,
+        "prompts_per_split": {split.value: len(part) for split, part in inputs.prompts.items()},
         "window": WINDOW,
-        "dtype": suite.settings.dtype,
-        "sequential": suite.settings.sequential,
-        "device": suite.place.device_class,
-        "registrations": suite.registry.digest,
+        "dtype": inputs.settings.dtype,
+        "sequential": inputs.settings.sequential,
+        "device": inputs.resources.device_class,
+        "registrations": inputs.registry.digest,
         "versions": {"numerics": NUMERICS_VERSION, "judge": JUDGE_VERSION, "seed": SEED},
     }
 
@@ -60,13 +61,13 @@ def statement_digest(claim: Claim) -> str:
     return hashlib.sha256(json.dumps(exact).encode()).hexdigest()[:16]
 
 
-def load_expected(suite: Suite, collected: Sequence[Claim]) -> dict[str, Expected]:
+def load_expected(suite: Suite) -> dict[str, Expected]:
     """The expectations that apply to this run, by node id; none when any condition differs.
 
     Raises:
         ValueError: the file is malformed, or an entry that is not SUPPORTED carries no reason.
     """
-    file = suite.trained.folder / FILE
+    file = suite.inputs.trained.folder / FILE
     if not file.is_file():
         return {}
     try:
@@ -74,7 +75,7 @@ def load_expected(suite: Suite, collected: Sequence[Claim]) -> dict[str, Expecte
         if content["conditions"] != conditions(suite):
             return {}
         found = {}
-        for claim in collected:
+        for claim in suite.claims:
             entry = content["claims"].get(claim_key(claim.node_id))
             if entry is None or entry["statement"] != statement_digest(claim):
                 continue
@@ -92,7 +93,7 @@ def write_expected(suite: Suite, outcomes: Mapping[str, Outcome]) -> Path:
 
     Under the same conditions, entries of claims that did not run stay too.
     """
-    file = suite.trained.folder / FILE
+    file = suite.inputs.trained.folder / FILE
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
         entries, same = dict(before["claims"]), before["conditions"] == conditions(suite)

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from attnres_core.claims.claim import Claim
-from attnres_core.planning.requests import ROUTING, unit_keys
+from attnres_core.planning.requests import ROUTING
 from attnres_core.prompts import Split
-from attnres_core.quantities.intervention import NotApplicable
 from attnres_core.suite.suite import Suite
 
 
-def seen_before(claims: Iterable[Claim], suite: Suite) -> dict[str, str]:
+def seen_before(suite: Suite) -> dict[str, str]:
     """Why claims come after their confirmation data, by node id: the store holds columns of theirs on any checkpoint.
 
     A lock names no checkpoint, so what was seen of one was seen. (Of checkpoints whose sites are others, nothing is
     known: their columns are of other ablations.)
     """
     found = {}
-    for claim in claims:
+    for claim in suite.claims:
         checkpoints: set[str] = set()
         for quantity in claim.quantities:
-            try:
-                keys = {ROUTING} if quantity.picks else unit_keys(quantity.what, suite.checkpoints[quantity.role])
-            except (NotApplicable, KeyError, ValueError):
-                continue
-            checkpoints |= suite.measurements.touched(quantity.role, keys, Split.CONFIRMATION)
+            keys = {ROUTING} if quantity.picks else suite.inputs.material.resolved(quantity).keys
+            if keys:  # (what does not apply has none)
+                checkpoints |= suite.measurements.touched(quantity.role, keys, Split.CONFIRMATION)
         if checkpoints:
             found[claim.node_id] = f"confirmation columns of {', '.join(sorted(checkpoints))} were measured before"
     return found

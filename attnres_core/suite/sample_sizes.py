@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 from attnres_core.claims.claim import Claim
 from attnres_core.claims.statements import Decision
@@ -13,16 +12,16 @@ from attnres_core.prompts import Split
 from attnres_core.suite.suite import Suite
 
 
-def documents_needed(suite: Suite, collected: Sequence[Claim], run: str) -> list[tuple[Claim, Outcome, int | None]]:
+def documents_needed(suite: Suite, run: str) -> list[tuple[Claim, Outcome, int | None]]:
     """Every claim as its exploration columns have it, with the documents it needs for 80 % power at its alpha.
 
     None: no number of documents would decide it, or it cannot be measured.
     """
     explored = {
         claim.node_id: dataclasses.replace(suite.standing(claim), split=Split.EXPLORATION, error="")
-        for claim in collected
+        for claim in suite.claims
     }
-    outcomes = suite.decide(collected, run, explored)
+    outcomes = suite.decide(run, explored)
 
     def needed(decision: Decision) -> int | None:
         form = decision.statement.form
@@ -30,7 +29,7 @@ def documents_needed(suite: Suite, collected: Sequence[Claim], run: str) -> list
         return planned_units(decision, form.of(columns))
 
     planned = []
-    for claim in collected:
+    for claim in suite.claims:
         outcome = outcomes[claim.node_id]
         counts = [needed(decision) for decision in outcome.decisions]
         enough = None if not counts or None in counts else max(n for n in counts if n is not None)

@@ -27,8 +27,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 
 from attnres_core.models.dialects.kimi_block import KimiBlock
 from attnres_core.models.dialects.open_block import OpenBlock
-from attnres_core.models.networks.config import Qwen3AttnResConfig
-from attnres_core.models.networks.qwen3 import Qwen3AttnResForCausalLM
+from attnres_core.models.networks.qwen3 import Qwen3AttnResConfig, Qwen3AttnResForCausalLM
 from attnres_core.training.corpus import Corpus, Document, build, sources
 
 NAMES = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")

@@ -13,7 +13,7 @@ from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
 from attnres_core.engine.plain_path import plain_chunk
 from attnres_core.engine.sweep import sweep_chunk
 from attnres_core.judging.decisions import Question, judge
-from attnres_core.planning.requests import ROUTING, interventions_for
+from attnres_core.planning.requests import ROUTING, resolved
 from attnres_core.statistics.intervals import noise_floor
 
 
@@ -37,7 +37,7 @@ def test_the_plain_path_is_model_logits_with_the_ablation(conformance, name):
     rng = np.random.default_rng(0)
     ids = [rng.integers(0, 96, size).tolist() for size in (5, 17, 9)]
     ablations = [ac.drop(family, "mlp", "late") for family in ("embedding", "current", "recent")]
-    interventions = [i for ablation in ablations for i in interventions_for(ablation, model.checkpoint)]
+    interventions = [i for ablation in ablations for i in resolved(ablation, model.checkpoint).check().interventions]
     plain, fast = plain_chunk(model, ids, interventions), sweep_chunk(model, ids, interventions)
     for ablation, intervention in zip(ablations, interventions, strict=True):
         for row, tokens in enumerate(ids):

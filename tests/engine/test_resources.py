@@ -2,28 +2,27 @@
 
 import dataclasses
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
 from support.inkling2_models import inkling2_library, save_inkling2
 
 from attnres_core.engine import resources, sweep
-from attnres_core.engine.executors.local import SmallerBatchWarning, _Workbench
 from attnres_core.engine.resources import (
     BATCH_SIZES,
     LIBRARIES,
-    Place,
+    Resources,
     bytes_of,
     check_fit,
-    choose_place,
+    choose_resources,
     largest_need,
     need_of,
 )
+from attnres_core.engine.worker import SmallerBatchWarning, Worker
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.models.dialects.open_block import OpenBlock
 from attnres_core.planning.bundles import Bundle
-from attnres_core.planning.requests import interventions_for
+from attnres_core.planning.requests import resolved
 from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities.ablations import drop
 from attnres_core.quantities.vocabulary import Role
@@ -73,11 +72,11 @@ def test_slots_are_what_memory_allows(checkpoint, monkeypatch):
     each = need_of(checkpoint, "float32").total + LIBRARIES
     for slots in (1, 3):
         memory_of(monkeypatch, int((slots + 0.5) * each / resources.USABLE))
-        assert len(choose_place("cpu", "float32", 4, [checkpoint]).slots) == slots
+        assert len(choose_resources("cpu", "float32", 4, [checkpoint]).slots) == slots
     memory_of(monkeypatch, 2**50)
-    found = choose_place("cpu", "float32", 4, [checkpoint])
+    found = choose_resources("cpu", "float32", 4, [checkpoint])
     assert (len(found.slots), found.threads) == (4, 2)
-    assert len(choose_place("cpu", "float32", 99, [checkpoint]).slots) == 8
+    assert len(choose_resources("cpu", "float32", 99, [checkpoint]).slots) == 8
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert found.threads == 1
 
@@ -89,7 +88,7 @@ def test_a_run_that_cannot_fit_is_refused_with_advice(checkpoint, monkeypatch):
         r"has 0 MiB: use a larger machine or GPU, or a smaller checkpoint"
     )
     with pytest.raises(ValueError, match=message):
-        choose_place("cpu", "float32", 4, [checkpoint])
+        choose_resources("cpu", "float32", 4, [checkpoint])
     with pytest.raises(
         ValueError, match=r"in bfloat16, and cuda:0 has 0 MiB: .* effects are held against float32 once"
     ):
@@ -97,7 +96,7 @@ def test_a_run_that_cannot_fit_is_refused_with_advice(checkpoint, monkeypatch):
 
 
 def test_a_run_that_cannot_fit_loads_nothing(suite):
-    shrink = "import attnres_core.engine.resources as place\nplace.host_memory = lambda: 2**20"
+    shrink = "from attnres_core.engine import resources\nresources.host_memory = lambda: 2**20"
     result = suite("-n", "0", conftest=shrink)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: measuring needs * in float32, and this machine * has 0 MiB: *"])
@@ -115,13 +114,13 @@ def test_a_control_group_limits_the_memory(monkeypatch):
 def test_cuda_asked_for_and_not_there_is_refused(checkpoint, monkeypatch):
     monkeypatch.setattr(resources, "cuda_devices", lambda: 0)
     with pytest.raises(ValueError, match=re.escape("no CUDA device with a CUDA build of torch is here; use cpu")):
-        choose_place("cuda", "float32", 1, [checkpoint])
+        choose_resources("cuda", "float32", 1, [checkpoint])
 
 
 def test_cuda_takes_one_slot_a_visible_device(checkpoint, monkeypatch):
     monkeypatch.setattr(resources, "cuda_devices", lambda: 2)
-    assert choose_place("auto", "float32", 4, [checkpoint]).slots == ("cuda:0", "cuda:1")
-    assert choose_place("cuda", "float32", 1, [checkpoint]).slots == ("cuda:0",)
+    assert choose_resources("auto", "float32", 4, [checkpoint]).slots == ("cuda:0", "cuda:1")
+    assert choose_resources("cuda", "float32", 1, [checkpoint]).slots == ("cuda:0",)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +141,9 @@ def test_a_memory_budget_chooses_the_batch(checkpoint, monkeypatch):
     needs = [largest_need([checkpoint], "float32", tokens).total for tokens in BATCH_SIZES]
     assert needs == sorted(needs, reverse=True)
     for need, tokens in zip(needs, BATCH_SIZES, strict=True):
-        assert choose_place("cpu", "float32", 1, [checkpoint], budget=need).batch_tokens == tokens
+        assert choose_resources("cpu", "float32", 1, [checkpoint], budget=need).batch_tokens == tokens
     with pytest.raises(ValueError, match=r"in float32, and --attnres-memory has \d+ MiB"):
-        choose_place("cpu", "float32", 1, [checkpoint], budget=needs[-1] - 1)
+        choose_resources("cpu", "float32", 1, [checkpoint], budget=needs[-1] - 1)
 
 
 def test_a_device_that_runs_out_of_memory_gets_smaller_batches(conformance, monkeypatch):
@@ -152,7 +151,7 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_batches(conformance, monk
     checkpoint = inspect_checkpoint(conformance / "open_block_11")
     prompts = tuple(Prompt(f"p{i}", "text", f"d{i}", "s", Split.EXPLORATION) for i in range(4))
     ids = [[(7 * i + j) % 96 for j in range(9)] for i in range(4)]
-    interventions = interventions_for(drop("embedding", "mlp", "late"), checkpoint)
+    interventions = resolved(drop("embedding", "mlp", "late"), checkpoint).interventions
     bundle = Bundle(Role.TRAINED, Split.EXPLORATION, "model", "chunk", prompts, interventions)
     genuine, tried = sweep.sweep_chunk, []
 
@@ -164,15 +163,13 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_batches(conformance, monk
 
     monkeypatch.setattr(sweep, "sweep_chunk", tight)
     monkeypatch.setattr(sweep, "validated", lambda *_: ids)
-    stored = {}
-    store = SimpleNamespace(add_units=lambda model, chunk, units, about: stored.update(units))
-    here = Place("cpu", "float32", ("cpu",), need_of(checkpoint, "float32"))
-    bench = _Workbench({Role.TRAINED: checkpoint}, here, "cpu")
+    here = Resources("cpu", "float32", ("cpu",), need_of(checkpoint, "float32"))
+    worker = Worker({Role.TRAINED: checkpoint}, here, "cpu")
     with pytest.warns(SmallerBatchWarning, match="going on with batches of 2048 tokens"):
-        bench.measure(bundle, bundle.keys, store)
-    bench.measure(bundle, bundle.keys, store)
+        first = worker.measure(bundle, bundle.keys)
+    second = worker.measure(bundle, bundle.keys)
     assert tried == [4096, 2048, 2048]
-    assert stored.keys() == bundle.keys
+    assert first.keys() == second.keys() == bundle.keys
     monkeypatch.setattr(sweep, "sweep_chunk", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("out")))
     with pytest.raises(torch.OutOfMemoryError), pytest.warns(SmallerBatchWarning):
-        bench.measure(bundle, bundle.keys, store)
+        worker.measure(bundle, bundle.keys)

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attnres_core.engine.store import Store, StoreError, Unit, atomic
+from attnres_core.engine.run_folder import RunFolder
+from attnres_core.engine.store import Store, StoreError, Unit
+from attnres_core.files import atomic
 
 HOLD = """
 import sys, time
@@ -130,7 +132,7 @@ def test_whatever_cannot_be_written_is_told_with_the_remedy(
         "judged": lambda: store.add_judged("question", {}),
         "search": lambda: store.add_search("subject", "key", {}),
         "units": lambda: store.add_units("model", "chunk", units("a")),
-        "run": lambda: store.run_folder("run"),
+        "run": lambda: RunFolder(store.root, "run", store.writing).open(),
     }[write]
     with pytest.raises(StoreError, match=r"No space left on device.*free some space, or give another with"):
         act()

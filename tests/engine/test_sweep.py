@@ -6,7 +6,7 @@ import torch
 
 import attnres_core as ac
 from attnres_core.engine.sweep import sweep_chunk
-from attnres_core.planning.requests import as_parts, interventions_for
+from attnres_core.planning.requests import resolved
 from attnres_core.quantities.intervention import SHAM, NotApplicable
 from attnres_core.quantities.vocabulary import Band, Family, Sublayer
 
@@ -31,7 +31,7 @@ def applicable(model, make):
         for sublayer in Sublayer:
             for band in (Band.ALL,) if sublayer is Sublayer.FINAL else Band:
                 try:
-                    interventions_for(as_parts(make(family, sublayer, band))[0], model.checkpoint)
+                    resolved(make(family, sublayer, band), model.checkpoint).check()
                 except NotApplicable:
                     continue
                 found.append(make(family, sublayer, band))

@@ -20,6 +20,7 @@ from support.planted import FOLLOWS, LATER, WORDS, write_planted
 import attnres_core as ac
 from attnres_core.__main__ import main
 from attnres_core.engine import resources
+from attnres_core.engine.executors import in_memory
 from attnres_core.exploration import violations
 from attnres_core.exploration.counterexample import BATCH, MARGIN
 from attnres_core.plugin import one_claim
@@ -140,14 +141,14 @@ def test_the_same_seed_gives_the_same_answer(planted):
 
 
 def test_candidates_are_measured_in_batches_and_each_once(planted, monkeypatch):
-    sizes, seen, genuine = [], [], violations.sweep_chunk
+    sizes, seen, genuine = [], [], in_memory.sweep_chunk
 
     def sweep_chunk(model, rows, *arguments, **options):
         sizes.append(len(rows))
         seen.extend(map(tuple, rows))
         return genuine(model, rows, *arguments, **options)
 
-    monkeypatch.setattr(violations, "sweep_chunk", sweep_chunk)
+    monkeypatch.setattr(in_memory, "sweep_chunk", sweep_chunk)
     kl = EFFECT.on(ac.TRAINED, metric=ac.KL)  # never negative
     search = ac.search_counterexample(planted, kl, ac.any_tokens(planted), threshold=-1, candidates=1000)
     assert search.found is None

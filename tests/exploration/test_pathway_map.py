@@ -11,6 +11,7 @@ from support.small_suite import record_of
 
 import attnres_core as ac
 from attnres_core.__main__ import main
+from attnres_core.engine.worker import Worker
 from attnres_core.exploration import pathway_map
 from attnres_core.exploration.screening import screen
 from attnres_core.models.networks.routing import SiteOverride
@@ -46,23 +47,23 @@ def test_a_map_has_every_family_at_every_site_and_agrees_with_measure(micro, tmp
 
 
 def test_a_map_is_measured_once_and_goes_on_where_it_was(micro, tmp_path, monkeypatch):
-    class Enough(Exception):
-        pass
+    class Enough(BaseException):
+        """As an interrupt would."""
 
-    genuine, calls = pathway_map.Crew.carry_out, []
+    genuine, calls = Worker.measure, []
 
-    def some(self, bundles):
+    def some(self, bundle, missing):
         if len(calls) == 2:
             raise Enough
-        calls.append(bundles)
-        return genuine(self, bundles)
+        calls.append(bundle)
+        return genuine(self, bundle, missing)
 
-    monkeypatch.setattr(pathway_map.Crew, "carry_out", some)
+    monkeypatch.setattr(Worker, "measure", some)
     with pytest.raises(Enough):
         make(micro, tmp_path)
     units = {file: file.stat().st_mtime_ns for file in (tmp_path / "store/units").rglob("*.safetensors")}
     assert len(units) == 2
-    monkeypatch.setattr(pathway_map.Crew, "carry_out", genuine)
+    monkeypatch.setattr(Worker, "measure", genuine)
     make(micro, tmp_path)
     after = {file: file.stat().st_mtime_ns for file in (tmp_path / "store/units").rglob("*.safetensors")}
     assert units.items() <= after.items()

@@ -13,17 +13,17 @@ from support.small_suite import verdicts
 
 import attnres_core as ac
 from attnres_core.engine import resources
-from attnres_core.engine.executors.local import _Workbench
 from attnres_core.engine.plain_path import plain_chunk
-from attnres_core.engine.resources import choose_place, need_of
+from attnres_core.engine.resources import choose_resources, need_of
 from attnres_core.engine.scoring import Batch
 from attnres_core.engine.sweep import sweep_chunk
+from attnres_core.engine.worker import Worker
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.models.checkpoints.placement import Placement, balanced, layer_weights, placement_of
 from attnres_core.models.networks import qwen3, routing
 from attnres_core.models.networks.network import LayeredNetwork, Network
 from attnres_core.models.networks.reference_states import Reference
-from attnres_core.planning.requests import interventions_for
+from attnres_core.planning.requests import resolved
 from attnres_core.quantities.vocabulary import Role
 from attnres_core.testing import check_adapter
 
@@ -57,7 +57,7 @@ def everything(model):
     """All that is measured of a model: logits, depth weights, every kind of ablation resumed and from the start."""
     late_starts = [ac.drop(ac.CURRENT, ac.MLP, ac.MID), ac.drop(ac.CURRENT, ac.FINAL)]
     wanted = [*applicable(model), *applicable(model, late_starts)]
-    interventions = [i for what in wanted for i in interventions_for(what, model.checkpoint)]
+    interventions = [i for what in wanted for i in resolved(what, model.checkpoint).check().interventions]
     reference = Reference(model.network, PROMPTS)
     given = dict(reference=reference, answers=ANSWERS)
     ablation = ac.resample(ac.EMBEDDING, ac.MLP, draws=1)
@@ -227,29 +227,29 @@ def test_balanced_layers_are_in_order_and_of_about_equal_weight(conformance, loa
 def test_a_spread_model_takes_one_slot_and_a_share_of_each_device(conformance, monkeypatch):
     checkpoint = inspect_checkpoint(conformance / "open_block_11")
     monkeypatch.setattr(resources, "cuda_devices", lambda: 3)
-    found = choose_place("auto", "float32", 4, [checkpoint], device_map="balanced")
+    found = choose_resources("auto", "float32", 4, [checkpoint], device_map="balanced")
     assert (found.slots, found.spread) == (("cuda:0",), CUDA)
     whole, share = (need_of(checkpoint, "float32", found.batch_tokens, devices) for devices in (1, 3))
     assert found.need == share
     assert whole.weights / 3 < share.weights < whole.weights
     assert (share.states, share.batch) == (whole.states, whole.batch)
     with pytest.raises(ValueError, match="--attnres-device-map balanced is for CUDA devices, and the device is cpu"):
-        choose_place("cpu", "float32", 1, [checkpoint], device_map="balanced")
+        choose_resources("cpu", "float32", 1, [checkpoint], device_map="balanced")
 
 
 def test_a_slot_loads_its_models_spread_and_asks_every_device_first(conformance, monkeypatch):
     checkpoint = inspect_checkpoint(conformance / "open_block_11")
     monkeypatch.setattr(resources, "cuda_devices", lambda: 3)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    where = choose_place("cuda", "float32", 1, [checkpoint], device_map="balanced")
+    where = choose_resources("cuda", "float32", 1, [checkpoint], device_map="balanced")
     free = dict.fromkeys(CUDA, where.need.total)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device], 2**40))
     with PretendedDevices(*CUDA):
-        network = _Workbench({Role.TRAINED: checkpoint}, where, "cuda:0")._model(Role.TRAINED, "float32").network
+        network = Worker({Role.TRAINED: checkpoint}, where, "cuda:0")._model(Role.TRAINED, "float32").network
         assert {str(network.device_of(layer)) for layer in range(8)} == set(CUDA)
     free["cuda:2"] -= 1
     with pytest.raises(ValueError, match=r"measuring needs .* and cuda:2 \(what is free of it\) has"):
-        _Workbench({Role.TRAINED: checkpoint}, where, "cuda:0")._model(Role.TRAINED, "float32")
+        Worker({Role.TRAINED: checkpoint}, where, "cuda:0")._model(Role.TRAINED, "float32")
 
 
 PRETENDING = f"""

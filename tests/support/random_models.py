@@ -13,8 +13,7 @@ from attnres_core.models.dialects.open_block import OpenBlock
 from attnres_core.models.dialects.open_full import OpenFull
 from attnres_core.models.dialects.open_reset import OpenReset
 from attnres_core.models.model import AttnResModel
-from attnres_core.models.networks.config import Qwen3AttnResConfig
-from attnres_core.models.networks.qwen3 import Qwen3AttnResForCausalLM
+from attnres_core.models.networks.qwen3 import Qwen3AttnResConfig, Qwen3AttnResForCausalLM
 from support.inkling2_models import SHAPES, inkling2_library, save_inkling2
 
 VOCABULARY = 13

@@ -17,11 +17,16 @@ from transformers.models.qwen3.modeling_qwen3 import (
 )
 
 from attnres_core.models.dialects.schedule import DepthStream, Dialect
-from attnres_core.models.networks.config import Qwen3AttnResConfig
 from attnres_core.models.networks.network import LayeredNetwork
 from attnres_core.models.networks.routing import Source, inverse_rms
 from attnres_core.quantities.vocabulary import SiteKey, Sublayer
 from attnres_core.shapes import Bool, Float, Int
+
+
+class Qwen3AttnResConfig(Qwen3Config):
+    """A Qwen3 config that also holds the routing's own fields (`attnres_mode`, `attnres_num_blocks`, ...)."""
+
+    model_type = "qwen3_attnres"
 
 
 @dataclass(frozen=True, slots=True)

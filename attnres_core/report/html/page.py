@@ -21,12 +21,12 @@ import jinja2
 import markupsafe
 import vl_convert
 
+from attnres_core.files import atomic
 from attnres_core.records.contradictions import contradictions
 from attnres_core.records.schema import ClaimEntry, Record, StatementEntry
 from attnres_core.records.writing import record_text
 from attnres_core.report import numbers, verdict_signs, wording
 from attnres_core.report.html import distribution, forest, map_chart, pathways, routing_chart
-from attnres_core.report.writing import write_whole
 
 __all__ = ["render", "write"]
 
@@ -47,21 +47,24 @@ def write(record: Record, html_path: Path, json_path: Path) -> None:
         ValueError: the record holds a NaN or an infinite number (write a missing limit as None).
     """
     kept = html_path.parent / record["run"]["started"].replace(":", "-").replace("+00-00", "Z")
-    contents = dict[Path, str]()
-    texts = (record_text(record), effects_csv(record), render(record))
-    for folder in (kept, html_path.parent):
-        names = (folder / json_path.name, folder / "effects.csv", folder / html_path.name)
-        contents |= dict(zip(names, texts, strict=True))
+    texts = {
+        json_path.name: record_text(record),
+        "effects.csv": effects_csv(record),
+        html_path.name: render(record),
+    }
     try:
-        for folder in (kept, html_path.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_whole(contents)
+        with contextlib.ExitStack() as staged:
+            for folder in (kept, html_path.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+                for name, text in texts.items():
+                    temporary = staged.enter_context(atomic(folder / name))
+                    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     finally:
         with contextlib.suppress(OSError):
             kept.rmdir()  # (where nothing came of it)
-    own = {json_path.name, "effects.csv", html_path.name}  # (nobody else's folders, whatever their names)
     dated = [path for path in html_path.parent.iterdir() if _DATED.fullmatch(path.name) and path.is_dir()]
-    for folder in sorted(path for path in dated if {file.name for file in path.iterdir()} == own)[:-KEPT]:
+    # Nobody else's folders are removed, whatever their names.
+    for folder in sorted(path for path in dated if {file.name for file in path.iterdir()} == texts.keys())[:-KEPT]:
         shutil.rmtree(folder, ignore_errors=True)
 
 

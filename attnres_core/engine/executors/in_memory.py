@@ -1,0 +1,54 @@
+"""One model that is loaded already, in this process: units come back at once, and nothing is stored.
+
+For `measure` in a notebook, and for searches whose prompts are made up as they go: no plan can know them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from attnres_core.engine.plain_path import plain_chunk
+from attnres_core.engine.scoring import Answers
+from attnres_core.engine.sweep import sweep_chunk, validated
+from attnres_core.models.model import AttnResModel
+from attnres_core.models.networks.reference_states import Reference
+from attnres_core.planning.material import REFERENCE_PROMPTS
+from attnres_core.planning.requests import ResolvedQuantity
+from attnres_core.prompts import PromptSet
+from attnres_core.shapes import Unit
+
+
+class InMemoryExecutor:
+    """Measures the interventions of some requests on any prompts.
+
+    Args:
+        model: what is ablated.
+        asked: the requests, resolved on this model.
+        reference: what some kinds of ablation take from, the first 64 of it.
+
+    Raises:
+        ValueError: something is taken from reference prompts, and there are none.
+    """
+
+    def __init__(
+        self,
+        model: AttnResModel,
+        asked: Iterable[ResolvedQuantity],
+        reference: PromptSet | Sequence[Sequence[int]] | None,
+    ) -> None:
+        requests = list(asked)
+        self.model = model
+        self.interventions = list(dict.fromkeys(each for request in requests for each in request.interventions))
+        self._reference: Reference | None = None
+        if taking := [request.what for request in requests if request.needs_reference]:
+            if reference is None:
+                raise ValueError(f"`{taking[0]}` takes something from reference prompts; pass reference=...")
+            self._reference = Reference(model.network, validated(model, reference)[:REFERENCE_PROMPTS])
+
+    def units(self, token_ids: Sequence[Sequence[int]], answers: Answers | None = None) -> dict[str, Unit]:
+        """The units of prompts that are swept together, by key."""
+        return sweep_chunk(self.model, token_ids, self.interventions, reference=self._reference, answers=answers)
+
+    def plain_units(self, token_ids: Sequence[Sequence[int]]) -> dict[str, Unit]:
+        """The same the plain way, one full forward per ablation."""
+        return plain_chunk(self.model, token_ids, self.interventions, self._reference)

@@ -1,0 +1,95 @@
+"""A measuring slot at work: a device, the model it holds now, and the bundles that it turns into units."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from attnres_core.engine.resources import BATCH_SIZES, Resources, check_fit, keep_freed_memory, same_kernels_every_time
+from attnres_core.models.checkpoints.checkpoint import Checkpoint
+from attnres_core.models.checkpoints.placement import BALANCED
+from attnres_core.planning.bundles import Bundle
+from attnres_core.prompts import Prompt, PromptSet
+from attnres_core.quantities.intervention import SHAM
+from attnres_core.quantities.vocabulary import AnyRole
+from attnres_core.shapes import Unit
+
+if TYPE_CHECKING:
+    from attnres_core.models.model import AttnResModel
+    from attnres_core.models.networks.reference_states import Reference
+
+
+class SmallerBatchWarning(UserWarning):
+    """A device ran out of memory; measuring goes on with smaller batches."""
+
+
+class Worker:
+    """A slot's device with the model it measures now; bundles come role by role, so models change seldom."""
+
+    def __init__(self, checkpoints: Mapping[AnyRole, Checkpoint], resources: Resources, device: str) -> None:
+        self.checkpoints, self.resources, self.device = checkpoints, resources, device
+        self.batch_tokens = resources.batch_tokens
+        keep_freed_memory()
+        same_kernels_every_time()
+        self._loaded: tuple[tuple[AnyRole, str], AttnResModel] | None = None
+        self._reference: tuple[tuple[Prompt, ...], Reference] | None = None
+
+    def measure(self, bundle: Bundle, missing: frozenset[str]) -> dict[str, Unit]:
+        """The units of a bundle with these keys.
+
+        Raises:
+            ValueError: the model cannot be loaded, does not fit the device, or cannot read the prompts.
+        """
+        import torch
+
+        from attnres_core.engine.plain_path import plain_chunk
+        from attnres_core.engine.sweep import sweep_chunk, validated
+
+        torch.set_num_threads(self.resources.threads)
+        model = self._model(bundle.role, bundle.dtype)
+        wanted = [intervention for intervention in (*bundle.interventions, SHAM) if intervention.key in missing]
+        part = PromptSet("chunk", bundle.prompts)
+        prompts, answers = validated(model, part), part.answer_ids(model.checkpoint.tokenizer_file)
+        reference = self._taken_from(bundle, model) if any(i.needs_reference for i in wanted) else None
+        while True:
+            try:
+                if bundle.plain:
+                    units = plain_chunk(model, prompts, wanted, reference, answers)
+                else:
+                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens, reference, answers)
+                return {key: units[key] for key in missing}
+            except torch.OutOfMemoryError:
+                if bundle.plain or self.batch_tokens <= BATCH_SIZES[-1]:
+                    raise
+            self.batch_tokens //= 2  # (after the handler: its traceback holds the batch's tensors)
+            torch.cuda.empty_cache()
+            message = f"{self.device} is out of memory: going on with batches of {self.batch_tokens} tokens"
+            warnings.warn(message, SmallerBatchWarning, stacklevel=2)
+
+    def _taken_from(self, bundle: Bundle, model: AttnResModel) -> Reference:
+        """The bundle's reference prompts as its model runs them."""
+        from attnres_core.engine.sweep import validated
+        from attnres_core.models.networks.reference_states import Reference
+
+        if self._reference is None or self._reference[0] != bundle.reference:
+            ids = validated(model, PromptSet("reference", bundle.reference))
+            self._reference = bundle.reference, Reference(model.network, ids)
+        return self._reference[1]
+
+    def _model(self, role: AnyRole, dtype: str) -> AttnResModel:
+        """The model in a role, loaded once while bundles ask for it."""
+        if self._loaded is None or self._loaded[0] != (role, dtype):
+            import torch
+
+            from attnres_core.models.loading import load_checkpoint
+
+            self._loaded = self._reference = None  # their memory first
+            spread = self.resources.spread
+            if self.resources.device_class == "cuda":
+                for device in spread or (self.device,):
+                    free, _ = torch.cuda.mem_get_info(device)
+                    check_fit(self.resources.need, free, dtype, f"{device} (what is free of it)")
+            where = {"device_map": BALANCED} if spread else {"device": self.device}
+            self._loaded = (role, dtype), load_checkpoint(self.checkpoints[role], dtype=dtype, **where)
+        return self._loaded[1]

@@ -1,0 +1,188 @@
+"""A run's columns become outcomes: families are chosen, statements asked, looks taken. Outcomes go in and come out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from attnres_core.claims.claim import Claim, claim_key
+from attnres_core.claims.statements import Linear, Operator, Verdict
+from attnres_core.engine.measurements import Measurements
+from attnres_core.judging import gates, stored_decisions
+from attnres_core.judging.decisions import Adjusted, Question
+from attnres_core.judging.family_selection import choose, filled, filled_statement
+from attnres_core.judging.outcomes import Outcome
+from attnres_core.judging.redundancy import redundant
+from attnres_core.judging.registry import Standing
+from attnres_core.planning.bundles import Bundle
+from attnres_core.prompts import Split
+from attnres_core.quantities.intervention import NotApplicable
+from attnres_core.quantities.quantity import Quantity
+from attnres_core.quantities.vocabulary import Role
+from attnres_core.shapes import Column
+from attnres_core.statistics.sequential import ONLY, Look
+
+Outcomes = Mapping[str, Outcome]
+"""By the claim's node id."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What judging a run depends on."""
+
+    measurements: Measurements
+    prompts_digest: str
+    """Of the whole prompt set."""
+    sequential: bool
+    """Whether claims of `>` are looked at early."""
+    whole: bool
+    """Whether the confirmation split is read whole: on a part, nothing is decided for good."""
+
+    def dtype(self, claim: Claim) -> str | None:
+        """What a claim's columns must be measured in: float32 where it says that an effect is small; None: any."""
+        null = any(statement.operator is not Operator.ABOVE for statement in claim.statements)
+        return "float32" if null and self.measurements.material.dtype != "float32" else None
+
+    def prepare(self, claim: Claim, standing: Standing, lost: Mapping[Bundle, str]) -> Outcome:
+        """The claim with its families chosen, or the reason why it cannot be decided."""
+        open_claim = Outcome(claim, standing, Verdict.INCONCLUSIVE)
+        if standing.error:
+            return dataclasses.replace(open_claim, error=standing.error)
+        try:
+            picks = dict.fromkeys(pick for quantity in claim.quantities for pick in quantity.picks)
+            trained = self.measurements.material.checkpoint(Role.TRAINED)
+            chosen = {pick: choose(pick, trained, lambda q: self._explored(q, lost)) for pick in picks}
+            quantities = tuple(filled(quantity, chosen, self.dtype(claim)) for quantity in claim.quantities)
+            for quantity in quantities:
+                self.measurements.check_answers(quantity, standing.split)
+                asked = self.measurements.material.resolved(quantity).check()
+                if asked.no_op:
+                    raise NotApplicable(
+                        f"`{asked.what}` is a no-op by construction: {asked.no_op} read one tensor only"
+                    )
+        except NotApplicable as error:
+            return dataclasses.replace(open_claim, verdict=Verdict.NOT_APPLICABLE, reason=str(error))
+        except ValueError as error:
+            return dataclasses.replace(open_claim, error=str(error))
+        return dataclasses.replace(open_claim, chosen=chosen, quantities=quantities)
+
+    def questions(self, outcome: Outcome, look: Look) -> list[Question]:
+        """A claim's statements, with what each may spend at this look (all of alpha where there is only one)."""
+        count, alpha = len(outcome.claim.statements), outcome.standing.alpha
+        own = look if outcome.may_end_early else ONLY
+        dtype = self.dtype(outcome.claim)
+        statements = [filled_statement(statement, outcome.chosen, dtype) for statement in outcome.claim.statements]
+        floors = [0.0 if s.takes_worst else self.measurements.noise_floor(s.form, alpha) for s in statements]
+        return [Question(s, alpha, count, floor, own) for s, floor in zip(statements, floors, strict=True)]
+
+    def at_look(self, outcomes: Outcomes, lost: Mapping[Bundle, str], look: Look) -> dict[str, Outcome]:
+        """The outcomes after a look; claims that cannot end early have only the last."""
+        return {
+            node_id: outcome
+            for split in Split
+            for node_id, outcome in self._of_split(outcomes, lost, look, split).items()
+        }
+
+    def _of_split(self, outcomes: Outcomes, lost: Mapping[Bundle, str], look: Look, split: Split) -> dict[str, Outcome]:
+        """The same, of the claims that are decided on one split: they share one resampling of its documents."""
+        judged = {node_id: outcome for node_id, outcome in outcomes.items() if outcome.standing.split is split}
+        documents = look.documents if split is Split.CONFIRMATION else None
+        which = (split, documents)
+        asked: dict[str, list[Question]] = {}
+        for node_id, outcome in judged.items():
+            if not (look.final or outcome.may_end_early):
+                continue
+            if why := self.measurements.loss(outcome.quantities, split, lost, documents):
+                judged[node_id] = dataclasses.replace(outcome, error=why, decisions=())
+                continue
+            asked[node_id] = [
+                dataclasses.replace(
+                    question,
+                    bias=gates.bias(self.measurements, question.statement.form, *which),
+                    gate=gates.gate(self.measurements, question.statement.form, *which),
+                )
+                for question in self.questions(outcome, look)
+            ]
+        every = [question for questions in asked.values() for question in questions]
+        columns = self._columns((question.statement.form for question in every), split, documents)
+        # The shares of the strata are fixed in the whole split alone: a first part of it has drawn them.
+        strata = self.measurements.material.prompts[split].strata if look.final else ("",) * (look.documents or 0)
+        decided = stored_decisions.decisions(every, columns, strata, self.measurements.store)
+        for node_id, questions in asked.items():
+            decisions = tuple(decided[question] for question in questions)
+            judged[node_id] = judged[node_id].decided(decisions, documents)
+        return judged
+
+    def without_second_chances(self, outcomes: Outcomes) -> dict[str, Outcome]:
+        """A claim found INCONCLUSIVE at a fixed number of documents is not tried look by look, nor the reverse."""
+        before, remedy = "look by look", "add --attnres-sequential"
+        if self.sequential:
+            before, remedy = "at a fixed number of documents", "leave --attnres-sequential out"
+        error = (
+            f"this claim was decided {before} before and found INCONCLUSIVE; deciding it in another way on the same "
+            f"prompts would be a second chance at its alpha: {remedy}, or register it on fresh prompts"
+        )
+        return {
+            node_id: dataclasses.replace(outcome, error=error)
+            if self.whole and outcome.may_end_early and self._was_open(outcome)
+            else outcome
+            for node_id, outcome in outcomes.items()
+        }
+
+    def remember_open(self, outcomes: Iterable[Outcome]) -> None:
+        """Remember which claims came out INCONCLUSIVE (a run on fewer prompts takes no chance away)."""
+        for outcome in outcomes:
+            if outcome.verdict is Verdict.INCONCLUSIVE and outcome.may_end_early and self.whole:
+                way = self._way(outcome, sequential=self.sequential)
+                stored_decisions.remember_open(way, self.measurements.store)
+
+    def _was_open(self, outcome: Outcome) -> bool:
+        return stored_decisions.was_open(self._way(outcome, sequential=not self.sequential), self.measurements.store)
+
+    def _way(self, outcome: Outcome, *, sequential: bool) -> list[str]:
+        """Identifies a claim, its models and prompts, and the way of deciding it; not dtype or device."""
+        checkpoint = self.measurements.material.checkpoint
+        models = sorted({checkpoint(quantity.role).digest for quantity in outcome.quantities})
+        how = "look by look" if sequential else "at once"
+        return [claim_key(outcome.claim.node_id), *outcome.claim.texts, *models, self.prompts_digest, how]
+
+    def with_redundancy(self, outcomes: Outcomes) -> dict[str, Outcome]:
+        """The outcomes, null effects among them with what this run ablated that makes up for them."""
+        every = outcomes.values()
+        return {
+            node_id: dataclasses.replace(outcome, redundancy=redundant(outcome, every, self.measurements))
+            for node_id, outcome in outcomes.items()
+        }
+
+    def adjusted(self, outcomes: Iterable[Outcome], registered: Iterable[str]) -> dict[str, Adjusted]:
+        """p-values adjusted over the registered set, by node id; empty unless the whole set was decided together.
+
+        Args:
+            outcomes: those of this run.
+            registered: the keys of all registered claims.
+        """
+        confirmed = [o for o in outcomes if o.standing.split is Split.CONFIRMATION and not o.error]
+        whole = {claim_key(outcome.claim.node_id) for outcome in confirmed} == set(registered)
+        if not whole or self.sequential:  # looks differ: there are no joint columns
+            return {}
+        claims = {outcome.claim.node_id: outcome.decisions for outcome in confirmed if outcome.decisions}
+        forms = [decision.statement.form for found in claims.values() for decision in found]
+        columns = self._columns(forms, Split.CONFIRMATION)
+        strata = self.measurements.material.prompts[Split.CONFIRMATION].strata
+        return stored_decisions.adjusted(claims, columns, strata, self.measurements.store)
+
+    def _explored(self, quantity: Quantity, lost: Mapping[Bundle, str]) -> float:
+        """A quantity's mean on the exploration split."""
+        if why := self.measurements.loss([quantity], Split.EXPLORATION, lost):
+            raise ValueError(why)
+        return float(self.measurements.column(quantity, Split.EXPLORATION).mean())
+
+    def _columns(self, forms: Iterable[Linear], split: Split, documents: int | None = None) -> dict[Quantity, Column]:
+        quantities = {quantity for form in forms for quantity, _ in form.terms}
+        return {quantity: self.measurements.column(quantity, split, documents) for quantity in quantities}
+
+
+def still_open(outcomes: Outcomes) -> dict[str, Outcome]:
+    """The claims that another look may decide."""
+    return {n: o for n, o in outcomes.items() if not o.error and o.verdict is not Verdict.SUPPORTED}
