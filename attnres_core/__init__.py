@@ -55,9 +55,18 @@ if TYPE_CHECKING:
     from attnres_core.quantities.summaries import spread as spread
     from attnres_core.quantities.summaries import summary_and_loss as summary_and_loss
     from attnres_core.quantities.summaries import uniform_mass as uniform_mass
+    from attnres_core.quantities.vocabulary import Band, Family, Metric, Positions, Role, Sublayer
     from attnres_core.quantities.vocabulary import at_step as at_step
     from attnres_core.shipped import reference as reference
     from attnres_core.shipped import reference_prompts as reference_prompts
+
+    EMBEDDING, CURRENT, RECENT, OLDER = Family.EMBEDDING, Family.CURRENT, Family.RECENT, Family.OLDER
+    ATTN, MLP, FINAL = Sublayer.ATTN, Sublayer.MLP, Sublayer.FINAL
+    EARLY, MID, LATE, ALL = Band.EARLY, Band.MID, Band.LATE, Band.ALL
+    TRAINED, WRAPPED, STOCK, UNTRAINED = Role.TRAINED, Role.WRAPPED, Role.STOCK, Role.UNTRAINED
+    DELTA_NLL, KL = Metric.DELTA_NLL, Metric.KL
+    LOGIT_DIFFERENCE, ANSWER_PROBABILITY = Metric.LOGIT_DIFFERENCE, Metric.ANSWER_PROBABILITY
+    FIRST_THIRD, LAST = Positions.FIRST_THIRD, Positions.LAST
 
 _HOMES = {
     "claims.claim": ("NotSupported", "claim"),
@@ -86,30 +95,30 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-from attnres_core.quantities.vocabulary import Band, Family, Metric, Positions, Role, Sublayer  # noqa: E402
-
-EMBEDDING, CURRENT, RECENT, OLDER = Family.EMBEDDING, Family.CURRENT, Family.RECENT, Family.OLDER
-ATTN, MLP, FINAL = Sublayer.ATTN, Sublayer.MLP, Sublayer.FINAL
-EARLY, MID, LATE, ALL = Band.EARLY, Band.MID, Band.LATE, Band.ALL
-TRAINED, WRAPPED, STOCK, UNTRAINED = Role.TRAINED, Role.WRAPPED, Role.STOCK, Role.UNTRAINED
-DELTA_NLL, KL = Metric.DELTA_NLL, Metric.KL
-LOGIT_DIFFERENCE, ANSWER_PROBABILITY = Metric.LOGIT_DIFFERENCE, Metric.ANSWER_PROBABILITY
-FIRST_THIRD, LAST = Positions.FIRST_THIRD, Positions.LAST
+_CHOICES = {
+    "quantities.vocabulary.Family": ("EMBEDDING", "CURRENT", "RECENT", "OLDER"),
+    "quantities.vocabulary.Sublayer": ("ATTN", "MLP", "FINAL"),
+    "quantities.vocabulary.Band": ("EARLY", "MID", "LATE", "ALL"),
+    "quantities.vocabulary.Role": ("TRAINED", "WRAPPED", "STOCK", "UNTRAINED"),
+    "quantities.vocabulary.Metric": ("DELTA_NLL", "KL", "LOGIT_DIFFERENCE", "ANSWER_PROBABILITY"),
+    "quantities.vocabulary.Positions": ("FIRST_THIRD", "LAST"),
+}
+_MEMBER_OF = {name: choice for choice, names in _CHOICES.items() for name in names}
+"""The enum that has a member of this name."""
 
 __version__ = "0.1.0"
-__all__ = [
-    *("EMBEDDING", "CURRENT", "RECENT", "OLDER", "ATTN", "MLP", "FINAL", "EARLY", "MID", "LATE", "ALL"),
-    *("TRAINED", "WRAPPED", "STOCK", "UNTRAINED"),
-    *("DELTA_NLL", "KL", "LOGIT_DIFFERENCE", "ANSWER_PROBABILITY", "FIRST_THIRD", "LAST"),
-    *_HOME,
-]
+__all__ = [*_MEMBER_OF, *_HOME]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name's module when the name is first used."""
-    if name not in _HOME:
+    """Import what a public name stands for when the name is first used."""
+    if name in _MEMBER_OF:
+        module, _, choice = _MEMBER_OF[name].rpartition(".")
+        value = getattr(getattr(import_module(f"{__name__}.{module}"), choice), name)
+    elif name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 

@@ -29,11 +29,10 @@ LARGE = {"0.6B block": (1024, 28, 8, 3072, 151936, "block")}
 def write_checkpoint(folder: Path, shape: tuple[int, int, int, int, int, str], **options: str) -> None:
     """A checkpoint of random weights; `options` are those of `save_pretrained`."""
     import torch
-    from attnres_core.models.networks.config import Qwen3AttnResConfig
 
     from attnres_core.models.dialects.open_block import OpenBlock
     from attnres_core.models.dialects.open_full import OpenFull
-    from attnres_core.models.networks.qwen3 import Qwen3AttnResForCausalLM
+    from attnres_core.models.networks.qwen3 import Qwen3AttnResConfig, Qwen3AttnResForCausalLM
 
     hidden, layers, blocks, feed, vocabulary, mode = shape
     config = Qwen3AttnResConfig(

@@ -28,10 +28,13 @@ def test_type_checkers_see_every_public_name():
     """They do not run `__getattr__`, so a name that they are not told of is `Any` to them."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    told = {
-        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
+    found = [(alias, node.module) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    told = {alias.asname: module for alias, module in found if alias.asname}
     assert told == {name: f"attnres_core.{module}" for name, module in attnres_core._HOME.items()}
+    choices = {alias.name: f"{module}.{alias.name}" for alias, module in found if not alias.asname}
+    members = [each for node in block.body for each in ast.walk(node) if isinstance(each, ast.Attribute)]
+    told = {member.attr: choices[ast.unparse(member.value)] for member in members}
+    assert told == {name: f"attnres_core.{choice}" for name, choice in attnres_core._MEMBER_OF.items()}
 
 
 def test_claims_alone_live_in_hypotheses():

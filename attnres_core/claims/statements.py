@@ -7,13 +7,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from attnres_core.quantities.quantity import Quantity, RoutingSummary
 from attnres_core.quantities.vocabulary import Summary
-from attnres_core.shapes import Column
+
+if TYPE_CHECKING:
+    from attnres_core.shapes import Column
 
 MAX_KINDS = frozenset({Summary.SPREAD, Summary.CLOSED_FORM_ERROR})
 """Summaries that speak of the worst prompt, decided exactly by their maximum."""
@@ -95,7 +95,8 @@ class Linear:
 
     def of(self, columns: Mapping[Any, Column]) -> Column:
         """The form's own column (its constant left out: that belongs to the threshold)."""
-        return np.sum([coefficient * columns[quantity] for quantity, coefficient in self.terms], axis=0)
+        first, *rest = (coefficient * columns[quantity] for quantity, coefficient in self.terms)
+        return sum(rest, 0.0 + first)  # (as numpy sums: a minus zero becomes zero)
 
     def __str__(self) -> str:
         """`a - 0.5 * b`."""

@@ -46,7 +46,8 @@ def _map(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: something that was asked for cannot be used.
     """
-    from attnres_core.engine.resources import bytes_of, choose_resources
+    from attnres_core.amounts import bytes_of
+    from attnres_core.engine.resources import choose_resources
     from attnres_core.engine.store import Store
     from attnres_core.exploration import pathway_map
     from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint

@@ -7,13 +7,13 @@ import ctypes
 import importlib.metadata
 import math
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from attnres_core.amounts import BYTES, size
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.models.checkpoints.footprint import copies_of_states, working
 from attnres_core.models.checkpoints.placement import BALANCED, largest_share
@@ -33,8 +33,6 @@ BATCH_SIZES = tuple(BATCH_TOKENS >> halvings for halvings in range((BATCH_TOKENS
 """Batches to choose from, the largest first; none is smaller than one chunk of prompts."""
 USABLE = 0.9
 """The share of memory that a run may plan with."""
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a weight."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -128,24 +126,6 @@ def memory_words(memory: int) -> str:
     """What the machine has, and what is free of it now where that is less than half."""
     free = psutil.virtual_memory().available
     return f"this machine has {size(memory)}" + (f", {size(free)} free now" if free < memory / 2 else "")
-
-
-def bytes_of(text: str) -> int:
-    """`8GiB`, `500 MB` or `2000000` in bytes.
-
-    Raises:
-        ValueError: it is no amount of memory.
-    """
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([kmgt]i?)?b?", text.strip().lower())
-    if found is None or not float(found[1]):
-        raise ValueError("give an amount of memory such as 8GiB")
-    power = " kmgt".index((found[2] or " ")[0])
-    return int(float(found[1]) * (1024 if (found[2] or "").endswith("i") else 1000) ** power)
-
-
-def size(count: int) -> str:
-    """A number of bytes in words: `35 MiB`, `1.2 GiB`."""
-    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
 
 
 def cores() -> int:

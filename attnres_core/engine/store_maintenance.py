@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from attnres_core.engine.resources import size
+from attnres_core.amounts import size
 from attnres_core.engine.store import ABOUT, Store
 from attnres_core.planning.material import NUMERICS_VERSION
 

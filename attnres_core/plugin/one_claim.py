@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from attnres_core.claims.statements import ClaimError, Statement
-from attnres_core.plugin import _BODY, _TRACED
+from attnres_core.plugin.session import BODY, TRACED
 from attnres_core.records.reading import one_line
 
 Stated = tuple[Statement, ...] | str
@@ -96,7 +96,7 @@ def _collected(file: str) -> tuple[Mapping[str, Stated], str]:
         problem = one_line(" ".join(dict.fromkeys([*lines[:1], *lines[-1:]]))) or f"exit status {status}"
     found: dict[str, Stated] = {}
     for item in collector.items:
-        if _TRACED in item.stash:
-            traced, body = item.stash[_TRACED], item.stash.get(_BODY, ())
+        if TRACED in item.stash:
+            traced, body = item.stash[TRACED], item.stash.get(BODY, ())
             found[item.nodeid.partition("::")[2]] = str(traced) if isinstance(traced, ClaimError) else tuple(body)
     return found, problem

@@ -1,4 +1,4 @@
-"""The `--attnres-*` options with their ini twins, and how they become `Settings`."""
+"""The `--attnres-*` options with their ini twins, and the paths that they name. Imports nothing that costs time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from attnres_core.engine.resources import BYTES, bytes_of
-from attnres_core.shipped import reference_prompts, resolved
-from attnres_core.suite.settings import Settings
+from attnres_core.amounts import bytes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +105,23 @@ def option(config: pytest.Config, name: str) -> Any:
     return _BY_NAME[name].value(config)
 
 
+def typed(config: pytest.Config, name: str) -> bool:
+    """Whether the command line gives a value."""
+    return config.getoption(_BY_NAME[name].ini) is not None
+
+
 def written_path(config: pytest.Config, name: str) -> Path:
     """A place this run writes to: the command line's seen from where pytest was started, any other from its root."""
-    typed = config.getoption(_BY_NAME[name].ini) is not None
-    folder = config.invocation_params.dir if typed else config.rootpath
+    folder = config.invocation_params.dir if typed(config, name) else config.rootpath
     return folder.joinpath(option(config, name)).resolve()
+
+
+def read_path(config: pytest.Config, name: str) -> str | None:
+    """A path as given; one from the ini file is looked for beside that file first, as pytest does."""
+    text: str | None = option(config, name)
+    from_ini = text and not typed(config, name) and config.getini(_BY_NAME[name].ini)
+    beside = config.rootpath / text if from_ini and text else None
+    return str(beside) if beside is not None and beside.exists() else text
 
 
 def report_path(config: pytest.Config) -> Path:
@@ -127,42 +137,3 @@ def report_path(config: pytest.Config) -> Path:
     if path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
         raise pytest.UsageError(f"--attnres-report: {path} cannot be written; give a file in a folder that can be")
     return path
-
-
-def _path(config: pytest.Config, name: str) -> str | None:
-    """A path as given; one from the ini file is looked for beside that file first, as pytest does."""
-    text: str | None = option(config, name)
-    from_ini = text and config.getoption(_BY_NAME[name].ini) is None and config.getini(_BY_NAME[name].ini)
-    beside = config.rootpath / text if from_ini and text else None
-    return str(beside) if beside is not None and beside.exists() else text
-
-
-def settings_of(config: pytest.Config, registrations: Path) -> Settings:
-    """The run's settings; `registrations` is the folder of the claims' lock.
-
-    Raises:
-        pytest.UsageError: an option cannot be read.
-        ValueError: a shipped checkpoint is misspelt, or the dtype is unknown.
-    """
-    dtype = option(config, "dtype")
-    if dtype not in BYTES:
-        raise ValueError(f"--attnres-dtype is {dtype!r}; allowed: {', '.join(BYTES)}")
-    prompts = _path(config, "prompts")
-    return Settings(
-        trained=resolved(str(_path(config, "trained"))),
-        vanilla=resolved(str(_path(config, "vanilla"))),
-        revision=option(config, "revision"),
-        vanilla_revision=option(config, "vanilla-revision"),
-        recency_bias=option(config, "recency-bias"),
-        num_blocks=option(config, "num-blocks"),
-        prompts=Path(prompts) if prompts else reference_prompts(),
-        n_prompts=option(config, "n-prompts"),
-        device=option(config, "device"),
-        device_map=option(config, "device-map"),
-        dtype=dtype,
-        store=written_path(config, "store"),
-        memory=option(config, "memory"),
-        quick=option(config, "quick"),
-        sequential=option(config, "sequential"),
-        registrations=registrations,
-    )

@@ -12,7 +12,6 @@ from attnres_core.engine.resources import (
     BATCH_SIZES,
     LIBRARIES,
     Resources,
-    bytes_of,
     check_fit,
     choose_resources,
     largest_need,
@@ -121,19 +120,6 @@ def test_cuda_takes_one_slot_a_visible_device(checkpoint, monkeypatch):
     monkeypatch.setattr(resources, "cuda_devices", lambda: 2)
     assert choose_resources("auto", "float32", 4, [checkpoint]).slots == ("cuda:0", "cuda:1")
     assert choose_resources("cuda", "float32", 1, [checkpoint]).slots == ("cuda:0",)
-
-
-@pytest.mark.parametrize(
-    ("text", "count"), [("8GiB", 8 * 2**30), ("500 MB", 5 * 10**8), ("2000000", 2_000_000), ("1.5g", 15 * 10**8)]
-)
-def test_amounts_of_memory_are_read(text, count):
-    assert bytes_of(text) == count
-
-
-@pytest.mark.parametrize("text", ["", "lots", "-1GB", "0", "8 GiB or so", "1e9"])
-def test_what_is_no_amount_of_memory_is_refused(text):
-    with pytest.raises(ValueError, match="give an amount of memory such as 8GiB"):
-        bytes_of(text)
 
 
 def test_a_memory_budget_chooses_the_batch(checkpoint, monkeypatch):

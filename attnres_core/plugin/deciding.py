@@ -1,0 +1,136 @@
+"""Collected claims become outcomes: all that the plug-in asks of a suite, before any test runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnres_core.claims.claim import Claim
+from attnres_core.engine.run_folder import BEGUN, DECIDED, RunFolder
+from attnres_core.engine.store import DamagedStoreWarning
+from attnres_core.engine.worker import SmallerBatchWarning
+from attnres_core.judging.registry import LOCK, lock_folder
+from attnres_core.plugin import options
+from attnres_core.plugin.progress import ProgressBar, write_header
+from attnres_core.plugin.session import SESSION, TRACED, Session, is_worker
+from attnres_core.plugin.settings import settings_of
+from attnres_core.plugin.terminal import plan_table
+from attnres_core.prompts import Split
+from attnres_core.records.run_record import base_record
+from attnres_core.suite.expected_verdicts import load_expected, write_expected
+from attnres_core.suite.margins import check_margins
+from attnres_core.suite.post_hoc import seen_before
+from attnres_core.suite.sample_sizes import documents_needed
+from attnres_core.suite.suite import Suite
+
+
+def suite_of(config: pytest.Config, claims: Sequence[Claim] = (), registrations: Path | None = None) -> Suite:
+    """The run's suite; `registrations` is the folder of the claims' lock (the controller collects none).
+
+    Raises:
+        pytest.UsageError: something it was asked to use cannot be used.
+    """
+    options.report_path(config)
+    workers = int(config.workerinput["workercount"]) if is_worker(config) else 1  # type: ignore[attr-defined]
+    try:
+        return Suite(settings_of(config, registrations or config.rootpath), claims, workers)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def decide(session: pytest.Session) -> None:
+    """Measure and judge every collected claim, together with the run's other workers.
+
+    Raises:
+        pytest.UsageError: something it was asked to use cannot be used; on a worker its claims say so.
+    """
+    config = session.config
+    claims = [traced for item in session.items if (traced := item.stash.get(TRACED, None)) is not None]
+    collected = [claim for claim in claims if isinstance(claim, Claim)]
+    mine = config.stash[SESSION]
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    bar = None
+    try:
+        suite = suite_of(config, collected, _folder_of(session))
+        if options.option(config, "register"):
+            _register(suite, config, reporter)
+            return
+        if options.option(config, "plan"):
+            _plan(suite, mine.run, reporter)
+            return
+        if not is_worker(config) and reporter is not None:
+            write_header(reporter, suite.header())
+            bar = ProgressBar(RunFolder(suite.inputs.store.root, mine.run), reporter, header=False)
+        mine.suite = suite
+        writing = options.option(config, "write-expected")
+        mine.expected = {} if writing else load_expected(suite)
+        with warnings.catch_warnings():
+            for notice in (DamagedStoreWarning, SmallerBatchWarning):  # even where warnings are errors
+                warnings.simplefilter("always", notice)
+            _leave_base_record(suite, mine, len(claims), BEGUN)  # should measuring be interrupted
+            mine.outcomes = suite.decide(mine.run)
+            mine.adjusted = suite.adjusted(mine.outcomes.values())
+            _leave_base_record(suite, mine, len(claims), DECIDED)
+        if writing:
+            path = write_expected(suite, mine.outcomes)
+            if reporter is not None:
+                reporter.write_line(f"attnres: expected verdicts written to {path}; reasons are yours to write")
+    except (pytest.UsageError, ValueError, OSError) as error:
+        if not is_worker(config):
+            raise pytest.UsageError(str(error)) from None
+        mine.problem = str(error)
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _folder_of(session: pytest.Session) -> Path:
+    """Where the session's claims are registered; without an ini file, rootdir is only where pytest was started."""
+    config = session.config
+    top = config.rootpath if config.inipath else Path(config.rootpath.anchor)
+    return lock_folder({item.path for item in session.items if TRACED in item.stash}, top)
+
+
+def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
+    """Write the lock and say what changed; a claim whose confirmation data were read before is marked post hoc."""
+    check_margins(suite, config.stash[SESSION].run)
+    narrowing = ("keyword", "markexpr", "deselect", "lf", "stepwise")
+    selected = any(config.getoption(name, None) for name in narrowing) or any("::" in str(a) for a in config.args)
+    budget = options.option(config, "budget-claims")
+    registry = suite.inputs.registry
+    changes = registry.register(
+        suite.claims,
+        suite.inputs.prompt_set.digest,
+        seen=seen_before(suite),
+        documents=suite.inputs.confirmation_digests,
+        budget=budget,
+        whole_files=not selected,
+    )
+    for line in changes or ["nothing changed"]:
+        reporter.write_line(f"attnres: {line}")
+    reporter.write_line(f"attnres: {registry.folder / LOCK}, {len(registry.entries)} claims; commit it")
+
+
+def _plan(suite: Suite, run: str, reporter: Any) -> None:
+    """Print the prompts that each claim needs, by what its exploration columns say."""
+    write_header(reporter, suite.header())
+    there = len(suite.inputs.prompts[Split.CONFIRMATION].documents)
+    for line in plan_table(documents_needed(suite, run), there):
+        reporter.write_line(line)
+
+
+def _leave_base_record(suite: Suite, mine: Session, collected: int, name: str) -> None:
+    """Write what the controller needs beside the claims' own entries; every worker would write the same, so one does.
+
+    What is known before measuring all wait for: an interrupt must find it. A worker killed at it is replaced, and its
+    replacement comes by here again.
+    """
+    store = suite.inputs.store
+    folder = RunFolder(store.root, mine.run, store.writing).open()
+    with store.held(f"{mine.run}-{name}", wait=name == BEGUN) as held:
+        if held and not folder.has_record(name):
+            folder.leave_record(name, base_record(suite, list(mine.outcomes.values()), collected))
