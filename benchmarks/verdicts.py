@@ -8,15 +8,16 @@ python benchmarks/verdicts.py open.json kimi.json > docs/verdicts.md
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from attnres_core.claims.claim import claim_key
 from attnres_core.records.contradictions import Contradiction, contradictions
-from attnres_core.records.reading import Record, escaped, read_record
+from attnres_core.records.reading import escaped, read_record
+from attnres_core.records.schema import ClaimEntry, Record
 from attnres_core.report.card import titled
-from attnres_core.report.wording import deciding, interval, number, why_open
+from attnres_core.report.numbers import interval, number
+from attnres_core.report.wording import deciding, why_open
 
 HEAD = """# What the claims come out as
 
@@ -30,15 +31,13 @@ supported stands in the checkpoints' `expected_verdicts.json` and in the report.
 """
 WORDS = {"SUPPORTED": "supported", "REFUTED": "**refuted**", "INCONCLUSIVE": "*inconclusive*", "ERROR": "ERROR"}
 
-Entry = Mapping[str, Any]
-
 
 def name(record: Record) -> str:
     """The trained checkpoint's."""
     return escaped(record["models"]["trained"]["name"])
 
 
-def cell(claim: Entry | None) -> str:
+def cell(claim: ClaimEntry | None) -> str:
     """`supported +0.561 [+0.509, +0.619]`; `-` where the claim is not in the record or not applicable."""
     told = "-" if claim is None else WORDS.get(claim["verdict"], "-")
     if claim is None or told == "-" or (numbers := deciding(claim)) is None or numbers["estimate"] is None:

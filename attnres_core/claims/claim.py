@@ -29,7 +29,8 @@ class Claim:
 
     node_id: str
     title: str
-    family: str
+    group: str
+    """The claims that it is reported with."""
     cites: str | None
     quantities: tuple[Quantity, ...]
     statements: tuple[Statement, ...]
@@ -103,7 +104,7 @@ class ClaimInfo:
 
     quantities: Mapping[str, Quantity]
     statement: str | None = None
-    family: str | None = None
+    group: str | None = None
     cites: str | None = None
     under: tuple[Kind, ...] = ()
     contradicts: tuple[str, ...] = ()

@@ -68,11 +68,6 @@ def _relation(statement: Statement, names: Mapping[Any, str]) -> str:
     return _RELATIONS[statement.operator].format(form=form, t=f"{statement.threshold:g}")
 
 
-def meaning(quantity: Quantity) -> dict[str, str]:
-    """A quantity in words and in symbols."""
-    return {"words": words(quantity), "symbols": symbols(quantity)}
-
-
 def words(quantity: Quantity) -> str:
     """One quantity as a clause of English."""
     what = quantity.what

@@ -43,11 +43,11 @@ def trace_item(item: pytest.Item) -> None:
         words = (info.statement if info else None) or name.removeprefix("test_").replace("_", " ")
         if item.name != name:  # which of a parametrized claim's cases
             words += f" {item.name.removeprefix(name)}"
-        family = (info.family if info else None) or item.path.stem.removeprefix("test_").replace("_", " ")
+        group = (info.group if info else None) or item.path.stem.removeprefix("test_").replace("_", " ")
         cites, kinds, against = (info.cites, info.under, info.contradicts) if info else (None, (), ())
         used, statements = under_each(kinds, tuple(dict.fromkeys(quantities.values())), body)
         item.stash[BODY] = body
-        item.stash[TRACED] = Claim(item.nodeid, words, family, cites, used, statements, kinds, against)
+        item.stash[TRACED] = Claim(item.nodeid, words, group, cites, used, statements, kinds, against)
     except ClaimError as error:
         item.stash[TRACED] = error
     except OutcomeException as error:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.plugin import options
 from attnres_core.plugin.progress import ProgressBar
-from attnres_core.plugin.session import REPORTED, SESSION, SKIPPED, ClaimEntry
+from attnres_core.plugin.session import REPORTED, SESSION, SKIPPED
+
+if TYPE_CHECKING:
+    from attnres_core.records.schema import BegunRecord, ClaimEntry
 
 
 def watch_workers(config: pytest.Config) -> None:
@@ -68,12 +71,12 @@ class Reporter:
         if session.bar is not None:
             session.bar.close()
         folder = RunFolder(options.written_path(self.config, "store"), session.run)
-        begun = folder.record()
+        begun = cast("BegunRecord | None", folder.record())
         if begun is not None:
             self._write(begun, folder)
         folder.remove()
 
-    def _write(self, begun: dict[str, Any], folder: RunFolder) -> None:
+    def _write(self, begun: BegunRecord, folder: RunFolder) -> None:
         from attnres_core.files import published_command
         from attnres_core.records.run_record import completed_record
         from attnres_core.report.html import page  # altair is slow to import
@@ -90,7 +93,7 @@ class Reporter:
             bundles_reused=announced.reused if announced else 0,
         )
         self.missing = record["collected"] - len(record["claims"])
-        self.early = (record["run"]["early"] or {}).get("text", "")
+        self.early = record["run"]["early"]["text"] if record["run"]["early"] else ""
         path = options.report_path(self.config)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from attnres_core.suite.expected_verdicts import Expected
     from attnres_core.suite.suite import Suite
 
-ClaimEntry = dict[str, Any]
 REPORTED = "attnres"
 """The attribute of a test report that carries a claim's entry, as plain data, from worker to controller."""
 SKIPPED = "attnres_skipped"

@@ -4,112 +4,102 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from attnres_core.claims.claim import Claim, claim_key
-from attnres_core.claims.statements import Operator, Verdict
-from attnres_core.judging.decisions import combine, deciding
+from attnres_core.claims.statements import Verdict
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.records.contradictions import absent, contradictions
-from attnres_core.statistics.power import unseen_share
+from attnres_core.records.schema import ClaimEntry, OperatorSign, StatementEntry
+from attnres_core.report.numbers import confidence, interval, number
+from attnres_core.report.verdict_signs import SIGNS
+from attnres_core.report.wording import against, deciding, limits, standing
 
-LETTERS = {"SUPPORTED": ".", "REFUTED": "R", "INCONCLUSIVE": "I", "NOT APPLICABLE": "n", "ERROR": "E"}
-_MARKUP = {
-    "SUPPORTED": {"green": True},
-    "REFUTED": {"red": True},
-    "INCONCLUSIVE": {"yellow": True},
-    "NOT APPLICABLE": {"light": True},
-    "ERROR": {"red": True, "bold": True},
-}
+Line = tuple[str, Mapping[str, bool]]
+"""A line and its markup, as pytest's writer takes them."""
 
 
-def failure_text(outcome: Outcome, entry: Mapping[str, Any]) -> str:
+def failure_text(entry: ClaimEntry) -> str:
     """A finding: the deciding numbers in one line, then the claim and each statement with what would decide it."""
-    claim = outcome.claim
-    headline = f"{outcome.deciding}"
-    if outcome.disagreement:
-        headline = f"{outcome.verdict}: {outcome.disagreement}"
-    lines = [headline, "", f"claim     {claim.title}", f"verdict   {outcome.verdict}"]
-    for kind, decisions in outcome.by_kind.items():
-        verdict = combine(decisions)
-        i = decisions[deciding([decisions], verdict) or 0].interval
-        lines.append(f"under     {kind}: {verdict} ({i.mean:+.4g} [{i.low:+.4g}, {i.high:+.4g}])")
-    lines += [f"beware    {note}" for note in outcome.redundancy]
-    if outcome.standing.status != "registered":
-        lines.append(f"standing  {outcome.standing.status}: {outcome.standing.note}")
-    if claim.cites:
-        lines.append(f"cites     {claim.cites}")
-    lines += [f"chosen    {pick} is {family}, on the exploration split" for pick, family in outcome.chosen.items()]
+    leading, headline = deciding(entry), f"{entry['verdict']}: {entry['disagreement']}"
+    if leading is not None and not entry["disagreement"]:
+        estimate = number(leading["estimate"], leading["unit"])
+        headline = f"{leading['verdict']}: {estimate} {limits(leading)} for {leading['text']}"
+    lines = [headline, "", f"claim     {entry['title']}", f"verdict   {entry['verdict']}"]
+    for kind in entry["under"]:
+        numbers = f"{number(kind['estimate'], kind['unit'])} {interval((kind['low'], kind['high']), kind['unit'])}"
+        lines.append(f"under     {kind['kind']}: {kind['verdict']} ({numbers})")
+    lines += [f"beware    {note}" for note in entry["redundancy"]]
+    if status := standing(entry):
+        lines.append(f"standing  {status}: {entry['registration_note']}")
+    if entry["cites"]:
+        lines.append(f"cites     {entry['cites']}")
+    lines += [f"chosen    {pick} is {family}, on the exploration split" for pick, family in entry["chosen"].items()]
     if entry["duplicates"]:
         lines.append(
             f"copies    {', '.join(entry['duplicates'])}: the dropped source lives on in a kept, identical one"
         )
     if entry["no_ops"]:
         lines.append(f"no-ops    {', '.join(entry['no_ops'])}: all sources are one tensor, the drop changes nothing")
-    for decision in outcome.decisions:
-        interval, statement = decision.interval, decision.statement
-        how = "exact, no sampling inference" if interval.exact else f"{100 * (1 - 2 * interval.alpha):.4g} % interval"
-        threshold = f"{statement.threshold:g}"
-        if statement.operator is Operator.WITHIN:
-            threshold = f"within +-{threshold}"
+    for statement in entry["statements"]:
+        unit, ends = statement["unit"], (statement["low"], statement["high"])
+        level = f"{confidence(statement['confidence'])} interval"
+        how = "exact, no sampling inference" if statement["exact"] else level
         lines += [
             "",
-            f"statement {statement}",
-            f"effect    {interval.mean:+.5g}",
-            f"interval  [{interval.low:+.5g}, {interval.high:+.5g}]  ({how}, n = {interval.n})",
-            f"threshold {threshold}",
-            f"verdict   {decision.verdict}{_meaning(decision.verdict, statement.operator)}",
+            f"statement {statement['text']}",
+            f"effect    {number(statement['estimate'], unit)} {unit}",
+            f"interval  {interval(ends, unit)}  ({how}, n = {statement['n']})",
+            f"threshold {against(statement)}",
+            f"verdict   {statement['verdict']}{_meaning(statement)}",
         ]
-        if decision.reason:
-            label = "to decide" if decision.verdict is Verdict.INCONCLUSIVE else "note"
-            lines.append(f"{label:<9} {decision.reason}")
-        if not interval.exact:
-            share = unseen_share(interval.alpha, max(interval.n, 1))
-            lines.append(f"unseen    effects carried by fewer than {100 * share:.2g} % of prompts cannot be excluded")
+        if statement["reason"]:
+            label = "to decide" if statement["verdict"] == "INCONCLUSIVE" else "note"
+            lines.append(f"{label:<9} {statement['reason']}")
+        if statement["unseen_share"] is not None:
+            share = f"{100 * statement['unseen_share']:.2g} %"
+            lines.append(f"unseen    effects carried by fewer than {share} of prompts cannot be excluded")
     return "\n".join(lines)
 
 
-def _meaning(verdict: Verdict, operator: Operator) -> str:
-    if verdict is not Verdict.REFUTED:
+def _meaning(statement: StatementEntry) -> str:
+    if statement["verdict"] != "REFUTED":
         return ""
-    meanings = {
-        Operator.ABOVE: "at most the threshold, which is not 'no effect'",
-        Operator.BELOW: "at least the threshold",
-        Operator.WITHIN: "outside the margin",
+    meanings: dict[OperatorSign, str] = {
+        ">": "at most the threshold, which is not 'no effect'",
+        "<": "at least the threshold",
+        "abs<": "outside the margin",
     }
-    return f": {meanings[operator]}"
+    return f": {meanings[statement['op']]}"
 
 
-def verdict_table(entries: Sequence[Mapping[str, Any]], width: int) -> list[tuple[str, dict[str, bool]]]:
+def verdict_table(entries: Sequence[ClaimEntry], width: int) -> list[Line]:
     """The claims by file, with the numbers of the statement that decides each; then the counts.
 
     One line a claim where `width` allows, otherwise the name above its numbers.
     """
-    names = [_name(entry) for entry in entries]
-    numbers_width = len(_numbers({"estimate": None}))
+    names, numbers = [_name(entry) for entry in entries], _columns([_numbers(entry) for entry in entries])
     name_width = max(map(len, names), default=0)
-    one_line = 2 + name_width + 16 + numbers_width <= width
-    lines: list[tuple[str, dict[str, bool]]] = []
+    one_line = 2 + name_width + 17 + max(map(len, numbers), default=0) <= width
+    lines: list[Line] = []
     file = None
-    for entry, name in zip(entries, names, strict=True):
+    for entry, name, own in zip(entries, names, numbers, strict=True):
         if entry["node_id"].split("::")[0] != file:
             file = entry["node_id"].split("::")[0]
             lines.append((file, {"bold": True}))
-        verdict = entry["verdict"]
+        verdict, markup = entry["verdict"], SIGNS[entry["verdict"]].markup
         known = entry["expected"] and verdict == entry["expected"]["verdict"] != "SUPPORTED"
         word = verdict + (" *" if known else "")
-        numbers = f"{word:<15} {_numbers(entry)}".rstrip()
+        told = f"{word:<15} {own}".rstrip()
         if one_line:
-            lines.append((f"  {name:<{name_width}} {numbers}", _MARKUP[verdict]))
+            lines.append((f"  {name:<{name_width}} {told}", markup))
         else:
-            lines += [(f"  {name}"[:width], {}), (f"    {numbers}", _MARKUP[verdict])]
+            lines += [(f"  {name}"[:width], {}), (f"    {told}", markup)]
     for label, control in (("claims", False), ("controls", True)):
         group = [entry["verdict"] for entry in entries if entry["control"] is control]
         if group:
-            text = ", ".join(f"{group.count(word)} {word}" for word in LETTERS if word in group)
+            text = ", ".join(f"{group.count(word)} {word}" for word in SIGNS if word in group)
             lines.append((f"{len(group)} {label}: {text}", {"bold": True}))
-    standings = Counter(entry["registration"] for entry in entries if entry["registration"] not in (None, "registered"))
-    for word, count in standings.items():
+    for word, count in Counter(filter(None, map(standing, entries))).items():
         note = next(entry["registration_note"] for entry in entries if entry["registration"] == word)
         lines.append((f"{count} {word}: {note}", {"yellow": True}))
     lines += _contradictions(entries)
@@ -118,9 +108,9 @@ def verdict_table(entries: Sequence[Mapping[str, Any]], width: int) -> list[tupl
     return lines
 
 
-def _contradictions(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, bool]]]:
+def _contradictions(entries: Sequence[ClaimEntry]) -> list[Line]:
     """What was decided between claims that contradict each other, and which of them this run cannot hold together."""
-    lines: list[tuple[str, dict[str, bool]]] = []
+    lines: list[Line] = []
     for pair in contradictions(entries):
         both = ", ".join(f"{_name(entry)} {entry['verdict']}" for entry in (pair.first, pair.second))
         lines.append((f"contradiction: {pair.finding} ({both})", {}))
@@ -142,28 +132,27 @@ def plan_table(planned: Sequence[tuple[Claim, Outcome, int | None]], available: 
                 f"{needed} prompts" + ("" if needed <= available else f": more than the {available} here"),
                 needed,
             )
-        effect = f"{outcome.deciding.interval.mean:+.4f}" if outcome.deciding is not None else ""
+        effect = number(outcome.deciding.interval.mean, signed=True) if outcome.deciding is not None else ""
         rows.append((-order, claim_key(claim.node_id).replace("::test_", " "), effect, text))
     width = max((len(name) for _, name, _, _ in rows), default=0)
     head = f"prompts for 80 % power at each claim's alpha, if the exploration split has the truth ({available} here)"
     return [head, *(f"  {name:<{width}} {effect:>9}  {text}" for _, name, effect, text in sorted(rows))]
 
 
-def _name(entry: Mapping[str, Any]) -> str:
-    return str(entry["node_id"].split("::", 1)[-1]).removeprefix("test_")
+def _name(entry: ClaimEntry) -> str:
+    return entry["node_id"].split("::", 1)[-1].removeprefix("test_")
 
 
-def _numbers(entry: Mapping[str, Any]) -> str:
-    """Estimate, interval and threshold of the deciding statement, in columns."""
-    if entry["estimate"] is None or entry["verdict"] == "ERROR":
-        return f"{'':>9} {'':<24} {'':>9}"
-    low = "-inf" if entry["interval"][0] is None else _short(entry["interval"][0])
-    high = "+inf" if entry["interval"][1] is None else _short(entry["interval"][1])
-    leading = entry["statements"][entry["deciding"]]
-    threshold = {"abs<": "+-", ">": "> ", "<": "< "}[leading["op"]] + f"{leading['threshold']:.3g}"
-    return f"{_short(entry['estimate']):>9} {f'[{low}, {high}]':<24} {threshold:>9}"
+def _numbers(entry: ClaimEntry) -> tuple[str, str, str]:
+    """Estimate, interval and threshold of the deciding statement."""
+    leading = deciding(entry)
+    if leading is None or entry["verdict"] == "ERROR":
+        return "", "", ""
+    return number(leading["estimate"], leading["unit"]), limits(leading), against(leading)
 
 
-def _short(value: float) -> str:
-    """At most nine characters."""
-    return f"{value:+.2e}" if value and abs(value) < 1e-3 else f"{value:+.4f}"
+def _columns(rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """The rows' cells under each other: numbers end at one place, intervals begin at one."""
+    first, second, third = ([len(row[place]) for row in rows] for place in range(3))
+    widths = [max(sizes, default=0) for sizes in (first, second, third)]
+    return [f"{one:>{widths[0]}} {two:<{widths[1]}} {three:>{widths[2]}}" for one, two, three in rows]

@@ -14,10 +14,12 @@ from attnres_core.claims.estimates import Estimate
 from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Statement, Verdict
 from attnres_core.claims.tracing import number_read
 from attnres_core.judging.outcomes import Outcome
-from attnres_core.plugin.session import BODY, REPORTED, SESSION, SKIPPED, TRACED, ClaimEntry
-from attnres_core.plugin.terminal import LETTERS, failure_text
+from attnres_core.plugin.session import BODY, REPORTED, SESSION, SKIPPED, TRACED
+from attnres_core.plugin.terminal import failure_text
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.records.claim_entry import claim_entry, junit_properties, undecided_entry
+from attnres_core.records.schema import ClaimEntry
+from attnres_core.report.verdict_signs import SIGNS
 
 _ENTRY: pytest.StashKey[ClaimEntry] = pytest.StashKey()
 
@@ -59,13 +61,13 @@ def set_up(item: pytest.Item) -> None:
     mine = item.config.stash[SESSION]
     if isinstance(claim, ClaimError) or mine.problem:
         error = claim if isinstance(claim, ClaimError) else ClaimError(mine.problem)
-        entry = undecided_entry(item.nodeid, item.name, item.path.stem.removeprefix("test_"), str(error))
-        _enter(item, entry | {"source": _source_of(item)})
+        group = item.path.stem.removeprefix("test_")
+        _enter(item, undecided_entry(item.nodeid, item.name, group, str(error), source=_source_of(item)))
         raise error
     outcome = mine.outcomes[item.nodeid]
     assert mine.suite is not None
-    entry = claim_entry(outcome, mine.expected.get(item.nodeid), mine.suite, mine.adjusted.get(item.nodeid))
-    _enter(item, entry | {"source": _source_of(item)})
+    expected, adjusted = mine.expected.get(item.nodeid), mine.adjusted.get(item.nodeid)
+    _enter(item, claim_entry(outcome, expected, mine.suite, adjusted, source=_source_of(item)))
     if outcome.error:
         raise ClaimError(outcome.error)
 
@@ -102,8 +104,7 @@ def call(item: pytest.Function) -> bool | None:
             arguments[name] = Estimate(Linear(((value, 1.0),)), judged)
     item.obj(**arguments)
     if outcome.verdict is not Verdict.SUPPORTED:
-        entry = item.stash[_ENTRY]
-        raise NotSupported(failure_text(outcome, entry))
+        raise NotSupported(failure_text(item.stash[_ENTRY]))
     return True
 
 
@@ -126,7 +127,7 @@ def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
     mine = item.config.stash[SESSION]
     outcome, expected = mine.outcomes[item.nodeid], mine.expected.get(item.nodeid)
     held = outcome.verdict in (Verdict.SUPPORTED, Verdict.NOT_APPLICABLE)
-    finding = "" if held else failure_text(outcome, entry)
+    finding = "" if held else failure_text(entry)
     if outcome.verdict is Verdict.NOT_APPLICABLE:  # the claim's own line, not this plugin's
         report.longrepr = (str(item.path), (item.location[1] or 0) + 1, outcome.reason)
     if finding:
@@ -144,7 +145,7 @@ def status(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, 
     entry: ClaimEntry = getattr(report, REPORTED)
     verdict = entry["verdict"]
     if hasattr(report, "wasxfail"):
-        return "xfailed", LETTERS[verdict].lower(), f"{verdict} (expected)"
+        return "xfailed", SIGNS[verdict].letter.lower(), f"{verdict} (expected)"
     if report.outcome == "failed" and entry["expected"] and entry["expected"]["verdict"] != verdict:
-        return "failed", LETTERS[verdict], f"{verdict} (expected {entry['expected']['verdict']})"
-    return report.outcome, LETTERS[verdict], verdict
+        return "failed", SIGNS[verdict].letter, f"{verdict} (expected {entry['expected']['verdict']})"
+    return report.outcome, SIGNS[verdict].letter, verdict

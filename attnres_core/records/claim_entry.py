@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,16 @@ from attnres_core.quantities.quantity import (
 )
 from attnres_core.quantities.units import unit_of
 from attnres_core.records.examples import examples
+from attnres_core.records.schema import (
+    ClaimEntry,
+    EstimandEntry,
+    KindEntry,
+    LayerEntry,
+    PermutationEntry,
+    SearchEntry,
+    StatementEntry,
+    StratumEntry,
+)
 from attnres_core.shapes import Column
 from attnres_core.statistics import intervals, power
 from attnres_core.statistics.associations import PERMUTATIONS
@@ -37,7 +47,7 @@ DRAWN = 8
 LONGEST = 60
 """Characters of a token that are shown."""
 CONTROL = "control"
-"""The `family` of claims that check the suite itself; they are counted apart."""
+"""The `group` of claims that check the suite itself; they are counted apart."""
 
 
 def number(value: float) -> float | None:
@@ -51,9 +61,17 @@ def cut(token: str) -> str:
 
 
 def claim_entry(
-    outcome: Outcome, expected: Expected | None, suite: Suite, adjusted: Adjusted | None = None
-) -> dict[str, Any]:
-    """One claim, as the record lists it; `adjusted` where the whole registered set was decided."""
+    outcome: Outcome, expected: Expected | None, suite: Suite, adjusted: Adjusted | None = None, *, source: str
+) -> ClaimEntry:
+    """One claim, as the record lists it.
+
+    Args:
+        outcome: what was decided about it.
+        expected: the verdict that is known of it, where one is.
+        suite: the run's material.
+        adjusted: its p-values over the registered set, where the whole of it was decided.
+        source: the test's own code.
+    """
     statements = [_statement_entry(decision) for decision in outcome.decisions]
     searches = speaking_to(
         [decision.statement for decision in outcome.decisions],
@@ -78,10 +96,10 @@ def claim_entry(
     return {
         "node_id": outcome.claim.node_id,
         "title": outcome.claim.title,
-        "family": outcome.claim.family,
+        "group": outcome.claim.group,
         "cites": outcome.claim.cites,
         "contradicts": list(outcome.claim.contradicts),
-        "control": outcome.claim.family == CONTROL,
+        "control": outcome.claim.group == CONTROL,
         "verdict": "ERROR" if outcome.error else outcome.verdict.value,
         "expected": {"verdict": expected.verdict.value, "reason": expected.reason} if expected else None,
         "registration": outcome.standing.status,
@@ -100,6 +118,7 @@ def claim_entry(
         "threshold": leading["threshold"] if leading else None,
         "n": leading["n"] if leading else None,
         "under": [_kind_entry(kind, found) for kind, found in outcome.by_kind.items()] if outcome.decisions else [],
+        "chosen": {str(pick): str(family) for pick, family in outcome.chosen.items()},
         "disagreement": outcome.disagreement,
         "redundancy": list(outcome.redundancy),
         "documents": len(prompts.documents) if outcome.decisions else None,
@@ -110,7 +129,7 @@ def claim_entry(
         "duplicates": _union(record.duplicates for record in records),
         "no_ops": _union(record.no_ops for record in records),
         "by_stratum": _by_stratum(outcome, suite),
-        "estimand": estimands([decision.statement for decision in outcome.decisions]) if outcome.decisions else None,
+        "estimand": _estimand_entry(outcome) if outcome.decisions else None,
         "examples": [
             {"prompt": example.prompt.id, "effect": number(example.effect), "trace": _milli(example.trace)}
             for example in examples(outcome, suite.measurements)
@@ -120,52 +139,91 @@ def claim_entry(
         "permutations": permutations,
         "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
         "needed_prompts": max((n for n in needed if n), default=None),
+        "source": source,
     }
 
 
-def junit_properties(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+def junit_properties(entry: ClaimEntry) -> list[tuple[str, str]]:
     """A claim's main numbers as properties of its test, for JUnit XML and other readers of pytest's own reports."""
-    names = ("verdict", "effect", "low", "high", "threshold", "n", "statement", "reason")
     low, high = entry["interval"] or (None, None)
-    values = {**entry, "effect": entry["estimate"], "low": low, "high": high}
-    return [(f"attnres_{name}", str(values[name])) for name in names if values[name] not in (None, "")]
+    values = {
+        "verdict": entry["verdict"],
+        "effect": entry["estimate"],
+        "low": low,
+        "high": high,
+        "threshold": entry["threshold"],
+        "n": entry["n"],
+        "statement": entry["statement"],
+        "reason": entry["reason"],
+    }
+    return [(f"attnres_{name}", str(value)) for name, value in values.items() if value not in (None, "")]
 
 
-def undecided_entry(node_id: str, title: str, family: str, reason: str) -> dict[str, Any]:
+def undecided_entry(node_id: str, title: str, group: str, reason: str, *, source: str) -> ClaimEntry:
     """The entry of a claim that could not be traced or measured."""
-    absent = (
-        *("cites", "expected", "deciding", "estimate", "interval", "threshold", "n", "needed_prompts", "split"),
-        *("alpha", "registration", "registration_note", "p_value", "p_holm", "p_max_t", "estimand"),
-        *("documents", "prompts", "kept_mass", "kept_mass_min"),
-    )
-    listed = (
-        *("contradicts", "quantities", "statements", "under", "redundancy", "by_layer", "by_stratum", "examples"),
-        "counterexamples",
-        *("sites_touched", "duplicates", "no_ops"),
-    )
-    lists = {name: list[Any]() for name in listed}
-    names = {"node_id": node_id, "title": title, "family": family, "control": family == CONTROL}
     return {
-        **names,
+        "node_id": node_id,
+        "title": title,
+        "group": group,
+        "cites": None,
+        "contradicts": [],
+        "control": group == CONTROL,
         "verdict": "ERROR",
-        "reason": reason,
-        **dict.fromkeys(absent),
-        **lists,
+        "expected": None,
+        "registration": None,
+        "registration_note": None,
+        "split": None,
+        "alpha": None,
+        "p_value": None,
+        "p_holm": None,
+        "p_max_t": None,
         "statement": "",
+        "statements": [],
+        "deciding": None,
+        "quantities": [],
+        "estimate": None,
+        "interval": None,
+        "threshold": None,
+        "n": None,
+        "under": [],
+        "chosen": {},
         "disagreement": "",
+        "redundancy": [],
+        "documents": None,
+        "prompts": None,
+        "kept_mass": None,
+        "kept_mass_min": None,
+        "sites_touched": [],
+        "duplicates": [],
+        "no_ops": [],
+        "by_stratum": [],
+        "estimand": None,
+        "examples": [],
+        "counterexamples": [],
+        "by_layer": [],
+        "permutations": [],
+        "reason": reason,
+        "needed_prompts": None,
+        "source": source,
     }
 
 
-def _kind_entry(kind: str, decisions: Sequence[Decision]) -> dict[str, Any]:
+def _kind_entry(kind: str, decisions: Sequence[Decision]) -> KindEntry:
     """What a claim comes to under one kind of ablation, with the numbers of the statement that decides it there."""
     verdict = combine(decisions)
     own = decisions[deciding([decisions], verdict) or 0]
     limits = own.interval
-    numbers = {"estimate": number(limits.mean), "low": number(limits.low), "high": number(limits.high)}
-    return {"kind": kind, "verdict": verdict.value, **numbers, "unit": _unit(own.statement)}
+    return {
+        "kind": kind,
+        "verdict": verdict.value,
+        "estimate": number(limits.mean),
+        "low": number(limits.low),
+        "high": number(limits.high),
+        "unit": _unit(own.statement),
+    }
 
 
-def _statement_entry(decision: Decision) -> dict[str, Any]:
+def _statement_entry(decision: Decision) -> StatementEntry:
     interval = decision.interval
     return {
         "text": str(decision.statement),
@@ -189,17 +247,27 @@ def _statement_entry(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _search_entry(speaking: Speaking) -> dict[str, Any]:
+def _estimand_entry(outcome: Outcome) -> EstimandEntry:
+    related = estimands([decision.statement for decision in outcome.decisions])
+    return {"relations": related["relations"], "terms": related["terms"]}
+
+
+def _search_entry(speaking: Speaking) -> SearchEntry:
     """What a search for a prompt that violates the claim came to: exploratory, and no part of the verdict."""
     search = speaking.search
-    names = ("statements", "prompts", "candidates", "forwards", "seed", "command")
     found = search["found"]
     return {
-        **{name: search[name] for name in names},
+        "statements": search["statements"],
+        "prompts": search["prompts"],
+        "candidates": search["candidates"],
+        "forwards": search["forwards"],
+        "seed": search["seed"],
+        "command": search["command"],
         "unit": _unit(speaking.statement),
         "closest": number(search["closest"]),
-        "found": found
-        and {
+        "found": None
+        if found is None
+        else {
             "statement": found["statement"],
             "token_ids": found["token_ids"],
             "tokens": list(map(cut, found["tokens"])),
@@ -222,11 +290,11 @@ def _union(groups: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group))
 
 
-def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> list[dict[str, Any]]:
+def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> list[LayerEntry]:
     """The effects that a per-site ablation averages, each with a descriptive 95 % t interval."""
     if not isinstance(quantity.what, Ablation) or not quantity.what.per_site or quantity.what.control:
         return []  # (a control of one layer alone would draw other sites, or other sources)
-    rows = []
+    rows = list[LayerEntry]()
     for site in suite.measurements.record(quantity, split, documents).sites:
         layer = int(site.split(".")[0])
         alone = dataclasses.replace(quantity.what, layers=range(layer, layer + 1), per_site=False)
@@ -236,7 +304,7 @@ def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | N
     return rows
 
 
-def _permutations(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
+def _permutations(outcome: Outcome, suite: Suite) -> list[PermutationEntry]:
     """Beside a claim about predicting the loss: the permutation test's p-values, over the same documents.
 
     `p` is about what the claim states, the statistic over all documents; `p_within` about that within strata alone.
@@ -253,7 +321,7 @@ def _permutations(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
     ]
 
 
-def _told(test: Mapping[str, Any]) -> str:
+def _told(test: PermutationEntry) -> str:
     """A permutation test in words."""
 
     def p(value: float | None) -> str:
@@ -265,7 +333,7 @@ def _told(test: Mapping[str, Any]) -> str:
     return f"`{test['quantity']}`: {p(test['p'])} that they are unrelated, {within}, by {PERMUTATIONS:,} permutations"
 
 
-def _by_stratum(outcome: Outcome, suite: Suite) -> list[dict[str, Any]]:
+def _by_stratum(outcome: Outcome, suite: Suite) -> list[StratumEntry]:
     """How the shown statement's form is distributed over documents, stratum by stratum; descriptive.
 
     `values`: the documents', sorted, or where there are many DRAWN evenly spaced quantiles of them.

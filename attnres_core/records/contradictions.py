@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from attnres_core.claims.claim import claim_key
-
-ClaimEntry = Mapping[str, Any]
-"""A claim as a run's record lists it."""
+from attnres_core.records.schema import ClaimEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ import numpy as np
 
 from attnres_core import __version__
 from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA
-from attnres_core.claims.estimands import meaning
-from attnres_core.claims.statements import Verdict
+from attnres_core.claims.estimands import symbols, words
 from attnres_core.exploration.pathway_map import map_rows
 from attnres_core.files import published_name
 from attnres_core.judging.outcomes import EarlyDeciding, Outcome
@@ -24,6 +23,19 @@ from attnres_core.quantities.summaries import mass, uniform_mass
 from attnres_core.quantities.vocabulary import AnyRole, Positions, Role, layers_text
 from attnres_core.records.claim_entry import cut, number
 from attnres_core.records.examples import extremes
+from attnres_core.records.schema import (
+    VERDICTS,
+    VERSION,
+    BegunRecord,
+    ClaimEntry,
+    ColumnEntry,
+    EarlyEntry,
+    ExamplePrompt,
+    MapCell,
+    ModelEntry,
+    Record,
+    RoutingEntry,
+)
 from attnres_core.statistics import intervals
 from attnres_core.suite.forwards_saved import forwards_saved
 from attnres_core.suite.suite import Suite
@@ -33,7 +45,7 @@ SHOWN = (Role.TRAINED, Role.WRAPPED, Role.UNTRAINED)
 QUESTION = "Which routing pathways are causal in this checkpoint?"
 
 
-def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> dict[str, Any]:
+def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> BegunRecord:
     """What is known of a run once its claims are decided: everything but the claims as they were reported.
 
     Args:
@@ -51,7 +63,7 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
     shares = [outcome.standing.alpha for outcome in outcomes] or [CLAIM_ALPHA]
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy", "scipy")}
     return {
-        "schema": 1,
+        "schema": VERSION,
         "question": QUESTION,
         "collected": collected,
         "run": {
@@ -74,11 +86,12 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
                 "name": suite.inputs.prompt_set.name,
                 "digest": suite.inputs.prompt_set.digest,
                 "window": WINDOW,
-                **{split.value: len(part) for split, part in suite.inputs.prompts.items()},
+                "exploration": len(suite.inputs.prompts[Split.EXPLORATION]),
+                "confirmation": len(suite.inputs.prompts[Split.CONFIRMATION]),
             },
         },
         "estimands": {
-            str(quantity): meaning(quantity)
+            str(quantity): {"words": words(quantity), "symbols": symbols(quantity)}
             for outcome in outcomes
             for decision in outcome.decisions
             for quantity, _ in decision.statement.form.terms
@@ -90,7 +103,7 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> di
     }
 
 
-def _examples(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
+def _examples(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, ExamplePrompt]:
     """The prompts that claims show as examples, by id, as the trained model's tokenizer cuts them."""
     found = [(outcome.standing.split, index) for outcome in outcomes for index in extremes(outcome, suite.measurements)]
     prompts = {prompt.id: prompt for split, index in found for prompt in [suite.inputs.prompts[split].prompts[index]]}
@@ -106,20 +119,43 @@ def _examples(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, dict[str, 
     }
 
 
-def _map(suite: Suite, role: Role) -> list[dict[str, Any]] | None:
+def _map(suite: Suite, role: Role) -> list[MapCell] | None:
     """A model's map as far as the store holds it for a split: masses, and where measured effects of single drops."""
     if role not in suite.inputs.checkpoints:
         return None
     tables = []
     for split in (Split.CONFIRMATION, Split.EXPLORATION):
         if ROUTING in suite.measurements.whole(role, split):
-            rows = map_rows(suite.measurements, role, split)
-            told = [{name: value for name, value in row.items() if value is not None} for row in rows]
-            tables.append([{k: number(v) if isinstance(v, float) else v for k, v in row.items()} for row in told])
+            tables.append([_map_cell(row, split) for row in map_rows(suite.measurements, role, split)])
     return max(tables, key=lambda rows: sum("delta_nll" in row for row in rows), default=None)
 
 
-def _early(saved: EarlyDeciding | None) -> dict[str, Any] | None:
+def _map_cell(row: Mapping[str, Any], split: Split) -> MapCell:
+    cell: MapCell = {
+        "site": row["site"],
+        "layer": row["layer"],
+        "sublayer": row["sublayer"],
+        "family": row["family"],
+        "mass": number(row["mass"]),
+        "uniform_mass": number(row["uniform_mass"]),
+        "n": row["n"],
+        "split": split.value,
+    }
+    if row["delta_nll"] is None:
+        return cell
+    return {
+        **cell,
+        "delta_nll": number(row["delta_nll"]),
+        "delta_nll_low": number(row["delta_nll_low"]),
+        "delta_nll_high": number(row["delta_nll_high"]),
+        "kl": number(row["kl"]),
+        "kept_mass": number(row["kept_mass"]),
+        "input_change": number(row["input_change"]),
+        "duplicate": row["duplicate"],
+    }
+
+
+def _early(saved: EarlyDeciding | None) -> EarlyEntry | None:
     if saved is None:
         return None
     counts = {str(documents): count for documents, count in saved.ended.items()}
@@ -128,29 +164,42 @@ def _early(saved: EarlyDeciding | None) -> dict[str, Any] | None:
 
 
 def completed_record(
-    base: Mapping[str, Any],
-    entries: Sequence[Mapping[str, Any]],
+    base: BegunRecord,
+    entries: Sequence[ClaimEntry],
     *,
     started: str,
     wall_seconds: float,
     command: str,
     bundles_measured: int,
     bundles_reused: int,
-) -> dict[str, Any]:
+) -> Record:
     """The record of a finished (or interrupted) run, its claims in order of node id."""
-    verdicts = [*(verdict.value for verdict in Verdict), "ERROR"]
-    run = {"started": started, "wall_seconds": round(wall_seconds, 2), "command": command, **base["run"]}
-    run |= {"bundles_measured": bundles_measured, "bundles_reused": bundles_reused}
     return {
-        **base,
+        "schema": base["schema"],
+        "question": base["question"],
         "complete": len(entries) == base["collected"],
-        "run": run,
-        "counts": {verdict: sum(entry["verdict"] == verdict for entry in entries) for verdict in verdicts},
+        "collected": base["collected"],
+        "run": {
+            "started": started,
+            "wall_seconds": round(wall_seconds, 2),
+            "command": command,
+            **base["run"],
+            "bundles_measured": bundles_measured,
+            "bundles_reused": bundles_reused,
+        },
+        "models": base["models"],
+        "settings": base["settings"],
+        "counts": {verdict: sum(entry["verdict"] == verdict for entry in entries) for verdict in VERDICTS},
         "claims": sorted(entries, key=lambda entry: entry["node_id"]),
+        "estimands": base["estimands"],
+        "examples": base["examples"],
+        "maps": base["maps"],
+        "columns": base["columns"],
+        "routing": base["routing"],
     }
 
 
-def _model_entry(suite: Suite, role: AnyRole) -> dict[str, Any]:
+def _model_entry(suite: Suite, role: AnyRole) -> ModelEntry:
     checkpoint = suite.inputs.checkpoints[role]
     return {
         "name": checkpoint.name,
@@ -167,7 +216,7 @@ def _model_entry(suite: Suite, role: AnyRole) -> dict[str, Any]:
     }
 
 
-def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> dict[str, Any]:
+def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> ColumnEntry:
     measured = suite.measurements
     column, record = measured.column(quantity, split, documents), measured.record(quantity, split, documents)
     low, mean, high = map(number, intervals.t_interval(column))
@@ -209,7 +258,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
     }
 
 
-def _routing(suite: Suite, role: AnyRole) -> dict[str, Any] | None:
+def _routing(suite: Suite, role: AnyRole) -> RoutingEntry | None:
     """Mean depth weights of every site, where the clean run was measured."""
     chunks = [chunk for chunk in suite.measurements.chunks(role, Split.CONFIRMATION) if ROUTING in chunk]
     if not chunks:

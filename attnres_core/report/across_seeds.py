@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,17 @@ from scipy import special
 from attnres_core.claims.claim import claim_key
 from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import agreed, deciding
-from attnres_core.records.reading import Record, escaped, read_record
-from attnres_core.report.wording import interval, number, threshold
+from attnres_core.records.reading import escaped, read_record
+from attnres_core.records.schema import (
+    ClaimEntry,
+    ModelEntry,
+    OperatorSign,
+    PromptsEntry,
+    Record,
+    StatementEntry,
+    VerdictWord,
+)
+from attnres_core.report.numbers import interval, number, threshold
 from attnres_core.statistics.intervals import decide
 from attnres_core.statistics.power import unseen_share
 
@@ -35,7 +44,6 @@ SAME = 1e-6
 FIXED = frozenset({"wrapped", "stock", "untrained"})
 """The roles of models that no seed of the trained one changes."""
 _ROLE = re.compile(r" on (trained|wrapped|stock|untrained|step-\d+)\b")
-_SHAPE = ("dialect", "num_layers", "num_blocks", "parameters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class Across:
 
     text: str
     unit: str
-    op: str
+    op: OperatorSign
     threshold: float
     estimates: tuple[float | None, ...]
     """Each checkpoint's, in the order of the records; None where a gate forbids it."""
@@ -80,13 +88,13 @@ class RecipeClaim:
 
     key: str
     title: str
-    registration: str
-    """`registered` or `post hoc`."""
+    registration: str | None
+    """`registered` or `post hoc`; None where the first checkpoint has an ERROR."""
     alpha: float
     """Its registered one-sided share."""
     verdict: Verdict
     reason: str
-    each: tuple[str, ...]
+    each: tuple[VerdictWord, ...]
     """The verdict on each checkpoint, in the order of the records."""
     statements: tuple[tuple[Across, Interval, Verdict], ...]
     deciding: int | None = None
@@ -118,11 +126,7 @@ def decide_recipe(files: Sequence[Path], only: str = "") -> Recipe:
         found = f"{len(records)} record{'s' if len(records) != 1 else ''}"
         needed = f"a claim about a recipe needs {MIN_CHECKPOINTS} or more"
         raise ValueError(f"{found}; {needed}: run the claims on more seeds")
-    try:
-        return _decided(records, _labels(files), only)
-    except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
-        problem = f"a record is malformed, or another version's ({type(error).__name__}: {error})"
-        raise ValueError(f"{problem}; run the claims again to write it anew") from None
+    return _decided(records, _labels(files), only)
 
 
 def _labels(files: Sequence[Path]) -> list[str]:
@@ -143,14 +147,14 @@ def _decided(records: Sequence[Record], names: Sequence[str], only: str) -> Reci
         raise ValueError(f"{found}; run the same registered claims on every checkpoint")
     claims = tuple(_claim(key, [own[key] for own in each], names) for key in shown)
     models = [record["models"]["trained"] for record in records]
-    documents = int(records[0]["settings"]["prompts"]["confirmation"])
+    documents = records[0]["settings"]["prompts"]["confirmation"]
     units = zip(names, models, strict=True)
-    return Recipe(tuple((label, str(m["name"]), str(m["weights_digest"])) for label, m in units), documents, claims)
+    return Recipe(tuple((label, m["name"], m["weights_digest"]) for label, m in units), documents, claims)
 
 
-def _claims_of(record: Record, name: str) -> dict[str, Mapping[str, Any]]:
+def _claims_of(record: Record, name: str) -> dict[str, ClaimEntry]:
     """A record's registered claims about what differs between seeds, by key."""
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, ClaimEntry] = {}
     for claim in record["claims"]:
         key = claim_key(claim["node_id"])
         if key in found:
@@ -170,7 +174,7 @@ def _check_alike(records: Sequence[Record], names: Sequence[str]) -> None:
     """Refuse records that one interval cannot hold."""
     seen: dict[str, str] = {}
     for record, name in zip(records, names, strict=True):
-        digest = str(record["models"]["trained"]["weights_digest"])
+        digest = record["models"]["trained"]["weights_digest"]
         if digest in seen:
             raise ValueError(f"{seen[digest]} and {name} are of the same weights; give one record for each seed")
         seen[digest] = name
@@ -182,10 +186,8 @@ def _check_alike(records: Sequence[Record], names: Sequence[str]) -> None:
 
 
 _ALIKE: dict[str, Callable[[Record], object]] = {
-    "shape": lambda record: {field: record["models"]["trained"][field] for field in _SHAPE},
-    "prompt set": lambda record: {
-        field: record["settings"]["prompts"][field] for field in ("digest", "window", "confirmation")
-    },
+    "shape": lambda record: _shape(record["models"]["trained"]),
+    "prompt set": lambda record: _prompt_set(record["settings"]["prompts"]),
     "lock of registered claims": lambda record: record["settings"]["registrations"]["lock"],
     "dtype": lambda record: record["settings"]["dtype"],
     "baseline": lambda record: {
@@ -194,7 +196,20 @@ _ALIKE: dict[str, Callable[[Record], object]] = {
 }
 
 
-def _check_distinct(entries: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]) -> None:
+def _shape(model: ModelEntry) -> dict[str, object]:
+    return {
+        "dialect": model["dialect"],
+        "num_layers": model["num_layers"],
+        "num_blocks": model["num_blocks"],
+        "parameters": model["parameters"],
+    }
+
+
+def _prompt_set(prompts: PromptsEntry) -> dict[str, object]:
+    return {"digest": prompts["digest"], "window": prompts["window"], "confirmation": prompts["confirmation"]}
+
+
+def _check_distinct(entries: Sequence[Sequence[ClaimEntry]], names: Sequence[str]) -> None:
     """Refuse a checkpoint given twice in other files: all its estimates are another's."""
     seen: dict[tuple[Any, ...], str] = {}
     for own, name in zip(entries, names, strict=True):
@@ -204,10 +219,10 @@ def _check_distinct(entries: Sequence[Sequence[Mapping[str, Any]]], names: Seque
         seen[numbers] = name
 
 
-def _claim(key: str, entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> RecipeClaim:
-    first, each = entries[0], tuple(str(entry["verdict"]) for entry in entries)
-    alpha = math.nan if first["alpha"] is None else float(first["alpha"])  # (an ERROR has none)
-    about = (key, str(first["title"]), str(first["registration"]), alpha)
+def _claim(key: str, entries: Sequence[ClaimEntry], names: Sequence[str]) -> RecipeClaim:
+    first, each = entries[0], tuple(entry["verdict"] for entry in entries)
+    alpha = math.nan if first["alpha"] is None else first["alpha"]  # (an ERROR has none)
+    about = (key, first["title"], first["registration"], alpha)
     for stop, verdict in (("ERROR", Verdict.INCONCLUSIVE), (Verdict.NOT_APPLICABLE.value, Verdict.NOT_APPLICABLE)):
         if stop in each:
             where = [name for name, own in zip(names, each, strict=True) if own == stop]
@@ -236,17 +251,17 @@ def _claim(key: str, entries: Sequence[Mapping[str, Any]], names: Sequence[str])
     return RecipeClaim(*about, verdict, reason, each, tuple(found), deciding(groups, verdict))
 
 
-def _statement(own: Sequence[Mapping[str, Any]], alpha: float, refuters: int) -> tuple[Across, Interval, Verdict]:
+def _statement(own: Sequence[StatementEntry], alpha: float, refuters: int) -> tuple[Across, Interval, Verdict]:
     """One statement over the checkpoints; one about models that no seed changes keeps its own limits and verdict."""
     first = own[0]
     across = Across(
         text=first["text"] if len({s["text"] for s in own}) == 1 else "of families that differ by checkpoint",
-        unit=str(first["unit"]),
-        op=Operator(first["op"]).value,
-        threshold=float(first["threshold"]),
+        unit=first["unit"],
+        op=first["op"],
+        threshold=first["threshold"],
         estimates=tuple(map(_estimate, own)),
-        errors=tuple(0.0 if s["exact"] else float(s["standard_error"] or math.inf) for s in own),
-        noise=max(float(s["noise_floor"] or 0) for s in own),
+        errors=tuple(0.0 if s["exact"] else s["standard_error"] or math.inf for s in own),
+        noise=max(s["noise_floor"] or 0.0 for s in own),
         has_low=all(s["low"] is not None for s in own),
         has_high=all(s["high"] is not None for s in own),
     )
@@ -255,19 +270,19 @@ def _statement(own: Sequence[Mapping[str, Any]], alpha: float, refuters: int) ->
             (-math.inf if first["low"] is None else first["low"]),
             (math.inf if first["high"] is None else first["high"]),
         )
-        n, error = int(first["n"]), math.nan if first["exact"] else float(first["standard_error"] or math.nan)
-        sd = error * math.sqrt(n)
-        limits = Interval(first["estimate"], float(low), float(high), n, alpha, sd, bool(first["exact"]))
+        error = math.nan if first["exact"] else first["standard_error"] or math.nan
+        mean = math.nan if first["estimate"] is None else first["estimate"]
+        limits = Interval(mean, low, high, first["n"], alpha, error * math.sqrt(first["n"]), first["exact"])
         return across, limits, Verdict(first["verdict"])
     wide, strict = across.interval(alpha), across.interval(alpha / refuters)
     verdict = decide(Operator(across.op), across.threshold, wide, strict)
     return across, strict if verdict is Verdict.REFUTED else wide, verdict
 
 
-def _estimate(statement: Mapping[str, Any]) -> float | None:
+def _estimate(statement: StatementEntry) -> float | None:
     """A statement's estimate on one checkpoint; None where no limit stands, since a gate forbids both."""
     free = statement["low"] is not None or statement["high"] is not None
-    return float(statement["estimate"]) if free and statement["estimate"] is not None else None
+    return statement["estimate"] if free else None
 
 
 def as_json(recipe: Recipe) -> dict[str, Any]:
@@ -333,7 +348,7 @@ def _row(claim: RecipeClaim) -> str:
         return f"| {title} | {told} | | {escaped(each)} |"
     across, limits, _ = claim.statements[claim.deciding]
     ends = interval((_finite(limits.low), _finite(limits.high)), across.unit)
-    against = escaped(threshold({"op": across.op, "threshold": across.threshold}))
+    against = escaped(threshold(across.op, across.threshold))
     single = ", ".join(number(estimate, across.unit) for estimate in across.estimates)
     numbers = f"{number(_finite(limits.mean), across.unit)} {ends} {against}"
     return f"| {title} | {told} | {numbers} | {single}<br>{escaped(each)} |"

@@ -8,28 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from attnres_core.claims.claim import claim_key
 from attnres_core.records.contradictions import Contradiction, contradictions
 from attnres_core.records.reading import escaped, one_line, read_record
-from attnres_core.report.wording import (
-    VERDICTS,
-    deciding,
-    given,
-    interval,
-    number,
-    standing,
-    threshold,
-    why_open,
-)
+from attnres_core.records.schema import VERDICTS, ClaimEntry, Record
+from attnres_core.report.numbers import given, number
+from attnres_core.report.wording import against, deciding, limits, standing, why_open
 
 TITLE = "attnres-core: a causal hypothesis test suite for Attention-Residual language models"
 """The software's name, as CITATION.cff has it."""
-Entry = Mapping[str, Any]
-"""A claim as a record lists it."""
 
 
 def _block(text: object) -> list[str]:
@@ -51,23 +41,18 @@ def write_card(record_file: Path, only: str = "") -> str:
     """
     record = read_record(record_file)
     digest = hashlib.sha256(record_file.read_bytes()).hexdigest()
-    try:
-        shown = [c for c in record["claims"] if only.lower() in f"{claim_key(c['node_id'])} {c['title']}".lower()]
-        lines = _lines(record, shown, digest)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
-        problem = f"a malformed record ({type(error).__name__}: {error})"
-        raise ValueError(f"{record_file}: {problem}; give one that this version wrote, as it was written") from None
+    shown = [c for c in record["claims"] if only.lower() in f"{claim_key(c['node_id'])} {c['title']}".lower()]
     if only and not shown:
         raise ValueError(f"{record_file}: no claim has {only!r} in its key or title; give a part of one that it holds")
-    return "\n".join(lines) + "\n"
+    return "\n".join(_lines(record, shown, digest)) + "\n"
 
 
-def _lines(record: Mapping[str, Any], shown: Sequence[Entry], digest: str) -> list[str]:
+def _lines(record: Record, shown: Sequence[ClaimEntry], digest: str) -> list[str]:
     claims, run = record["claims"], record["run"]
     name = escaped(record["models"]["trained"]["name"])
     lines = [f"# Replication card: {name}", "", f"{escaped(record['question'])} {_counts(claims)}", ""]
     if not record["complete"]:
-        lines += [f"**Incomplete run:** {len(claims)} of {int(record['collected'])} claims decided.", ""]
+        lines += [f"**Incomplete run:** {len(claims)} of {record['collected']} claims decided.", ""]
     lines += [_method(record), ""]
     if len(shown) < len(claims):
         lines += [f"Shown are {len(shown)} of its {len(claims)} claims and controls; the counts are of all.", ""]
@@ -85,26 +70,26 @@ def _lines(record: Mapping[str, Any], shown: Sequence[Entry], digest: str) -> li
     return [*lines, "## Citation", "", f"{TITLE}, version {version} (see its CITATION.cff)."]
 
 
-def _counts(claims: Sequence[Entry]) -> str:
+def _counts(claims: Sequence[ClaimEntry]) -> str:
     """`67 claims: 39 SUPPORTED, 19 REFUTED, 9 INCONCLUSIVE`, as a sentence."""
     own = [claim["verdict"] for claim in claims if not claim["control"]]
     found = [f"{own.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in own]
     return f"{len(own)} claims: {', '.join(found) or 'none decided'}."
 
 
-def _method(record: Mapping[str, Any]) -> str:
+def _method(record: Record) -> str:
     settings, run = record["settings"], record["run"]
     prompts = settings["prompts"]
     early = " Claims of `>` were also looked at early, each look at a share of the level." if run["early"] else ""
     quick = " **This was a quick run: it confirms nothing.**" if settings["quick"] else ""
-    sizes = sorted({int(claim["documents"]) for claim in record["claims"] if claim["documents"] is not None}) or [0]
+    sizes = sorted({claim["documents"] for claim in record["claims"] if claim["documents"] is not None}) or [0]
     documents = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     return (
         f"**Method.** Depth weights are read in clean runs, effects are differences of paired clean and ablated runs, "
-        f"over the first {int(prompts['window'])} tokens of each prompt; the unit is the document, and verdicts rest "
+        f"over the first {prompts['window']} tokens of each prompt; the unit is the document, and verdicts rest "
         f"on {documents} of them. A statement is about a mean over documents, or about a correlation as the mean of "
         f"its jackknife values, one a document. It is decided by one-sided limits, the outer of bootstrap-t "
-        f"({int(settings['resamples']):,} resamples, seed {int(run['seed'])}) and Student-t, at the claim's share of "
+        f"({settings['resamples']:,} resamples, seed {run['seed']}) and Student-t, at the claim's share of "
         f"alpha {given(settings['alpha'])} (smallest share {given(settings['alpha_claim'])}), which is to bound the "
         f"probability of any wrong verdict among the registered claims; the interval shown is the deciding one. What "
         f"routing keeps constant, or a worst case, is decided by value (exact). A claim of several statements is shown "
@@ -116,7 +101,7 @@ def _method(record: Mapping[str, Any]) -> str:
     )
 
 
-def _table(claims: Sequence[Entry]) -> list[str]:
+def _table(claims: Sequence[ClaimEntry]) -> list[str]:
     """A row a claim, under their sources in order; those that are not applicable in a sentence below."""
     rows = ["| source | claim | verdict | effect [interval] against threshold |", "|---|---|---|---|"]
     told = [claim for claim in claims if claim["verdict"] != "NOT APPLICABLE"]
@@ -129,7 +114,7 @@ def _table(claims: Sequence[Entry]) -> list[str]:
     return [*(rows if told else []), *(["", f"Not applicable to this checkpoint: {'; '.join(rest)}."] if rest else [])]
 
 
-def _controls(claims: Sequence[Entry]) -> list[str]:
+def _controls(claims: Sequence[ClaimEntry]) -> list[str]:
     """Those that held, in a sentence; a row for each of the others."""
     held = [titled(claim) for claim in claims if claim["verdict"] == "SUPPORTED"]
     others = [claim for claim in claims if claim["verdict"] != "SUPPORTED"]
@@ -137,30 +122,29 @@ def _controls(claims: Sequence[Entry]) -> list[str]:
     return [told, *(["", *_table(others)] if others else [])]
 
 
-def _source(claim: Entry) -> tuple[bool, str]:
+def _source(claim: ClaimEntry) -> tuple[bool, str]:
     """What a claim cites, so that those that cite nothing come last."""
     return not claim["cites"], one_line(claim["cites"] or "-")
 
 
-def titled(claim: Entry) -> str:
+def titled(claim: ClaimEntry) -> str:
     """The claim's title, marked where its verdict confirms nothing or came after its data."""
     mark = standing(claim)
     return escaped(claim["title"]) + (f" ({escaped(mark)})" if mark else "")
 
 
-def _verdict(claim: Entry) -> str:
+def _verdict(claim: ClaimEntry) -> str:
     """`SUPPORTED`; `INCONCLUSIVE: not matched`."""
     return ": ".join(filter(None, [escaped(claim["verdict"]), escaped(why_open(claim))]))
 
 
-def _numbers(claim: Entry) -> str:
+def _numbers(claim: ClaimEntry) -> str:
     """`+1.83 [+1.72, +1.94] nats/token > 0.02`; no limits where a gate took both."""
     if (own := deciding(claim)) is None or own["estimate"] is None:
         return ""
-    limits = "exact" if own["exact"] else interval((own["low"], own["high"]), own["unit"])
-    if not own["exact"] and own["low"] is None and own["high"] is None:
-        limits = ""
-    told = [number(own["estimate"], own["unit"]), limits, escaped(own["unit"]), escaped(threshold(own))]
+    gated = not own["exact"] and own["low"] is None and own["high"] is None
+    ends = "" if gated else limits(own)
+    told = [number(own["estimate"], own["unit"]), ends, escaped(own["unit"]), escaped(against(own))]
     return " ".join(filter(None, told))
 
 
@@ -170,15 +154,15 @@ def _pair(pair: Contradiction) -> str:
     return f"| {both} | {escaped(pair.sentence)} |"
 
 
-def _material(record: Mapping[str, Any]) -> list[str]:
+def _material(record: Record) -> list[str]:
     rows = [
         f"| {escaped(role)} | {escaped(model['name'])} ({escaped(model['dialect'])}, "
-        f"{int(model['num_layers'])} layers, {int(model['num_blocks'])} blocks) | {escaped(model['digest'])} |"
+        f"{model['num_layers']} layers, {model['num_blocks']} blocks) | {escaped(model['digest'])} |"
         for role, model in record["models"].items()
     ]
     prompts, lock = record["settings"]["prompts"], record["settings"]["registrations"]
-    counts = f"{int(prompts['exploration'])} exploration, {int(prompts['confirmation'])} confirmation"
+    counts = f"{prompts['exploration']} exploration, {prompts['confirmation']} confirmation"
     rows.append(f"| prompts | {escaped(prompts['name'])} ({counts}) | {escaped(prompts['digest'])} |")
     if lock["lock"]:
-        rows.append(f"| claims.lock | {int(lock['claims'])} registered claims | {escaped(lock['lock'])} |")
+        rows.append(f"| claims.lock | {lock['claims']} registered claims | {escaped(lock['lock'])} |")
     return rows

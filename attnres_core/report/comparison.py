@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from jinja2 import UndefinedError
 
 from attnres_core.claims.claim import claim_key
 from attnres_core.files import atomic, writing
-from attnres_core.records.reading import Record, one_line, read_record
+from attnres_core.records.reading import one_line, read_record
+from attnres_core.records.schema import ClaimEntry, Record
 from attnres_core.report.html.page import render_comparison
-from attnres_core.report.wording import deciding, interval, number
+from attnres_core.report.numbers import number
+from attnres_core.report.wording import deciding, limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +21,8 @@ class Pair:
 
     key: str
     title: str
-    first: Mapping[str, Any] | None
-    second: Mapping[str, Any] | None
+    first: ClaimEntry | None
+    second: ClaimEntry | None
 
     @property
     def kind(self) -> str:
@@ -48,28 +47,21 @@ def compare(first: Path, second: Path, page: Path | None = None) -> str:
     """Two runs' records compared: as text, and where a page is wanted there, too.
 
     Raises:
-        ValueError: one of them is no whole record that this version wrote, or the page cannot be written, with the
-            remedy.
+        ValueError: one of them is no record that this version wrote, or the page cannot be written, with the remedy.
     """
     one, other = read_record(first), read_record(second)
-    try:
-        text, told = as_text(one, other), as_page(one, other) if page is not None else ""
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, UndefinedError) as error:
-        problem = f"{first} or {second}: a malformed record, or another version's ({type(error).__name__}: {error})"
-        raise ValueError(f"{problem}; run the claims again to write it anew") from None
     if page is not None:
+        told = as_page(one, other)
         with writing(page), atomic(page) as temporary:
             temporary.write_bytes(told.encode("utf-8", "backslashreplace"))
-    return text
+    return as_text(one, other)
 
 
 def compared(first: Record, second: Record) -> list[Pair]:
     """Every claim of either run: what changed first, then in order of their names."""
     one, other = ({claim_key(claim["node_id"]): claim for claim in record["claims"]} for record in (first, second))
-    pairs = []
-    for key in sorted({*one, *other}):
-        mine, yours = one.get(key), other.get(key)
-        pairs.append(Pair(key, str((mine or yours or {})["title"]), mine, yours))
+    titles = {key: claim["title"] for key, claim in (other | one).items()}
+    pairs = [Pair(key, titles[key], one.get(key), other.get(key)) for key in sorted(titles)]
     return sorted(pairs, key=lambda pair: list(KINDS).index(pair.kind))
 
 
@@ -94,26 +86,26 @@ def _model(role: str) -> Callable[[Record], str]:
 
 _READ: dict[str, Callable[[Record], str]] = {
     "prompts": lambda record: f"{record['settings']['prompts']['name']} {record['settings']['prompts']['digest'][:12]}",
-    "splits": lambda record: ", ".join(
-        f"{record['settings']['prompts'][name]} {name}" for name in ("exploration", "confirmation")
+    "splits": lambda record: (
+        f"{record['settings']['prompts']['exploration']} exploration, "
+        f"{record['settings']['prompts']['confirmation']} confirmation"
     ),
     "alpha": lambda record: f"{record['settings']['alpha']:g}",
     "seed": lambda record: str(record["run"]["seed"]),
     "quick": lambda record: str(record["settings"]["quick"]),
-    "sequential": lambda record: str(record["settings"].get("sequential", False)),
+    "sequential": lambda record: str(record["settings"]["sequential"]),
     "device": lambda record: f"{record['settings']['device']}, {record['settings']['dtype']}",
-    "lock": lambda record: str(record["settings"]["registrations"]["lock"])[:12] or "none",
+    "lock": lambda record: record["settings"]["registrations"]["lock"][:12] or "none",
     "versions": lambda record: ", ".join(f"{name} {version}" for name, version in record["run"]["versions"].items()),
 }
 
 
-def numbers(claim: Mapping[str, Any] | None) -> str:
+def numbers(claim: ClaimEntry) -> str:
     """`+0.110 [+0.090, +0.130]` of the statement that decides."""
-    decided_by = None if claim is None else deciding(claim)
+    decided_by = deciding(claim)
     if decided_by is None or decided_by["estimate"] is None:
         return ""
-    unit = decided_by["unit"]
-    return f"{number(decided_by['estimate'], unit)} {interval((decided_by['low'], decided_by['high']), unit)}"
+    return f"{number(decided_by['estimate'], decided_by['unit'])} {limits(decided_by)}"
 
 
 def as_text(first: Record, second: Record) -> str:

@@ -1,10 +1,10 @@
 """A search for a counterexample is told with the claim it speaks to, on the checkpoint it ran on, and nowhere else."""
 
 import dataclasses
-import json
 
 import pytest
 from support.planted import write_planted, write_prompts
+from support.small_suite import record_of
 
 import attnres_core as ac
 from attnres_core.__main__ import main
@@ -166,7 +166,7 @@ def test_a_run_tells_what_the_command_found_and_decides_as_before(pytester, tmp_
     def run():
         given = {"trained": tmp_path / "trained", "vanilla": micro / "vanilla", "prompts": prompts, "store": store}
         pytester.runpytest_subprocess("-n0", *(f"--attnres-{name}={value}" for name, value in given.items()))
-        return json.loads((pytester.path / "reports/latest.json").read_text())["claims"]
+        return record_of(pytester)["claims"]
 
     before = run()
     assert not any(claim["counterexamples"] for claim in before)

@@ -1,6 +1,5 @@
 """The whole map: every family at every site, measured once, resumable, written as a table; first-order screening."""
 
-import json
 import subprocess
 import sys
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from support.small_suite import record_of
 
 import attnres_core as ac
 from attnres_core.__main__ import main
@@ -149,7 +149,7 @@ def test_a_suite_reuses_a_map_and_its_report_shows_it(micro, pytester):
     )
     options = [f"--attnres-{name}={micro / name}" for name in ("trained", "vanilla")]
     pytester.runpytest_subprocess(*options, f"--attnres-prompts={micro / 'prompts.jsonl'}", "-n0")
-    record = json.loads((pytester.path / "reports/latest.json").read_text())
+    record = record_of(pytester)
     table = pandas.read_csv(pytester.path / "m.csv")
     assert record["run"]["bundles_reused"] >= 3  # the exploration chunks
     assert [row["delta_nll"] for row in record["maps"]["trained"]] == pytest.approx(list(table.delta_nll))

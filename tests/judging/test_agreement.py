@@ -1,10 +1,8 @@
 """Claims decided under several kinds of ablation, redundancy, and null claims of runs in half precision."""
 
-import json
-
 import numpy as np
 import pytest
-from support.small_suite import verdicts
+from support.small_suite import record_of, verdicts
 
 import attnres_core as ac
 from attnres_core.claims.claim import under_each
@@ -152,10 +150,6 @@ def test_disagreed(effect):
 """
 
 
-def record_of(folder):
-    return json.loads((folder / "reports" / "latest.json").read_text())
-
-
 def test_agreement_in_a_run(suite, pytester, micro):
     """The second claim's threshold lies between what a drop and what another prompt's state does."""
     model = ac.load_model(micro / "trained")
@@ -197,7 +191,7 @@ def test_a_claim_that_an_effect_is_small_is_measured_in_float32(suite, pytester,
     suite("-n0", "-q", "--attnres-dtype=bfloat16", claims=NULL.split("@claim(shift")[0])  # with nothing in bfloat16
     assert verdicts(pytester)["test_null"]["verdict"] == "SUPPORTED"
     suite("-n0", "-q", "--attnres-dtype=bfloat16", claims=NULL)
-    found = {column["name"]: column for column in record_of(pytester.path)["columns"]}
+    found = {column["name"]: column for column in record_of(pytester)["columns"]}
     null, some = (found[f"drop(current, mlp, all) on trained [{metric}]"] for metric in ("delta_nll", "kl"))
     assert (null["dtype"], some["dtype"]) == ("float32", "bfloat16")
     model = ac.load_model(micro / "trained")

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from scipy import stats
-from support.small_suite import verdicts
+from support.small_suite import record_of, verdicts
 
 from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import Question, judge
@@ -132,7 +132,7 @@ def test_a_decided_claim_is_measured_no_further(run, pytester):
         "test_null": ("SUPPORTED", 200),
         "test_open": ("REFUTED", 200),
     }
-    record = json.loads((pytester.path / "reports/latest.json").read_text())
+    record = record_of(pytester)
     # Three drops and the clean run over 200 prompts; one drop needed half of them.
     assert (record["run"]["early"]["rows"], record["run"]["early"]["rows_run"]) == (
         4 * 200,

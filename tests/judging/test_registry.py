@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from support.checkpoint_copies import rewrite
-from support.small_suite import CLAIMS, verdicts
+from support.small_suite import CLAIMS, record_of, verdicts
 
 from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA, Claim
 from attnres_core.claims.statements import Linear, Operator, Statement
@@ -154,7 +154,7 @@ def test_a_run_from_registration_to_verdict(suite, pytester):
     assert result.ret == pytest.ExitCode.OK
     for workers in ("0", "2"):
         suite("-n", workers, "-k", "supported or refuted")
-        entries = json.loads((pytester.path / "reports/latest.json").read_text())["claims"]
+        entries = record_of(pytester)["claims"]
         assert {entry["registration"] for entry in entries} == {"registered"}
         assert {(entry["split"], entry["alpha"]) for entry in entries} == {("confirmation", ALPHA / 10)}
         assert all(entry["p_value"] <= entry["p_holm"] <= 1 for entry in entries)

@@ -1,7 +1,6 @@
 """Running a suite as pytest users do: selections, stops, interrupts, other reporters; in real processes."""
 
 import contextlib
-import json
 import os
 import pty
 import re
@@ -14,15 +13,11 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from support.small_suite import CLAIMS, verdicts
+from support.small_suite import CLAIMS, record_of, verdicts
 
 from attnres_core.plugin.options import OPTIONS
 
 pytestmark = pytest.mark.usefixtures("_quiet")
-
-
-def record_of(pytester, name="reports/latest.json"):
-    return json.loads((pytester.path / name).read_text())
 
 
 def test_junit_xml_carries_effect_interval_and_verdict_as_properties(suite, pytester):

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from support.small_suite import verdicts
+from support.small_suite import record_of, verdicts
 
 import attnres_core as ac
 from attnres_core.prompts import Prompt, PromptSet, Split, load_prompts
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("_quiet")
 @pytest.fixture
 def record(suite, pytester):
     suite(claims=CLAIMS).assert_outcomes(passed=2, failed=2)
-    return json.loads((pytester.path / "reports/latest.json").read_text())
+    return record_of(pytester)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from support import sample_record
 
 from attnres_core.__main__ import main
 from attnres_core.claims.statements import Operator, Verdict
@@ -24,32 +25,26 @@ TEXT = "drop(older, attn, late) on trained [delta_nll]"
 
 
 def statement(estimate, *, error=0.001, op=">", threshold=0.02, **given):
-    limits = {"low": estimate - 3 * error, "high": estimate + 3 * error}
-    fixed = {"text": f"{TEXT} {op} {threshold}", "op": op, "threshold": threshold, "unit": "nats/token", "exact": False}
-    fixed |= {"noise_floor": 0.0, "n": 256, "verdict": "SUPPORTED"}
-    return {**fixed, "estimate": estimate, "standard_error": error, **limits, **given}
+    made = sample_record.statement(f"{TEXT} {op} {threshold}", op, estimate, 3 * error, threshold)
+    return {**made, "standard_error": error, "verdict": "SUPPORTED", **given}
 
 
 def entry(*statements, **given):
-    fixed = {"node_id": f"hypotheses/{KEY}", "title": TITLE, "control": False, "verdict": "SUPPORTED", "under": []}
-    fixed |= {"registration": "registered", "split": "confirmation", "alpha": ALPHA}
-    fixed |= {"statement": " and ".join(one["text"] for one in statements)}
-    return {**fixed, "quantities": [TEXT], "statements": list(statements), **given}
+    made = sample_record.claim(TITLE, *statements, group=None, node_id=f"hypotheses/{KEY}", alpha=ALPHA)
+    fixed = {"registration": "registered", "verdict": "SUPPORTED", "under": [], "disagreement": ""}
+    return {**made, **fixed, "quantities": [TEXT], **given}
+
+
+def under(*kinds):
+    """What a claim comes to under each kind; only their names matter here."""
+    numbers = {"estimate": None, "low": None, "high": None, "unit": "nats/token"}
+    return [{"kind": kind, "verdict": "SUPPORTED", **numbers} for kind in kinds]
 
 
 def record(seed, *claims, **given):
-    model = {"name": f"seed-{seed}", "weights_digest": f"{seed:064d}", "dialect": "open_block"}
-    model |= {"digest": "cd", "num_layers": 12, "num_blocks": 4, "parameters": 2_893_720}
-    prompts = {"name": "docstrings", "digest": "ab", "window": 64, "confirmation": 256}
-    settings = {"prompts": prompts, "dtype": "float32", "sequential": False, "quick": False}
-    settings["registrations"] = {"lock": "ef"}
-    return {
-        "schema": 1,
-        "models": {"trained": model, "wrapped": model},
-        "settings": settings,
-        "complete": True,
-        "claims": list(claims),
-    } | given
+    made = sample_record.sample_record()
+    made["models"]["trained"] |= {"name": f"seed-{seed}", "weights_digest": f"{seed:064d}"}
+    return {**made, "claims": list(claims), **given}
 
 
 @pytest.fixture
@@ -146,9 +141,9 @@ def test_any_statement_refutes_at_its_share_of_alpha(write):
     across = Across("x", "nats/token", ">", 0.02, (0.001, 0.006, -0.002, 0.004, 0.003), (0.001,) * 5)
     alpha = next(a for a in np.geomspace(0.2, 1e-6, 400) if across.interval(a / 2).high > 0.02)
     assert across.interval(alpha).high <= 0.02
-    under = [{"kind": "drop"}, {"kind": "resample"}]
+    kinds = under("drop", "resample")
     records = [
-        record(seed, entry(statement(x), statement(0.5 + seed / 100), under=under, alpha=alpha))
+        record(seed, entry(statement(x), statement(0.5 + seed / 100), under=kinds, alpha=alpha))
         for seed, x in enumerate(across.estimates)
     ]
     (claim,) = decide_recipe(write(records)).claims
@@ -196,7 +191,7 @@ def test_a_gate_is_told_with_its_kind_of_ablation(write):
             entry(
                 statement(0.1 + seed / 100),
                 statement(0.1 + seed / 100, **({"low": None, "high": None} if seed > 2 else {})),
-                under=[{"kind": "drop"}, {"kind": "resample"}],
+                under=under("drop", "resample"),
             ),
         )
         for seed in range(5)
@@ -215,9 +210,9 @@ def test_a_gate_on_every_checkpoint_is_told_without_a_number(write):
 
 
 def test_kinds_of_ablation_that_disagree_are_told(write):
-    under = [{"kind": "drop"}, {"kind": "resample"}]
+    kinds = under("drop", "resample")
     records = [
-        record(seed, entry(statement(0.1 + seed / 1000), statement(-0.1 - seed / 1000), under=under))
+        record(seed, entry(statement(0.1 + seed / 1000), statement(-0.1 - seed / 1000), under=kinds))
         for seed in range(5)
     ]
     (claim,) = decide_recipe(write(records)).claims
@@ -251,7 +246,8 @@ def test_claims_about_models_that_no_seed_changes_are_left_out(write):
         (lambda records: [*records[:4], records[0]], "are of the same weights"),
         (lambda records: [*records[:4], record(9, *records[0]["claims"], complete=False)], "incomplete, quick"),
         (lambda records: [*records[:4], record(9)], "share no registered claims"),
-        (lambda records: [*records[:4], {"schema": 1, "claims": []}], "malformed"),
+        (lambda records: [*records[:4], {"schema": 1, "claims": []}], "a record of version 1"),
+        (lambda records: [*records[:4], {"schema": 2, "claims": []}], "malformed"),
         (
             lambda records: [*records[:4], record(9, entry(statement(0.1, threshold=0.5)))],
             "does not state the same in every record",
@@ -271,14 +267,14 @@ def test_claims_about_models_that_no_seed_changes_are_left_out(write):
         (
             lambda records: [
                 *records[:4],
-                record(9, entry(statement(0.1), under=[{"kind": "drop"}, {"kind": "zero"}])),
+                record(9, entry(statement(0.1), under=under("drop", "zero"))),
             ],
             "does not state the same in every record",
         ),
         (
             lambda records: [
                 *records[:4],
-                record(9, settings=records[0]["settings"] | {"registrations": {"lock": ""}}),
+                record(9, settings=records[0]["settings"] | {"registrations": {"lock": "", "claims": 0}}),
             ],
             "another lock of registered claims",
         ),

@@ -35,9 +35,7 @@ def written(folder, record):
 
 @pytest.fixture
 def record():
-    found = sample_record() | {"collected": 31}
-    found["run"]["versions"]["attnres-core"] = "0.1.0"
-    return found
+    return sample_record()
 
 
 def test_a_card_names_claims_verdicts_effects_intervals_method_digests_command_and_citation(tmp_path, record):
@@ -135,7 +133,7 @@ def hostile(value, keep=()):
 def test_whatever_stands_in_a_record_stays_text(tmp_path, record):
     record["run"]["versions"][HOSTILE] = HOSTILE
     record["models"][HOSTILE] = record["models"]["wrapped"]
-    page = write_card(written(tmp_path, hostile(record, keep=("op", "node_id", "contradicts"))))
+    page = write_card(written(tmp_path, hostile(record, keep=("op", "node_id", "contradicts", "verdict", "split"))))
     html = rendered(page)
     assert set(re.findall(r"<(\w+)", html)) == TAGS
     assert html.count("<h1>") == 1
@@ -161,10 +159,13 @@ def test_a_command_stays_in_its_block(text):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda record: record.pop("settings"), "KeyError: 'settings'"),
-        (lambda record: record.update(models=[]), "TypeError"),
-        (lambda record: record["claims"][0]["statements"][0].update(estimate="<b>"), "TypeError"),
-        (lambda record: record.update(schema=2), "no record of a run"),
+        (lambda record: record.pop("settings"), "a malformed record (lacks `settings`)"),
+        (lambda record: record.update(models=[]), "a malformed record (models: a list is not an object)"),
+        (
+            lambda record: record["claims"][0]["statements"][0].update(estimate="<b>"),
+            'a malformed record (claims[0].statements[0].estimate: "<b>" is not a finite number)',
+        ),
+        (lambda record: record.update(schema="two"), "no record of a run"),
     ],
 )
 def test_a_malformed_record_is_refused_with_a_remedy(tmp_path, record, change, problem):

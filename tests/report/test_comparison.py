@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import unicodedata
 
 import pytest
@@ -57,7 +58,7 @@ def test_the_command(records, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("gone", ["statements", "settings", "models", "claims", "run"])
-def test_a_record_of_another_version_is_a_clear_error(records, tmp_path, capsys, gone):
+def test_a_record_that_lacks_something_is_a_clear_error(records, tmp_path, capsys, gone):
     first, second = records
     holder = second["claims"][0] if gone == "statements" else second
     del holder[gone]
@@ -65,7 +66,7 @@ def test_a_record_of_another_version_is_a_clear_error(records, tmp_path, capsys,
         (tmp_path / f"{name}.json").write_text(json.dumps(record))
     with pytest.raises(SystemExit):
         main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--out", str(tmp_path / "page.html")])
-    assert "record" in capsys.readouterr().err
+    assert re.search(rf"b\.json: .*record .*`{gone}`", capsys.readouterr().err)
     assert not (tmp_path / "page.html").exists()
 
 
@@ -88,7 +89,9 @@ def test_the_page_shows_what_changed_and_is_inert(records, tmp_path):
         (None, "there is no such file; give a run's record"),
         ("{", "unreadable"),
         ("[]", "no record of a run"),
-        ('{"schema": 2, "claims": []}', "no record of a run"),
+        ('{"schema": null, "claims": []}', "no record of a run"),
+        ('{"schema": 1, "claims": []}', "a record of version 1"),
+        ('{"schema": 2, "claims": []}', "a malformed record (lacks `question`"),
     ],
 )
 def test_what_is_no_record_is_refused(tmp_path, capsys, content, message):
@@ -105,7 +108,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202ehidden\x9b1m\nverdict"
 
 def test_nothing_in_a_record_reaches_the_terminal_as_a_command(records, tmp_path, capsys):
     first, second = records
-    second["claims"][0] |= {"verdict": HOSTILE, "title": HOSTILE}
+    second["claims"][0] |= {"verdict": "ERROR", "title": HOSTILE}
     first["claims"][0]["title"] = HOSTILE
     second["claims"][0]["statements"][0] |= {"unit": HOSTILE}
     second["models"]["trained"]["name"] = second["settings"]["device"] = HOSTILE
@@ -119,6 +122,16 @@ def test_nothing_in_a_record_reaches_the_terminal_as_a_command(records, tmp_path
     assert "verdict" not in output.splitlines()  # (no line of its own either)
 
 
+def test_a_hostile_verdict_is_refused_in_words_that_are_no_command(records, tmp_path, capsys):
+    records[0]["claims"][0]["verdict"] = HOSTILE
+    (tmp_path / "a.json").write_text(json.dumps(records[0]))
+    with pytest.raises(SystemExit):
+        main(["compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")])
+    told = capsys.readouterr().err
+    assert "claims[0].verdict: " in told
+    assert not [c for c in told if c != "\n" and unicodedata.category(c) in ("Cc", "Cf")]
+
+
 def test_a_record_that_nests_without_end_is_refused(tmp_path, capsys):
     file = tmp_path / "deep.json"
     file.write_text('{"schema": 1, "claims": ' + "[" * 100_000)
@@ -128,7 +141,7 @@ def test_a_record_that_nests_without_end_is_refused(tmp_path, capsys):
         assert f"{file}: unreadable (maximum recursion depth exceeded" in capsys.readouterr().err
 
 
-def test_a_value_of_the_wrong_type_is_an_error_that_names_the_files(records, tmp_path, capsys):
+def test_a_value_of_the_wrong_type_is_an_error_that_names_its_file_and_place(records, tmp_path, capsys):
     first, second = records
     second["settings"]["alpha"] = "a twentieth"
     for name, record in (("a", first), ("b", second)):
@@ -136,14 +149,13 @@ def test_a_value_of_the_wrong_type_is_an_error_that_names_the_files(records, tmp
     with pytest.raises(SystemExit):
         main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")])
     told = capsys.readouterr().err
-    assert f"{tmp_path / 'a.json'} or {tmp_path / 'b.json'}: a malformed record" in told
-    assert "run the claims again" in told
+    assert f'{tmp_path / "b.json"}: a malformed record (settings.alpha: "a twentieth" is not a finite number)' in told
+    assert "give one that this version wrote" in told
 
 
 @pytest.mark.parametrize("command", ["compare", "card", "recipe"])
 def test_what_cannot_be_written_is_named_as_it_was_given(records, tmp_path, capsys, monkeypatch, command):
-    records[0]["run"]["versions"]["attnres-core"] = "0.1.0"
-    (tmp_path / "a.json").write_text(json.dumps(records[0] | {"collected": 31}))
+    (tmp_path / "a.json").write_text(json.dumps(records[0]))
     monkeypatch.setattr(
         across_seeds, "decide_recipe", lambda files, only: across_seeds.Recipe((("1", "one", "0"),) * 5, 1, ())
     )

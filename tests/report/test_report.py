@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from support import sample_record
 
-from attnres_core.report import wording
+from attnres_core.report import numbers, wording
 from attnres_core.report.html import page as report
 from attnres_core.report.html.page import json_block, render, write
 
@@ -181,7 +181,7 @@ def test_where_a_gate_forbids_a_verdict_the_finding_quotes_no_interval(record: d
     ],
 )
 def test_the_finding_says_where_the_interval_lies(op: str, estimate: float, verdict: str, words: str) -> None:
-    made = sample_record.claim("A claim", sample_record.statement("effect", op, estimate, 0.01, 0.02), family=None)
+    made = sample_record.claim("A claim", sample_record.statement("effect", op, estimate, 0.01, 0.02), group=None)
     assert made["verdict"] == verdict
     assert words in wording.finding(made)
 
@@ -311,16 +311,16 @@ def test_reporting_imports_no_torch() -> None:
     ],
 )
 def test_numbers_have_three_digits_and_effects_a_sign(value: float | None, unit: str | None, shown: str) -> None:
-    assert wording.number(value, unit) == shown
+    assert numbers.number(value, unit) == shown
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.02, "0.02"), (0.00078, "0.00078"), (1e-6, "10⁻⁶"), (10.0, "10")])
 def test_chosen_numbers_are_shown_as_chosen(value: float, shown: str) -> None:
-    assert wording.given(value) == shown
+    assert numbers.given(value) == shown
 
 
 def test_a_missing_limit_is_infinite() -> None:
-    assert wording.interval((None, 0.5), "nats/token") == f"[{MINUS}∞, +0.500]"
+    assert numbers.interval((None, 0.5), "nats/token") == f"[{MINUS}∞, +0.500]"
 
 
 def test_every_statement_is_a_row_of_effects_csv(record: dict[str, Any], tmp_path: Path) -> None:

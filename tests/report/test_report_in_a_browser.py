@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 import re
 import shutil
 import time
@@ -18,6 +19,9 @@ import pytest
 from support.sample_record import sample_record
 from test_report import HOSTILE, hostile
 
+from attnres_core.records.schema import VERDICTS, VerdictWord
+from attnres_core.report import numbers
+from attnres_core.report.html import page
 from attnres_core.report.html.page import write
 
 CHROMIUM = shutil.which("chromium")
@@ -155,6 +159,58 @@ def test_an_opened_claim_tells_all_about_itself(visit: Visit, record: dict[str, 
     assert (marked.inner_text(), marked.get_attribute("title")) == (" sum", "+2.40 nats")  # predicted by the one before
 
 
+def test_the_script_writes_numbers_as_the_page_does(visit: Visit) -> None:
+    """Ties, where the two might round apart, among them."""
+    rng = random.Random(0)
+    sizes = [
+        0.0,
+        1.125,
+        1.375,
+        1000.5,
+        1001.5,
+        1234567.0,
+        12.25,
+        0.3125,
+        999.5,
+        9.995,
+        0.0001,
+        0.00012345,
+        1e6,
+        12345678.0,
+        0.02,
+        0.000390625,
+    ]
+    sizes += [round(rng.uniform(1, 10) * 10.0 ** rng.randint(-9, 9), rng.randint(0, 12)) for _ in range(400)]
+    values = [sign * size for size in sizes for sign in (1, -1)]
+    script = """values => values.map(value => [
+        number(value, "nats/token"), number(value), given(value), interval(value, null, "nats"), interval(null, value),
+        threshold({ op: "abs<", threshold: value }), threshold({ op: ">", threshold: value })])"""
+    found = visit.page.evaluate(script, values)
+    wanted = [
+        [
+            *(numbers.number(value, "nats/token"), numbers.number(value), numbers.given(value)),
+            *(numbers.interval((value, None), "nats"), numbers.interval((None, value))),
+            *(numbers.threshold("abs<", value), numbers.threshold(">", value)),
+        ]
+        for value in values
+    ]
+    assert [pair for pair in zip(values, found, wanted, strict=True) if pair[1] != pair[2]] == []
+    levels = [0.5, 0.95, 0.999, 0.99921875, 1 - 2 * 0.00078, 1.0]
+    assert visit.page.evaluate("levels => levels.map(confidence)", levels) == list(map(numbers.confidence, levels))
+
+
+def test_the_script_marks_a_verdict_as_the_page_does(visit: Visit) -> None:
+    for word in VERDICTS:
+        html = visit.page.evaluate("word => verdictOf(word).outerHTML", word)
+        assert re.sub(r"></use>", "/>", html) == mark_of(word)
+
+
+def mark_of(word: VerdictWord) -> str:
+    """A verdict as the template writes it."""
+    marks = page._environment().get_template("marks.html.j2").module
+    return str(marks.verdict(word))  # type: ignore[attr-defined]
+
+
 def test_the_page_works_by_keyboard(visit: Visit) -> None:
     visit.page.locator("details.claim > summary").first.focus()
     visit.page.keyboard.press("Enter")
@@ -164,7 +220,7 @@ def test_the_page_works_by_keyboard(visit: Visit) -> None:
     for _ in range(30):
         reached.add(visit.page.evaluate("document.activeElement.name ?? document.activeElement.className"))
         visit.page.keyboard.press("Tab")
-    assert {"text", "family", "order", "verdict", "scroll"} <= reached
+    assert {"text", "group", "order", "verdict", "scroll"} <= reached
 
 
 def test_copy_buttons_give_the_whole_value(browser: Any, record: dict[str, Any], tmp_path: Path) -> None:

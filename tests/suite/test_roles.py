@@ -1,10 +1,9 @@
 """Models around the trained one, and what their claims say: stock loading, kept steps, no-ops, single sites."""
 
-import json
 import shutil
 
 import pytest
-from support.small_suite import verdicts
+from support.small_suite import record_of, verdicts
 
 pytestmark = pytest.mark.usefixtures("_quiet")
 
@@ -58,7 +57,7 @@ def test_controls_kept_steps_no_ops_and_single_sites(suite, pytester, micro, tmp
     assert [row["site"] for row in rows] == ["0.attn", "1.attn", "2.attn"]
     assert sum(row["mean"] for row in rows) / 3 == pytest.approx(found["test_per_site"]["estimate"], abs=1e-6)
     assert found["test_untrained"]["verdict"] == "SUPPORTED"
-    record = json.loads((pytester.path / "reports/latest.json").read_text())
+    record = record_of(pytester)
     assert str(pytester.path) not in record["run"]["command"]
     models = record["models"]
     assert models.keys() == {"trained", "wrapped", "stock", "untrained", "step-7"}

@@ -6,7 +6,21 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any
+from typing import Any, cast
+
+from attnres_core.records.schema import (
+    VERDICTS,
+    VERSION,
+    ClaimEntry,
+    ColumnEntry,
+    MapCell,
+    ModelEntry,
+    OperatorSign,
+    Record,
+    RoutingEntry,
+    StatementEntry,
+    VerdictWord,
+)
 
 LAYERS, BLOCKS = 12, 4
 BANDS = {"early": range(0, 4), "mid": range(4, 8), "late": range(8, 12)}
@@ -15,14 +29,14 @@ PUBLISHED = "arXiv:2606.13168"
 
 def statement(
     text: str,
-    op: str,
+    op: OperatorSign,
     estimate: float,
     half: float,
     threshold: float,
     *,
     unit: str = "nats/token",
     **given: Any,
-) -> dict[str, Any]:
+) -> StatementEntry:
     """One statement, judged by its own interval."""
     low, high = given.get("low", estimate - half), given.get("high", estimate + half)
     floor, ceiling = (-math.inf if low is None else low), (math.inf if high is None else high)
@@ -35,7 +49,7 @@ def statement(
         supported, refuted = floor > threshold, ceiling < threshold
     else:
         supported, refuted = ceiling < threshold, floor > threshold
-    verdict = "SUPPORTED" if supported else "REFUTED" if refuted else "INCONCLUSIVE"
+    verdict: VerdictWord = "SUPPORTED" if supported else "REFUTED" if refuted else "INCONCLUSIVE"
     return {
         "text": text,
         "op": op,
@@ -51,16 +65,19 @@ def statement(
         "confidence": 1 - 2 * 0.00078,
         "p_value": 0.0004,
         "detectable": 0.01,
+        "standard_error": None if half == 0 else half / 3,
+        "noise_floor": 0.0,
+        "unseen_share": None if half == 0 else 0.028,
         "methods": {"bootstrap-t": [low, high]} if half else {},
     }
 
 
-def claim(title: str, *statements: dict[str, Any], family: str | None, **given: Any) -> dict[str, Any]:
+def claim(title: str, *statements: StatementEntry, group: str | None, **given: Any) -> ClaimEntry:
     """One claim whose verdict follows from its statements; none makes it NOT APPLICABLE."""
     verdicts = [item["verdict"] for item in statements]
-    verdict = "NOT APPLICABLE"
+    verdict: VerdictWord = "NOT APPLICABLE"
     if statements:
-        verdict = next((word for word in ("REFUTED", "INCONCLUSIVE") if word in verdicts), "SUPPORTED")
+        verdict = "REFUTED" if "REFUTED" in verdicts else "INCONCLUSIVE" if "INCONCLUSIVE" in verdicts else "SUPPORTED"
     deciding = next((place for place, word in enumerate(verdicts) if word == verdict), None)
     first = None if deciding is None else statements[deciding]
     reasons = {
@@ -69,10 +86,10 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "INCONCLUSIVE": "the interval crosses the threshold; about 1,150 prompts would decide it",
         "NOT APPLICABLE": "no site in the early layers has an older source with 4 blocks",
     }
-    return {
+    entry: ClaimEntry = {
         "node_id": "hypotheses/test_motifs.py::test_" + title.lower().replace(" ", "_"),
         "title": title,
-        "family": family,
+        "group": group,
         "cites": PUBLISHED,
         "contradicts": [],
         "registration": "post hoc" if "late" in title else "registered",
@@ -89,7 +106,7 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         "statements": list(statements),
         "deciding": deciding,
         "estimate": first and first["estimate"],
-        "interval": [first and first["low"], first and first["high"]],
+        "interval": None if first is None else [first["low"], first["high"]],
         "threshold": first and first["threshold"],
         "n": first and first["n"],
         "sites_touched": [f"{layer}.mlp" for layer in range(4)] if statements else [],
@@ -109,6 +126,7 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         ]
         if len(statements) > 1
         else [],
+        "chosen": {"most_causal(mlp)": "current"} if len(statements) > 1 else {},
         "disagreement": "the kinds of ablation disagree: <b>drop</b>" if len(statements) > 1 else "",
         "redundancy": ["redundant, not absent: `<i>older</i>`"] if len(statements) > 1 else [],
         "by_stratum": [
@@ -177,12 +195,14 @@ def claim(title: str, *statements: dict[str, Any], family: str | None, **given: 
         ]
         if len(statements) > 1
         else [],
+        "permutations": [],
         "reason": reasons[verdict],
         "needed_prompts": 1150 if verdict == "INCONCLUSIVE" else None,
-    } | given
+    }
+    return cast(ClaimEntry, {**entry, **given})
 
 
-def _claims() -> list[dict[str, Any]]:
+def _claims() -> list[ClaimEntry]:
     one, two, three, four = (
         "Motif 1: embedding",
         "Motif 2: current",
@@ -193,45 +213,45 @@ def _claims() -> list[dict[str, Any]]:
     share, error = {"unit": "depth weight"}, {"unit": "max depth-weight error"}
     known = {"verdict": "REFUTED", "reason": "the 124M study reports the opposite at this size"}
     return [
-        claim("Embedding source is necessary for early MLP", statement("effect > 0.02", ">", 1.83, 0.11, 0.02), family=one),
-        claim("Embedding pathway is local to early layers", statement("early - late > 0.02", ">", 1.79, 0.12, 0.02), family=one),
-        claim("Embedding feeds early MLP more than early attention", statement("mlp - attn > 0.02", ">", 0.31, 0.05, 0.02), family=one),
-        claim("Embedding has no role in late attention", statement("abs(effect) < 0.01", "abs<", 0.0031, 0.0021, 0.01), family=one, contradicts=["test_motifs.py::test_embedding_has_more_mass_before_attention_than_mlp"]),
-        claim("Embedding has no role in late MLP", statement("abs(effect) < 0.01", "abs<", 0.0118, 0.0034, 0.01), family=one),
-        claim("Current state is necessary for early attention", statement("effect > 0.02", ">", 0.412, 0.06, 0.02), family=two),
-        claim("Current state is necessary for early MLP", statement("effect > 0.02", ">", 3.97, 0.3, 0.02), family=two),
+        claim("Embedding source is necessary for early MLP", statement("effect > 0.02", ">", 1.83, 0.11, 0.02), group=one),
+        claim("Embedding pathway is local to early layers", statement("early - late > 0.02", ">", 1.79, 0.12, 0.02), group=one),
+        claim("Embedding feeds early MLP more than early attention", statement("mlp - attn > 0.02", ">", 0.31, 0.05, 0.02), group=one),
+        claim("Embedding has no role in late attention", statement("abs(effect) < 0.01", "abs<", 0.0031, 0.0021, 0.01), group=one, contradicts=["test_motifs.py::test_embedding_has_more_mass_before_attention_than_mlp"]),
+        claim("Embedding has no role in late MLP", statement("abs(effect) < 0.01", "abs<", 0.0118, 0.0034, 0.01), group=one),
+        claim("Current state is necessary for early attention", statement("effect > 0.02", ">", 0.412, 0.06, 0.02), group=two),
+        claim("Current state is necessary for early MLP", statement("effect > 0.02", ">", 3.97, 0.3, 0.02), group=two),
         claim(
             "Current state matters more early than late, in both sublayers",
             statement("attn early - attn late > 0.02", ">", 0.204, 0.07, 0.02),
-            statement("mlp early - mlp late > 0.02", ">", -0.61, 0.21, 0.02), family=two, expected=known,
+            statement("mlp early - mlp late > 0.02", ">", -0.61, 0.21, 0.02), group=two, expected=known,
         ),
-        claim("Current state is necessary in the middle", statement("effect > 0.02", ">", 0.027, 0.012, 0.02), family=two),
-        claim("Older blocks are necessary for late attention", statement("effect > 0.02", ">", 0.0643, 0.013, 0.02), family=three),
-        claim("Older blocks matter most in late attention", statement("late - mid > 0", ">", 0.011, 0.008, 0), family=three),
-        claim("Older blocks have no role in mid MLP", statement("abs(effect) < 0.01", "abs<", 0.0009, 0.0011, 0.01), family=three),
-        claim("Older blocks feed early attention", family=three),
-        claim("Older blocks feed early MLP", family=three),
-        claim("Recent block is necessary for late MLP", statement("effect > 0.02", ">", 0.0083, 0.0019, 0.02), family=three),
-        claim("Most massive family is not the most causal in early attention", statement("causal - massive > 0.02", ">", 0.36, 0.07, 0.02), family=four),
-        claim("Most massive family is not the most causal in late MLP", statement("causal - massive > 0.02", ">", -0.19, 0.04, 0.02), family=four, expected=known),
+        claim("Current state is necessary in the middle", statement("effect > 0.02", ">", 0.027, 0.012, 0.02), group=two),
+        claim("Older blocks are necessary for late attention", statement("effect > 0.02", ">", 0.0643, 0.013, 0.02), group=three),
+        claim("Older blocks matter most in late attention", statement("late - mid > 0", ">", 0.011, 0.008, 0), group=three),
+        claim("Older blocks have no role in mid MLP", statement("abs(effect) < 0.01", "abs<", 0.0009, 0.0011, 0.01), group=three),
+        claim("Older blocks feed early attention", group=three),
+        claim("Older blocks feed early MLP", group=three),
+        claim("Recent block is necessary for late MLP", statement("effect > 0.02", ">", 0.0083, 0.0019, 0.02), group=three),
+        claim("Most massive family is not the most causal in early attention", statement("causal - massive > 0.02", ">", 0.36, 0.07, 0.02), group=four),
+        claim("Most massive family is not the most causal in late MLP", statement("causal - massive > 0.02", ">", -0.19, 0.04, 0.02), group=four, expected=known),
         claim(
             "Some family carries mass and has no role",
             statement("mass > 0.1", ">", 0.231, 0.004, 0.1, **share),
-            statement("abs(effect) < 0.01", "abs<", 0.0042, 0.0037, 0.01), family=four,
+            statement("abs(effect) < 0.01", "abs<", 0.0042, 0.0037, 0.01), group=four,
         ),
-        claim("Structure is absent from the wrapped baseline", statement("trained - wrapped > 0.02", ">", 1.81, 0.14, 0.02), family=control, control=True),
-        claim("Dropping current breaks the wrapped model", statement("effect > 1", ">", 4.92, 0.28, 1), family=control, control=True),
-        claim("A sham moves nothing", statement("abs(effect) < 0.001", "abs<", 0.0, 0.0, 0.001), family=control, control=True),
-        claim("Dropping recent from wrapped changes nothing", statement("abs(effect) < 0.01", "abs<", 0.00004, 0.00003, 0.01), family=control, control=True),
-        claim("Wrapped weights do not depend on content", statement("spread < 1e-6", "<", 2.98e-8, 0, 1e-6, **error), family=wrapped, cites=None),
-        claim("Wrapped weights follow the closed form", statement("error < 1e-6", "<", 5.96e-8, 0, 1e-6, **error), family=wrapped),
-        claim("Wrapped mass sits on the current source", statement("mass > 0.5", ">", 0.9998, 0, 0.5, **share), family=wrapped),
-        claim("Embedding keeps its mass in late attention", statement("mass - uniform > 0.05", ">", 0.122, 0.006, 0.05, **share), family=five),
-        claim("Embedding has more mass before attention than MLP", statement("attn - mlp > 0.02", ">", -0.034, 0.009, 0.02, **share), family=five),
-        claim("Peak weight collapses with depth", statement("late < 0.4", "<", 0.38, 0.031, 0.4, **share), family=five),
-        claim("Pre-MLP routing is sharper than pre-attention", statement("attn - mlp > 0", ">", 0.143, 0.02, 0, unit="nats"), family=five),
-        claim("Routing entropy stays under the uniform null", statement("entropy - uniform < 0", "<", -0.41, 0.03, 0, unit="nats", low=None), family=five),
-        claim("Routing summaries carry a stable calibration signal", statement("effect > 0.02", ">", 0.004, 0.9, 0.02, low=None, high=None), family=None),
+        claim("Structure is absent from the wrapped baseline", statement("trained - wrapped > 0.02", ">", 1.81, 0.14, 0.02), group=control, control=True),
+        claim("Dropping current breaks the wrapped model", statement("effect > 1", ">", 4.92, 0.28, 1), group=control, control=True),
+        claim("A sham moves nothing", statement("abs(effect) < 0.001", "abs<", 0.0, 0.0, 0.001), group=control, control=True),
+        claim("Dropping recent from wrapped changes nothing", statement("abs(effect) < 0.01", "abs<", 0.00004, 0.00003, 0.01), group=control, control=True),
+        claim("Wrapped weights do not depend on content", statement("spread < 1e-6", "<", 2.98e-8, 0, 1e-6, **error), group=wrapped, cites=None),
+        claim("Wrapped weights follow the closed form", statement("error < 1e-6", "<", 5.96e-8, 0, 1e-6, **error), group=wrapped),
+        claim("Wrapped mass sits on the current source", statement("mass > 0.5", ">", 0.9998, 0, 0.5, **share), group=wrapped),
+        claim("Embedding keeps its mass in late attention", statement("mass - uniform > 0.05", ">", 0.122, 0.006, 0.05, **share), group=five),
+        claim("Embedding has more mass before attention than MLP", statement("attn - mlp > 0.02", ">", -0.034, 0.009, 0.02, **share), group=five),
+        claim("Peak weight collapses with depth", statement("late < 0.4", "<", 0.38, 0.031, 0.4, **share), group=five),
+        claim("Pre-MLP routing is sharper than pre-attention", statement("attn - mlp > 0", ">", 0.143, 0.02, 0, unit="nats"), group=five),
+        claim("Routing entropy stays under the uniform null", statement("entropy - uniform < 0", "<", -0.41, 0.03, 0, unit="nats", low=None), group=five),
+        claim("Routing summaries carry a stable calibration signal", statement("effect > 0.02", ">", 0.004, 0.9, 0.02, low=None, high=None), group=None),
     ]  # fmt: skip
 
 
@@ -241,7 +261,7 @@ def _sources(layer: int) -> list[str]:
     return ["embedding", *older, *(["recent"] if completed else []), "current"]
 
 
-def _routing(rng: random.Random, bias: float | None) -> dict[str, Any]:
+def _routing(rng: random.Random, bias: float | None) -> RoutingEntry:
     sites = [(layer, sublayer) for layer in range(LAYERS) for sublayer in ("attn", "mlp")]
     masses = []
     for layer, _ in sites:
@@ -252,14 +272,14 @@ def _routing(rng: random.Random, bias: float | None) -> dict[str, Any]:
     return {
         "sites": [f"{layer}.{sublayer}" for layer, sublayer in sites],
         "sources": [_sources(layer) for layer, _ in sites],
-        "mass": masses,
+        "mass": [list(weights) for weights in masses],
         "entropy": [-sum(p * math.log(p) for p in mass) for mass in masses],
         "peak": [max(mass) for mass in masses],
     }
 
 
-def _columns(rng: random.Random) -> list[dict[str, Any]]:
-    columns = []
+def _columns(rng: random.Random) -> list[ColumnEntry]:
+    columns = list[ColumnEntry]()
     for role in ("trained", "wrapped"):
         for sublayer in ("attn", "mlp"):
             for band, layers in BANDS.items():
@@ -287,45 +307,59 @@ def _columns(rng: random.Random) -> list[dict[str, Any]]:
     return columns
 
 
-EFFECTS = ("delta_nll", "delta_nll_low", "delta_nll_high", "kl", "kept_mass", "input_change", "duplicate")
-"""What a map's row lacks where only masses were measured."""
-
-
-def _map() -> list[dict[str, Any]]:
+def _map() -> list[MapCell]:
     """Every family at every site, with made-up numbers."""
     rng = random.Random(11)
-    rows = []
+    rows = list[MapCell]()
     for layer in range(LAYERS):
         for sublayer in ("attn", "mlp"):
             for family in ("embedding", "older", "recent", "current"):
                 effect = rng.lognormvariate(-5, 2) * (1 if rng.random() < 0.8 else -1)
-                row = {"site": f"{layer}.{sublayer}", "layer": layer, "sublayer": sublayer, "family": family}
-                row |= {"mass": rng.random(), "uniform_mass": 0.25, "delta_nll": effect, "kl": abs(effect)}
-                row |= {"delta_nll_low": effect - 0.01, "delta_nll_high": effect + 0.01, "kept_mass": 0.5}
-                rows.append(row | {"input_change": 1.0, "duplicate": layer % 4 == 0, "n": 256, "split": "exploration"})
+                rows.append(
+                    {
+                        "site": f"{layer}.{sublayer}", "layer": layer, "sublayer": sublayer, "family": family,
+                        "mass": rng.random(), "uniform_mass": 0.25, "delta_nll": effect, "kl": abs(effect),
+                        "delta_nll_low": effect - 0.01, "delta_nll_high": effect + 0.01, "kept_mass": 0.5,
+                        "input_change": 1.0, "duplicate": layer % 4 == 0, "n": 256, "split": "exploration",
+                    }
+                )  # fmt: skip
     return rows
 
 
-def sample_record() -> dict[str, Any]:
+def _mass_alone(cell: MapCell) -> MapCell:
+    """A cell whose effect was not measured."""
+    return {
+        "site": cell["site"], "layer": cell["layer"], "sublayer": cell["sublayer"], "family": cell["family"],
+        "mass": cell["mass"], "uniform_mass": cell["uniform_mass"], "n": cell["n"], "split": cell["split"],
+    }  # fmt: skip
+
+
+def _model(name: str, path: str, digest: str, dialect: str, recency_bias: float | None) -> ModelEntry:
+    return {
+        "name": name, "path": path, "repository": None, "commit": None, "digest": digest * 16,
+        "weights_digest": digest[::-1] * 16, "dialect": dialect, "num_layers": LAYERS, "num_blocks": BLOCKS,
+        "parameters": 2_890_000, "recency_bias": recency_bias,
+    }  # fmt: skip
+
+
+def sample_record() -> Record:
     """A complete run on a 12-layer checkpoint and its wrapped baseline."""
     rng = random.Random(7)
     claims = _claims()
-    words = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT APPLICABLE", "ERROR")
-    shape = {"num_layers": LAYERS, "num_blocks": BLOCKS, "parameters": 2_890_000}
     return {
-        "schema": 1, "complete": True, "question": "Which routing pathways are causal in this checkpoint?",
+        "schema": VERSION, "complete": True, "collected": len(claims), "question": "Which routing pathways are causal in this checkpoint?",
         "run": {
             "started": "2026-11-22T17:40:00+00:00", "wall_seconds": 371.4,
             "command": "pytest hypotheses/ -n 4 --attnres-trained fixtures/reference --attnres-vanilla fixtures/vanilla",
-            "versions": {"attnres-hypotheses": "0.1.0", "torch": "2.9.1", "transformers": "5.2.0", "pytest": "9.2.0"},
+            "versions": {"attnres-core": "0.1.0", "torch": "2.9.1", "transformers": "5.2.0", "pytest": "9.2.0"},
             "seed": 20261122, "bundles_measured": 96, "bundles_reused": 32, "noise_floor": 3.8e-6,
             "early": {"text": "verdicts by documents: 9 at 64", "shares": {"64": 0.25, "256": 0.75}, "ended": {"64": 9}, "rows": 9, "rows_run": 5},
         },
         "models": {
-            "trained": {"name": "attnres-tiny-12L", "path": "fixtures/reference", "digest": "9f1c" * 16, "dialect": "open_block", "recency_bias": None, **shape},
-            "wrapped": {"name": "vanilla-tiny-12L", "path": "fixtures/vanilla", "digest": "04be" * 16, "dialect": "wrapped", "recency_bias": 10.0, **shape},
+            "trained": _model("attnres-tiny-12L", "fixtures/reference", "9f1c", "open_block", None),
+            "wrapped": _model("vanilla-tiny-12L", "fixtures/vanilla", "04be", "wrapped", 10.0),
         },
-        "maps": {"trained": _map(), "wrapped": [{k: v for k, v in row.items() if k not in EFFECTS} for row in _map()]},
+        "maps": {"trained": _map(), "wrapped": list(map(_mass_alone, _map()))},
         "estimands": {
             "drop(embedding, mlp, early) on trained [delta_nll]": {
                 "words": "the mean rise in loss when <b>F</b> is masked",
@@ -337,11 +371,11 @@ def sample_record() -> dict[str, Any]:
             "p1": {"document": "scipy:<i>norm</i>", "stratum": "scipy", "tokens": ["\u202eright", "\x00null", "x" * 61]},
         },
         "settings": {
-            "device": "cpu", "dtype": "float32", "quick": False, "alpha": 0.05, "alpha_claim": 0.00078, "resamples": 255999,
+            "device": "cpu", "dtype": "float32", "quick": False, "sequential": False, "alpha": 0.05, "alpha_claim": 0.00078, "resamples": 255999,
             "registrations": {"lock": "10cc" * 16, "claims": 12},
             "prompts": {"name": "tinystories-held-out", "digest": "77aa" * 16, "window": 64, "confirmation": 256, "exploration": 256},
         },
-        "counts": {word: sum(item["verdict"] == word for item in claims) for word in words},
+        "counts": {word: sum(item["verdict"] == word for item in claims) for word in VERDICTS},
         "claims": claims, "columns": _columns(rng),
         "routing": {"trained": _routing(rng, None), "wrapped": _routing(rng, 10.0)},
     }  # fmt: skip

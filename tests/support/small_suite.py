@@ -1,6 +1,6 @@
 """A small suite of claims that tests run in real pytest processes."""
 
-import json
+from attnres_core.records.reading import read_record
 
 CLAIMS = """
 import pytest
@@ -38,7 +38,11 @@ def test_parametrized(effect, margin):
 """
 
 
+def record_of(pytester, name="reports/latest.json"):
+    """The record of a real run, which is as the schema has it whatever the run was."""
+    return read_record(pytester.path / name)
+
+
 def verdicts(pytester, name="reports/latest.json"):
     """The claims of a record, by the test's name."""
-    record = json.loads((pytester.path / name).read_text())
-    return {entry["node_id"].split("::")[1]: entry for entry in record["claims"]}
+    return {entry["node_id"].split("::")[1]: entry for entry in record_of(pytester, name)["claims"]}

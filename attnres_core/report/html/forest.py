@@ -5,11 +5,13 @@ Text from the record reaches a spec as data only, never inside an expression.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from attnres_core.report import wording
+from attnres_core.records.schema import ClaimEntry, StatementEntry
+from attnres_core.report import numbers, wording
 from attnres_core.report.html.figure import (
     INK,
     Axis,
@@ -21,49 +23,45 @@ from attnres_core.report.html.figure import (
     rounded,
     tooltips,
 )
+from attnres_core.report.verdict_signs import SIGNS
 
-VERDICT_MARKS = {
-    "SUPPORTED": ("circle", "#2a84c6"),
-    "REFUTED": ("diamond", "#dd5f13"),
-    "INCONCLUSIVE": ("square", "#8b8f96"),
-    "ERROR": ("cross", "#c0568f"),
-}
+DRAWN = {word: (sign.shape, sign.chart) for word, sign in SIGNS.items() if sign.chart is not None}
+"""Shape and colour of the verdicts that a chart shows."""
 WIDTH, LABELS = 430, 450
 """Pixels of the plot, and of the claims beside it."""
 _FALLBACK_BEND = 0.01
 
 
-def forests(claims: list[Row]) -> list[Figure]:
-    """One forest plot per unit, a row for every claim, grouped by family; the page's script filters and orders them."""
+def forests(claims: Sequence[ClaimEntry]) -> list[Figure]:
+    """One forest plot per unit, a row a claim, under their groups; the page's script filters and orders them."""
     units: dict[str, list[Row]] = {}
-    for family, members in wording.by_family(claims).items():
+    for group, members in wording.by_group(claims).items():
         for place, claim in members:
             statement = wording.deciding(claim)
-            if statement and statement["estimate"] is not None and claim["verdict"] in VERDICT_MARKS:
-                units.setdefault(statement["unit"], []).append(_row(family, place, claim, statement))
+            if statement and statement["estimate"] is not None and claim["verdict"] in DRAWN:
+                units.setdefault(statement["unit"], []).append(_row(group, place, claim, statement))
     return [_forest(index, unit, rows) for index, (unit, rows) in enumerate(units.items())]
 
 
-def _row(family: str, place: int, claim: Row, statement: Row) -> Row:
-    unit, limits = statement["unit"], (statement["low"], statement["high"])
+def _row(group: str, place: int, claim: ClaimEntry, statement: StatementEntry) -> Row:
     more = len(claim["statements"]) - 1
     return {
         "claim": place,
-        "family": family,
+        "group": group,
         "label": claim["title"],
         "text": statement["text"] + (f" (and {more} more)" if more else ""),
         "verdict": claim["verdict"],
         "estimate": statement["estimate"],
-        "numbers": wording.number(statement["estimate"], unit),
-        "limits": "exact" if statement["exact"] else wording.interval(limits, unit),
-        "against": wording.threshold(statement),
+        "numbers": numbers.number(statement["estimate"], statement["unit"]),
+        "limits": wording.limits(statement),
+        "against": wording.against(statement),
         "statement": statement,
     }
 
 
 def _place(rows: list[Row]) -> Axis:
     """Fix the axis of the rows, and on it each row's limits and the zone that would support it."""
-    statements = [row.pop("statement") for row in rows]
+    statements: list[StatementEntry] = [row.pop("statement") for row in rows]
     values = [v for s in statements for v in finite(s["estimate"], s["low"], s["high"], s["threshold"])]
     values += [-s["threshold"] for s in statements if s["op"] == "abs<"]
     thresholds = [abs(s["threshold"]) for s in statements if s["threshold"]]
@@ -82,15 +80,15 @@ def _number_lines(rows: list[Row]) -> list[Row]:
     """Give every row its line, and return the headings, each on a line of its own."""
     headings: list[Row] = []
     for index, row in enumerate(rows):
-        if not headings or headings[-1]["heading"] != row["family"]:
-            headings.append({"heading": row["family"], "line": len(headings) + index})
+        if not headings or headings[-1]["heading"] != row["group"]:
+            headings.append({"heading": row["group"], "line": len(headings) + index})
         row["line"] = len(headings) + index
     return headings
 
 
 def _forest(index: int, unit: str, rows: list[Row]) -> Figure:
     axis, headings = _place(rows), _number_lines(rows)
-    words = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in VERDICT_MARKS}
+    words = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in DRAWN}
     counts = ", ".join(f"{count} {verdict.lower()}" for verdict, count in words.items() if count)
     return Figure(
         key=f"forest-{index}",
@@ -104,8 +102,8 @@ def _forest(index: int, unit: str, rows: list[Row]) -> Figure:
 
 
 def _chart(unit: str, axis: Axis) -> Any:
-    shapes, colours = zip(*VERDICT_MARKS.values(), strict=True)
-    verdicts = list(VERDICT_MARKS)
+    shapes, colours = zip(*DRAWN.values(), strict=True)
+    verdicts = list(DRAWN)
     colour = alt.Color("verdict:N", scale=alt.Scale(domain=verdicts, range=list(colours)), legend=None)
     shape = alt.Shape("verdict:N", scale=alt.Scale(domain=verdicts, range=list(shapes)), legend=None)
     line = alt.Y("line:O", axis=None)  # (no domain: the lines are those of the rows and headings shown)

@@ -5,19 +5,21 @@ Text from the record reaches a spec as data only, never inside an expression.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 
-from attnres_core.report import wording
+from attnres_core.records.schema import MapCell
 from attnres_core.report.html.figure import Figure, Row, cells, finish, rounded, tooltips
 from attnres_core.report.html.pathways import MATTERS, NO_ROLE
+from attnres_core.report.numbers import interval, number
 
 FAMILIES = ("embedding", "older", "recent", "current")
 """In order of depth."""
 
 
-def whole_map(maps: dict[str, list[Row]]) -> Figure | None:
+def whole_map(maps: Mapping[str, Sequence[MapCell]]) -> Figure | None:
     """Paired heatmaps of mass and of the effect of dropping a family there alone, each model below the other."""
     drawn = [_row(role, row) for role, rows in maps.items() for row in rows]
     measured = [row for row in drawn if row["delta_nll"] is not None]
@@ -45,18 +47,22 @@ def whole_map(maps: dict[str, list[Row]]) -> Figure | None:
 _DRAWN = ("layer", "family", "mass", "delta_nll", "role", "site", "effect", "limits", "share", "uniform", "kl", "note")
 
 
-def _row(role: str, row: Row) -> Row:
+def _row(role: str, row: MapCell) -> Row:
     effect, unit = row.get("delta_nll"), "nats/token"
-    limits = wording.interval((row.get("delta_nll_low"), row.get("delta_nll_high")), unit)
-    return {key: row[key] for key in ("layer", "family", "sublayer", "site")} | {
+    limits = interval((row.get("delta_nll_low"), row.get("delta_nll_high")), unit)
+    return {
+        "layer": row["layer"],
+        "family": row["family"],
+        "sublayer": row["sublayer"],
+        "site": row["site"],
         "role": role,
         "mass": rounded(row["mass"]),
         "delta_nll": rounded(effect),
-        "effect": wording.number(effect, unit),
-        "limits": wording.number(None) if effect is None else limits,
-        "share": wording.number(row["mass"]),
-        "uniform": wording.number(row["uniform_mass"]),
-        "kl": wording.number(row.get("kl"), unit),
+        "effect": number(effect, unit),
+        "limits": number(None) if effect is None else limits,
+        "share": number(row["mass"]),
+        "uniform": number(row["uniform_mass"]),
+        "kl": number(row.get("kl"), unit),
         "note": "has an identical twin" if row.get("duplicate") else "",
     }
 

@@ -10,9 +10,9 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,11 @@ import jinja2
 import markupsafe
 import vl_convert
 
+from attnres_core.files import atomic
 from attnres_core.records.contradictions import contradictions
-from attnres_core.report import wording
+from attnres_core.records.schema import ClaimEntry, Record, StatementEntry
+from attnres_core.records.writing import record_text
+from attnres_core.report import numbers, verdict_signs, wording
 from attnres_core.report.html import distribution, forest, map_chart, pathways, routing_chart
 
 __all__ = ["render", "write"]
@@ -34,7 +37,7 @@ _DATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
 _SCRIPT_SAFE = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
-def write(record: dict[str, Any], html_path: Path, json_path: Path) -> None:
+def write(record: Record, html_path: Path, json_path: Path) -> None:
     """Write the record as a page, as JSON, and its statements as `effects.csv` beside the page, each atomically.
 
     All files are rendered in full before any is touched: if rendering fails, the old ones stay. The same files are
@@ -44,31 +47,28 @@ def write(record: dict[str, Any], html_path: Path, json_path: Path) -> None:
         ValueError: the record holds a NaN or an infinite number (write a missing limit as None).
     """
     kept = html_path.parent / record["run"]["started"].replace(":", "-").replace("+00-00", "Z")
-    contents = dict[Path, str]()
-    texts = (json.dumps(record, allow_nan=False, indent=1) + "\n", effects_csv(record), render(record))
-    for folder in (kept, html_path.parent):
-        names = (folder / json_path.name, folder / "effects.csv", folder / html_path.name)
-        contents |= dict(zip(names, texts, strict=True))
-    staged: dict[Path, Path] = {}
+    texts = {
+        json_path.name: record_text(record),
+        "effects.csv": effects_csv(record),
+        html_path.name: render(record),
+    }
     try:
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            staged[path] = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            staged[path].write_bytes(content.encode("utf-8", "backslashreplace"))
-        for path, temporary in staged.items():
-            os.replace(temporary, path)
+        with contextlib.ExitStack() as staged:
+            for folder in (kept, html_path.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+                for name, text in texts.items():
+                    temporary = staged.enter_context(atomic(folder / name))
+                    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     finally:
-        for temporary in staged.values():
-            temporary.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             kept.rmdir()  # (where nothing came of it)
-    own = {json_path.name, "effects.csv", html_path.name}  # (nobody else's folders, whatever their names)
     dated = [path for path in html_path.parent.iterdir() if _DATED.fullmatch(path.name) and path.is_dir()]
-    for folder in sorted(path for path in dated if {file.name for file in path.iterdir()} == own)[:-KEPT]:
+    # Nobody else's folders are removed, whatever their names.
+    for folder in sorted(path for path in dated if {file.name for file in path.iterdir()} == texts.keys())[:-KEPT]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def render(record: dict[str, Any]) -> str:
+def render(record: Record) -> str:
     """The page: every script, style, chart and number in one document that loads nothing."""
     columns, routing = record["columns"], record["routing"]
     scripts = [_asset("claims.js"), _asset("page.js")]
@@ -89,9 +89,10 @@ def render(record: dict[str, Any]) -> str:
             record=record,
             scripts=scripts,
             library=_packed(library.result()),
-            style=_asset("page.css"),
+            shared=_shared(),
+            style=_style(),
             policy=_content_policy([library.result(), *scripts]),
-            families=wording.by_family(record["claims"]),
+            groups=wording.by_group(record["claims"]),
             contradictions=contradictions(record["claims"]),
             failed_controls=[claim for claim in record["claims"] if wording.control_failed(claim)],
             **charts,
@@ -102,23 +103,49 @@ def render(record: dict[str, Any]) -> str:
 def render_comparison(**given: Any) -> str:
     """The page of two runs side by side; `given` is what compare.html.j2 names."""
     page = _environment().get_template("compare.html.j2")
-    return page.render(style=_asset("page.css"), policy=_content_policy([]), **given)
+    return page.render(style=_style(), policy=_content_policy([]), **given)
 
 
-EFFECTS = ("text", "verdict", "estimate", "low", "high", "op", "threshold", "unit", "n", "p_value", "detectable")
-"""What `effects.csv` holds of a statement, after its claim's node id, title, family, verdict, standing and alpha."""
+def _style() -> str:
+    return verdict_signs.style_sheet() + _asset("page.css")
 
 
-def effects_csv(record: dict[str, Any]) -> str:
+def _shared() -> dict[str, Any]:
+    """What the page's script must know to name verdicts and to write numbers as the page itself does."""
+    names = {word: sign.name for word, sign in verdict_signs.SIGNS.items()}
+    return {"verdicts": names, "numbers": numbers.RULES}
+
+
+_EFFECTS: dict[str, Callable[[ClaimEntry, StatementEntry], object]] = {
+    "claim": lambda claim, statement: claim["node_id"],
+    "title": lambda claim, statement: claim["title"],
+    "group": lambda claim, statement: claim["group"],
+    "registration": lambda claim, statement: claim["registration"],
+    "alpha": lambda claim, statement: claim["alpha"],
+    "claim_verdict": lambda claim, statement: claim["verdict"],
+    "statement": lambda claim, statement: statement["text"],
+    "verdict": lambda claim, statement: statement["verdict"],
+    "estimate": lambda claim, statement: statement["estimate"],
+    "low": lambda claim, statement: statement["low"],
+    "high": lambda claim, statement: statement["high"],
+    "op": lambda claim, statement: statement["op"],
+    "threshold": lambda claim, statement: statement["threshold"],
+    "unit": lambda claim, statement: statement["unit"],
+    "n": lambda claim, statement: statement["n"],
+    "p_value": lambda claim, statement: statement["p_value"],
+    "detectable": lambda claim, statement: statement["detectable"],
+}
+"""The columns of `effects.csv`."""
+
+
+def effects_csv(record: Record) -> str:
     """One row a statement; a limit that is infinite or a number that is missing is an empty field."""
-    claim_fields = ("node_id", "title", "family", "registration", "alpha")
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(["claim", *claim_fields[1:], "claim_verdict", "statement", *EFFECTS[1:]])
+    rows.writerow(_EFFECTS)
     for claim in record["claims"]:
         for statement in claim["statements"]:
-            own = [*(claim[name] for name in claim_fields), claim["verdict"], *(statement[name] for name in EFFECTS)]
-            rows.writerow([_inert(value) for value in own])
+            rows.writerow(_inert(read(claim, statement)) for read in _EFFECTS.values())
     return stream.getvalue()
 
 
@@ -168,13 +195,12 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "json_block": lambda value: markupsafe.Markup(json_block(value)),
-        "number": wording.number,
-        "interval": wording.interval,
-        "threshold": wording.threshold,
-        "given": wording.given,
-        "duration": wording.duration,
-        "confidence": wording.confidence,
-        "count": wording.count,
+        "number": numbers.number,
+        "given": numbers.given,
+        "duration": numbers.duration,
+        "count": numbers.count,
+        "limits": wording.limits,
+        "against": wording.against,
     }
     environment.globals |= {
         "expectation": wording.expectation,
@@ -184,6 +210,7 @@ def _environment() -> jinja2.Environment:
         "answer": wording.answer,
         "counted": wording.counted,
         "finding": wording.finding,
-        "VERDICTS": wording.VERDICTS,
+        "SIGNS": verdict_signs.SIGNS,
+        "SHAPES": verdict_signs.SHAPES,
     }
     return environment

@@ -5,11 +5,12 @@ Text from the record reaches a spec as data only, never inside an expression.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from attnres_core.report import wording
+from attnres_core.records.schema import ColumnEntry
 from attnres_core.report.html.figure import (
     INK,
     Axis,
@@ -22,6 +23,7 @@ from attnres_core.report.html.figure import (
     rounded,
     tooltips,
 )
+from attnres_core.report.numbers import interval, number
 
 MATTERS, NO_ROLE = 0.02, 0.01
 """Nats per token: the effect that counts as causal, and the margin within which there is no role."""
@@ -35,9 +37,9 @@ _SPLITS = ("confirmation", "exploration")
 BANDS = ("early", "mid", "late", "all")
 
 
-def family_drops(columns: list[Row]) -> list[Row]:
+def family_drops(columns: Sequence[ColumnEntry]) -> list[ColumnEntry]:
     """The columns that drop one family in one band of one sublayer, each once."""
-    chosen: dict[tuple[str, ...], Row] = {}
+    chosen: dict[tuple[str | None, ...], ColumnEntry] = {}
     for column in columns:
         is_drop = column["kind"] == "drop" and column["metric"] == "delta_nll" and column["family"] in FAMILY_COLOURS
         shown = column["role"] in ROLES and not column["per_site"] and not (column["control"] or column["at"])
@@ -49,24 +51,29 @@ def family_drops(columns: list[Row]) -> list[Row]:
     return list(chosen.values())
 
 
-def mass_against_effect(columns: list[Row]) -> Figure | None:
+def mass_against_effect(columns: Sequence[ColumnEntry]) -> Figure | None:
     """Every family drop: the depth weight it removes against the loss it causes."""
     drops = family_drops(columns)
     if not drops:
         return None
     values = [v for c in drops for v in finite(c["mean"], c["low"], c["high"])]
     axis = Axis.over([*values, MATTERS, -NO_ROLE], NO_ROLE, symlog=True)
-    rows = [
-        {key: c[key] for key in ("role", "family", "sublayer", "layers")}
-        | {key: rounded(c[key]) for key in ("mass", "mean", "uniform")}
-        | clamped(rounded(c["low"]), rounded(c["high"]), axis)
+    rows: list[Row] = [
+        clamped(rounded(c["low"]), rounded(c["high"]), axis)
         | {
+            "role": c["role"],
+            "family": c["family"],
+            "sublayer": c["sublayer"],
+            "layers": c["layers"],
+            "mass": rounded(c["mass"]),
+            "mean": rounded(c["mean"]),
+            "uniform": rounded(c["uniform"]),
             "pathway": f"{c['family']} → {c['layers']} {c['sublayer']}",
             "n": c["n"],
-            "effect": wording.number(c["mean"], "nats/token"),
-            "share": wording.number(c["mass"]),
-            "even": wording.number(c["uniform"]),
-            "limits": wording.interval((c["low"], c["high"]), "nats/token"),
+            "effect": number(c["mean"], "nats/token"),
+            "share": number(c["mass"]),
+            "even": number(c["uniform"]),
+            "limits": interval((c["low"], c["high"]), "nats/token"),
             "note": ", ".join(c["duplicates"]) or "none",
         }
         for c in drops
@@ -83,8 +90,8 @@ def mass_against_effect(columns: list[Row]) -> Figure | None:
     )
 
 
-def _split_rank(column: Row) -> int:
-    return _SPLITS.index(column["split"]) if column["split"] in _SPLITS else len(_SPLITS)
+def _split_rank(column: ColumnEntry) -> int:
+    return _SPLITS.index(column["split"])
 
 
 def _scatter(rows: list[Row], axis: Axis) -> Row:
@@ -152,23 +159,26 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
     return finish(alt.concat(*charts, columns=3, spacing=20), levels=[level], **datasets)
 
 
-def mass_beside_effect(columns: list[Row]) -> Figure | None:
+def mass_beside_effect(columns: Sequence[ColumnEntry]) -> Figure | None:
     """Bars of mass beside bars of effect, every family in every band: each model beside the others."""
     drops = family_drops(columns)
     if not drops:
         return None
     axis = Axis.over([v for c in drops for v in finite(c["mean"], c["low"], c["high"])], NO_ROLE, symlog=True)
-    rows = [
-        {key: c[key] for key in ("role", "family")}
-        | {key: rounded(c[key]) for key in ("mass", "mean", "uniform")}
-        | clamped(rounded(c["low"]), rounded(c["high"]), axis)
+    rows: list[Row] = [
+        clamped(rounded(c["low"]), rounded(c["high"]), axis)
         | {
+            "role": c["role"],
+            "family": c["family"],
+            "mass": rounded(c["mass"]),
+            "mean": rounded(c["mean"]),
+            "uniform": rounded(c["uniform"]),
             "pathway": f"{c['layers']} {c['sublayer']} ← {c['family']}",
             "place": _place(c),
-            "effect": wording.number(c["mean"], "nats/token"),
-            "share": wording.number(c["mass"]),
-            "even": wording.number(c["uniform"]),
-            "limits": wording.interval((c["low"], c["high"]), "nats/token"),
+            "effect": number(c["mean"], "nats/token"),
+            "share": number(c["mass"]),
+            "even": number(c["uniform"]),
+            "limits": interval((c["low"], c["high"]), "nats/token"),
         }
         for c in sorted(drops, key=_place)
     ]
@@ -185,7 +195,9 @@ def mass_beside_effect(columns: list[Row]) -> Figure | None:
     )
 
 
-def _place(column: Row) -> tuple[int, ...]:
+def _place(column: ColumnEntry) -> tuple[int, ...]:
+    assert column["sublayer"] is not None, "a drop reads one sublayer's sources"
+    assert column["family"] is not None, "a family drop has a family"
     bands = BANDS.index(column["layers"]) if column["layers"] in BANDS else len(BANDS)
     return list(SUBLAYER_SHAPES).index(column["sublayer"]), bands, list(FAMILY_COLOURS).index(column["family"])
 

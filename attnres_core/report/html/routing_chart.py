@@ -5,21 +5,25 @@ Text from the record reaches a spec as data only, never inside an expression.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 
-from attnres_core.report import wording
+from attnres_core.records.schema import RoutingEntry
 from attnres_core.report.html.figure import Figure, Row, finish, rounded, tooltips
 from attnres_core.report.html.pathways import ROLES
+from attnres_core.report.numbers import number
 
 
-def routing_heatmap(routing: dict[str, Row]) -> Figure | None:
+def routing_heatmap(routing: Mapping[str, RoutingEntry]) -> Figure | None:
     """Mean depth weight at every site, one panel per sublayer and model, on one colour scale."""
     panels: dict[tuple[str, str], list[Row]] = {}
     table: list[tuple[str, ...]] = []
     for role, depth_map in routing.items():
         if not depth_map:
             continue
-        sites = zip(*(depth_map[key] for key in ("sites", "sources", "mass", "entropy", "peak")), strict=True)
+        numbers = (depth_map["mass"], depth_map["entropy"], depth_map["peak"])
+        sites = zip(depth_map["sites"], depth_map["sources"], *numbers, strict=True)
         for site, families, mass, entropy, peak in sites:
             layer, _, sublayer = site.partition(".")
             weights = [
@@ -28,13 +32,13 @@ def routing_heatmap(routing: dict[str, Row]) -> Figure | None:
                     "source": _place(index, len(mass)),
                     "family": family or "only source",
                     "mass": rounded(weight),
-                    "share": wording.number(weight),
+                    "share": number(weight),
                 }
                 for index, (family, weight) in enumerate(zip(families, mass, strict=True))
             ]
             panels.setdefault((sublayer, role), []).extend(weights)
             listed = ", ".join(f"{row['source']} {row['share']}" for row in weights)
-            table.append((role, site, listed, wording.number(entropy), wording.number(peak)))
+            table.append((role, site, listed, number(entropy), number(peak)))
     if not panels:
         return None
     return Figure(

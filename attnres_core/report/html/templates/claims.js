@@ -2,6 +2,8 @@
 // What a claim shows once it is opened, made from the record: text is never read as HTML.
 
 const record = JSON.parse(document.getElementById("record").textContent);
+/** What the page's own writer knows of verdicts and numbers. */
+const shared = JSON.parse(document.getElementById("shared").textContent);
 
 /** An element with text and attributes. */
 function element(name, content = "", attributes = {}) {
@@ -11,31 +13,53 @@ function element(name, content = "", attributes = {}) {
   return made;
 }
 
-const DASH = "\u2013";
-const MINUS = "\u2212";
 const soft = (text) => element("p", text, { class: "soft" });
 
-/** Three significant digits with a true minus sign; effects in nats carry their sign. */
+// Numbers: as report/numbers.py writes them, by its rules ---------------------------------------------------------------
+
+const { dash, minus, times, infinity, within, digits, plain, signed_units: signedUnits, exact } = shared.numbers;
+
+const powerOfTen = (exponent) =>
+  `10${[...String(exponent)].map((character) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(character)]).join("")}`;
+
+/** With so many decimals and its thousands apart; where two are as near, the even one, as Python has it. */
+function decimals(value, count) {
+  const digitsOf = value.toFixed(100); // all of them: no number that is written out has more
+  const end = digitsOf.indexOf(".") + 1 + count;
+  const below = digitsOf.slice(0, count ? end : end - 1);
+  const isTie = /^50*$/.test(digitsOf.slice(end));
+  const [whole, fraction] = (isTie && /[02468]$/.test(below) ? below : value.toFixed(count)).split(".");
+  return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (fraction ? `.${fraction}` : "");
+}
+
+/** What was measured: significant digits with a true minus sign; effects carry their sign. */
 function number(value, unit = "") {
-  if (value === null || value === undefined) return DASH;
-  const sign = value < 0 ? MINUS : unit === "nats/token" && value > 0 ? "+" : "";
+  if (value === null || value === undefined) return dash;
+  const sign = value < 0 ? minus : signedUnits.includes(unit) && value > 0 ? "+" : "";
   const size = Math.abs(value);
   if (size === 0) return "0";
+  const [mantissa, exponent] = size.toExponential(digits - 1).split("e").map(Number);
+  if (exponent < plain[0] || exponent > plain[1])
+    return `${sign}${mantissa.toFixed(digits - 1)}${times}${powerOfTen(exponent)}`;
+  return sign + decimals(size, Math.max(0, digits - 1 - exponent));
+}
+
+/** What someone chose, as they would write it. */
+function given(value) {
+  const size = Math.abs(value);
+  const sign = value < 0 ? minus : "";
+  if (size === 0 || (size >= 1e-4 && size < 1e6))
+    return sign + (size < 1000 ? String(Number(size.toPrecision(6))) : decimals(size, 0));
   const [mantissa, exponent] = size.toExponential(2).split("e").map(Number);
-  if (exponent < -4 || exponent > 6) {
-    const power = [...String(exponent)].map((character) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(character)]).join("");
-    return `${sign}${mantissa.toFixed(2)}\u00d710${power}`;
-  }
-  return sign + size.toLocaleString("en", { minimumFractionDigits: Math.max(0, 2 - exponent), maximumFractionDigits: Math.max(0, 2 - exponent) });
+  return `${sign}${mantissa === 1 ? "" : `${mantissa}${times}`}${powerOfTen(exponent)}`;
 }
 
 function interval(low, high, unit) {
-  return `[${low === null ? `${MINUS}\u221e` : number(low, unit)}, ${high === null ? "+\u221e" : number(high, unit)}]`;
+  return `[${low === null ? `${minus}${infinity}` : number(low, unit)}, ${high === null ? `+${infinity}` : number(high, unit)}]`;
 }
 
 function threshold({ op, threshold: edge }) {
-  const size = String(edge).replace("-", MINUS);
-  return op === "abs<" ? `within \u00b1${size}` : `${op} ${size}`;
+  return op === "abs<" ? `${within}${given(edge)}` : `${op} ${given(edge)}`;
 }
 
 function confidence(level) {
@@ -44,8 +68,14 @@ function confidence(level) {
 }
 
 function verdictOf(word) {
-  const mark = document.querySelector(`.verdict.${word.split(" ")[0]} .mark`)?.cloneNode(true) ?? "";
-  return element("span", [mark, ` ${word}`], { class: `verdict ${word}` });
+  const name = shared.verdicts[word];
+  const mark = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#mark-${name}`);
+  mark.setAttribute("class", "mark");
+  mark.setAttribute("aria-hidden", "true");
+  mark.append(use);
+  return element("span", [mark, ` ${word}`], { class: `verdict ${name}` });
 }
 
 /** A table; cells are strings or nodes. */
@@ -89,7 +119,7 @@ function under({ under: kinds }) {
 function statements({ statements: given }) {
   if (!given.length) return [];
   const rows = given.map((s) => {
-    const limits = s.exact ? ["exact, no sampling inference"] : [`${interval(s.low, s.high, s.unit)} at ${confidence(s.confidence)}`];
+    const limits = s.exact ? [`${exact}, no sampling inference`] : [`${interval(s.low, s.high, s.unit)} at ${confidence(s.confidence)}`];
     for (const [name, [low, high]] of Object.entries(s.methods ?? {})) {
       limits.push(element("br"), element("span", `${name} ${interval(low, high, s.unit)}`, { class: "soft" }));
     }

@@ -40,7 +40,7 @@ function show(claim) {
   details.querySelector("summary").focus({ preventScroll: true });
 }
 
-/** Draw the rows of a forest whose claims are shown, on consecutive lines, under headings where families stay together. */
+/** Draw the rows of a forest whose claims are shown, on consecutive lines, under headings where groups stay together. */
 function drawForest({ place, spec, figure }, shown, order) {
   const rows = spec.datasets.rows.filter((row) => shown.has(row.claim)).map((row) => ({ ...row }));
   figure.hidden = figure.previousElementSibling.hidden = rows.length === 0;
@@ -48,8 +48,8 @@ function drawForest({ place, spec, figure }, shown, order) {
   if (order) rows.sort((one, other) => order(one, other));
   const headings = [];
   rows.forEach((row, index) => {
-    if (!order && (headings.length === 0 || headings.at(-1).heading !== row.family))
-      headings.push({ heading: row.family, line: headings.length + index });
+    if (!order && (headings.length === 0 || headings.at(-1).heading !== row.group))
+      headings.push({ heading: row.group, line: headings.length + index });
     row.line = headings.length + index;
   });
   const filtered = { ...spec, datasets: { rows, headings } };
@@ -63,13 +63,13 @@ function drawForest({ place, spec, figure }, shown, order) {
 // Filters ---------------------------------------------------------------------------------------------------------------
 
 const filters = document.querySelector(".filters");
-const families = [...document.querySelectorAll(".family")];
-const written = new Map(families.map((family) => [family, [...family.querySelectorAll("details.claim")]]));
-const searched = ({ title, family, node_id, statement, reason, cites }) =>
-  [title, family, node_id, statement, reason, cites].filter(Boolean).join("\n").toLowerCase();
+const groups = [...document.querySelectorAll(".group")];
+const written = new Map(groups.map((group) => [group, [...group.querySelectorAll("details.claim")]]));
+const searched = ({ title, group, node_id, statement, reason, cites }) =>
+  [title, group, node_id, statement, reason, cites].filter(Boolean).join("\n").toLowerCase();
 const claims = [...written.values()].flat();
 const words = new Map(claims.map((details) => [details, searched(record.claims[details.dataset.claim])]));
-const verdicts = [...filters.querySelectorAll("[name=verdict]")].map((box) => box.value);
+const verdicts = Object.keys(shared.verdicts);
 const orders = {
   estimate: (one, other) => (other.estimate ?? -Infinity) - (one.estimate ?? -Infinity),
   verdict: (one, other) => verdicts.indexOf(one.verdict) - verdicts.indexOf(other.verdict),
@@ -81,20 +81,20 @@ function filter() {
   const wanted = [...filters.querySelectorAll("[name=verdict]:checked")].map((box) => box.value);
   const order = orders[chosen("order")];
   const shown = new Set();
-  for (const [family, claims] of written) {
+  for (const [group, claims] of written) {
     let here = 0;
     for (const claim of claims) {
       const matches =
         wanted.includes(claim.dataset.verdict) &&
         words.get(claim).includes(text) &&
-        ["", family.dataset.family].includes(chosen("family"));
+        ["", group.dataset.group].includes(chosen("group"));
       claim.hidden = !matches;
       here += matches;
       if (matches) shown.add(Number(claim.dataset.claim));
     }
-    family.hidden = here === 0;
+    group.hidden = here === 0;
     const sorted = order ? [...claims].sort((one, other) => order(one.dataset, other.dataset)) : claims;
-    family.querySelector(".claims").append(...sorted);
+    group.querySelector(".claims").append(...sorted);
   }
   filters.querySelector("output").textContent = `${shown.size} of ${words.size} shown`;
   return Promise.all(forests.map((forest) => drawForest(forest, shown, order)));
