@@ -54,7 +54,7 @@ def test_a_run_tells_its_findings(suite, pytester):
             "statement drop(embedding, mlp, early) on trained [[]delta_nll] > 5",
             "effect    *",
             "interval  [[]*] *99.84 % interval, n = 40*",
-            "threshold 5",
+            "threshold > 5",
             "verdict   REFUTED: at most the threshold, which is not 'no effect'",
             "to decide *",
             "*= verdicts =*",
