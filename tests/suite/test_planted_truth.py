@@ -7,9 +7,10 @@ Each mutation breaks one thing on purpose; a suite that still gave the true verd
 import dataclasses
 import shutil
 
-import altair  # noqa: F401 (in-process runs forget the modules that they import, and altair cannot be imported twice)
+import altair  # noqa: F401 (in-process runs forget the modules that they import; these two cannot be imported twice)
 import numpy as np
 import pytest
+import vl_convert  # noqa: F401
 from scipy import stats
 from support.planted import write_planted, write_prompts
 from support.small_suite import verdicts
@@ -176,9 +177,9 @@ def with_columns(monkeypatch, change):
     """Measured effects come out changed, by either path."""
     genuine = columns.values
 
-    def values(what, *rest):
-        found = genuine(what, *rest)
-        return change(found) if isinstance(what, Ablation) else found
+    def values(asked, *rest):
+        found = genuine(asked, *rest)
+        return change(found) if isinstance(asked.what, Ablation) else found
 
     monkeypatch.setattr(columns, "values", values)
 
