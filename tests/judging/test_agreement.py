@@ -142,7 +142,7 @@ from attnres_core import CURRENT, KL, MLP, RECENT, TRAINED, claim, drop, resampl
 
 @claim(shift=drop(CURRENT, MLP).on(TRAINED, metric=KL), under=[drop, zero, resample])
 def test_agreed(shift):
-    assert shift > 1e-6
+    assert shift > 0
 
 @claim(effect=drop(RECENT, MLP).on(TRAINED, metric=KL), under=[drop, resample])
 def test_disagreed(effect):

@@ -66,15 +66,16 @@ def test_measuring_is_exact_whatever_the_caller_s_process_is_set_to(conformance,
 def test_routing_is_softmaxed_in_float32_in_half_precision(conformance):
     """Logits of one query that differ by less than bfloat16 resolves still give different weights."""
     state = torch.ones(1, 1, 256, dtype=torch.bfloat16)
-    close = torch.cat([torch.ones(1, 1, 255), torch.full((1, 1, 1), 1.01)], -1).to(torch.bfloat16)
-    query = torch.full((256,), 8.0, dtype=torch.bfloat16)
+    close = torch.cat([torch.ones(1, 1, 255), torch.full((1, 1, 1), 1.5)], -1).to(torch.bfloat16)
+    query = torch.full((256,), 0.5, dtype=torch.bfloat16)
     read = route([Source(state, 1e-6), Source(close, 1e-6)], query, None)
     assert read.weights.dtype is torch.float32
     logits = torch.stack(
         [(s.float() * s.float().pow(2).mean().add(1e-6).rsqrt() @ query.float()) for s in (state, close)]
     )
-    assert torch.allclose(read.weights, logits.softmax(0), atol=1e-6)
-    assert read.weights[0] != read.weights[1]
+    assert len(set(logits.to(torch.bfloat16).flatten().tolist())) == 1
+    assert torch.allclose(read.weights, logits.softmax(0), atol=1e-4)  # (float32 sums to 128 in any order)
+    assert read.weights[0] - read.weights[1] > 0.02
     assert read.mixture.dtype is torch.bfloat16
 
 

@@ -138,14 +138,14 @@ def test_a_killed_worker_costs_no_claim(suite, pytester):
 def test_a_bundle_that_kills_its_process_twice_is_a_named_failure(suite, pytester):
     killer = """
         import os, signal
-        import attnres_core.engine.executors.local as run
+        from attnres_core.engine.worker import Worker
 
-        real = run._Workbench.measure
-        def measure(self, bundle, missing, store):
+        real = Worker.measure
+        def measure(self, bundle, missing):
             if bundle.role == "wrapped":
                 os.kill(os.getpid(), signal.SIGKILL)
-            real(self, bundle, missing, store)
-        run._Workbench.measure = measure
+            return real(self, bundle, missing)
+        Worker.measure = measure
     """
     suite("-n", "2", conftest=killer)
     found = verdicts(pytester)

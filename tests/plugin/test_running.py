@@ -146,17 +146,17 @@ def interruptible():
 ATTACHED = {"start_new_session": True, "preexec_fn": interruptible}
 INTERRUPTING = """
     import os, signal
-    import attnres_core.engine.executors.local as run
+    from attnres_core.engine.store import Store
 
-    real = run._Workbench.measure
-    def measure(self, bundle, missing, store):
-        real(self, bundle, missing, store)
+    real = Store.add_units
+    def add_units(self, *arguments):
+        real(self, *arguments)
         try:  # one Ctrl-C a run, whatever the number of workers: a second would break off pytest's own teardown
             os.close(os.open("interrupted", os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return
         os.killpg(os.getpgid(0), signal.SIGINT)
-    run._Workbench.measure = measure
+    Store.add_units = add_units
 """
 
 

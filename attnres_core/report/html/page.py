@@ -22,11 +22,10 @@ import markupsafe
 import vl_convert
 
 from attnres_core.files import atomic
-from attnres_core.records.contradictions import contradictions
 from attnres_core.records.schema import ClaimEntry, Record, StatementEntry
 from attnres_core.records.writing import record_text
 from attnres_core.report import numbers, verdict_signs, wording
-from attnres_core.report.html import distribution, forest, map_chart, pathways, routing_chart
+from attnres_core.report.html import distribution, sections
 
 __all__ = ["render", "write"]
 
@@ -70,18 +69,10 @@ def write(record: Record, html_path: Path, json_path: Path) -> None:
 
 def render(record: Record) -> str:
     """The page: every script, style, chart and number in one document that loads nothing."""
-    columns, routing = record["columns"], record["routing"]
     scripts = [_asset("claims.js"), _asset("page.js")]
     with ThreadPoolExecutor(1) as beside:  # a second of compiled code, while the charts are made
         library = beside.submit(_vega_bundle)
-        charts = {
-            "forests": forest.forests(record["claims"]),
-            "scatter": pathways.mass_against_effect(columns),
-            "bars": pathways.mass_beside_effect(columns),
-            "heatmap": routing_chart.routing_heatmap(routing),
-            "whole_map": map_chart.whole_map(record["maps"]),
-            "distribution": distribution.template(),
-        }
+        shown, values = sections.shown(record)
     return (
         _environment()
         .get_template("page.html.j2")
@@ -92,10 +83,10 @@ def render(record: Record) -> str:
             shared=_shared(),
             style=_style(),
             policy=_content_policy([library.result(), *scripts]),
-            groups=wording.by_group(record["claims"]),
-            contradictions=contradictions(record["claims"]),
             failed_controls=[claim for claim in record["claims"] if wording.control_failed(claim)],
-            **charts,
+            distribution=distribution.template(),
+            sections=shown,
+            **values,
         )
     )
 
