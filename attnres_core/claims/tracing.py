@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from attnres_core.claims.estimates import Estimate
 from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Operator, Statement, Verdict
 from attnres_core.quantities.quantity import Quantity
+from attnres_core.quantities.units import unit_of
 
 
 @dataclass(slots=True)
@@ -23,6 +24,11 @@ class Tracer:
         """Record the statement."""
         if statement.takes_worst and (len(statement.form.terms) != 1 or statement.operator is Operator.WITHIN):
             raise ClaimError(f"`{statement}`: a largest deviation stands alone, as `x < tolerance` or `x > tolerance`")
+        units = dict.fromkeys(unit_of(quantity) for quantity, _ in statement.form.terms)
+        if len(units) > 1:
+            raise ClaimError(
+                f"`{statement}` adds {' and '.join(units)}; a sum of different units has none: state one for each"
+            )
         verdict = Verdict.INCONCLUSIVE if len(self.statements) == self.deny else Verdict.SUPPORTED
         self.statements.append(statement)
         unknown = Interval(math.nan, -math.inf, math.inf, 0, math.nan)

@@ -28,6 +28,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """Settle pytest's root again where one of our options' values has moved it."""
+    if any(word.startswith("--attnres-") and "=" not in word for word in args):
+        from attnres_core.plugin.root import settle_root
+
+        settle_root(early_config, args)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Name the run (the controller's name reaches every worker) and listen where reports end up."""
     run = config.workerinput["attnres_run"] if is_worker(config) else uuid.uuid4().hex  # type: ignore[attr-defined]

@@ -39,13 +39,21 @@ class Option:
             raise pytest.UsageError(f"--attnres-{self.name} is empty; give a value, or leave it out")
         text = given if given is not None else config.getini(self.ini) or self.default
         if self.flag:
-            return text is True or str(text).lower() in ("1", "true", "yes", "on")
+            word = str(text).lower()
+            if word not in (*_YES, *_NO):
+                allowed = ", ".join((*_YES, *filter(None, _NO)))
+                raise pytest.UsageError(f"{self.ini} = {text} is neither yes nor no; allowed: {allowed}")
+            return word in _YES
         if text == "":
             return None
         try:
             return self.kind(str(text))
         except ValueError as error:
             raise pytest.UsageError(f"--attnres-{self.name}: {text!r} is not valid ({error})") from None
+
+
+_YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+"""What an ini file may say of a flag."""
 
 
 def _count(text: str) -> int:

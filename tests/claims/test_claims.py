@@ -12,11 +12,12 @@ from attnres_core.quantities.quantity import Quantity
 A = ac.drop(ac.EMBEDDING, ac.MLP, ac.EARLY).on(ac.TRAINED)
 B = ac.drop(ac.EMBEDDING, ac.MLP, ac.LATE).on(ac.TRAINED)
 ERROR = ac.closed_form_error(ac.ATTN).on(ac.WRAPPED)
+WEIGHT = ac.mass(ac.OLDER, ac.ATTN).on(ac.TRAINED)
 
 
 def traced(body):
     names = body.__code__.co_varnames[: body.__code__.co_argcount]
-    return trace(body, {name: {"a": A, "b": B, "error": ERROR}[name] for name in names}, {})
+    return trace(body, {name: {"a": A, "b": B, "error": ERROR, "weight": WEIGHT}[name] for name in names}, {})
 
 
 def test_one_comparison_is_one_statement():
@@ -138,6 +139,10 @@ def mixed_worst(error, a):
     assert error + a < 1
 
 
+def mixed_units(a, weight):
+    assert a + weight > 1
+
+
 def logarithm(a):
     assert math.log(a) > 1
 
@@ -168,6 +173,7 @@ def missing_name(a):
         (number, "an estimate is not a number; compare it, or use `.mean` outside a claim"),
         (logarithm, "an estimate is not a number; compare it, or use `.mean` outside a claim"),
         (missing_name, "the body raised NameError: name 'MIN_EFFECTS' is not defined; it is called with symbolic"),
+        (mixed_units, r"`.* > 1` adds nats/token and depth weight; a sum of different units has none: state one for"),
         (mixed_worst, "a largest deviation stands alone, as `x < tolerance` or `x > tolerance`"),
     ],
 )

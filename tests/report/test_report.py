@@ -20,6 +20,7 @@ import pytest
 from support import sample_record
 
 from attnres_core.report import numbers, wording
+from attnres_core.report.html import forest
 from attnres_core.report.html import page as report
 from attnres_core.report.html.page import json_block, render, write
 
@@ -338,3 +339,35 @@ def test_every_statement_is_a_row_of_effects_csv(record: dict[str, Any], tmp_pat
         assert row["estimate"] == ("" if statement["estimate"] is None else str(statement["estimate"]))
         assert row["high"] == ("" if statement["high"] is None else str(statement["high"]))
     assert rows[0]["title"].startswith("'=")
+
+
+def axes_of(spec: Any) -> list[dict[str, Any]]:
+    """The axes of every y channel in a chart's specification."""
+    if isinstance(spec, list):
+        return [axis for each in spec for axis in axes_of(each)]
+    if not isinstance(spec, dict):
+        return []
+    own = [y["axis"] for y in [spec.get("encoding", {}).get("y", {})] if isinstance(y, dict) and y.get("axis")]
+    return own + [axis for name, part in spec.items() if name != "datasets" for axis in axes_of(part)]
+
+
+def test_no_y_axis_is_drawn_along_the_bottom(record: dict[str, Any]) -> None:
+    blocks = Page(render(record)).blocks
+    drawn = [axis for name, block in blocks.items() if name.startswith("chart-") for axis in axes_of(json.loads(block))]
+    assert drawn
+    assert {axis.get("orient", "left") for axis in drawn} == {"left"}
+
+
+def test_whatever_a_tooltip_of_the_map_names_is_in_its_rows(record: dict[str, Any]) -> None:
+    spec = json.loads(Page(render(record)).blocks["chart-map"])
+    for panel in spec["concat"]:
+        named = {line["field"] for line in panel["encoding"]["tooltip"]}
+        assert all(named <= row.keys() for row in spec["datasets"][panel["data"]["name"]])
+
+
+def test_a_long_label_is_cut_before_its_case() -> None:
+    title = "what a very long claim about many layers says of them, again and again and again"
+    assert len(forest.fitting(f"{title} [mlp-late]")) == forest.LETTERS
+    assert forest.fitting(f"{title} [mlp-late]").endswith("\N{HORIZONTAL ELLIPSIS} [mlp-late]")
+    assert forest.fitting(title).endswith("\N{HORIZONTAL ELLIPSIS}")
+    assert forest.fitting("short [case]") == "short [case]"

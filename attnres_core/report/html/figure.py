@@ -63,7 +63,7 @@ class Axis:
             return alt.Scale(domain=[self.low, self.high], nice=False, zero=False)
         return alt.Scale(type="symlog", constant=self.constant, domain=[self.low, self.high], nice=False)
 
-    def axis(self, title: str, orient: alt.AxisOrient_T = "bottom") -> alt.Axis:
+    def axis(self, title: str, orient: alt.AxisOrient_T) -> alt.Axis:
         """The Vega-Lite axis, with a tick at each power of ten if symlog."""
         if self.constant is None:
             return alt.Axis(title=title, format="~g", tickCount=7, orient=orient)

@@ -29,6 +29,8 @@ DRAWN = {word: (sign.shape, sign.chart) for word, sign in SIGNS.items() if sign.
 """Shape and colour of the verdicts that a chart shows."""
 WIDTH, LABELS = 430, 450
 """Pixels of the plot, and of the claims beside it."""
+LETTERS = 72
+"""Letters of a label that fit there."""
 _FALLBACK_BEND = 0.01
 
 
@@ -43,12 +45,21 @@ def forests(claims: Sequence[ClaimEntry]) -> list[Figure]:
     return [_forest(index, unit, rows) for index, (unit, rows) in enumerate(units.items())]
 
 
+def fitting(title: str) -> str:
+    """A title that fits beside the plot; a long one is cut before its case, which tells it from its neighbours."""
+    if len(title) <= LETTERS:
+        return title
+    start, bracket, case = title.rpartition(" [")
+    end = bracket + case if bracket and len(case) < LETTERS // 2 else ""
+    return f"{(start if end else title)[: LETTERS - len(end) - 1].rstrip()}…{end}"
+
+
 def _row(group: str, place: int, claim: ClaimEntry, statement: StatementEntry) -> Row:
     more = len(claim["statements"]) - 1
     return {
         "claim": place,
         "group": group,
-        "label": claim["title"],
+        "label": fitting(claim["title"]),
         "text": statement["text"] + (f" (and {more} more)" if more else ""),
         "verdict": claim["verdict"],
         "estimate": statement["estimate"],

@@ -63,7 +63,7 @@ def _row(role: str, row: MapCell) -> Row:
         "share": number(row["mass"]),
         "uniform": number(row["uniform_mass"]),
         "kl": number(row.get("kl"), unit),
-        "note": "has an identical twin" if row.get("duplicate") else "",
+        "note": "has an identical twin" if row.get("duplicate") else "none",
     }
 
 
@@ -83,25 +83,18 @@ def _spec(rows: list[Row]) -> dict[str, Any]:
         scale=alt.Scale(type="symlog", constant=NO_ROLE, domain=[-top, top], scheme="blueorange"),
         legend=alt.Legend(values=[-top, -MATTERS, MATTERS, top], **legend),
     )
-    tooltip = tooltips(
-        role="model",
-        site="site",
-        family="family",
-        share="mass",
-        uniform="uniform mass",
-        effect="effect (nats/token)",
-        limits="95 % t interval",
-        kl="KL",
-        note="identical sources",
-    )
+    told = {"role": "model", "site": "site", "family": "family", "share": "mass", "uniform": "uniform mass"}
+    costs = {"effect": "effect (nats/token)", "limits": "95 % t interval", "kl": "KL", "note": "identical sources"}
     charts, datasets = [], dict[str, list[Row]]()
     for role in dict.fromkeys(row["role"] for row in rows):
         for sublayer in sublayers:
             own = [row for row in rows if (row["role"], row["sublayer"]) == (role, sublayer)]
-            datasets[f"{role}-{sublayer}"] = [
-                {name: row[name] for name in _DRAWN if row[name] not in (None, "")} for row in own
-            ]
             effects = any(row["delta_nll"] is not None for row in own)
+            names = [name for name in _DRAWN if effects or name not in costs]  # (what a tooltip names, each row has)
+            datasets[f"{role}-{sublayer}"] = [
+                {name: row[name] for name in names if row[name] is not None} for row in own
+            ]
+            tooltip = tooltips(**told, **(costs if effects else {}))
             for name, colour in (("mass", mass), ("effect", effect)) if effects else (("mass", mass),):
                 cell = alt.Chart(alt.NamedData(name=f"{role}-{sublayer}")).mark_rect(stroke="transparent")
                 shown = cell.transform_filter("isValid(datum.delta_nll)") if name == "effect" else cell

@@ -98,7 +98,7 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
     panels: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: ROLES.index(row["role"]) if row["role"] in ROLES else len(ROLES)):
         panels.setdefault(row["role"], []).append(row)
-    width = {1: 760, 2: 510}.get(len(panels), 335)
+    width = {1: 760, 2: 510}.get(len(panels), 310)
     mass = alt.X(
         "mass:Q",
         scale=alt.Scale(domain=[-0.02, 1.02], nice=False),
@@ -130,7 +130,8 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
     backdrop = alt.Chart(alt.NamedData(name="levels"))
 
     def y(field: str) -> alt.Y:
-        return alt.Y(f"{field}:Q", scale=axis.scale, axis=axis.axis("rise in loss when dropped (nats/token)"))
+        title = "rise in loss when dropped (nats/token)"
+        return alt.Y(f"{field}:Q", scale=axis.scale, axis=axis.axis(title, orient="left"))
 
     def words(field: str, content: str) -> Any:
         mark = backdrop.mark_text(align="right", baseline="bottom", dy=-2, fontSize=11, color=INK, text=content)
@@ -220,7 +221,9 @@ def _bars(rows: dict[str, list[Row]], pathways: list[str], axis: Axis) -> Row:
             else:
                 low, width = alt.X("low:Q", scale=axis.scale), 200
                 mark = base.mark_rule(color=INK, strokeWidth=1.5).encode(x=low, x2="high")
-                bar = bar.encode(x=alt.X("mean:Q", scale=axis.scale, axis=axis.axis("rise in loss, nats/token")))
+                bar = bar.encode(
+                    x=alt.X("mean:Q", scale=axis.scale, axis=axis.axis("rise in loss, nats/token", "bottom"))
+                )
             panel = alt.layer(bar, mark, data=alt.NamedData(name=f"bars-{role}"))
             charts.append(panel.properties(title=f"{role}: {measure}", width=width, height=alt.Step(17)))
     return finish(alt.hconcat(*charts, spacing=14), **{f"bars-{role}": members for role, members in rows.items()})
