@@ -1,4 +1,4 @@
 """What a test states: `@claim`, estimates and the statements that comparing them makes.
 
-Comes in: a test's body and its quantities. Goes out: a `Claim`, as data. Imports `quantities` and the ground modules.
+Input: a test's body and its quantities. Output: a `Claim`, as data. May import `quantities` and the ground modules.
 """

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-prompts", type=int, metavar="N", help="at most this many prompts (default: all)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--memory", metavar="SIZE", help="memory to use, such as 8GiB (default: what there is)")
+    parser.add_argument("--executor", default="local", help="who measures (default: %(default)s, this machine)")
     parser.add_argument("--store", type=Path, default=Path(".attnres"), help="default: %(default)s")
     parser.add_argument("--out", type=Path, metavar="FILE", help=".csv or .parquet (default: map-NAME.csv)")
     parser.add_argument(
@@ -61,7 +62,9 @@ def _map(arguments: argparse.Namespace) -> None:
     prompts, split = load_prompts(arguments.prompts or reference_prompts()), Split(arguments.split)
     budget = bytes_of(arguments.memory) if arguments.memory else None
     resources = choose_resources(arguments.device, arguments.dtype, 1, [inspected], budget)
-    rows = pathway_map.make_map(inspected, prompts, split, resources, Store(arguments.store), arguments.n_prompts)
+    rows = pathway_map.make_map(
+        inspected, prompts, split, resources, Store(arguments.store), arguments.n_prompts, arguments.executor
+    )
     if arguments.screen:
         from attnres_core.exploration.screening import screened_map
 

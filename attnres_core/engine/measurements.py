@@ -13,7 +13,7 @@ from attnres_core.engine.columns import InterventionRecord
 from attnres_core.engine.store import Store
 from attnres_core.planning.bundles import Bundle
 from attnres_core.planning.material import CHUNK, Material
-from attnres_core.planning.requests import TRACE
+from attnres_core.planning.requests import RECORD_FIELDS, ROUTING_FIELDS, TRACE
 from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities.intervention import SHAM
 from attnres_core.quantities.quantity import Quantity
@@ -164,13 +164,17 @@ class Measurements:
         material = self.material
         for quantity in quantities:
             role = quantity.role
-            keys = material.resolved(quantity).keys
+            asked = material.resolved(quantity)
             needed = set()
             for plain in (False, True):
                 chunks = [*material.noise_chunks, *([] if plain else material.chunks(split, documents))]
                 models = material.model_keys(role, plain=plain, dtype=quantity.dtype)
                 needed |= {(model, material.chunk_key(role, chunk)) for model in models for chunk in chunks}
             for bundle, why in lost.items():
-                if (bundle.model, bundle.chunk) in needed and keys & self.store.missing(bundle).keys():
+                if (bundle.model, bundle.chunk) not in needed:
+                    continue
+                missing = self.store.missing(bundle)
+                reads = {asked.field, *RECORD_FIELDS} if asked.interventions else ROUTING_FIELDS
+                if any(missing.get(key, frozenset()) & reads for key in asked.keys):
                     return why
         return ""

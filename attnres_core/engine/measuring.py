@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attnres_core.engine.columns import Columns, record_of, values
-from attnres_core.engine.executors.in_memory import InMemoryExecutor
+from attnres_core.engine.executors.in_memory import InMemory
 from attnres_core.engine.sweep import validated
 from attnres_core.models.model import AttnResModel
 from attnres_core.planning.material import CHUNK
@@ -46,10 +46,10 @@ def measure(
     asked = {what: resolved(what, model.checkpoint).check() for what in dict.fromkeys(wanted)}
     ids = validated(model, prompts)
     answers = prompts.answer_ids(model.checkpoint.tokenizer_file) if isinstance(prompts, PromptSet) else None
-    executor = InMemoryExecutor(model, asked.values(), ids if reference is None else reference)
+    measured_by = InMemory(model, asked.values(), ids if reference is None else reference)
     chunks = []
     for start in range(0, len(ids), chunk):
         part = slice(start, start + chunk)
-        chunks.append(executor.units(ids[part], None if answers is None else answers[part]))
+        chunks.append(measured_by.units(ids[part], None if answers is None else answers[part]))
     columns = {what: values(request, chunks) for what, request in asked.items()}
     return Columns(columns, {what: record_of(request, chunks) for what, request in asked.items()})

@@ -1,4 +1,4 @@
-"""A bundle of ablations -> batched forward passes -> units: the fast path (`plain` is the slow one).
+"""A bundle of ablations -> batched forward passes -> units: the fast path (`plain_path` is the slow one).
 
 Ablating at layer l changes nothing before l: the clean run leaves a snapshot of its depth stream at each layer where
 some intervention starts, and ablated rows resume there. Interventions that start at the same layer are rows of one

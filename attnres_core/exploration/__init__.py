@@ -1,5 +1,5 @@
 """Looking for what to claim: the map of every pathway, its first-order screen, counterexamples. Never a verdict.
 
-Comes in: a checkpoint and prompts. Goes out: tables and prompts to look at. Imports `engine`, `planning`, `claims` and
-what is below.
+Input: a checkpoint and prompts. Output: tables, and prompts to look at. May import `engine`, `planning`, `claims` and
+what is below, not `judging`.
 """

@@ -77,6 +77,7 @@ def make_map(
     resources: Resources,
     store: Store,
     limit: int | None = None,
+    executor: str = "local",
 ) -> list[dict[str, Any]]:
     """Measure what the store lacks of a checkpoint's map, with a progress bar, and return its rows.
 
@@ -94,10 +95,10 @@ def make_map(
     material = Material({Role.TRAINED: checkpoint}, (), {split: part}, *given)
     effects = [q for metric in (Metric.DELTA_NLL, Metric.KL) for q in map_quantities(checkpoint, Role.TRAINED, metric)]
     bundles = make_bundles(effects, split, material)
-    with open_executor(material.checkpoints, store, uuid.uuid4().hex, resources) as executor:
+    with open_executor(executor, material.checkpoints, store, uuid.uuid4().hex, resources) as measuring:
         # (disable=None: silent without a terminal)
         with tqdm(total=len(bundles), desc="measuring", unit="bundle", disable=None) as bar:
-            failed = executor.carry_out(bundles, lambda settled: bar.update(settled - bar.n))
+            failed = measuring.carry_out(bundles, lambda settled: bar.update(settled - bar.n))
     for why in failed.values():
         raise ValueError(why)
     return map_rows(Measurements(store, material), Role.TRAINED, split)

@@ -12,7 +12,7 @@ from attnres_core.claims.claim import ClaimInfo
 from attnres_core.claims.statements import Linear, Operator, Statement
 from attnres_core.claims.tracing import trace
 from attnres_core.engine.columns import values
-from attnres_core.engine.executors.in_memory import InMemoryExecutor
+from attnres_core.engine.executors.in_memory import InMemory
 from attnres_core.engine.sweep import validated
 from attnres_core.models.model import AttnResModel
 from attnres_core.planning.requests import metric_of, request_of, resolved
@@ -93,14 +93,14 @@ class Bench:
         self.model, self.statements = model, statements
         quantities = dict.fromkeys(quantity for statement in statements for quantity, _ in statement.form.terms)
         self._asked = {quantity: resolved(quantity, model.checkpoint).check() for quantity in quantities}
-        self._executor = InMemoryExecutor(model, self._asked.values(), reference)
+        self._measured_by = InMemory(model, self._asked.values(), reference)
         self.violations: dict[tuple[int, ...], float] = {}
         """By prompt: the largest by which it violates a statement, in its unit; negative where it satisfies all."""
 
     @property
     def forwards(self) -> int:
         """Runs of one prompt so far: clean and ablated."""
-        return len(self.violations) * (1 + len(self._executor.interventions))
+        return len(self.violations) * (1 + len(self._measured_by.interventions))
 
     def measure(self, batch: Sequence[Sequence[int]]) -> float:
         """The largest violation of a batch, measuring together what is new of it.
@@ -110,7 +110,7 @@ class Bench:
         """
         rows = [list(row) for row in dict.fromkeys(map(tuple, batch)) if row not in self.violations]
         if rows:
-            units = self._executor.units(validated(self.model, rows))
+            units = self._measured_by.units(validated(self.model, rows))
             found = np.max([_violation(statement, value) for statement, value in self._values(units)], axis=0)
             if not np.isfinite(found).all():
                 row = rows[int(np.argmin(np.isfinite(found)))]
@@ -121,7 +121,7 @@ class Bench:
 
     def plainly(self, row: Sequence[int]) -> tuple[float, Statement, float]:
         """The plain way, one full forward per ablation: the largest violation, of which statement, and its value."""
-        units = self._executor.plain_units([list(row)])
+        units = self._measured_by.plain_units([list(row)])
         found = [(float(_violation(s, value)[0]), s, float(value[0])) for s, value in self._values(units)]
         return max(found, key=lambda each: each[0])
 

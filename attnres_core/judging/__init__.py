@@ -1,4 +1,4 @@
 """JUDGE: columns and a claim's registration become decisions, decisions become outcomes.
 
-Comes in: columns and standings. Goes out: frozen outcomes. Imports `engine`, `statistics`, `claims` and what is below.
+Input: columns and standings. Output: frozen outcomes. May import `engine`, `statistics`, `claims` and what is below.
 """

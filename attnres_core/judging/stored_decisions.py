@@ -61,7 +61,7 @@ def _open_key(parts: Sequence[str]) -> str:
 def adjusted(
     claims: Mapping[str, Sequence[Decision]], columns: Mapping[Quantity, Column], strata: Sequence[str], store: Store
 ) -> dict[str, Adjusted]:
-    """p-values adjusted over a whole set of claims (see `judging.adjust`), computed once."""
+    """p-values adjusted over a whole set of claims (see `decisions.adjust`), computed once."""
     parts = [
         [(_key(Question(d.statement, d.interval.alpha), columns, strata), repr(d.p_value)) for d in found]
         for found in claims.values()
@@ -77,7 +77,7 @@ def adjusted(
 
 
 def unrelated_p(statistic: Statistic, first: Column, second: Column, strata: Sequence[str], store: Store) -> float:
-    """The p-value of two columns being unrelated within strata (see `influence.permutation_p`), kept if possible."""
+    """The p-value of two columns being unrelated within strata (see `associations.permutation_p`), kept if possible."""
     parts = [JUDGE_VERSION, associations.SEED, associations.PERMUTATIONS, statistic.value, *strata]
     digest = hashlib.sha256(json.dumps(parts).encode())
     digest.update(first.tobytes() + second.tobytes())

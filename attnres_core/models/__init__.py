@@ -1,4 +1,4 @@
 """Models whose routing can be read and set: from a folder or a hub id to a network that takes interventions.
 
-Comes in: a checkpoint. Goes out: its geometry (without torch) and a model. Imports `quantities` and the ground modules.
+Input: a checkpoint. Output: its geometry (without torch) and a model. May import `quantities` and the ground modules.
 """

@@ -46,7 +46,8 @@ class Bundle:
     @cached_property
     def id(self) -> str:
         """Identifies the bundle across workers and runs."""
-        parts = [self.model, self.chunk, *(intervention.key for intervention in self.interventions)]
+        each = zip(self.interventions, self.fields, strict=True)
+        parts = [self.model, self.chunk, *(f"{i.key}|{','.join(sorted(fields))}" for i, fields in each)]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
     @property

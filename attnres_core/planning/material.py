@@ -23,7 +23,7 @@ NOISE_CHUNKS = 2
 REFERENCE_PROMPTS = 64
 """Exploration prompts whose clean states and weights take the place of what some kinds of ablation take away."""
 NUMERICS_VERSION = 7
-"""Raise when a change to the arithmetic changes measured numbers, or what a unit holds."""
+"""Raise when a change to the arithmetic changes measured numbers."""
 
 
 def reference_of(prompts: PromptSet) -> tuple[Prompt, ...]:

@@ -78,6 +78,7 @@ OPTIONS = (
     Option("device-map", "balanced: spread every model over all CUDA devices (default: each on one)", ""),
     Option("dtype", "float32, bfloat16 or float16", "float32"),
     Option("memory", "memory a measuring slot may use, such as 8GiB (default: what there is)", "", bytes_of),
+    Option("executor", "who measures: local, this machine's processes", "local"),
     Option("store", "folder of measured columns, reused by later runs", ".attnres"),
     Option(
         "report", "where the HTML report goes; the JSON record and effects.csv lie beside it", "reports/latest.html"

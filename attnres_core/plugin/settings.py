@@ -35,6 +35,7 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         device=option(config, "device"),
         device_map=option(config, "device-map"),
         dtype=dtype,
+        executor=option(config, "executor"),
         store=written_path(config, "store"),
         memory=option(config, "memory"),
         quick=option(config, "quick"),

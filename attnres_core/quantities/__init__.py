@@ -1,5 +1,5 @@
-"""What can be asked of a model, as data: sites, families, ablations, routing summaries.
+"""What can be asked of a model, as data: sites, families, kinds of ablation, metrics, routing summaries.
 
-Comes in: words (`drop(OLDER, ATTN, LATE)`) and a model's sites. Goes out: frozen quantities and interventions.
-Imports nothing of the package. Loads no torch and no scipy.
+Input: words (`drop(OLDER, ATTN, LATE)`) and a model's sites. Output: frozen quantities and interventions. May import
+the ground modules alone. Loads no torch and no scipy.
 """

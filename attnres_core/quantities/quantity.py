@@ -157,7 +157,7 @@ class Association:
         return None
 
     def on(self, role: AnyRole | str, *, metric: Metric | str = Metric.DELTA_NLL) -> Quantity:
-        """This statistic of the model in `role`, effects in `metric`, as a column (see `influence.influence`)."""
+        """This statistic of the model in `role`, effects in `metric`, as a column (see `associations.influence`)."""
         return Quantity(self, role_of(role), choice(Metric, metric, "metric"))
 
     def __str__(self) -> str:
@@ -190,7 +190,7 @@ class Prediction:
         return self.summary.layers
 
     def on(self, role: AnyRole | str) -> Quantity:
-        """This statistic of the model in `role`, as a column (see `influence.pseudo_values`)."""
+        """This statistic of the model in `role`, as a column (see `associations.pseudo_values`)."""
         return Quantity(self, role_of(role), None)
 
     def __str__(self) -> str:

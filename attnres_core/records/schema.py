@@ -1,7 +1,7 @@
 """What a run's record holds: its types, as they stand in JSON, and their version.
 
-A number that could not be told (infinite, or not measured) is null. `check_record` holds a value from elsewhere against
-these types; mypy holds everybody who writes or reads a record in this package against them.
+A number that could not be told (infinite, or not measured) is null. `reading.checked` holds a value from elsewhere
+against these types; mypy holds everybody who writes or reads a record in this package against them.
 """
 
 # No `from __future__ import annotations` here: with it, Python 3.11 does not see which keys are `NotRequired`.

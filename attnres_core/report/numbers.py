@@ -50,6 +50,8 @@ def _sign(value: float, signed: bool) -> str:
 def _magnitude(size: float) -> str:
     if size == 0:
         return "0"
+    if not math.isfinite(size):
+        return INFINITY if size > 0 else "NaN"
     mantissa, _, power = f"{size:.{DIGITS - 1}e}".partition("e")
     exponent = int(power)
     if not PLAIN[0] <= exponent <= PLAIN[1]:

@@ -53,7 +53,7 @@ def expectation(claim: ClaimEntry) -> tuple[str, str] | None:
 
 
 def deciding(claim: ClaimEntry) -> StatementEntry | None:
-    """The statement that is shown for the claim, as `judging.deciding` chooses it."""
+    """The statement that is shown for the claim, as `decisions.deciding` chooses it."""
     return None if claim["deciding"] is None else claim["statements"][claim["deciding"]]
 
 

@@ -1,5 +1,5 @@
 """Numbers in, numbers out: limits, p-values, power, associations, looks.
 
-Comes in: columns, one number a document. Goes out: intervals and what they decide. Knows no model and no claim's text;
-imports the plain values of `claims` (a verdict, an operator, an interval) and the ground modules.
+Input: columns, one number a document. Output: intervals and what they decide. May import the plain values of `claims`
+(a verdict, an operator, an interval), `quantities` and the ground modules. Knows no model.
 """

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from attnres_core.claims.claim import Claim
+from attnres_core.engine.executors import check_executor
 from attnres_core.engine.resources import Resources, choose_resources, memory_words
 from attnres_core.engine.store import Store
 from attnres_core.judging.registry import LOCK, Registry
@@ -111,6 +112,7 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
     Raises:
         ValueError: a checkpoint, prompt file, device or store that cannot be used, with the remedy.
     """
+    check_executor(settings.executor)
     store = Store(settings.store)
     whole = load_prompts(settings.prompts)
     limits = [settings.n_prompts, QUICK_PROMPTS if settings.quick else None]

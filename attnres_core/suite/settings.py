@@ -23,6 +23,8 @@ class Settings:
     device_map: str | None
     """"balanced": every model is spread over all CUDA devices; None: it lies on one."""
     dtype: str
+    executor: str
+    """Who measures: a name of `engine.executors.EXECUTORS`."""
     store: Path
     memory: int | None
     """Bytes that one measuring slot may use; None: what there is."""

@@ -1,4 +1,4 @@
-"""The conductor of a run: inputs, plan, measure, judge, tell. Claims go in, outcomes come out. Knows no pytest."""
+"""The conductor of a run: inputs, plan, measure, judge. Claims go in, outcomes come out. Knows no pytest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 from attnres_core.claims.claim import Claim
-from attnres_core.engine.executors import Executor, open_executor
+from attnres_core.engine.executors import Executor, announce, open_executor
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging.decisions import Adjusted
 from attnres_core.judging.family_selection import filled, needed_for
@@ -56,7 +56,7 @@ class Suite:
     def executor(self, run: str) -> Executor:
         """Who measures; `run` is the run's name, the same in all its processes."""
         inputs = self.inputs
-        return open_executor(inputs.checkpoints, inputs.store, run, inputs.resources)
+        return open_executor(inputs.settings.executor, inputs.checkpoints, inputs.store, run, inputs.resources)
 
     def decide(self, run: str, standings: Mapping[str, Standing] | None = None) -> dict[str, Outcome]:
         """Plan, measure and judge, look by look; every process of the run calls this and gets the same outcomes.
@@ -71,7 +71,7 @@ class Suite:
         )
         with self.executor(run) as executor:
             bundles = self.plan(self._known(standings), planned[0].documents)
-            if executor.announce(bundles, self.header()):
+            if announce(bundles, self.inputs.store, run, self.header()):
                 self.inputs.check_prompts({bundle.role for bundle in bundles})
             lost = executor.carry_out(bundles)
             outcomes = {c.node_id: self.judge.prepare(c, standings[c.node_id], lost) for c in self.claims}

@@ -1,1 +1,4 @@
-"""How the reference checkpoints (`corpus`, then `train`) and prompts (`prompts`, `structured`) are made."""
+"""How the checkpoints and prompts that ship were made.
+
+Input: source text, and a recipe. Output: checkpoint folders and prompt files. May import `models` and `prompts`.
+"""

@@ -8,6 +8,7 @@ import pytest
 
 from attnres_core.engine.executors import local
 from attnres_core.engine.executors.local import ATTEMPTS, LocalExecutor
+from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
 from attnres_core.planning.bundles import Bundle
 from attnres_core.prompts import Prompt, Split
@@ -37,7 +38,9 @@ class Bench:
 
 def executor(store, run="run"):
     """As another process would make it: with a store object of its own."""
-    return LocalExecutor({}, Store(store.root), run, SimpleNamespace(slots=("cpu",), device_class="cpu"))
+    own = Store(store.root)
+    resources = SimpleNamespace(slots=("cpu",), device_class="cpu")
+    return LocalExecutor({}, own, RunFolder(own.root, run, own.writing).open(), resources)
 
 
 @pytest.fixture

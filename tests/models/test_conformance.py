@@ -1,15 +1,17 @@
 """Our forward pass against the public reference implementations' numbers, and against itself."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import attnres_core as ac
-from attnres_core.engine.columns import closed_form
+from attnres_core.models.dialects.wrapped import closed_form
 
-CASES = ("open_block_11", "kimi_block_14", "open_full_13", "open_reset_12", "vanilla_21")
+FOLDERS = Path(__file__).parents[2] / "fixtures/conformance"
+CASES = sorted(folder.name for folder in FOLDERS.iterdir() if (folder / "expected.safetensors").is_file())
 TOLERANCE = 1e-4
 
 

@@ -57,6 +57,4 @@ def test_a_flag_of_an_ini_file_says_yes_or_no(pytester, given):
     pytester.makeini("[pytest]\nattnres_quick = perhaps\n")
     result = pytester.runpytest_subprocess("-n0", *all_of(given))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["*attnres_quick = perhaps is neither yes nor no; allowed: 1, true, yes, *"]
-    )
+    result.stderr.fnmatch_lines(["*attnres_quick = perhaps is neither yes nor no; allowed: 1, true, yes, *"])

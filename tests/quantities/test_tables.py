@@ -4,6 +4,7 @@ import inspect
 from string import Formatter
 
 import pytest
+from support.every_kind import EVERY
 
 import attnres_core as ac
 from attnres_core.engine import metrics
@@ -79,3 +80,7 @@ def test_every_metric_has_a_whole_row(metric):
 
 def test_of_what_is_no_quantity_the_unit_is_that_of_a_rise_in_loss():
     assert unit_of("a column") == "nats/token"
+
+
+def test_every_kind_is_held_against_the_plain_reference():
+    assert {what.kind for what in EVERY} == set(Kind)

@@ -371,3 +371,8 @@ def test_a_long_label_is_cut_before_its_case() -> None:
     assert forest.fitting(f"{title} [mlp-late]").endswith("\N{HORIZONTAL ELLIPSIS} [mlp-late]")
     assert forest.fitting(title).endswith("\N{HORIZONTAL ELLIPSIS}")
     assert forest.fitting("short [case]") == "short [case]"
+
+
+def test_numbers_that_are_none_are_written_as_what_they_are() -> None:
+    assert numbers.number(float("nan"), "nats/token") == "NaN"
+    assert numbers.number(float("-inf")) == f"{MINUS}∞"

@@ -1,36 +1,67 @@
-"""Who measures the bundles of a run, and where.
+"""Who measures, and where.
 
-Comes in: bundles. Goes out: stored units, and the bundles that failed with the reason. Imports `engine` and `planning`.
-An executor is a class like `protocol.Executor` in a file of its own, and a row of `EXECUTORS`.
+Input: bundles. Output: stored units, and the bundles that failed with the reason. May import `engine` and what is
+below. An executor is a class like `protocol.Executor` in a file of its own, and a row of EXECUTORS, from which
+`--attnres-executor` chooses. Prompts that are made up as one goes, which no plan can know, `in_memory` measures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attnres_core.engine.executors.local import LocalExecutor
 from attnres_core.engine.executors.protocol import Executor, MakesExecutor
 from attnres_core.engine.resources import Resources
+from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
+from attnres_core.planning.bundles import Bundle
 from attnres_core.quantities.vocabulary import AnyRole
 
-__all__ = ["DEFAULT", "EXECUTORS", "Executor", "open_executor"]
+__all__ = ["EXECUTORS", "Executor", "announce", "check_executor", "open_executor"]
 
-DEFAULT = "local"
-"""The executor of a run that names none."""
-EXECUTORS: dict[str, MakesExecutor] = {DEFAULT: LocalExecutor}
-"""By name: what `open_executor` knows."""
+EXECUTORS: dict[str, MakesExecutor] = {"local": LocalExecutor}
+"""By the name that the option takes."""
+
+
+def check_executor(name: str) -> None:
+    """Refuse a name that is no executor's.
+
+    Raises:
+        ValueError: the names that are.
+    """
+    if name not in EXECUTORS:
+        raise ValueError(f"--attnres-executor is {name!r}; allowed: {', '.join(EXECUTORS)}")
 
 
 def open_executor(
-    checkpoints: Mapping[AnyRole, Checkpoint], store: Store, run: str, resources: Resources, name: str = DEFAULT
+    name: str, checkpoints: Mapping[AnyRole, Checkpoint], store: Store, run: str, resources: Resources
 ) -> Executor:
-    """An executor of one run; arguments as for `MakesExecutor`.
+    """The executor of one run, with the run's folder made.
+
+    Args:
+        name: one of EXECUTORS.
+        checkpoints: the model in every role.
+        store: where units go.
+        run: the run's name, the same in all its processes.
+        resources: devices, slots and memory of this machine.
 
     Raises:
         ValueError: there is none of that name.
     """
-    if name not in EXECUTORS:
-        raise ValueError(f"there is no executor {name!r}; there are: {', '.join(EXECUTORS)}")
-    return EXECUTORS[name](checkpoints, store, run, resources)
+    check_executor(name)
+    return EXECUTORS[name](checkpoints, store, RunFolder(store.root, run, store.writing).open(), resources)
+
+
+def announce(bundles: Sequence[Bundle], store: Store, run: str, lines: Sequence[str]) -> int:
+    """Say what a run is about to measure, for progress and for the report; returns how many bundles lack units.
+
+    Args:
+        bundles: all that is known to be needed.
+        store: where units are looked for.
+        run: the run's name.
+        lines: what heads the run, for a reader.
+    """
+    missing = sum(bool(store.missing(bundle)) for bundle in bundles)
+    RunFolder(store.root, run, store.writing).open().announce(missing, len(bundles) - missing, lines)
+    return missing

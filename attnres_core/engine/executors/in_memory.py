@@ -18,7 +18,7 @@ from attnres_core.prompts import PromptSet
 from attnres_core.shapes import Unit
 
 
-class InMemoryExecutor:
+class InMemory:
     """Measures the interventions of some requests on any prompts.
 
     Args:

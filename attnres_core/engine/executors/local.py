@@ -28,9 +28,10 @@ POLL_SECONDS = 0.1
 class LocalExecutor:
     """This process's part in a run's measuring; a slot, once it has one, is kept until the executor is closed."""
 
-    def __init__(self, checkpoints: Mapping[AnyRole, Checkpoint], store: Store, run: str, resources: Resources) -> None:
-        self.checkpoints, self.store, self.resources = checkpoints, store, resources
-        self.folder = RunFolder(store.root, run, store.writing).open()
+    def __init__(
+        self, checkpoints: Mapping[AnyRole, Checkpoint], store: Store, folder: RunFolder, resources: Resources
+    ) -> None:
+        self.checkpoints, self.store, self.folder, self.resources = checkpoints, store, folder, resources
         self._stack = ExitStack()
         self._worker: Worker | None = None
 
@@ -39,12 +40,6 @@ class LocalExecutor:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
-
-    def announce(self, bundles: Sequence[Bundle], lines: Sequence[str]) -> int:
-        """See `Executor`."""
-        missing = sum(bool(self.store.missing(bundle)) for bundle in bundles)
-        self.folder.announce(missing, len(bundles) - missing, lines)
-        return missing
 
     def carry_out(self, bundles: Sequence[Bundle], tell: Tell = silent) -> dict[Bundle, str]:
         """See `Executor`."""

@@ -1,4 +1,8 @@
-"""What an executor is: whatever measures bundles into the store, here or elsewhere."""
+"""What an executor is: whatever measures bundles into the store, here or elsewhere.
+
+Beside carrying bundles out it keeps the run's folder: for every bundle `attempt` before measuring, then `finish` or
+`fail`. The progress bar, the report's counts and the failures that claims tell come from there.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, Self
 
 from attnres_core.engine.resources import Resources
+from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.planning.bundles import Bundle
@@ -28,17 +33,6 @@ class Executor(Protocol):
     def __exit__(self, *error: object) -> None:
         """Give slots, models and connections back."""
 
-    def announce(self, bundles: Sequence[Bundle], lines: Sequence[str]) -> int:
-        """Say what the run is about to measure, for progress and for the report.
-
-        Args:
-            bundles: all that is known to be needed.
-            lines: what heads the run, for a reader.
-
-        Returns:
-            How many of the bundles lack units.
-        """
-
     def carry_out(self, bundles: Sequence[Bundle], tell: Tell = silent) -> dict[Bundle, str]:
         """Return once every bundle is in the store or has failed: the failed ones, with the reason.
 
@@ -55,13 +49,13 @@ class MakesExecutor(Protocol):
     """What a row of EXECUTORS is."""
 
     def __call__(
-        self, checkpoints: Mapping[AnyRole, Checkpoint], store: Store, run: str, resources: Resources
+        self, checkpoints: Mapping[AnyRole, Checkpoint], store: Store, folder: RunFolder, resources: Resources
     ) -> Executor:
         """An executor of one run.
 
         Args:
             checkpoints: the model in every role.
             store: where units go.
-            run: the run's name, the same in all its processes.
-            resources: devices, slots and memory.
+            folder: the run's, which it keeps.
+            resources: devices, slots and memory of this machine.
         """

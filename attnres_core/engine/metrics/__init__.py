@@ -1,9 +1,10 @@
 """How each metric is computed: a file of the metric's name each. Its row is in `quantities/metrics.py`.
 
-A file has two functions, which share nothing, so that one can be held against the other:
+A file has two functions, so that one can be held against the other. Of the next tokens they share nothing; answers
+are read at one position, where both read the same logits, and only the runs behind them differ:
 
-    fast(clean)             the sweep's, of one block of the clean run; returns what scores an ablated run's block
-    plain(clean, ablated)   the plain path's, of one prompt's two runs, with all logits at hand
+fast(clean) the sweep's, of one block of the clean run; returns what scores an ablated run's block plain(clean,
+ablated) the plain path's, of one prompt's two runs, with all logits at hand
 
 A metric of the next tokens is given a `CleanBlock` and `AblatedBlock`s, or two `PlainRun`s, and scores each position;
 one that needs answers is given what stands at every prompt's end, `Answered`, and scores each prompt.

@@ -1,5 +1,5 @@
 """Other people's models, whose depth mixing is one call.
 
-Comes in: a torch module and a description of that call. Goes out: a network like our own. Imports `models.networks`,
+Input: a torch module and a description of that call. Output: a network like our own. May import `models.networks`,
 `models.dialects` and `quantities`.
 """

@@ -1,4 +1,4 @@
 """A checkpoint's files: where they lie, which dialect they hold, what they need of memory; no torch.
 
-Comes in: a folder or hub id. Goes out: a `Checkpoint`. Imports `models.adapters`, `models.dialects` and `quantities`.
+Input: a folder or hub id. Output: a `Checkpoint`. May import `models.adapters`, `models.dialects` and `quantities`.
 """

@@ -1,4 +1,4 @@
 """The layers themselves: one loop over sites, one routing operation, and the interventions in it.
 
-Comes in: token ids, overrides. Goes out: states and depth weights. Imports `models.dialects` and `quantities`.
+Input: token ids and overrides. Output: states and depth weights. May import `models.dialects` and `quantities`.
 """

@@ -21,7 +21,7 @@ BeforeLayer = Callable[[int, DepthStream[Source]], None]
 
 
 class SiteOverrides(Protocol):
-    """What interventions do at each site: `models.overrides.Overrides`, or a dictionary."""
+    """What interventions do at each site: `networks.overrides.Overrides`, or a dictionary."""
 
     def get(self, key: SiteKey, /) -> SiteOverride | None:
         """What a site is to do; None: nothing."""

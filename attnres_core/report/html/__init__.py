@@ -1,4 +1,4 @@
-"""The page: one self-contained file, its figures drawn before it is written.
+"""The pages: of a run and of two runs side by side, each one self-contained file.
 
-Comes in: a record. Goes out: HTML. Imports `records` and `report.wording`.
+Input: a record. Output: HTML. May import `records`, `report.numbers`, `report.verdict_signs` and `report.wording`.
 """
