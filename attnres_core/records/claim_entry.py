@@ -299,7 +299,8 @@ def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | N
         alone = dataclasses.replace(quantity.what, layers=range(layer, layer + 1), per_site=False)
         column = suite.measurements.column(dataclasses.replace(quantity, what=alone), split, documents)
         low, mean, high = map(number, intervals.t_interval(column))
-        rows.append({"quantity": str(quantity), "site": site, "mean": mean, "low": low, "high": high})
+        name, unit = str(quantity), unit_of(quantity)
+        rows.append({"quantity": name, "site": site, "unit": unit, "mean": mean, "low": low, "high": high})
     return rows
 
 

@@ -126,6 +126,7 @@ class LayerEntry(TypedDict):
 
     quantity: str
     site: str
+    unit: str
     mean: float | None
     low: float | None
     high: float | None

@@ -188,6 +188,7 @@ def claim(title: str, *statements: StatementEntry, group: str | None, **given: A
             {
                 "quantity": "drop(embedding, mlp, early, per site)",
                 "site": "0.mlp",
+                "unit": "nats/token",
                 "mean": 0.21,
                 "low": 0.19,
                 "high": 0.23,

@@ -133,8 +133,8 @@ function statements({ statements: given }) {
 
 function byLayer({ by_layer: rows }) {
   if (!rows.length) return [];
-  const cells = rows.map((row) => [element("code", row.quantity), row.site, number(row.mean, "nats/token"), interval(row.low, row.high, "nats/token")]);
-  const shown = table("Layer by layer", ["quantity", "site", "effect, nats/token", "95 % t interval"], cells);
+  const cells = rows.map((row) => [element("code", row.quantity), row.site, number(row.mean, row.unit), interval(row.low, row.high, row.unit), row.unit]);
+  const shown = table("Layer by layer", ["quantity", "site", "effect", "95 % t interval", "unit"], cells);
   return [folded(`Layer by layer (${rows.length} single-site drops)`, shown)];
 }
 
