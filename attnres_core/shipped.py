@@ -16,6 +16,11 @@ def fixtures() -> Path:
     return _PACKAGED if _PACKAGED.is_dir() else _CLONE
 
 
+def checkpoints() -> list[str]:
+    """The names of the shipped checkpoints."""
+    return sorted(path.parent.name for path in (fixtures() / "checkpoints").glob("*/config.json"))
+
+
 def reference(name: str) -> Path:
     """A shipped checkpoint's folder, such as `tiny-open-block`.
 
@@ -24,8 +29,7 @@ def reference(name: str) -> Path:
     """
     folder = fixtures() / "checkpoints" / name
     if not (folder / "config.json").is_file():
-        known = sorted(path.parent.name for path in (fixtures() / "checkpoints").glob("*/config.json"))
-        raise ValueError(f"no reference checkpoint {name!r}; there are: {', '.join(known) or 'none'}")
+        raise ValueError(f"no reference checkpoint {name!r}; there are: {', '.join(checkpoints()) or 'none'}")
     return folder
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers.models.inkling2.configuration_inkling2 import Inkling2TextConfig
 
+from attnres_core import shipped
 from attnres_core.models.adapters.foreign import ForeignCheckpoint
 from attnres_core.models.adapters.foreign_loading import load_foreign
 from attnres_core.models.checkpoints.checkpoint import Checkpoint, Weights, inspect_checkpoint
@@ -69,7 +70,7 @@ def load_model(
     """Load an AttnRes checkpoint, or a vanilla Qwen3 as a wrapped baseline.
 
     Args:
-        path_or_repo_id: a `save_pretrained` folder (safetensors) or a hub id.
+        path_or_repo_id: a `save_pretrained` folder (safetensors), a hub id, or the name of a shipped checkpoint.
         wrap: a recency bias; makes a vanilla Qwen3 a wrapped baseline. 10 changes its function by about 1e-4.
         num_blocks: the wrapped baseline's number of blocks.
         device: where to put it, such as "cpu" or "cuda:0".
@@ -85,8 +86,11 @@ def load_model(
         ValueError: an unknown dtype, a device that is not there, a map that names too little, too much or parts what
             lies together, a map for a model that its own package loads.
     """
+    given = path_or_repo_id
+    if given in shipped.checkpoints() and not Path(given).exists():
+        given = shipped.reference(str(given))
     try:
-        checkpoint = inspect_checkpoint(path_or_repo_id, wrap, num_blocks, revision)
+        checkpoint = inspect_checkpoint(given, wrap, num_blocks, revision)
     except ForeignCheckpoint as foreign:
         if foreign.kind.missing():
             raise

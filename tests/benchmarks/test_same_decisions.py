@@ -1,27 +1,17 @@
 """benchmarks/same_decisions.py: two runs are equal to the byte, or what differs is named."""
 
 import copy
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 from support.sample_record import sample_record
 
-FILE = Path(__file__).parents[2] / "benchmarks/same_decisions.py"
-
-
-@pytest.fixture(scope="module")
-def same_decisions():
-    spec = importlib.util.spec_from_file_location("same_decisions", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from benchmarks import same_decisions
 
 
 @pytest.fixture
-def compare(same_decisions, tmp_path, monkeypatch, capsys):
+def compare(tmp_path, monkeypatch, capsys):
     """Exit status and what is printed of a record and a changed copy, each with a store of one decision."""
 
     def run(change, decision="{}"):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.loading import load_model
 from attnres_core.models.model import AttnResModel
 from attnres_core.prompts import WINDOW, PromptSet, Split, load_prompts
@@ -131,3 +132,11 @@ def test_the_prompts_come_from_the_corpus_that_was_held_out_in_training() -> Non
 
 def test_every_prompt_fills_the_window(prompts: PromptSet) -> None:
     assert {len(row) for row in prompts.token_ids(reference("tiny-open-block") / "tokenizer.json")} == {WINDOW}
+
+
+def test_a_shipped_checkpoint_is_loaded_by_its_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert load_model("tiny-open-block").checkpoint.folder == reference("tiny-open-block")
+    (tmp_path / "tiny-open-block").mkdir()  # a folder of that name is meant, where there is one
+    with pytest.raises(UnsupportedCheckpoint):
+        load_model("tiny-open-block")
