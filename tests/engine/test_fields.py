@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import attnres_core as ac
-from attnres_core.engine.executors.local import LocalExecutor
+from attnres_core.engine.executors import open_executor
 from attnres_core.engine.measurements import Measurements
 from attnres_core.engine.resources import Resources, need_of
 from attnres_core.engine.store import Store, _sha256
@@ -38,7 +38,7 @@ def run(material, root, name, asked=ASKED):
     store, checkpoint = Store(root), material.checkpoint(Role.TRAINED)
     before = set(root.glob("units/*/*/*"))
     resources = Resources("cpu", "float32", ("cpu",), need_of(checkpoint, "float32"))
-    with LocalExecutor(material.checkpoints, store, name, resources) as executor:
+    with open_executor("local", material.checkpoints, store, name, resources) as executor:
         assert executor.carry_out(bundles_for(asked, material)) == {}
     return len(set(root.glob("units/*/*/*.safetensors")) - before)
 
