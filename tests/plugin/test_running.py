@@ -232,6 +232,7 @@ BY_OPTION = {
     "device": ("cpu", lambda record: record["settings"]["device"] == "cpu"),
     "dtype": ("bfloat16", lambda record: record["settings"]["dtype"] == "bfloat16"),
     "memory": ("2GiB", lambda record: record["complete"]),
+    "executor": ("local", lambda record: record["complete"]),
     "store": ("kept", lambda record: record["run"]["bundles_measured"] > 0),
     "report": ("else/where.html", lambda record: record["complete"]),
     "quick": ("true", lambda record: record["settings"]["quick"]),
