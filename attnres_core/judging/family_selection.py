@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 
+from attnres_core.claims.claim import Claim
 from attnres_core.claims.statements import Linear, Statement
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.quantities.ablations import drop
@@ -15,8 +16,9 @@ from attnres_core.quantities.summaries import mass
 from attnres_core.quantities.vocabulary import Family, Role
 
 
-def needed_for(picks: Iterable[Pick]) -> list[Quantity]:
-    """What must be measured before these families can be chosen."""
+def needed_for(claims: Iterable[Claim]) -> list[Quantity]:
+    """What must be measured, on the exploration split, before these claims' families can be chosen."""
+    picks = {pick for claim in claims for quantity in claim.quantities for pick in quantity.picks}
     return [make(family, pick) for pick in picks for family in Family for make in (_mass, _effect)]
 
 

@@ -44,6 +44,10 @@ class Judge:
         null = any(statement.operator is not Operator.ABOVE for statement in claim.statements)
         return "float32" if null and self.measurements.material.dtype != "float32" else None
 
+    def known(self, claim: Claim) -> list[Quantity]:
+        """The claim's quantities whose families need no choice, as they must be measured."""
+        return [filled(quantity, {}, self.dtype(claim)) for quantity in claim.quantities if not quantity.picks]
+
     def prepare(self, claim: Claim, standing: Standing, lost: Mapping[Bundle, str]) -> Outcome:
         """The claim with its families chosen, or the reason why it cannot be decided."""
         open_claim = Outcome(claim, standing, Verdict.INCONCLUSIVE)
@@ -125,7 +129,7 @@ class Judge:
         )
         return {
             node_id: dataclasses.replace(outcome, error=error)
-            if self.whole and outcome.may_end_early and self._was_open(outcome)
+            if self.whole and outcome.quantities and outcome.may_end_early and self._was_open(outcome)
             else outcome
             for node_id, outcome in outcomes.items()
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attnres_core.claims.claim import CLAIM_ALPHA, claim_key
 from attnres_core.judging.decisions import noise_gate
-from attnres_core.judging.family_selection import filled, needed_for
+from attnres_core.judging.family_selection import needed_for
 from attnres_core.judging.registry import Standing
 from attnres_core.planning.bundles import noise_bundles
 from attnres_core.prompts import Split
@@ -19,11 +19,10 @@ def check_margins(suite: Suite, run: str) -> None:
         ValueError: which claims, their margins and noise floors.
     """
     material, judge = suite.inputs.material, suite.judge
-    picks = {pick for claim in suite.claims for quantity in claim.quantities for pick in quantity.picks}
     standing = Standing(Split.EXPLORATION, CLAIM_ALPHA, "registering")
     with suite.executor(run) as executor:
-        known = [filled(q, {}, judge.dtype(claim)) for claim in suite.claims for q in claim.quantities if not q.picks]
-        choosing = suite.plan((Split.EXPLORATION, quantity) for quantity in needed_for(picks))
+        known = [quantity for claim in suite.claims for quantity in judge.known(claim)]
+        choosing = suite.plan((Split.EXPLORATION, quantity) for quantity in needed_for(suite.claims))
         lost = executor.carry_out([*choosing, *noise_bundles(known, material)])
         prepared = [judge.prepare(claim, standing, lost) for claim in suite.claims]
         outcomes = [outcome for outcome in prepared if outcome.quantities]

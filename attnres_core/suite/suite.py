@@ -9,7 +9,7 @@ from attnres_core.claims.claim import Claim
 from attnres_core.engine.executors import Executor, announce, open_executor
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging.decisions import Adjusted
-from attnres_core.judging.family_selection import filled, needed_for
+from attnres_core.judging.family_selection import needed_for
 from attnres_core.judging.judge import Judge, still_open
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.judging.registry import Standing
@@ -92,14 +92,8 @@ class Suite:
 
     def _known(self, standings: Mapping[str, Standing]) -> list[tuple[Split, Quantity]]:
         """All whose families are known already, so that a model is loaded once for most; what the others need."""
-        known = [
-            (standings[claim.node_id].split, filled(quantity, {}, self.judge.dtype(claim)))
-            for claim in self.claims
-            for quantity in claim.quantities
-            if not quantity.picks
-        ]
-        picks = {pick for claim in self.claims for quantity in claim.quantities for pick in quantity.picks}
-        return [*known, *((Split.EXPLORATION, quantity) for quantity in needed_for(picks))]
+        known = [(standings[c.node_id].split, quantity) for c in self.claims for quantity in self.judge.known(c)]
+        return [*known, *((Split.EXPLORATION, quantity) for quantity in needed_for(self.claims))]
 
     def adjusted(self, outcomes: Iterable[Outcome]) -> dict[str, Adjusted]:
         """p-values adjusted over the registered set, by node id; empty unless the whole set was decided together."""
