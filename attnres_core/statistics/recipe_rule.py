@@ -40,5 +40,7 @@ def agreeing_seeds(seeds: int, alpha: float, document_alpha: float) -> int:
     for agreeing in range(seeds // 2 + 1, seeds + 1):
         if level(seeds, agreeing, document_alpha) <= alpha:
             return agreeing
-    reached = f"all {seeds} of {seeds} give {level(seeds, seeds, document_alpha):.2g}" if seeds else "there are no seeds"
+    reached = (
+        f"all {seeds} of {seeds} give {level(seeds, seeds, document_alpha):.2g}" if seeds else "there are no seeds"
+    )
     raise ValueError(f"no rule on {seeds} seeds at {document_alpha:.2g} each has level {alpha:.2g}: {reached}")
