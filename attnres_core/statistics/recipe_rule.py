@@ -5,7 +5,7 @@ probability at most `document_alpha` given the seed's weights. All seeds share t
 on each other in any way; nothing is assumed of how effects scatter over seeds.
 
 The bound. Let N of K independent seeds have the trait, N ~ Binomial(K, p). If at least c verdicts say SUPPORTED while
-N = n < c, then at least c - n of the K - n other verdicts are wrong: by Markov's inequality that has probability at most
+N = n < c, then at least c - n of the K - n other verdicts are wrong: by Markov's inequality its probability is at most
 g(n) = min(1, (K - n) document_alpha / (c - n)). Put g(n) = 1 for n >= c. P(at least c SUPPORTED) <= E g(N). g never
 falls with n, so the bound is largest at the largest p that makes the claim false: p = 1/2. For c = K it is
 2^-K + (1 - 2^-K) document_alpha. REFUTED is the same with the trait's absence, in the place of the trait.
