@@ -28,7 +28,7 @@ def level(seeds: int, agreeing: int, document_alpha: float) -> float:
     def wrong(having: int) -> float:
         return min(1.0, (seeds - having) * document_alpha / (agreeing - having)) if having < agreeing else 1.0
 
-    return sum(math.comb(seeds, having) * wrong(having) for having in range(seeds + 1)) / 2**seeds
+    return math.fsum(math.comb(seeds, having) * wrong(having) for having in range(seeds + 1)) / float(2**seeds)
 
 
 def agreeing_seeds(seeds: int, alpha: float, document_alpha: float) -> int:
