@@ -143,3 +143,15 @@ def test_the_command_registers_and_says_the_rule(folder, capsys):
     assert "of 8 seeds must agree" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["register-recipe", str(folder), *given])
+
+
+def test_the_command_decides_when_all_registered_seeds_are_there(lock, folder, give, tmp_path, capsys):
+    records, manifests = give(["SUPPORTED"] * 8)
+    (tmp_path / "tiny").mkdir()
+    for seed, file in manifests.items():
+        file.rename(tmp_path / f"tiny/{seed}.json")
+    given = ["--registered", str(folder), "--manifests", str(tmp_path / "tiny")]
+    main(["recipe", *map(str, list(records.values())[:2]), *given])
+    assert capsys.readouterr().out.startswith("waiting for seeds: 2 of 8")
+    main(["recipe", *map(str, records.values()), *given])
+    assert capsys.readouterr().out.count("**SUPPORTED**") == 10
