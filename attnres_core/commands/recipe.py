@@ -63,6 +63,8 @@ def _registered(arguments: argparse.Namespace) -> str:
         raise ValueError("--registered needs --manifests: the folder of the trainings' manifests, NAME/SEED.json")
     lock, records = read(arguments.registered), {int(file.stem): file for file in arguments.records}
     manifests = {seed: arguments.manifests / f"{seed}.json" for seed in records}
+    if missing := [str(file) for file in arguments.records if not file.is_file()]:
+        raise ValueError(f"there is no {', '.join(missing)}")
     if left := waiting(lock, records):
         return f"{left}\n"
     return as_markdown(lock, decide_registered(lock, arguments.manifests.name, records, manifests))

@@ -155,3 +155,5 @@ def test_the_command_decides_when_all_registered_seeds_are_there(lock, folder, g
     assert capsys.readouterr().out.startswith("waiting for seeds: 2 of 8")
     main(["recipe", *map(str, records.values()), *given])
     assert capsys.readouterr().out.count("**SUPPORTED**") == 10
+    with pytest.raises(SystemExit):  # a seed is not measured because a file was named after it
+        main(["recipe", str(tmp_path / "nowhere/101.json"), *given])
