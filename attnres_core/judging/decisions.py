@@ -236,16 +236,18 @@ class Adjusted:
 
     p: float
     holm: float
+    by: float
+    """By Benjamini and Yekutieli."""
     max_t: float
 
 
 def adjust(
     claims: Mapping[str, Sequence[Decision]], columns: Mapping[Any, Column], strata: Strata | None = None
 ) -> dict[str, Adjusted]:
-    """p-values adjusted over a whole set of claims, by Holm and by the joint bootstrap's max-T.
+    """p-values adjusted over a whole set of claims: by Holm, Benjamini-Yekutieli and the joint bootstrap's max-T.
 
-    A claim holds when all its statements do, so its p-value is their largest (intersection-union). Exact claims take
-    no part in the max; a claim with a gate has p = 1.
+    A claim holds when all its statements do, so its p-value is their largest (intersection-union). Exact claims test
+    nothing: they count in no adjustment, and keep their 0 or 1. A claim with a gate has p = 1.
 
     Args:
         claims: every claim's decisions, by name.
@@ -266,9 +268,11 @@ def adjust(
                 scores.append((float(column.mean()) - sign * threshold) / error)
     reached = [min((scores[i] for i in own.get(name, [])), default=np.inf) for name in claims]
     joint = multiplicity.max_t(turned, reached, strata) if turned else [0.0] * len(claims)
-    holm = multiplicity.holm(list(p_values.values()))
+    tested = {name: p_values[name] for name, found in claims.items() if not all(d.interval.exact for d in found)}
+    holm = dict(zip(tested, multiplicity.holm(list(tested.values())), strict=True))
+    by = dict(zip(tested, multiplicity.benjamini_yekutieli(list(tested.values())), strict=True))
     return {
-        name: Adjusted(p, holm[place], max(p, joint[place]) if own.get(name) else p)
+        name: Adjusted(p, holm.get(name, p), by.get(name, p), max(p, joint[place]) if own.get(name) else p)
         for place, (name, p) in enumerate(p_values.items())
     }
 

@@ -66,7 +66,8 @@ def adjusted(
         [(_key(Question(d.statement, d.interval.alpha), columns, strata), repr(d.p_value)) for d in found]
         for found in claims.values()
     ]
-    key = "adjusted-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    names = [field.name for field in dataclasses.fields(Adjusted)]
+    key = "adjusted-" + hashlib.sha256(json.dumps([names, parts]).encode()).hexdigest()
     with store.held("judge", wait=True):
         entry = store.judged(key)
         if entry is None:

@@ -7,7 +7,7 @@ against these types; mypy holds everybody who writes or reads a record in this p
 # No `from __future__ import annotations` here: with it, Python 3.11 does not see which keys are `NotRequired`.
 from typing import Literal, NotRequired, TypedDict, get_args
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a key comes, goes or changes its meaning: nobody reads a record of another version."""
 
 VerdictWord = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE", "NOT APPLICABLE", "ERROR"]
@@ -159,6 +159,8 @@ class ClaimEntry(TypedDict):
     alpha: float | None
     p_value: float | None
     p_holm: float | None
+    p_by: float | None
+    """Adjusted over the registered set by Benjamini and Yekutieli, who bound the share of false findings."""
     p_max_t: float | None
     statement: str
     statements: list[StatementEntry]

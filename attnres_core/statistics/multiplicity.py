@@ -11,12 +11,24 @@ from attnres_core.statistics.intervals import Strata, bootstrap_t
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm-adjusted p-values (statsmodels), in the order given."""
+    """Holm-adjusted p-values (statsmodels), in the order given: they bound the probability of any false finding."""
+    return _adjusted(p_values, "holm")
+
+
+def benjamini_yekutieli(p_values: Sequence[float]) -> list[float]:
+    """Benjamini-Yekutieli-adjusted p-values (statsmodels), in the order given.
+
+    They bound the expected share of false findings among the findings, however the p-values depend on each other.
+    """
+    return _adjusted(p_values, "fdr_by")
+
+
+def _adjusted(p_values: Sequence[float], method: str) -> list[float]:
     if not p_values:
         return []
     from statsmodels.stats.multitest import multipletests
 
-    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+    return [float(p) for p in multipletests(p_values, method=method)[1]]
 
 
 def max_t(

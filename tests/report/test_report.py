@@ -336,6 +336,7 @@ def test_every_statement_is_a_row_of_effects_csv(record: dict[str, Any], tmp_pat
         assert row["claim"] == claim["node_id"]
         assert row["claim_verdict"] == claim["verdict"]
         assert row["statement"] == statement["text"]
+        assert (row["p_holm"], row["p_by"]) == (str(claim["p_holm"]), str(claim["p_by"]))
         assert row["estimate"] == ("" if statement["estimate"] is None else str(statement["estimate"]))
         assert row["high"] == ("" if statement["high"] is None else str(statement["high"]))
     assert rows[0]["title"].startswith("'=")

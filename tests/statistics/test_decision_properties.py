@@ -16,12 +16,12 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 import attnres_core as ac
-from attnres_core.claims.statements import Decision, Linear, Operator, Statement, Verdict
+from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import Question, adjust, combine, judge
 from attnres_core.prompts import load_prompts
 from attnres_core.statistics import intervals
 from attnres_core.statistics.intervals import bootstrap_t, bootstraps, describe_gate
-from attnres_core.statistics.multiplicity import holm, max_t
+from attnres_core.statistics.multiplicity import benjamini_yekutieli, holm, max_t
 
 ABOVE, BELOW, WITHIN = Operator.ABOVE, Operator.BELOW, Operator.WITHIN
 SUPPORTED, REFUTED, INCONCLUSIVE = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE
@@ -365,6 +365,29 @@ def test_holm_is_that_of_hand_and_of_statsmodels(p_values, by_hand):
     assert holm(p_values) == pytest.approx(oracle, abs=1e-12)
 
 
+def test_benjamini_yekutieli_is_that_of_hand():
+    """m / rank x p x (1 + 1/2 + ... + 1/m), and never more than that of a larger p-value."""
+    harmonic = 1 + 1 / 2 + 1 / 3 + 1 / 4
+    by_hand = [4 / 1 * 0.001, 4 / 3 * 0.02, 4 / 3 * 0.02, 1]
+    found = benjamini_yekutieli([0.001, 0.019, 0.02, 0.9])
+    assert found == pytest.approx([min(1, p * harmonic) for p in by_hand])
+    assert benjamini_yekutieli([]) == []
+
+
+def test_exact_claims_count_in_no_adjustment():
+    """Ten sure findings would make the share of false ones among all look smaller than it is among the tested."""
+    columns = {"a": sample("normal", 1, 64), "b": sample("normal", 2, 64)}
+    statements = {name: Statement(Linear(((name, 1.0),)), ABOVE, -0.35) for name in columns}
+    found = judge([Question(s, ALPHA) for s in statements.values()], columns)
+    tested = {name: [found[Question(s, ALPHA)]] for name, s in statements.items()}
+    value = Interval(mean=1.0, low=1.0, high=1.0, n=64, alpha=ALPHA, exact=True)
+    exact = {f"exact {place}": [Decision(statements["a"], SUPPORTED, value, "", 0.0)] for place in range(10)}
+    with_exact, without = adjust(tested | exact, columns), adjust(tested, columns)
+    assert {name: with_exact[name] for name in tested} == without
+    assert 0 < without["a"].p < without["a"].holm < 1
+    assert {(with_exact[name].holm, with_exact[name].by) for name in exact} == {(0.0, 0.0)}
+
+
 @pytest.mark.parametrize("score", [1.0, 2.0, 2.5])
 def test_max_t_of_independent_columns_is_one_minus_the_product(score):
     columns = [sample("normal", seed, 256) for seed in range(8)]
@@ -397,4 +420,4 @@ def test_adjusting_never_lowers_a_p_value():
     statement = Statement(Linear((("x", 1.0),)), ABOVE, float(column.mean() - 2.5 * stats.sem(column)))
     decision = judge([Question(statement, ALPHA)], {"x": column})[Question(statement, ALPHA)]
     found = adjust({"claim": [decision]}, {"x": column})["claim"]
-    assert decision.p_value == found.p == found.holm <= found.max_t
+    assert decision.p_value == found.p == found.holm == found.by <= found.max_t

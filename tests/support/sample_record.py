@@ -98,6 +98,7 @@ def claim(title: str, *statements: StatementEntry, group: str | None, **given: A
         "alpha": 0.00078,
         "p_value": 0.0004,
         "p_holm": 0.02,
+        "p_by": 0.011,
         "p_max_t": 0.018,
         "control": False,
         "verdict": verdict,

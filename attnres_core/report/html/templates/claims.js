@@ -254,7 +254,7 @@ function about(claim) {
     ["cites", claim.cites],
     ["contradicts", claim.contradicts.join(", ")],
     ["registration", claim.registration && `${claim.registration}${note}; decided on the ${claim.split} split at \u03b1 = ${claim.alpha}`],
-    ["p-values", claim.p_value === null ? null : `${number(claim.p_value)}; over the registered set: Holm ${number(claim.p_holm)}, max-T ${number(claim.p_max_t)}`],
+    ["p-values", claim.p_value === null ? null : `${number(claim.p_value)}; over the registered set: Holm ${number(claim.p_holm)}, Benjamini-Yekutieli ${number(claim.p_by)}, max-T ${number(claim.p_max_t)}`],
     ["expected", claim.expected && `${claim.expected.verdict}: ${claim.expected.reason}`],
     ["prompts needed to decide", claim.needed_prompts?.toLocaleString("en")],
     ["documents", claim.documents && `${claim.documents}, with ${claim.prompts} prompts; the document is the unit of resampling`],
