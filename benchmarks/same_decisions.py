@@ -15,7 +15,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-CLAIM = ("verdict", "estimate", "interval", "threshold", "n", "p_value", "p_holm", "p_by", "p_max_t", "alpha", "registration")
+CLAIM = (
+    "verdict",
+    "estimate",
+    "interval",
+    "threshold",
+    "n",
+    "p_value",
+    "p_holm",
+    "p_by",
+    "p_max_t",
+    "alpha",
+    "registration",
+)
 STATEMENT = ("text", "verdict", "estimate", "low", "high", "threshold", "n", "p_value", "noise_floor", "reason")
 
 

@@ -10,11 +10,11 @@ from attnres_core.claims.claim import Claim, claim_key
 from attnres_core.claims.statements import Linear, Operator, Verdict
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging import gates, stored_decisions
+from attnres_core.judging.additivity import excesses, partings
 from attnres_core.judging.decisions import Adjusted, Question
 from attnres_core.judging.family_selection import by_mass, choose, filled, filled_statement
 from attnres_core.judging.negation import negation
 from attnres_core.judging.outcomes import Outcome
-from attnres_core.judging.redundancy import redundant
 from attnres_core.judging.registry import Standing
 from attnres_core.planning.bundles import Bundle
 from attnres_core.prompts import Split
@@ -162,11 +162,11 @@ class Judge:
         how = "look by look" if sequential else "at once"
         return [claim_key(outcome.claim.node_id), *outcome.claim.texts, *models, self.prompts_digest, how]
 
-    def with_redundancy(self, outcomes: Outcomes) -> dict[str, Outcome]:
-        """The outcomes, null effects among them with what this run ablated that makes up for them."""
-        every = outcomes.values()
+    def with_excesses(self, outcomes: Outcomes) -> dict[str, Outcome]:
+        """The outcomes, null effects among them with what costs more than the sum of its parts."""
+        found = partings((q for o in outcomes.values() if o.decisions for q in o.quantities), self.measurements)
         return {
-            node_id: dataclasses.replace(outcome, redundancy=redundant(outcome, every, self.measurements))
+            node_id: dataclasses.replace(outcome, excesses=excesses(outcome, found, self.measurements))
             for node_id, outcome in outcomes.items()
         }
 

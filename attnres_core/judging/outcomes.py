@@ -17,6 +17,19 @@ from attnres_core.quantities.vocabulary import Family
 
 
 @dataclass(frozen=True, slots=True)
+class Excess:
+    """What an ablation costs beyond the sum of its parts, with a descriptive 95 % t interval."""
+
+    whole: Quantity
+    parts: tuple[Quantity, ...]
+    low: float
+    mean: float
+    high: float
+    matched: tuple[float, ...]
+    """The same of matched pairs of this run; none: there were none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a run found about a claim."""
 
@@ -40,8 +53,8 @@ class Outcome:
 
     disagreement: str = ""
     """What each kind of ablation finds, where a claim is decided under several and they do not all find the same."""
-    redundancy: tuple[str, ...] = ()
-    """Where a null effect is no absence: ablations of this run that take more, and cost something."""
+    excesses: tuple[Excess, ...] = ()
+    """Where a null effect is no absence: with others of this run it costs more than the sum of them. Exploratory."""
 
     def decided(self, decisions: tuple[Decision, ...], documents: int | None) -> Outcome:
         """The same claim with the decisions of a look at its first `documents` (None: all), and what they come to.

@@ -12,7 +12,7 @@ from attnres_core.records.contradictions import absent, contradictions
 from attnres_core.records.schema import ClaimEntry, OperatorSign, StatementEntry
 from attnres_core.report.numbers import confidence, interval, number
 from attnres_core.report.verdict_signs import SIGNS
-from attnres_core.report.wording import against, deciding, limits, standing
+from attnres_core.report.wording import against, deciding, limits, more_than_additive, standing
 
 Line = tuple[str, Mapping[str, bool]]
 """A line and its markup, as pytest's writer takes them."""
@@ -28,7 +28,7 @@ def failure_text(entry: ClaimEntry) -> str:
     for kind in entry["under"]:
         numbers = f"{number(kind['estimate'], kind['unit'])} {interval((kind['low'], kind['high']), kind['unit'])}"
         lines.append(f"under     {kind['kind']}: {kind['verdict']} ({numbers})")
-    lines += [f"beware    {note}" for note in entry["redundancy"]]
+    lines += [f"beware    {note}" for note in map(more_than_additive, entry["excesses"])]
     if status := standing(entry):
         lines.append(f"standing  {status}: {entry['registration_note']}")
     if entry["cites"]:

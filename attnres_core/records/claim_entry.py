@@ -13,7 +13,7 @@ from attnres_core.claims.statements import Decision, Statement, Verdict
 from attnres_core.exploration.kept_searches import Speaking, speaking_to
 from attnres_core.judging import gates
 from attnres_core.judging.decisions import Adjusted, deciding
-from attnres_core.judging.outcomes import Outcome
+from attnres_core.judging.outcomes import Excess, Outcome
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import (
     Ablation,
@@ -26,6 +26,7 @@ from attnres_core.records.examples import examples
 from attnres_core.records.schema import (
     ClaimEntry,
     EstimandEntry,
+    ExcessEntry,
     KindEntry,
     LayerEntry,
     PermutationEntry,
@@ -83,7 +84,7 @@ def claim_entry(
     prompts = suite.inputs.prompts[split].head(outcome.documents)
     records = [suite.measurements.record(quantity, split, outcome.documents) for quantity in ablations]
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
-    reasons += [outcome.disagreement, *outcome.redundancy]
+    reasons.append(outcome.disagreement)
     reasons += [decision.reason for decision in outcome.decisions]
     reasons += [f"for a refutation also: {decision}" for decision in outcome.beside]
     permutations = _permutations(outcome, suite)
@@ -121,7 +122,7 @@ def claim_entry(
         "under": _kind_entries(outcome) if outcome.decisions else [],
         "chosen": {str(pick): str(family) for pick, family in outcome.chosen.items()},
         "disagreement": outcome.disagreement,
-        "redundancy": list(outcome.redundancy),
+        "excesses": [_excess_entry(excess) for excess in outcome.excesses],
         "documents": len(prompts.documents) if outcome.decisions else None,
         "prompts": len(prompts) if outcome.decisions else None,
         "kept_mass": number(min((record.kept_mass for record in records), default=math.nan)),
@@ -190,7 +191,7 @@ def undecided_entry(node_id: str, title: str, group: str, reason: str, *, source
         "under": [],
         "chosen": {},
         "disagreement": "",
-        "redundancy": [],
+        "excesses": [],
         "documents": None,
         "prompts": None,
         "kept_mass": None,
@@ -258,6 +259,18 @@ def _statement_entry(decision: Decision) -> StatementEntry:
 def _estimand_entry(outcome: Outcome) -> EstimandEntry:
     related = estimands([decision.statement for decision in outcome.decisions])
     return {"relations": related["relations"], "terms": related["terms"]}
+
+
+def _excess_entry(excess: Excess) -> ExcessEntry:
+    return {
+        "whole": str(excess.whole),
+        "parts": list(map(str, excess.parts)),
+        "unit": unit_of(excess.whole),
+        "mean": number(excess.mean),
+        "low": number(excess.low),
+        "high": number(excess.high),
+        "matched": list(map(number, excess.matched)),
+    }
 
 
 def _search_entry(speaking: Speaking) -> SearchEntry:

@@ -77,6 +77,19 @@ class EstimandEntry(TypedDict):
     terms: dict[str, str]
 
 
+class ExcessEntry(TypedDict):
+    """What an ablation costs beyond the sum of its parts, with a 95 % t interval: exploratory."""
+
+    whole: str
+    parts: list[str]
+    unit: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    matched: list[float | None]
+    """The same of matched pairs of the run, whose parts have comparable effects; empty: there were none."""
+
+
 class StratumEntry(TypedDict):
     """How the deciding statement's form is distributed over the documents of a stratum."""
 
@@ -176,7 +189,7 @@ class ClaimEntry(TypedDict):
     chosen: dict[str, str]
     """The families that its picks came out as on the exploration split."""
     disagreement: str
-    redundancy: list[str]
+    excesses: list[ExcessEntry]
     documents: int | None
     prompts: int | None
     kept_mass: float | None

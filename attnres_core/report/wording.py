@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from attnres_core.records.schema import VERDICTS, ClaimEntry, StatementEntry, VerdictWord
+from attnres_core.records.schema import VERDICTS, ClaimEntry, ExcessEntry, StatementEntry, VerdictWord
 from attnres_core.report.numbers import EXACT, MINUS, confidence, given, interval, number, threshold
 
 OTHER = "other claims"
@@ -124,3 +124,18 @@ def finding(claim: ClaimEntry) -> str:
     rest = f" The other statements ({several}) are in the table." if several else ""
     level = confidence(statement["confidence"])
     return f"The estimate is {value}; its {level} interval {limits(statement)} {where}.{rest}"
+
+
+def more_than_additive(excess: ExcessEntry) -> str:
+    """What an ablation costs beyond the sum of its parts, beside matched pairs; exploratory."""
+    unit, matched = excess["unit"], excess["matched"]
+    cost = f"{number(excess['mean'], unit)} {interval((excess['low'], excess['high']), unit)} {unit}"
+    parts = " and ".join(f"`{part}`" for part in excess["parts"])
+    same = ", ".join(number(value, unit) for value in matched)
+    null = (
+        f"the same of {len(matched)} matched in this run: {same}"
+        if matched
+        else "no matched pair was measured, and joint effects often exceed the sum"
+    )
+    each = parts if len(excess["parts"]) > 1 else f"{parts} summed over its sites"
+    return f"More than additive (exploratory): `{excess['whole']}` costs {cost} more than {each}; {null}"

@@ -84,7 +84,7 @@ class Suite:
                 outcomes |= found
                 waiting = still_open(found)
         self.judge.remember_open(waiting.values())
-        return self.judge.with_redundancy(outcomes)
+        return self.judge.with_excesses(outcomes)
 
     def plan(self, asked: Iterable[tuple[Split, Quantity]], documents: int | None = None) -> list[Bundle]:
         """What is to be measured: exploration whole, the first `documents` of confirmation (None: all)."""

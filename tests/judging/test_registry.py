@@ -257,7 +257,12 @@ def test_a_verdict_is_the_same_alone_in_its_file_in_the_suite_in_any_order_by_an
         for name in (".attnres", "reports"):
             shutil.rmtree(pytester.path / name, ignore_errors=True)
         suite(*arguments, test_others=OTHERS, conftest=order)
-        whole_set = ("p_holm", "p_by", "p_max_t", "p_value")  # adjusted over the set: there only when the set was decided
+        whole_set = (
+            "p_holm",
+            "p_by",
+            "p_max_t",
+            "p_value",
+        )  # adjusted over the set: there only when the set was decided
         return {n: {k: v for k, v in e.items() if k not in whole_set} for n, e in verdicts(pytester).items()}
 
     whole = decided("-n", "0")

@@ -25,6 +25,7 @@ from attnres_core.models.networks.routing import Read, mix, route
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import Ablation
 from attnres_core.quantities.vocabulary import Family, Sublayer
+from attnres_core.report.wording import more_than_additive
 
 pytestmark = pytest.mark.usefixtures("_quiet")
 BUDGET = 40
@@ -136,13 +137,18 @@ def test_exactly_the_planted_claims_are_supported(decide):
     assert found == {"SUPPORTED", "REFUTED"}
 
 
-def test_what_a_copy_makes_up_for_is_told_as_redundancy(decide):
+def test_what_a_copy_makes_up_for_is_told_as_more_than_additive(decide):
+    """Two copies, either of which can go: both together cost more than the sum. No other pair was dropped jointly."""
     entries = decide("-n0")
-    (note,) = entries[RECENT_ALONE]["redundancy"]
-    small, rest = (f"`drop({family}, mlp, layers 3-3) on trained [delta_nll]`" for family in ("recent", "older"))
-    assert note.startswith(f"redundant, not absent: with {rest} gone too, {small} costs +")
-    assert note in entries[RECENT_ALONE]["reason"]
-    assert entries["test_mass_without_effect"]["redundancy"] == []  # nothing else stands in for what has no effect
+    (excess,) = entries[RECENT_ALONE]["excesses"]
+    assert excess["whole"] == "drop(recent & older, mlp, layers 3-3) on trained [delta_nll]"
+    assert set(excess["parts"]) == {
+        f"drop({family}, mlp, layers 3-3) on trained [delta_nll]" for family in ("recent", "older")
+    }
+    assert excess["low"] > 0.01
+    assert excess["matched"] == []
+    assert "no matched pair was measured" in more_than_additive(excess)
+    assert entries["test_mass_without_effect"]["excesses"] == []  # nothing else stands in for what has no effect
 
 
 def test_deciding_early_finds_the_same(decide):

@@ -129,7 +129,19 @@ def claim(title: str, *statements: StatementEntry, group: str | None, **given: A
         else [],
         "chosen": {"most_causal(mlp)": "current"} if len(statements) > 1 else {},
         "disagreement": "the kinds of ablation disagree: <b>drop</b>" if len(statements) > 1 else "",
-        "redundancy": ["redundant, not absent: `<i>older</i>`"] if len(statements) > 1 else [],
+        "excesses": [
+            {
+                "whole": "drop(recent and <i>older</i>)",
+                "parts": ["drop(recent)", "drop(<i>older</i>)"],
+                "unit": "nats/token",
+                "mean": 0.31,
+                "low": 0.25,
+                "high": 0.37,
+                "matched": [0.02, -0.01],
+            }
+        ]
+        if len(statements) > 1
+        else [],
         "by_stratum": [
             {"stratum": "numpy", "n": 200, "mean": 1.7, "values": [1.1, 1.5, 2.4]},
             {"stratum": "<b>scipy</b>", "n": 3, "mean": 1.9, "values": [1.8, 1.9, 2.0]},

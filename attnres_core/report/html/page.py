@@ -195,6 +195,7 @@ def _environment() -> jinja2.Environment:
         "count": numbers.count,
         "limits": wording.limits,
         "against": wording.against,
+        "more_than_additive": wording.more_than_additive,
     }
     environment.globals |= {
         "expectation": wording.expectation,

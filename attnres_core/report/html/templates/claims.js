@@ -263,7 +263,6 @@ function about(claim) {
     ["sites touched", claim.sites_touched.length ? element("code", claim.sites_touched.join(", ")) : "none"],
     ["duplicate sources", claim.duplicates.length ? `${claim.duplicates.join(", ")}: a dropped source and a kept one are ${same}, read less but not lost` : null],
     ["structural no-ops", claim.no_ops.length ? `${claim.no_ops.join(", ")}: all sources are ${same}, so no weights change what is read` : null],
-    ["redundancy", claim.redundancy.join("; ")],
   ]);
 }
 
