@@ -86,7 +86,8 @@ def claim_entry(
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons.append(outcome.disagreement)
     reasons += [decision.reason for decision in outcome.decisions]
-    reasons += [f"for a refutation also: {decision}" for decision in outcome.beside]
+    if outcome.verdict is not Verdict.SUPPORTED:
+        reasons += [f"for a refutation also: {decision}" for decision in outcome.beside]
     permutations = _permutations(outcome, suite)
     reasons += map(_told, permutations)
     needed = [
