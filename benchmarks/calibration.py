@@ -4,6 +4,7 @@ python benchmarks/calibration.py simulated   # miss rates and wrong verdicts, si
 python benchmarks/calibration.py real        # the same, columns of the reference checkpoints as super-populations
 python benchmarks/calibration.py suite       # P(any wrong verdict) in a suite with every margin at the truth
 python benchmarks/calibration.py power       # P(SUPPORTED) against the true effect and n
+python benchmarks/calibration.py rare        # false SUPPORTED where few documents carry the effect
 python benchmarks/calibration.py early       # deciding early: false SUPPORTED, verdicts lost, documents saved
 python benchmarks/calibration.py cost        # time and memory to judge 200 columns x 512 prompts at alpha / 40
 python benchmarks/calibration.py all
@@ -46,6 +47,7 @@ WITHIN_DOCUMENT = 4
 STRATA = ((0.4, 0.0, 1.0), (0.3, 1.0, 1.0), (0.2, 2.0, 2.0), (0.1, 4.0, 2.0))  # share of documents, mean, sd
 RULE = ("limit low", "limit high", "> SUPP.", "> REF.", "abs at +m", "abs at -m", "gated", "discarded")
 FIELDS = ("t low", "t high", *RULE)
+RARE = (0.01, 0.02, 0.04, 0.06, 0.08, 0.10)  # of documents, that carry an effect
 CHECKPOINTS = ("tiny-open-block", "tiny-kimi-block")
 
 
@@ -324,6 +326,29 @@ def suite(arguments: argparse.Namespace) -> None:
             line(str(n), kind, " / ".join(f"{rate:.4f}" for rate in rates), f"{error:.4f}")
 
 
+def rare(arguments: argparse.Namespace) -> None:
+    """False SUPPORTED of `x > m` with the truth at m, where a few documents lie 10 sd below the others."""
+    print(f"\nalpha = .05/128; {arguments.rare_sets:,} data sets a cell; normal, but a share lies 10 sd below the rest")
+    alpha = 0.05 / 128
+    header(["documents", *(f"carried by {share:.0%}" for share in RARE)])
+    for n in (128, 256, 512):
+        rates = [
+            ratio(_false_supported(n, share, alpha, arguments.rare_sets), arguments.rare_sets, alpha) for share in RARE
+        ]
+        line(str(n), *rates)
+
+
+def _false_supported(n: int, share: float, alpha: float, sets: int) -> int:
+    """How many of so many data sets are SUPPORTED; those that Student's t does not miss cannot be."""
+    rng, judged = np.random.default_rng([SEED, n, round(1000 * share)]), []
+    for start in range(0, sets, 2000):
+        size = (min(2000, sets - start), n)
+        data = rng.normal(size=size) - 10.0 * ((rng.random(size) < share) - share)
+        misses = student_misses(data.mean(1), data.std(1, ddof=1) / math.sqrt(n), n - 1, alpha)
+        judged += list(data[misses[:, 0]])
+    return int(outcomes(judged, alpha)[:, RULE.index("> SUPP.")].sum())
+
+
 def power(arguments: argparse.Namespace) -> None:
     """P(SUPPORTED) of `effect > m` at alpha / 40, by the distance of the truth from m in sd."""
     effects, alpha, sets = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5), ALPHAS[1], arguments.power_sets
@@ -461,7 +486,15 @@ def judge_once() -> None:
     print(json.dumps(["200 x 512", f"{resamples:,}", *times, f"{before[2]:.0f} MiB", f"{after[2]:.0f} MiB"]))
 
 
-PARTS = {"cost": cost, "simulated": simulated, "real": real, "suite": suite, "power": power, "early": early}
+PARTS = {
+    "cost": cost,
+    "simulated": simulated,
+    "real": real,
+    "suite": suite,
+    "rare": rare,
+    "power": power,
+    "early": early,
+}
 
 
 def main() -> None:
@@ -472,6 +505,7 @@ def main() -> None:
     parser.add_argument("--sets", **pair, default=(8000, 20000), help="simulated data sets a row (8000 20000)")
     parser.add_argument("--real-sets", **pair, default=(2000, 8000), help="data sets a real column (2000 8000)")
     parser.add_argument("--suites", type=int, default=40000, help="suites of 40 claims (40000)")
+    parser.add_argument("--rare-sets", type=int, default=100000, help="data sets a cell of the rare effects (100000)")
     parser.add_argument("--power-sets", type=int, default=256, help="data sets a row of the power table (256)")
     parser.add_argument("--early-sets", type=int, default=40, help="data sets a real column that may end early (40)")
     parser.add_argument("--whole", type=int, default=64, help="a row: judged whatever Student says (64)")

@@ -53,6 +53,8 @@ class Reporter:
         self.report: Path | None = None
         self.unwritten = ""
         """Why there is no report."""
+        self.scope: list[str] = []
+        """What the verdicts cover, in sentences."""
         self.early = ""
         """What deciding early saved, in words."""
         self.missing = 0
@@ -80,6 +82,7 @@ class Reporter:
         from attnres_core.files import published_command
         from attnres_core.records.run_record import completed_record
         from attnres_core.report.html import page  # altair is slow to import
+        from attnres_core.report.scope import scope
 
         started = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
         announced = folder.announced
@@ -93,6 +96,7 @@ class Reporter:
             bundles_reused=announced.reused if announced else 0,
         )
         self.missing = record["collected"] - len(record["claims"])
+        self.scope = scope(record)
         self.early = record["run"]["early"]["text"] if record["run"]["early"] else ""
         path = options.report_path(self.config)
         try:
@@ -112,6 +116,8 @@ class Reporter:
         entries = sorted(self.entries.values(), key=lambda entry: str(entry["node_id"]))
         for line, markup in verdict_table(entries, terminalreporter._tw.fullwidth):
             terminalreporter.write_line(line, **markup)
+        for place, text in enumerate(self.scope):
+            terminalreporter.write_line(text, bold=not place)
         if self.early:
             terminalreporter.write_line(self.early, bold=True)
         if self.missing:

@@ -10,7 +10,7 @@ from attnres_core.claims.statements import Verdict
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.records.contradictions import absent, contradictions
 from attnres_core.records.schema import ClaimEntry, OperatorSign, StatementEntry
-from attnres_core.report.numbers import confidence, interval, number
+from attnres_core.report.numbers import confidence, interval, number, percent
 from attnres_core.report.verdict_signs import SIGNS
 from attnres_core.report.wording import against, deciding, limits, more_than_additive, standing
 
@@ -56,7 +56,7 @@ def failure_text(entry: ClaimEntry) -> str:
             label = "to decide" if statement["verdict"] == "INCONCLUSIVE" else "note"
             lines.append(f"{label:<9} {statement['reason']}")
         if statement["unseen_share"] is not None:
-            share = f"{100 * statement['unseen_share']:.2g} %"
+            share = percent(statement["unseen_share"])
             lines.append(f"unseen    effects carried by fewer than {share} of prompts cannot be excluded")
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from attnres_core.claims.estimands import estimands
-from attnres_core.claims.statements import Decision, Statement, Verdict
+from attnres_core.claims.statements import Decision, Linear, Operator, Statement, Verdict
 from attnres_core.exploration.kept_searches import Speaking, speaking_to
 from attnres_core.judging import gates
 from attnres_core.judging.decisions import Adjusted, deciding
@@ -235,8 +235,11 @@ def _kind_entry(kind: str, decisions: Sequence[Decision], verdict: Verdict) -> K
 
 def _statement_entry(decision: Decision) -> StatementEntry:
     interval = decision.interval
+    column, region = claimed(decision.statement)
     return {
         "text": str(decision.statement),
+        "column": column,
+        "region": region,
         "op": decision.statement.operator.value,
         "estimate": number(interval.mean),
         "low": number(interval.low),
@@ -255,6 +258,21 @@ def _statement_entry(decision: Decision) -> StatementEntry:
         "unseen_share": None if interval.exact else number(power.unseen_share(interval.alpha, max(interval.n, 1))),
         "methods": {name: [number(low), number(high)] for name, low, high in interval.methods},
     }
+
+
+def claimed(statement: Statement) -> tuple[str, list[float | None]]:
+    """A statement's column, its terms in order and the first of them positive, and where its mean is claimed to lie."""
+    edge = statement.threshold
+    low, high = {
+        Operator.ABOVE: (edge, None),
+        Operator.BELOW: (None, edge),
+        Operator.WITHIN: (-edge, edge),
+    }[statement.operator]
+    terms = sorted(statement.form.terms, key=lambda term: str(term[0]))
+    if terms[0][1] < 0:
+        terms = [(quantity, -factor) for quantity, factor in terms]
+        low, high = (None if end is None else -end for end in (high, low))
+    return str(Linear(tuple(terms))), [low, high]
 
 
 def _estimand_entry(outcome: Outcome) -> EstimandEntry:

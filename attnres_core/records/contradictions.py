@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnres_core.claims.claim import claim_key
@@ -28,6 +29,8 @@ class Contradiction:
     @property
     def finding(self) -> str:
         """What follows, in words that begin no sentence and name no claim."""
+        if any(complementary(*pair) for pair in ((self.first, self.second), (self.second, self.first))):
+            return "one finding: both claims are about the same column"
         if self.winner is not None:
             return "decided"
         verdicts = (self.first["verdict"], self.second["verdict"])
@@ -39,9 +42,35 @@ class Contradiction:
     @property
     def sentence(self) -> str:
         """What follows, as a sentence."""
-        if self.winner is not None:
+        if self.finding == "decided" and self.winner is not None:
             return f"Decided for “{self.winner['title']}”."
         return f"{self.finding[0].upper()}{self.finding[1:]}."
+
+
+def complementary(supported: ClaimEntry, refuted: ClaimEntry) -> bool:
+    """Whether a claim is refuted by nothing else than what supports another: two statements on one column.
+
+    `x > 0.02` SUPPORTED leaves nothing to decide of `abs(x) < 0.01`: no mean lies in both.
+    """
+    if (supported["verdict"], refuted["verdict"]) != ("SUPPORTED", "REFUTED") or refuted["deciding"] is None:
+        return False
+    own = refuted["statements"][refuted["deciding"]]
+    return supported["split"] == refuted["split"] and any(
+        other["column"] == own["column"] and not _overlap(other["region"], own["region"])
+        for other in supported["statements"]
+    )
+
+
+def _overlap(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
+    """Whether two open regions share a mean."""
+    low = max(-math.inf if end is None else end for end in (one[0], other[0]))
+    high = min(math.inf if end is None else end for end in (one[1], other[1]))
+    return low < high
+
+
+def restated(claims: Sequence[ClaimEntry]) -> list[ClaimEntry]:
+    """The refuted claims that only say the opposite of a supported one about the same column."""
+    return [claim for claim in claims if any(complementary(other, claim) for other in claims)]
 
 
 def contradictions(claims: Iterable[ClaimEntry]) -> list[Contradiction]:

@@ -28,6 +28,10 @@ class StatementEntry(TypedDict):
     """One statement, with the limits it was decided by."""
 
     text: str
+    column: str
+    """What it is a statement about, the same text for the same column whichever way round it is written."""
+    region: list[float | None]
+    """Where that column's mean is claimed to lie: low and high; null: unbounded."""
     op: OperatorSign
     estimate: float | None
     low: float | None

@@ -16,6 +16,7 @@ from attnres_core.records.contradictions import Contradiction, contradictions
 from attnres_core.records.reading import escaped, one_line, read_record
 from attnres_core.records.schema import VERDICTS, ClaimEntry, Record
 from attnres_core.report.numbers import given, number
+from attnres_core.report.scope import is_exact, scope
 from attnres_core.report.wording import against, deciding, limits, standing, why_open
 
 TITLE = "attnres-core: a causal hypothesis test suite for Attention-Residual language models"
@@ -50,7 +51,9 @@ def write_card(record_file: Path, only: str = "") -> str:
 def _lines(record: Record, shown: Sequence[ClaimEntry], digest: str) -> list[str]:
     claims, run = record["claims"], record["run"]
     name = escaped(record["models"]["trained"]["name"])
-    lines = [f"# Replication card: {name}", "", f"{escaped(record['question'])} {_counts(claims)}", ""]
+    covers, *bounds = map(escaped, scope(record))
+    lines = [f"# Replication card: {name}", "", f"{escaped(record['question'])} **{covers}** {_counts(claims)}", ""]
+    lines += [" ".join(bounds), ""] if bounds else []
     if not record["complete"]:
         lines += [f"**Incomplete run:** {len(claims)} of {record['collected']} claims decided.", ""]
     lines += [_method(record), ""]
@@ -90,11 +93,12 @@ def _method(record: Record) -> str:
         f"on {documents} of them. A statement is about a mean over documents, or about a correlation as the mean of "
         f"its jackknife values, one a document. It is decided by one-sided limits, the outer of bootstrap-t "
         f"({settings['resamples']:,} resamples, seed {run['seed']}) and Student-t, at the claim's share of "
-        f"alpha {given(settings['alpha'])} (smallest share {given(settings['alpha_claim'])}), which is to bound the "
-        f"probability of any wrong verdict among the registered claims; the interval shown is the deciding one. What "
-        f"routing keeps constant, or a worst case, is decided by value (exact). A claim of several statements is shown "
-        f"with the one that its verdict hangs on: of a SUPPORTED one the tightest, in its own standard errors; of a "
-        f"REFUTED one that which refutes by most. REFUTED means that the limit on the other side fails the "
+        f"alpha {given(settings['alpha'])} (smallest share {given(settings['alpha_claim'])}); the interval shown is "
+        f"the deciding one. What routing keeps constant, or a worst case, is decided by value (exact) and holds no "
+        f"alpha. Where the whole registered set was decided, a row ends with p-values adjusted by Holm (any false "
+        f"finding) and by Benjamini and Yekutieli (BY; the share of false findings). A claim of several statements is "
+        f"shown with the one that its verdict hangs on: of a SUPPORTED one the tightest, in its own standard errors; "
+        f"of a REFUTED one that which refutes by most. REFUTED means that the limit on the other side fails the "
         f"threshold, not that there is no effect. Claims were registered before their data were read and decided on "
         f"the confirmation split, unless marked. Measured on {escaped(settings['device'])} in "
         f"{escaped(settings['dtype'])}. Verdicts are about this checkpoint, not about a training recipe.{early}{quick}"
@@ -103,13 +107,16 @@ def _method(record: Record) -> str:
 
 def _table(claims: Sequence[ClaimEntry]) -> list[str]:
     """A row a claim, under their sources in order; those that are not applicable in a sentence below."""
-    rows = ["| source | claim | verdict | effect [interval] against threshold |", "|---|---|---|---|"]
+    rows = [
+        "| source | claim | verdict | effect [interval] against threshold | p Holm | p BY |",
+        "|---|---|---|---|---|---|",
+    ]
     told = [claim for claim in claims if claim["verdict"] != "NOT APPLICABLE"]
     above = None
     for source, claim in sorted(((_source(claim), claim) for claim in told), key=lambda pair: pair[0]):
         named = "" if source == above else escaped(source[1])
         above = source
-        rows.append(f"| {named} | {titled(claim)} | {_verdict(claim)} | {_numbers(claim)} |")
+        rows.append(f"| {named} | {titled(claim)} | {_verdict(claim)} | {_numbers(claim)} | {_adjusted(claim)} |")
     rest = [titled(claim) for claim in claims if claim["verdict"] == "NOT APPLICABLE"]
     return [*(rows if told else []), *(["", f"Not applicable to this checkpoint: {'; '.join(rest)}."] if rest else [])]
 
@@ -146,6 +153,11 @@ def _numbers(claim: ClaimEntry) -> str:
     ends = "" if gated else limits(own)
     told = [number(own["estimate"], own["unit"]), ends, escaped(own["unit"]), escaped(against(own))]
     return " ".join(filter(None, told))
+
+
+def _adjusted(claim: ClaimEntry) -> str:
+    """Two cells: the p-values adjusted by Holm and by Benjamini-Yekutieli; a dash where nothing was tested."""
+    return " | ".join(number(None if is_exact(claim) else claim[name]) for name in ("p_holm", "p_by"))
 
 
 def _pair(pair: Contradiction) -> str:

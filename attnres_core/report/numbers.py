@@ -100,6 +100,11 @@ def confidence(level: float) -> str:
     return f"{100 * level:.{min(digits, 6)}f} %"
 
 
+def percent(share: float) -> str:
+    """A share in percent, two digits of it: `3 %`, `0.62 %`."""
+    return f"{100 * share:.2g} %" if share < 1 else "100 %"
+
+
 def duration(seconds: float) -> str:
     """`42 s`, `3 min 20 s`, `2 h 05 min`."""
     whole = round(seconds)

@@ -66,6 +66,16 @@ def hall_units(column: Column, alpha: float, power: float = 0.8) -> int | None:
     return high
 
 
+SPARSE = 20
+"""Documents: effects carried by fewer may be SUPPORTED wrongly more often than alpha says; measured by
+`benchmarks/calibration.py rare`."""
+
+
+def sparse_share(n: int) -> float:
+    """The share of prompts below which the level is not kept for effects that so few of `n` carry."""
+    return min(1.0, SPARSE / n)
+
+
 def unseen_share(alpha: float, n: int) -> float:
     """The share of prompts that could carry an effect without one of them among `n`, at level `alpha`."""
     return 1 - float(alpha ** (1 / n))

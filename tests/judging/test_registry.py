@@ -147,13 +147,18 @@ def test_an_edited_lock_or_ledger_is_refused(tmp_path):
 def test_a_run_from_registration_to_verdict(suite, pytester):
     """Unregistered: exploratory. Registered before measuring: confirmed; after: post hoc. Changed: an error."""
     first = suite("-n", "0", "-k", "refuted")
-    first.stdout.fnmatch_lines(["1 exploratory: not registered: decided on the exploration*"])
+    nothing = "No claim is registered: nothing here confirms anything."
+    first.stdout.fnmatch_lines(["1 exploratory: not registered: decided on the exploration*", nothing])
     result = suite("-n", "0", "-k", "supported or refuted", "--attnres-register", "--attnres-budget-claims=10")
     lines = ["attnres: registered: test_claims.py::test_refuted", "*claims.lock, 2 claims; commit it"]
     result.stdout.fnmatch_lines(lines)
     assert result.ret == pytest.ExitCode.OK
+    suite("-n", "0", "-k", "supported").stdout.fnmatch_lines(["1 of 2 registered claims decided; 1 not in this run."])
     for workers in ("0", "2"):
-        suite("-n", workers, "-k", "supported or refuted")
+        told = suite("-n", workers, "-k", "supported or refuted").stdout
+        told.fnmatch_lines(
+            ["2 of 2 registered claims decided.", "The probability of any wrong verdict among 2 claims *"]
+        )
         entries = record_of(pytester)["claims"]
         assert {entry["registration"] for entry in entries} == {"registered"}
         assert {(entry["split"], entry["alpha"]) for entry in entries} == {("confirmation", ALPHA / 10)}

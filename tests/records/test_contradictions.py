@@ -8,18 +8,63 @@ from pathlib import Path
 import pytest
 from support.sample_record import sample_record
 
-from attnres_core import CURRENT, MLP, TRAINED, claim, drop
-from attnres_core.claims.statements import ClaimError
+from attnres_core import CURRENT, MLP, RECENT, TRAINED, claim, drop
+from attnres_core.claims.statements import ClaimError, Linear, Operator, Statement
 from attnres_core.plugin.terminal import verdict_table
-from attnres_core.records.contradictions import Contradiction, absent, contradictions
+from attnres_core.records.claim_entry import claimed
+from attnres_core.records.contradictions import Contradiction, absent, contradictions, restated
 from attnres_core.report.html.page import render
 
 HYPOTHESES = Path(__file__).parents[2] / "hypotheses"
 FILE = "hypotheses/test_a.py"
 
 
-def entry(name, *named, verdict="SUPPORTED"):
-    return {"node_id": f"{FILE}::{name}", "title": f"title of {name}", "verdict": verdict, "contradicts": list(named)}
+def entry(name, *named, verdict="SUPPORTED", column=None, region=(0.0, None), **given):
+    statement = {"column": column or f"column of {name}", "region": list(region)}
+    base = {"node_id": f"{FILE}::{name}", "title": f"title of {name}", "verdict": verdict, "contradicts": list(named)}
+    return {**base, "split": "confirmation", "statements": [statement], "deciding": 0, **given}
+
+
+MATTERS, NO_ROLE, LARGE, NEGATIVE = (0.02, None), (-0.01, 0.01), (5.0, None), (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("supported", "refuted", "one"),
+    [
+        (MATTERS, NO_ROLE, True),
+        (NO_ROLE, MATTERS, True),
+        (MATTERS, NEGATIVE, True),
+        (MATTERS, (None, 0.02), True),  # the very complement
+        (MATTERS, LARGE, False),  # between .02 and 5: two findings
+        (NO_ROLE, NEGATIVE, False),
+    ],
+)
+def test_two_complementary_statements_on_one_column_are_one_finding(supported, refuted, one):
+    first = entry("test_a", region=supported, column="x")
+    second = entry("test_b", region=refuted, column="x", verdict="REFUTED")
+    for pair in (Contradiction(first, second), Contradiction(second, first)):
+        assert pair.finding == ("one finding: both claims are about the same column" if one else "decided")
+    assert restated([first, second]) == ([second] if one else [])
+
+
+def test_it_takes_the_same_column_the_same_documents_and_the_statement_that_refutes():
+    first = entry("test_a", region=MATTERS, column="x")
+    second = entry("test_b", region=NO_ROLE, column="x", verdict="REFUTED")
+    assert restated([first, second]) == [second]
+    assert restated([first, second | {"statements": [second["statements"][0] | {"column": "y"}]}]) == []
+    assert restated([first, second | {"split": "exploration"}]) == []
+    by_another = {"statements": [*second["statements"], {"column": "z", "region": [0.0, None]}], "deciding": 1}
+    assert restated([first, second | by_another]) == []
+    assert restated([first | {"verdict": "INCONCLUSIVE"}, second]) == []
+
+
+def test_a_column_has_one_name_whichever_way_round_it_is_stated():
+    a, b = (drop(family, MLP).on(TRAINED) for family in (CURRENT, RECENT))
+    one, other = Linear(((a, 1.0), (b, -1.0))), Linear(((b, 1.0), (a, -1.0)))
+    name, region = claimed(Statement(one, Operator.ABOVE, 0.02))
+    assert claimed(Statement(other, Operator.ABOVE, 0.02)) == (name, [None, -0.02])
+    assert claimed(Statement(other, Operator.BELOW, -0.02)) == (name, [0.02, None]) == (name, region)
+    assert claimed(Statement(other, Operator.WITHIN, 0.02)) == (name, [-0.02, 0.02])
 
 
 @pytest.mark.parametrize(

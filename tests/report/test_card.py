@@ -42,7 +42,7 @@ def test_a_card_names_claims_verdicts_effects_intervals_method_digests_command_a
     page = write_card(written(tmp_path, record))
     assert page.startswith("# Replication card: attnres-tiny-12L\n")
     title = "Embedding source is necessary for early MLP"
-    assert f"| {title} | SUPPORTED | +1.83 [+1.72, +1.94] nats/token &gt; 0.02 |\n" in page
+    assert f"| {title} | SUPPORTED | +1.83 [+1.72, +1.94] nats/token &gt; 0.02 | 0.0200 | 0.0110 |\n" in page
     verdicts = [claim["verdict"] for claim in record["claims"] if not claim["control"]]
     for expected in (
         f"27 claims: {verdicts.count('SUPPORTED')} SUPPORTED, ",
@@ -138,7 +138,7 @@ def test_whatever_stands_in_a_record_stays_text(tmp_path, record):
     assert set(re.findall(r"<(\w+)", html)) == TAGS
     assert html.count("<h1>") == 1
     assert html.count("<h2>") == 6
-    assert {row.count("<td") for row in html.split("<tr>")[1:]} == {0, 3, 4}
+    assert {row.count("<td") for row in html.split("<tr>")[1:]} == {0, 3, 6}
     assert one_line(HOSTILE) in unescape(html)
 
 

@@ -52,6 +52,8 @@ def statement(
     verdict: VerdictWord = "SUPPORTED" if supported else "REFUTED" if refuted else "INCONCLUSIVE"
     return {
         "text": text,
+        "column": f"{text} with the mean {estimate}",
+        "region": [None if op == "<" else -threshold if op == "abs<" else threshold, None if op == ">" else threshold],
         "op": op,
         "estimate": estimate,
         "low": low,
@@ -386,7 +388,7 @@ def sample_record() -> Record:
         },
         "settings": {
             "device": "cpu", "dtype": "float32", "quick": False, "sequential": False, "alpha": 0.05, "alpha_claim": 0.00078, "resamples": 255999,
-            "registrations": {"lock": "10cc" * 16, "claims": 12},
+            "registrations": {"lock": "10cc" * 16, "claims": len(claims)},
             "prompts": {"name": "tinystories-held-out", "digest": "77aa" * 16, "window": 64, "confirmation": 256, "exploration": 256},
         },
         "counts": {word: sum(item["verdict"] == word for item in claims) for word in VERDICTS},

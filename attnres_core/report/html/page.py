@@ -24,7 +24,7 @@ import vl_convert
 from attnres_core.files import atomic
 from attnres_core.records.schema import ClaimEntry, Record, StatementEntry
 from attnres_core.records.writing import record_text
-from attnres_core.report import numbers, verdict_signs, wording
+from attnres_core.report import numbers, scope, verdict_signs, wording
 from attnres_core.report.html import distribution, sections
 
 __all__ = ["render", "write"]
@@ -203,6 +203,7 @@ def _environment() -> jinja2.Environment:
         "standing": wording.standing,
         "levels": wording.levels,
         "answer": wording.answer,
+        "scope": scope.scope,
         "counted": wording.counted,
         "finding": wording.finding,
         "SIGNS": verdict_signs.SIGNS,

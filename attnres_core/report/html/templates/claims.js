@@ -95,6 +95,9 @@ function facts(pairs) {
   return element("dl", told.flatMap(([name, value]) => [element("dt", name), element("dd", value)]), { class: "numbers" });
 }
 
+/** Whether it is decided by value alone: nothing is inferred. */
+const isExact = (claim) => claim.statements.length > 0 && claim.statements.every(({ exact: byValue }) => byValue);
+
 const decisive = (claim) => claim.statements[claim.deciding];
 
 function estimand({ estimand: given }) {
@@ -253,8 +256,8 @@ function about(claim) {
     ["statement", claim.statements.length ? null : claim.statement],
     ["cites", claim.cites],
     ["contradicts", claim.contradicts.join(", ")],
-    ["registration", claim.registration && `${claim.registration}${note}; decided on the ${claim.split} split at \u03b1 = ${claim.alpha}`],
-    ["p-values", claim.p_value === null ? null : `${number(claim.p_value)}; over the registered set: Holm ${number(claim.p_holm)}, Benjamini-Yekutieli ${number(claim.p_by)}, max-T ${number(claim.p_max_t)}`],
+    ["registration", claim.registration && `${claim.registration}${note}; decided on the ${claim.split} split ${isExact(claim) ? "by value: exact, it holds no \u03b1" : `at \u03b1 = ${claim.alpha}`}`],
+    ["p-values", claim.p_value === null || isExact(claim) ? null : `${number(claim.p_value)}; over the registered set: Holm ${number(claim.p_holm)}, Benjamini-Yekutieli ${number(claim.p_by)}, max-T ${number(claim.p_max_t)}`],
     ["expected", claim.expected && `${claim.expected.verdict}: ${claim.expected.reason}`],
     ["prompts needed to decide", claim.needed_prompts?.toLocaleString("en")],
     ["documents", claim.documents && `${claim.documents}, with ${claim.prompts} prompts; the document is the unit of resampling`],
