@@ -256,6 +256,7 @@ def _statement_entry(decision: Decision) -> StatementEntry:
         "confidence": 1 - 2 * interval.alpha,
         "noise_floor": number(interval.noise),
         "unseen_share": None if interval.exact else number(power.unseen_share(interval.alpha, max(interval.n, 1))),
+        "sparse_share": None if interval.exact else number(power.sparse_share(max(interval.n, 1))),
         "methods": {name: [number(low), number(high)] for name, low, high in interval.methods},
     }
 

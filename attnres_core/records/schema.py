@@ -52,6 +52,8 @@ class StatementEntry(TypedDict):
     noise_floor: float | None
     unseen_share: float | None
     """Effects carried by a smaller share of prompts than this cannot be excluded."""
+    sparse_share: float | None
+    """For effects carried by a smaller share of prompts than this, the level is not kept."""
     methods: dict[str, list[float | None]]
     """The limits by each method: low and high."""
 

@@ -9,7 +9,6 @@ from attnres_core.records.contradictions import restated
 from attnres_core.records.schema import ClaimEntry, Record
 from attnres_core.report.numbers import given, percent
 from attnres_core.report.wording import DECIDED, standing
-from attnres_core.statistics.power import sparse_share
 
 SETTLED = ("SUPPORTED", "REFUTED")
 CONFIRMED = ("registered", "post hoc")
@@ -79,7 +78,7 @@ def unseen(claims: Sequence[ClaimEntry]) -> str:
     own = [s for claim in covered(claims) for s in claim["statements"] if s["unseen_share"] is not None]
     if not own:
         return ""
-    share, sparse = max(s["unseen_share"] or 0.0 for s in own), max(sparse_share(s["n"]) for s in own)
+    share, sparse = max(s["unseen_share"] or 0.0 for s in own), max(s["sparse_share"] or 0.0 for s in own)
     return (
         f"{percent(share)} of prompts may be wholly unseen; the level is not kept for effects carried by fewer than "
         f"about {percent(sparse)}."

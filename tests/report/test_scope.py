@@ -8,11 +8,12 @@ from support.sample_record import sample_record
 from attnres_core.report.card import write_card
 from attnres_core.report.html.page import render
 from attnres_core.report.scope import bound, counted_once, is_exact, registered_decided, scope, unseen
-from attnres_core.statistics.power import SPARSE, unseen_share
+from attnres_core.statistics.power import SPARSE, sparse_share, unseen_share
 
 
 def claim(verdict="SUPPORTED", registration="registered", *, exact=False, n=256, alpha=0.05 / 128, name="x"):
     statement = {"exact": exact, "n": n, "unseen_share": None if exact else unseen_share(alpha, n)}
+    statement |= {"sparse_share": None if exact else sparse_share(n)}
     statement |= {"column": name, "region": [0.02, None]}
     base = {"verdict": verdict, "registration": registration, "statements": [statement], "deciding": 0}
     return {**base, "split": "confirmation"}

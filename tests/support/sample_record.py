@@ -70,6 +70,7 @@ def statement(
         "standard_error": None if half == 0 else half / 3,
         "noise_floor": 0.0,
         "unseen_share": None if half == 0 else 0.028,
+        "sparse_share": None if half == 0 else 0.078,
         "methods": {"bootstrap-t": [low, high]} if half else {},
     }
 
