@@ -100,9 +100,9 @@ def confidence(level: float) -> str:
     return f"{100 * level:.{min(digits, 6)}f} %"
 
 
-def percent(share: float) -> str:
-    """A share in percent, two digits of it: `3 %`, `0.62 %`."""
-    return f"{100 * share:.2g} %" if share < 1 else "100 %"
+def percent(share: float, digits: int = 2) -> str:
+    """A share in percent, with so many significant digits: `3 %`, `0.62 %`."""
+    return f"{float(f'{100 * share:.{digits}g}'):g} %"
 
 
 def duration(seconds: float) -> str:

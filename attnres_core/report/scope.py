@@ -41,7 +41,7 @@ def registered_decided(claims: Sequence[ClaimEntry], registered: int) -> str:
     became["not in this run"] = max(0, registered - len(own))
     decided = became.pop("decided", 0)
     rest = ", ".join(f"{count} {word}" for word, count in became.items() if count)
-    return f"{decided} of {registered} registered claims decided{f'; {rest}' if rest else ''}."
+    return f"{decided} of {registered} registered claims (controls included) decided{f'; {rest}' if rest else ''}."
 
 
 def _became(claim: ClaimEntry) -> str:
@@ -68,7 +68,7 @@ def bound(claims: Sequence[ClaimEntry], alpha: float) -> str:
         return "The bound on wrong verdicts covers no verdict here."
     reasons = [standing(c) or ("exact" if is_exact(c) else "") for c in claims if c["verdict"] in DECIDED]
     words = {"exact": "exact (decided by value: they hold no alpha)"}
-    rest = ", ".join(f"{count} {words.get(why, why)}" for why, count in Counter(filter(None, reasons)).items())
+    rest = " and ".join(f"{count} {words.get(why, why)}" for why, count in Counter(filter(None, reasons)).items())
     outside = f" It does not cover {rest}." if rest else ""
     return f"The probability of any wrong verdict among {own} claims is at most {given(alpha)}.{outside}"
 
@@ -81,7 +81,7 @@ def unseen(claims: Sequence[ClaimEntry]) -> str:
     share, sparse = max(s["unseen_share"] or 0.0 for s in own), max(s["sparse_share"] or 0.0 for s in own)
     return (
         f"{percent(share)} of prompts may be wholly unseen; the level is not kept for effects carried by fewer than "
-        f"about {percent(sparse)}."
+        f"about {percent(sparse, digits=1)}."
     )
 
 

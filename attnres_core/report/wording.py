@@ -64,7 +64,7 @@ def levels(claims: Sequence[ClaimEntry]) -> str:
         return ""
     low, high = confidence(min(found)), confidence(max(found))
     level = f"at {low}" if low == high else f"between {low} and {high}"
-    return f"Intervals are the deciding ones, {level} confidence, simultaneous over the claims."
+    return f"Intervals are the deciding ones, {level} confidence, simultaneous over the registered claims."
 
 
 def why_open(claim: ClaimEntry) -> str:

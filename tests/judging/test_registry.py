@@ -153,11 +153,16 @@ def test_a_run_from_registration_to_verdict(suite, pytester):
     lines = ["attnres: registered: test_claims.py::test_refuted", "*claims.lock, 2 claims; commit it"]
     result.stdout.fnmatch_lines(lines)
     assert result.ret == pytest.ExitCode.OK
-    suite("-n", "0", "-k", "supported").stdout.fnmatch_lines(["1 of 2 registered claims decided; 1 not in this run."])
+    suite("-n", "0", "-k", "supported").stdout.fnmatch_lines(
+        ["1 of 2 registered claims (controls included) decided; 1 not in this run."]
+    )
     for workers in ("0", "2"):
         told = suite("-n", workers, "-k", "supported or refuted").stdout
         told.fnmatch_lines(
-            ["2 of 2 registered claims decided.", "The probability of any wrong verdict among 2 claims *"]
+            [
+                "2 of 2 registered claims (controls included) decided.",
+                "The probability of any wrong verdict among 2 claims *",
+            ]
         )
         entries = record_of(pytester)["claims"]
         assert {entry["registration"] for entry in entries} == {"registered"}

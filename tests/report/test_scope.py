@@ -21,14 +21,17 @@ def claim(verdict="SUPPORTED", registration="registered", *, exact=False, n=256,
 
 def test_what_a_part_of_the_lock_leaves_out_is_told():
     """`-k` that shows two of ten claims says so."""
-    assert registered_decided([claim()] * 2, 10) == "2 of 10 registered claims decided; 8 not in this run."
-    assert registered_decided([claim()] * 10, 10) == "10 of 10 registered claims decided."
+    assert (
+        registered_decided([claim()] * 2, 10)
+        == "2 of 10 registered claims (controls included) decided; 8 not in this run."
+    )
+    assert registered_decided([claim()] * 10, 10) == "10 of 10 registered claims (controls included) decided."
 
 
 def test_what_became_of_registered_claims_that_are_not_decided_is_told():
     found = [claim(), claim("REFUTED", "post hoc"), claim("INCONCLUSIVE"), claim("NOT APPLICABLE"), claim("ERROR")]
     found += [claim(registration="exploratory"), claim(registration="quick"), claim("ERROR", None)]
-    told = "2 of 6 registered claims decided; 1 inconclusive, 1 not applicable, 1 error, 1 quick."
+    told = "2 of 6 registered claims (controls included) decided; 1 inconclusive, 1 not applicable, 1 error, 1 quick."
     assert registered_decided(found, 6) == told
 
 
@@ -43,7 +46,7 @@ def test_the_bound_names_how_many_claims_it_covers_and_what_it_does_not():
     assert bound(found, 0.05) == "The probability of any wrong verdict among 3 claims is at most 0.05."
     found += [claim(registration="post hoc"), claim(registration="exploratory"), claim(exact=True)]
     found += [claim(registration="post hoc", exact=True)]
-    outside = "2 post hoc, 1 exploratory, 1 exact (decided by value: they hold no alpha)"
+    outside = "2 post hoc and 1 exploratory and 1 exact (decided by value: they hold no alpha)"
     assert bound(found, 0.05) == (
         f"The probability of any wrong verdict among 3 claims is at most 0.05. It does not cover {outside}."
     )
@@ -57,7 +60,7 @@ def test_a_run_of_exploratory_claims_alone_has_no_bound():
 
 @pytest.mark.parametrize(
     ("n", "share", "sparse"),
-    [(256, "3 %", "7.8 %"), (512, "1.5 %", "3.9 %"), (64, "12 %", "31 %"), (16, "39 %", "100 %")],
+    [(256, "3 %", "8 %"), (512, "1.5 %", "4 %"), (64, "12 %", "30 %"), (16, "39 %", "100 %")],
 )
 def test_what_may_be_unseen_follows_from_alpha_and_n(n, share, sparse):
     """With .05/128 a claim, (1 - p)^n = .05/128; few carriers in the sample leave the level to luck."""
@@ -91,7 +94,7 @@ def test_page_and_card_are_headed_by_it(tmp_path):
     file.write_text(json.dumps(record))
     page, card = render(record).partition("<nav")[0], write_card(file).partition("**Method.**")[0]
     told = scope(record)
-    assert "of 40 registered claims decided; " in told[0]
+    assert "of 40 registered claims (controls included) decided; " in told[0]
     assert len(told) == 3
     for text in told:
         assert text in page
