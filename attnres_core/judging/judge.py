@@ -15,12 +15,12 @@ from attnres_core.judging.family_selection import by_mass, choose, filled, fille
 from attnres_core.judging.negation import negation
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.judging.redundancy import redundant
-from attnres_core.judging.registry import Standing
 from attnres_core.planning.bundles import Bundle
 from attnres_core.prompts import Split
 from attnres_core.quantities.intervention import NotApplicable
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.vocabulary import Role
+from attnres_core.registration.registry import Standing
 from attnres_core.shapes import Column
 from attnres_core.statistics.sequential import ONLY, Look
 

@@ -60,7 +60,7 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> Be
             counts = (measured.get(key, 0), outcome.documents)
             measured[key] = None if None in counts else max(c for c in counts if c is not None)
     shown = {Role.TRAINED, Role.WRAPPED, *(quantity.role for quantity, _ in measured)}
-    shares = [outcome.standing.alpha for outcome in outcomes] or [CLAIM_ALPHA]
+    shares = [outcome.standing.alpha for outcome in outcomes if outcome.standing.alpha] or [CLAIM_ALPHA]
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy", "scipy")}
     return {
         "schema": VERSION,
