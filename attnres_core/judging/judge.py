@@ -87,7 +87,7 @@ class Judge:
         own_statements = [filled_statement(s, outcome.chosen, dtype) for s in outcome.claim.statements]
         needed = dict.fromkeys(s for made in outcome.negations for s in made.statements)
         statements = [*own_statements, *(s for s in needed if s not in own_statements)]
-        count = outcome.negations[0].refuters
+        count = sum(made.refuters for made in outcome.negations)  # (one kind's refutation may refute the claim)
         floors = [0.0 if s.takes_worst else self.measurements.noise_floor(s.form, alpha) for s in statements]
         return [Question(s, alpha, count, floor, own) for s, floor in zip(statements, floors, strict=True)]
 
