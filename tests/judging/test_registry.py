@@ -87,8 +87,7 @@ def test_a_claim_withdrawn_and_registered_again_says_since_when(tmp_path):
     registered(tmp_path, a_claim("test_x", 0.03), a_claim("test_y"), seen=seen, today="2026-02-03")
     registry = Registry(tmp_path)
     told = (
-        "its columns were measured before; "
-        f"restated; `{EFFECT} > 0.02` of test_a.py::test_x was registered 2026-01-02"
+        f"its columns were measured before; restated; `{EFFECT} > 0.02` of test_a.py::test_x was registered 2026-01-02"
     )
     assert registry.standing(a_claim("test_x", 0.03), "p1").note == told
     assert registry.standing(a_claim("test_y"), "p1").note == ""
