@@ -21,6 +21,7 @@ from attnres_core.plugin.terminal import plan_table
 from attnres_core.prompts import Split
 from attnres_core.records.run_record import base_record
 from attnres_core.registration.ledger import LOCK
+from attnres_core.registration.prompt_digests import SHINGLE, near_duplicates
 from attnres_core.registration.registry import lock_folder
 from attnres_core.suite.expected_verdicts import load_expected, write_expected
 from attnres_core.suite.margins import check_margins
@@ -113,6 +114,11 @@ def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
     )
     for line in changes or ["nothing changed"]:
         reporter.write_line(f"attnres: {line}")
+    if pairs := near_duplicates(suite.inputs.prompt_set, suite.inputs.trained.tokenizer_file):
+        reporter.write_line(
+            f"attnres: near-duplicates: {len(pairs)} pairs of prompts share half of their runs of {SHINGLE} tokens, "
+            f"such as {pairs[0][0]!r} and {pairs[0][1]!r}; they are less than independent evidence"
+        )
     where = registry.folder / LOCK
     reporter.write_line(f"attnres: {where}, {len(registry.entries)} claims; commit it")
     left = ALPHA - registry.spent(suite.inputs.prompt_set.digest, suite.inputs.prompt_digests.confirmation)

@@ -5,6 +5,7 @@ import json
 import subprocess
 
 import pytest
+from support.small_suite import record_of
 
 import attnres_core as ac
 from attnres_core.claims.claim import ALPHA, Claim
@@ -137,6 +138,17 @@ def test_a_file_that_holds_a_prompt_twice_is_refused_naming_both(suite, pytester
         assert "'copy'" in said
         assert "'p0'" in said
         assert "are the same in the 64 tokens that are scored" in said
+
+
+def test_registering_tells_near_duplicates(suite, pytester, micro):
+    lines = (micro / "prompts.jsonl").read_text().splitlines()
+    longest = max(map(json.loads, lines), key=lambda row: len(row["text"]))
+    file = pytester.path / "near.jsonl"
+    file.write_text("\n".join([*lines, json.dumps({**longest, "id": "near", "text": longest["text"] + " w1"})]) + "\n")
+    result = suite("-n", "0", "-k", "refuted", f"--attnres-prompts={file}", "--attnres-register")
+    result.stdout.fnmatch_lines(
+        ["attnres: near-duplicates: 1 pairs of prompts share half of their runs of 8 tokens, *'near'*"]
+    )
 
 
 def test_near_duplicates_are_told(tmp_path, tokenizer):
@@ -277,6 +289,14 @@ def test_committed_after_its_data_were_read_a_lock_stays_self_attested(suite, py
     git(pytester.path, "add", LOCK, LEDGER)
     git(pytester.path, "commit", "-q", "-m", "too late")
     found = label(pytester.path)
+    assert record_of(pytester)["settings"]["registrations"] | {"lock": ""} == {
+        "lock": "",
+        "claims": 1,
+        "attestation": "self-attested",
+        "commit": None,
+        "date": None,
+        "note": "not committed to git",
+    }
     assert found.label == "self-attested"
     assert "before it was committed" in found.note
 
