@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from attnres_core.claims.statements import ClaimError, Linear, Statement
 from attnres_core.quantities.ablations import REMOVALS, Kind
 from attnres_core.quantities.quantity import Ablation, Quantity
+from attnres_core.quantities.vocabulary import Role
 
 ALPHA = 0.05
 """Bounds the probability of any wrong verdict in a registered suite."""
@@ -49,6 +50,19 @@ class Claim:
     def texts(self) -> tuple[str, ...]:
         """Its statements, exactly."""
         return tuple(map(str, self.statements))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing about it is sampled, so that it needs no alpha.
+
+        So are statements about the worst prompt, and those about the routing of models without trained queries, whose
+        weights no prompt changes.
+        """
+        return bool(self.statements) and all(
+            statement.takes_worst
+            or (statement.is_routing and all(q.role in (Role.WRAPPED, Role.STOCK) for q, _ in statement.form.terms))
+            for statement in self.statements
+        )
 
 
 def under_each(

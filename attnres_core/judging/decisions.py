@@ -49,6 +49,12 @@ class Question:
         return self.alpha * self.look.share if self.statement.operator is Operator.ABOVE else self.alpha
 
 
+NO_ALPHA = (
+    "registered as exact, which takes no share of alpha, and its values differ between prompts: register it on fresh "
+    "prompts with a statement that has a share"
+)
+
+
 def judge(
     questions: Iterable[Question],
     columns: Mapping[Any, Column],
@@ -64,9 +70,11 @@ def judge(
         seed: decides the resampled documents.
     """
     data = {question: question.statement.form.of(columns) for question in dict.fromkeys(questions)}
-    sampled = [q for q, column in data.items() if not _is_exact(q.statement, column)]
+    random = [q for q, column in data.items() if not _is_exact(q.statement, column)]
+    sampled = [q for q in random if q.alpha]
     made = intervals.bootstraps([data[q] for q in sampled], [q.alpha for q in sampled], strata, seed)
-    found = dict(zip(sampled, made, strict=True))
+    found: dict[Question, Bootstrap | str] = dict(zip(sampled, made, strict=True))
+    found |= {question: NO_ALPHA for question in random if not question.alpha}
     return {question: _decide(question, column, found.get(question)) for question, column in data.items()}
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from attnres_core.claims.claim import Claim, claim_key
+from attnres_core.claims.claim import CLAIM_ALPHA, Claim, claim_key
 from attnres_core.claims.statements import Linear, Operator, Verdict
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging import gates, stored_decisions
@@ -15,12 +15,12 @@ from attnres_core.judging.decisions import Adjusted, Question
 from attnres_core.judging.family_selection import by_mass, choose, filled, filled_statement
 from attnres_core.judging.negation import negation
 from attnres_core.judging.outcomes import Outcome
-from attnres_core.judging.registry import Standing
 from attnres_core.planning.bundles import Bundle
 from attnres_core.prompts import Split
 from attnres_core.quantities.intervention import NotApplicable
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.vocabulary import Role
+from attnres_core.registration.registry import Standing
 from attnres_core.shapes import Column
 from attnres_core.statistics.sequential import ONLY, Look
 
@@ -88,7 +88,9 @@ class Judge:
         needed = dict.fromkeys(s for made in outcome.negations for s in made.statements)
         statements = [*own_statements, *(s for s in needed if s not in own_statements)]
         count = sum(made.refuters for made in outcome.negations)  # (one kind's refutation may refute the claim)
-        floors = [0.0 if s.takes_worst else self.measurements.noise_floor(s.form, alpha) for s in statements]
+        floors = [
+            0.0 if s.takes_worst else self.measurements.noise_floor(s.form, alpha or CLAIM_ALPHA) for s in statements
+        ]
         return [Question(s, alpha, count, floor, own) for s, floor in zip(statements, floors, strict=True)]
 
     def at_look(self, outcomes: Outcomes, lost: Mapping[Bundle, str], look: Look) -> dict[str, Outcome]:

@@ -10,10 +10,10 @@ from attnres_core.claims.claim import Claim
 from attnres_core.claims.statements import Decision, Operator, Verdict
 from attnres_core.judging.decisions import agreed, deciding
 from attnres_core.judging.negation import Negation
-from attnres_core.judging.registry import Standing
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import Pick, Quantity
 from attnres_core.quantities.vocabulary import Family
+from attnres_core.registration.registry import Standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from attnres_core.claims.claim import ALPHA
 from attnres_core.files import atomic
-from attnres_core.judging.registry import Registry
+from attnres_core.registration.registry import Registry
 from attnres_core.statistics.recipe_rule import agreeing_seeds
 
 LOCK, LEDGER = "recipes.lock", "recipes.ledger"

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from attnres_core.claims.claim import Claim
+from attnres_core.claims.claim import ALPHA, Claim
 from attnres_core.engine.run_folder import BEGUN, DECIDED, RunFolder
 from attnres_core.engine.store import DamagedStoreWarning
 from attnres_core.engine.worker import SmallerBatchWarning
-from attnres_core.judging.registry import LOCK, lock_folder
 from attnres_core.plugin import options
 from attnres_core.plugin.progress import ProgressBar, write_header
 from attnres_core.plugin.session import SESSION, TRACED, Session, is_worker
@@ -21,6 +20,9 @@ from attnres_core.plugin.settings import settings_of
 from attnres_core.plugin.terminal import plan_table
 from attnres_core.prompts import Split
 from attnres_core.records.run_record import base_record
+from attnres_core.registration.ledger import LOCK
+from attnres_core.registration.prompt_digests import SHINGLE, near_duplicates
+from attnres_core.registration.registry import lock_folder
 from attnres_core.suite.expected_verdicts import load_expected, write_expected
 from attnres_core.suite.margins import check_margins
 from attnres_core.suite.post_hoc import seen_before
@@ -106,13 +108,22 @@ def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
         suite.claims,
         suite.inputs.prompt_set.digest,
         seen=seen_before(suite),
-        documents=suite.inputs.confirmation_digests,
+        digests=suite.inputs.prompt_digests,
         budget=budget,
         whole_files=not selected,
     )
     for line in changes or ["nothing changed"]:
         reporter.write_line(f"attnres: {line}")
-    reporter.write_line(f"attnres: {registry.folder / LOCK}, {len(registry.entries)} claims; commit it")
+    if pairs := near_duplicates(suite.inputs.prompt_set, suite.inputs.trained.tokenizer_file):
+        reporter.write_line(
+            f"attnres: near-duplicates: {len(pairs)} pairs of prompts share half of their runs of {SHINGLE} tokens, "
+            f"such as {pairs[0][0]!r} and {pairs[0][1]!r}; they are less than independent evidence"
+        )
+    where = registry.folder / LOCK
+    reporter.write_line(f"attnres: {where}, {len(registry.entries)} claims; commit it")
+    left = ALPHA - registry.spent(suite.inputs.prompt_set.digest, suite.inputs.prompt_digests.confirmation)
+    told = "the first registration leaves half; --attnres-budget-claims=N gives each claim 1/N"
+    reporter.write_line(f"attnres: {max(left, 0):.4g} of alpha {ALPHA} is left on these prompts ({told})")
 
 
 def _plan(suite: Suite, run: str, reporter: Any) -> None:

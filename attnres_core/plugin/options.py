@@ -86,7 +86,9 @@ OPTIONS = (
     Option("quick", "64 prompts a split: a first look, never confirmatory", "", flag=True),
     Option("sequential", "decide early: look at a quarter and a half of the documents too", "", flag=True),
     Option("register", "register the claims in the nearest claims.lock, or a new one, and stop", "", flag=True),
-    Option("budget-claims", "share alpha among so many claims when registering first (default: all there)", "", _count),
+    Option(
+        "budget-claims", "share alpha among so many claims when registering first (default: twice as many)", "", _count
+    ),
     Option("plan", "print the prompts that each claim needs, from the exploration split, and stop", "", flag=True),
     Option("write-expected", "rewrite the trained checkpoint's expected verdicts from this run", "", flag=True),
 )

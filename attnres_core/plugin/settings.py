@@ -41,4 +41,5 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         quick=option(config, "quick"),
         sequential=option(config, "sequential"),
         registrations=registrations,
+        roots=(config.rootpath if config.inipath else config.invocation_params.dir, registrations),
     )

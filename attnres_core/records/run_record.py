@@ -34,6 +34,7 @@ from attnres_core.records.schema import (
     MapCell,
     ModelEntry,
     Record,
+    RegistrationsEntry,
     RoutingEntry,
 )
 from attnres_core.statistics import intervals
@@ -60,7 +61,7 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> Be
             counts = (measured.get(key, 0), outcome.documents)
             measured[key] = None if None in counts else max(c for c in counts if c is not None)
     shown = {Role.TRAINED, Role.WRAPPED, *(quantity.role for quantity, _ in measured)}
-    shares = [outcome.standing.alpha for outcome in outcomes] or [CLAIM_ALPHA]
+    shares = [outcome.standing.alpha for outcome in outcomes if outcome.standing.alpha] or [CLAIM_ALPHA]
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy", "scipy")}
     return {
         "schema": VERSION,
@@ -81,7 +82,7 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> Be
             "alpha": ALPHA,
             "alpha_claim": min(shares),
             "resamples": intervals.resamples_for(min(shares)),
-            "registrations": {"lock": suite.inputs.registry.digest, "claims": len(suite.inputs.registry.entries)},
+            "registrations": _registrations(suite),
             "prompts": {
                 "name": suite.inputs.prompt_set.name,
                 "digest": suite.inputs.prompt_set.digest,
@@ -100,6 +101,18 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> Be
         "maps": {role.value: drawn for role in SHOWN if (drawn := _map(suite, role))},
         "columns": [_column_entry(q, suite, split, documents) for (q, split), documents in measured.items()],
         "routing": {role.value: found for role in SHOWN if (found := _routing(suite, role))},
+    }
+
+
+def _registrations(suite: Suite) -> RegistrationsEntry:
+    attestation = suite.inputs.attestation
+    return {
+        "lock": suite.inputs.registry.digest,
+        "claims": len(suite.inputs.registry.entries),
+        "attestation": attestation.label,
+        "commit": attestation.commit or None,
+        "date": attestation.date or None,
+        "note": attestation.note,
     }
 
 

@@ -240,6 +240,15 @@ class RegistrationsEntry(TypedDict):
     lock: str
     """Its digest; empty: there is none."""
     claims: int
+    """How many it holds: the N of "k of N registered"."""
+    attestation: NotRequired[Literal["none", "self-attested", "committed", "anchored"]]
+    """What stands behind the lock's date; see `registration.attestation`."""
+    commit: NotRequired[str | None]
+    """The commit that last changed the lock; null: it is not committed as it stands."""
+    date: NotRequired[str | None]
+    """The date of that commit, ISO 8601."""
+    note: NotRequired[str]
+    """What makes it anchored, and whether that was checked; or why it is only self-attested."""
 
 
 class PromptsEntry(TypedDict):

@@ -13,11 +13,14 @@ from attnres_core.claims.claim import Claim
 from attnres_core.engine.executors import check_executor
 from attnres_core.engine.resources import Resources, choose_resources, memory_words
 from attnres_core.engine.store import Store
-from attnres_core.judging.registry import LOCK, Registry
 from attnres_core.models.checkpoints.checkpoint import Checkpoint, Weights, earlier_step, inspect_checkpoint, kept_steps
 from attnres_core.planning.material import Material, reference_of
 from attnres_core.prompts import PromptSet, Split, check_tokens, load_prompts
 from attnres_core.quantities.vocabulary import AnyRole, Role, Step
+from attnres_core.registration.attestation import Attestation, attested
+from attnres_core.registration.ledger import LOCK, PromptDigests, read_rows
+from attnres_core.registration.prompt_digests import check_distinct, scored_digests
+from attnres_core.registration.registry import Registry
 from attnres_core.statistics import intervals
 from attnres_core.suite.settings import Settings
 
@@ -53,10 +56,26 @@ class Inputs:
         used, whole = len(self.prompts[Split.CONFIRMATION]), len(self.prompt_set.part(Split.CONFIRMATION))
         return f"{used} of {whole} confirmation prompts" if used < whole else ""
 
-    @property
-    def confirmation_digests(self) -> tuple[str, ...]:
-        """The confirmation prompts, all of them, as the ledger names them."""
-        return tuple(prompt.digest[:12] for prompt in self.prompt_set.part(Split.CONFIRMATION).prompts)
+    @cached_property
+    def prompt_digests(self) -> PromptDigests:
+        """The prompts of the file, all of them, as the ledger names them.
+
+        Raises:
+            ValueError: two prompts are the same, or the trained checkpoint has no readable tokenizer.
+        """
+        tokenizer = self.trained.tokenizer_file
+        check_distinct(self.prompt_set, tokenizer)
+        confirmation, exploration = (self.prompt_set.part(split) for split in (Split.CONFIRMATION, Split.EXPLORATION))
+        return PromptDigests(
+            scored_digests(confirmation, tokenizer),
+            scored_digests(exploration, tokenizer),
+            tuple(prompt.digest[:12] for prompt in confirmation.prompts),
+        )
+
+    @cached_property
+    def attestation(self) -> Attestation:
+        """What stands behind the date of the lock."""
+        return attested(self.registry.folder, self.registry.digest, read_rows(self.registry.folder))
 
     @cached_property
     def material(self) -> Material:
@@ -102,7 +121,8 @@ class Inputs:
             f"store {self.settings.store}",
             f"attnres: memory: a slot needs up to {used.need}"
             + ("" if used.memory is None else f" beside the libraries; {memory_words(used.memory)}"),
-            f"attnres: claims: {_tally(statuses)}; lock {registry.digest[:12] or 'none'} in {registry.folder}",
+            f"attnres: claims: {_tally(statuses)}; lock {registry.digest[:12] or 'none'} in {registry.folder}"
+            + (f", {self.attestation}" if registry.digest else ""),
         ]
 
 
@@ -118,7 +138,7 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
     limits = [settings.n_prompts, QUICK_PROMPTS if settings.quick else None]
     limit = min((limit for limit in limits if limit is not None), default=None)
     prompts = {split: whole.part(split, limit) for split in Split}
-    registry = Registry(settings.registrations)
+    registry = Registry(settings.registrations, settings.roots)
     if settings.sequential and registry.entries and not registry.has_looks:
         raise ValueError(
             f"--attnres-sequential: {registry.folder / LOCK} holds no looks; --attnres-register writes them"

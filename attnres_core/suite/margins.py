@@ -5,9 +5,9 @@ from __future__ import annotations
 from attnres_core.claims.claim import CLAIM_ALPHA, claim_key
 from attnres_core.judging.decisions import noise_gate
 from attnres_core.judging.family_selection import needed_for
-from attnres_core.judging.registry import Standing
 from attnres_core.planning.bundles import noise_bundles
 from attnres_core.prompts import Split
+from attnres_core.registration.registry import Standing
 from attnres_core.statistics.sequential import ONLY
 from attnres_core.suite.suite import Suite
 

@@ -33,3 +33,5 @@ class Settings:
     """Whether claims of `>` are looked at early; see `looks`."""
     registrations: Path
     """The folder of the claims' lock and ledger."""
+    roots: tuple[Path, ...] = ()
+    """The ledgers below these folders are pooled with it: the same prompts have one error budget."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
-from attnres_core.claims.claim import Claim
+from attnres_core.claims.claim import Claim, claim_key
 from attnres_core.engine.executors import Executor, announce, open_executor
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging.decisions import Adjusted
 from attnres_core.judging.family_selection import needed_for
 from attnres_core.judging.judge import Judge, still_open
 from attnres_core.judging.outcomes import Outcome
-from attnres_core.judging.registry import Standing
 from attnres_core.planning.bundles import Bundle, bundles_for
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import Quantity
+from attnres_core.registration.ledger import explored, note_read
+from attnres_core.registration.registry import Standing
 from attnres_core.statistics.sequential import looks
 from attnres_core.suite.inputs import read_inputs
 from attnres_core.suite.settings import Settings
@@ -66,6 +67,7 @@ class Suite:
             standings: what each verdict may rest on, by node id; default: what the registry says.
         """
         standings = standings or {claim.node_id: self.standing(claim) for claim in self.claims}
+        self.note_reads(standings)
         planned = looks(
             len(self.inputs.prompts[Split.CONFIRMATION].documents), sequential=self.inputs.settings.sequential
         )
@@ -85,6 +87,32 @@ class Suite:
                 waiting = still_open(found)
         self.judge.remember_open(waiting.values())
         return self.judge.with_excesses(outcomes)
+
+    def note_reads(self, standings: Mapping[str, Standing]) -> None:
+        """Write down which prompts this run reads outside of a registration, before it reads them.
+
+        Exploration prompts; confirmation prompts of claims that are registered for others; and those of a lock that
+        is not committed.
+
+        Raises:
+            ValueError: two prompts are the same, or the note cannot be written.
+        """
+        if not self.claims:
+            return
+        inputs, digests = self.inputs, self.inputs.prompt_digests
+        registry, folder = inputs.registry, inputs.registry.folder
+        known = explored(registry.ledger)
+        if not set(digests.exploration) <= known.keys():
+            note_read(folder, Split.EXPLORATION, digests.exploration)
+        confirmed = [c for c in self.claims if standings[c.node_id].split is Split.CONFIRMATION]
+        registered = {key: entry.prompts for key, entry in registry.entries.items()}
+        own = inputs.prompt_set.digest
+        others = [c for c in confirmed if registered.get(claim_key(c.node_id), own) != own]
+        if others:
+            quantities = {str(quantity) for claim in others for quantity in claim.quantities}
+            note_read(folder, Split.CONFIRMATION, digests.confirmation, quantities)
+        if confirmed and inputs.attestation.label == "self-attested":
+            note_read(folder, Split.CONFIRMATION, digests.confirmation, lock=registry.digest)
 
     def plan(self, asked: Iterable[tuple[Split, Quantity]], documents: int | None = None) -> list[Bundle]:
         """What is to be measured: exploration whole, the first `documents` of confirmation (None: all)."""

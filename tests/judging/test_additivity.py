@@ -10,8 +10,8 @@ from attnres_core.claims.claim import Claim
 from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
 from attnres_core.judging.additivity import excesses, partings
 from attnres_core.judging.outcomes import Outcome
-from attnres_core.judging.registry import Standing
 from attnres_core.prompts import Split
+from attnres_core.registration.registry import Standing
 from attnres_core.report.numbers import MINUS
 from attnres_core.report.wording import more_than_additive
 

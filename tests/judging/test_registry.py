@@ -10,9 +10,10 @@ from support.small_suite import CLAIMS, record_of, verdicts
 
 from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA, Claim
 from attnres_core.claims.statements import Linear, Operator, Statement
-from attnres_core.judging.registry import LEDGER, LOCK, Registry, lock_folder
 from attnres_core.prompts import Split
 from attnres_core.quantities.ablations import drop
+from attnres_core.registration.ledger import LEDGER, LOCK, PromptDigests
+from attnres_core.registration.registry import Registry, lock_folder
 
 pytestmark = pytest.mark.usefixtures("_quiet")
 EFFECT = drop("embedding", "mlp", "early").on("trained")
@@ -23,8 +24,9 @@ def a_claim(name, threshold=0.02):
     return Claim(f"some/where/test_a.py::{name}", name, "a", None, (EFFECT,), (statement,))
 
 
-def registered(folder, *claims, prompts="p1", **given):
-    return Registry(folder).register(claims, prompts, **{"seen": {}, "today": "2026-11-23"} | given)
+def registered(folder, *claims, prompts="p1", documents=(), **given):
+    digests = PromptDigests(tuple(documents))
+    return Registry(folder).register(claims, prompts, **{"seen": {}, "today": "2026-11-23", "digests": digests} | given)
 
 
 def test_an_unregistered_claim_is_exploratory(tmp_path):
@@ -36,8 +38,8 @@ def test_registered_claims_share_alpha_and_are_confirmed_on_their_prompts(tmp_pa
     registered(tmp_path, a_claim("test_x"), a_claim("test_y"))
     registry = Registry(tmp_path)
     standing = registry.standing(a_claim("test_x"), "p1")
-    assert (standing.split, standing.status, standing.alpha) == (Split.CONFIRMATION, "registered", ALPHA / 2)
-    assert registry.spent("p1") == ALPHA
+    assert (standing.split, standing.status, standing.alpha) == (Split.CONFIRMATION, "registered", ALPHA / 4)
+    assert registry.spent("p1") == ALPHA / 2  # half is left for what comes later
     assert registry.standing(a_claim("test_x"), "p2").status == "other prompts"
     assert registry.standing(a_claim("test_x"), "p1", quick=True).status == "quick"
 
@@ -84,7 +86,9 @@ def test_a_claim_withdrawn_and_registered_again_says_since_when(tmp_path):
     seen = {a_claim("test_x").node_id: "its columns were measured before"}
     registered(tmp_path, a_claim("test_x", 0.03), a_claim("test_y"), seen=seen, today="2026-02-03")
     registry = Registry(tmp_path)
-    told = "its columns were measured before; registered on these prompts before, on 2026-01-02"
+    told = (
+        f"its columns were measured before; restated; `{EFFECT} > 0.02` of test_a.py::test_x was registered 2026-01-02"
+    )
     assert registry.standing(a_claim("test_x", 0.03), "p1").note == told
     assert registry.standing(a_claim("test_y"), "p1").note == ""
 
@@ -109,7 +113,7 @@ def test_alpha_is_never_refunded(tmp_path):
     with pytest.raises(ValueError, match=r"the error budget of this prompt set is spent .* register them on a fresh"):
         registered(tmp_path, a_claim("test_new"))
     registered(tmp_path, a_claim("test_new"), prompts="p2")
-    assert Registry(tmp_path).spent("p2") == pytest.approx(ALPHA)
+    assert Registry(tmp_path).spent("p2") == pytest.approx(ALPHA / 2)
 
 
 def test_a_part_of_a_file_withdraws_nothing(tmp_path):
@@ -202,7 +206,7 @@ def test_later_and_unseen(effect):
     suite(*register, claims=CLAIMS + later)
     seen, unseen = (Registry(pytester.path).entries[f"test_claims.py::test_later{end}"] for end in ("", "_and_unseen"))
     assert seen.post_hoc.startswith("confirmation columns of another (")
-    assert "trained" not in seen.post_hoc
+    assert "of trained" not in seen.post_hoc
     assert not unseen.post_hoc
 
 
@@ -354,7 +358,7 @@ def test_two_files_of_one_name_are_refused_before_anything_is_measured(suite, py
 def test_another_prompt_in_the_file_refunds_nothing(tmp_path):
     """The ledger names the confirmation prompts: a set that shares one shares the budget, and data seen stay seen."""
     documents = [f"p{index}" for index in range(5)]
-    registered(tmp_path, a_claim("test_x"), a_claim("test_y"), documents=documents)
+    registered(tmp_path, a_claim("test_x"), a_claim("test_y"), documents=documents, budget=2)
     with pytest.raises(ValueError, match="the error budget of this prompt set is spent"):
         registered(tmp_path, a_claim("test_x", 0.01), prompts="p2", documents=[*documents, "fresh"])
     registered(tmp_path, a_claim("test_x", 0.01), prompts="p3", documents=["fresh", "fresher"])
@@ -368,14 +372,3 @@ def test_a_claim_moved_to_overlapping_prompts_is_post_hoc(tmp_path):
     assert "shares confirmation prompts" in registry.entries["test_a.py::test_x"].post_hoc
     assert registry.spent("p2", ["p2"]) == pytest.approx(2 * ALPHA / 4)
     assert registry.spent("p4", ["p9"]) == 0
-
-
-def test_a_ledger_of_before_gets_its_prompts(tmp_path):
-    registered(tmp_path, a_claim("test_x"), budget=4)
-    ledger = tmp_path / LEDGER
-    row = {key: value for key, value in json.loads(ledger.read_text()).items() if key != "documents"}
-    ledger.write_text(json.dumps(row) + "\n")
-    changes = registered(tmp_path, a_claim("test_x"), documents=["p1"])
-    assert changes == ["the confirmation prompts are in the ledger, one by one"]
-    assert Registry(tmp_path).spent("p2", ["p1", "p2"]) == ALPHA / 4
-    assert registered(tmp_path, a_claim("test_x"), documents=["p1"]) == []

@@ -18,13 +18,14 @@ from support.small_suite import verdicts
 import attnres_core as ac
 from attnres_core.claims.claim import ALPHA
 from attnres_core.engine import columns, sweep
-from attnres_core.judging import decisions, registry
+from attnres_core.judging import decisions
 from attnres_core.models.dialects import schedule
 from attnres_core.models.networks import network, overrides
 from attnres_core.models.networks.routing import Read, mix, route
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import Ablation
 from attnres_core.quantities.vocabulary import Family, Sublayer
+from attnres_core.registration import registry
 from attnres_core.report.wording import more_than_additive
 
 pytestmark = pytest.mark.usefixtures("_quiet")

@@ -389,7 +389,9 @@ def sample_record() -> Record:
         },
         "settings": {
             "device": "cpu", "dtype": "float32", "quick": False, "sequential": False, "alpha": 0.05, "alpha_claim": 0.00078, "resamples": 255999,
-            "registrations": {"lock": "10cc" * 16, "claims": len(claims)},
+            "registrations": {
+                "lock": "10cc" * 16, "claims": len(claims), "attestation": "committed", "commit": "c0ffee" * 6, "date": "2026-11-23T10:00:00+00:00", "note": "",
+            },
             "prompts": {"name": "tinystories-held-out", "digest": "77aa" * 16, "window": 64, "confirmation": 256, "exploration": 256},
         },
         "counts": {word: sum(item["verdict"] == word for item in claims) for word in VERDICTS},

@@ -1,0 +1,142 @@
+"""The ledger: every registration ever made; and the notes of prompts that were read without one.
+
+    claims.ledger   one JSON line for each registration, chained by digest: alpha is never refunded
+    claims.reads    one JSON line for each set of prompts that was read before, or without, a registration
+
+The ledgers of one project are pooled: the same prompts have one error budget, whichever folder spends it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnres_core.claims.claim import Claim
+from attnres_core.files import writing
+from attnres_core.prompts import Split
+
+LOCK, LEDGER, READS = "claims.lock", "claims.ledger", "claims.reads"
+Row = dict[str, Any]
+ANYTHING = "every family at every site"
+"""Stands for the quantities of a map: it says something about every claim."""
+_SKIPPED = {"node_modules", "site-packages", "venv", "__pycache__"}
+"""Folders that hold other people's projects; so do those whose names begin with a dot."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptDigests:
+    """What identifies the prompts of a run, each by what is scored of it."""
+
+    confirmation: tuple[str, ...] = ()
+    exploration: tuple[str, ...] = ()
+    formerly: tuple[str, ...] = ()
+    """The confirmation prompts as ledgers of format 1 name them."""
+
+
+def sha256(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def ledger_rows(folder: Path) -> list[Row]:
+    """The registrations of a folder, oldest first; none where there is no ledger.
+
+    Raises:
+        ValueError: the ledger is malformed, or a line does not follow the line before it.
+    """
+    file = folder / LEDGER
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    previous, rows = "", []
+    for number, line in enumerate(lines, 1):
+        row = json.loads(line)
+        if row["previous"] != previous:
+            raise ValueError(f"line {number} of {LEDGER} does not follow the line before it")
+        previous = sha256(line)
+        rows.append(row)
+    return rows
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The notes of prompts that were read, oldest first.
+
+    Raises:
+        ValueError: the file is malformed.
+    """
+    file = folder / READS
+    try:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    except ValueError as error:
+        raise ValueError(f"{file}: unreadable ({error}); restore it from git") from None
+
+
+def folders_below(roots: Iterable[Path]) -> list[Path]:
+    """The folders below these, themselves included, that hold a ledger or notes of what was read."""
+    found = set[Path]()
+    for root in roots:
+        for folder, inner, files in os.walk(root):
+            inner[:] = [name for name in inner if not name.startswith(".") and name not in _SKIPPED]
+            if LEDGER in files or READS in files:
+                found.add(Path(folder).resolve())
+    return sorted(found)
+
+
+def notes_folder(here: Path) -> Path:
+    """Where notes of what is read in a folder belong: beside the nearest lock upward, else in the folder itself."""
+    upward = (here, *here.parents)
+    return next((f for f in upward if any((f / name).exists() for name in (LOCK, LEDGER, READS))), here)
+
+
+def note_read(
+    folder: Path, split: Split, digests: Sequence[str], quantities: Iterable[str] = (), *, lock: str = ""
+) -> None:
+    """Write down that prompts were read, unless that is written down already.
+
+    Args:
+        folder: where the notes are.
+        split: what the prompts were read as.
+        digests: the prompts, by what is scored of them.
+        quantities: what was measured on them.
+        lock: digest of a lock that was not committed when its confirmation prompts were read.
+
+    Raises:
+        ValueError: the file is malformed or cannot be written.
+    """
+    told = {"split": str(split), "quantities": sorted(set(quantities)), "lock": lock}
+    known = set[str]()
+    for row in read_rows(folder):
+        same = row["split"] == told["split"] and row["lock"] == lock
+        known |= set(row["digests"]) if same and set(told["quantities"]) <= set(row["quantities"]) else set()
+    if set(digests) <= known:
+        return
+    row = {"read": datetime.date.today().isoformat(), **told, "digests": sorted(set(digests))}
+    with writing(folder / READS), (folder / READS).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")  # one write: other processes append, too
+
+
+def explored(rows: Iterable[Row]) -> dict[str, str]:
+    """The date on which each prompt was first read as exploration, by its digest."""
+    dates: dict[str, str] = {}
+    for row in rows:
+        read = row["digests"] if row.get("split") == Split.EXPLORATION else row.get("explored", ())
+        for digest in read:
+            dates.setdefault(digest, row.get("read") or row["registered"])
+    return dates
+
+
+def stated(claim: Claim) -> list[list[Any]]:
+    """A claim's statements as a ledger holds them: the text, and the quantities that it is about."""
+    return [
+        [str(statement), sorted({str(quantity) for quantity, _ in statement.form.terms})]
+        for statement in claim.statements
+    ]
+
+
+def subject(quantity: str) -> str:
+    """What is measured, without the model and the metric: `drop(embedding, mlp, early)`."""
+    return quantity.split(" on ")[0]

@@ -1,0 +1,457 @@
+"""Registered claims: what was claimed, and with which share of alpha, before its confirmation data were read.
+
+    claims.lock     the claims beside their tests: statements, alpha_i, prompts; reviewed and committed
+    claims.ledger   every registration ever made, one JSON line each, chained by digest: alpha is never refunded
+
+Both are written by `pytest --attnres-register` alone. Knows no pytest and no model. A registration of format 1, from
+before ledgers knew prompts by what is scored of them, is migrated by the same command: every mark and share stays.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os.path
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA, Claim, claim_key
+from attnres_core.files import atomic
+from attnres_core.prompts import WINDOW, Split
+from attnres_core.registration.ledger import (
+    ANYTHING,
+    LEDGER,
+    LOCK,
+    PromptDigests,
+    Row,
+    explored,
+    folders_below,
+    ledger_rows,
+    read_rows,
+    sha256,
+    stated,
+    subject,
+)
+from attnres_core.statistics.sequential import FRACTIONS, SPENDING
+
+FORMAT = 2
+_HEAD = """\
+# Registered claims, with the share of alpha that each owns. Written by `pytest --attnres-register`;
+# commit it, review its diffs, do not edit it: claims.ledger holds its digest.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registered claim."""
+
+    statements: tuple[str, ...]
+    alpha: float
+    """Its one-sided share of the error budget."""
+    prompts: str
+    """Digest of the prompt set it is to be confirmed on."""
+    registered: str
+    """The date."""
+    post_hoc: str = ""
+    """Why the registration came after the data, or after another statement; empty when it came before both."""
+    title: str = ""
+    group: str = ""
+    cites: str = ""
+
+    def is_of(self, claim: Claim) -> bool:
+        """Whether the claim is as it was registered: statements, title, group and citation."""
+        return (self.statements, self.title, self.group, self.cites) == _locked(claim)
+
+
+def _locked(claim: Claim) -> tuple[tuple[str, ...], str, str, str]:
+    """What a lock holds of a claim."""
+    return claim.texts, claim.title, claim.group, claim.cites or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a claim's verdict may rest on in this run."""
+
+    split: Split
+    alpha: float
+    status: str
+    """`registered`, `post hoc`, `other prompts`, `quick`, `fewer prompts` or `exploratory`."""
+    note: str = ""
+    error: str = ""
+    """Why it cannot be decided: its statements are not those registered."""
+
+
+def lock_folder(files: Iterable[Path], top: Path) -> Path:
+    """The folder whose lock speaks of the claims in these files.
+
+    The nearest one with a lock, from the folder that holds all of them up to `top`: a part of the registered claims
+    finds the lock of the whole. Where there is none, the folder that holds all of them.
+
+    Raises:
+        ValueError: two files have one name; the lock knows claims by file and test name alone.
+    """
+    named: dict[str, Path] = {}
+    for file in sorted(files):
+        if (other := named.setdefault(file.name, file)) != file:
+            raise ValueError(
+                f"two files of claims are named {file.name}: {other} and {file}; a lock knows a claim by the names of "
+                "its file and its test, so rename one of them"
+            )
+    common = Path(os.path.commonpath([file.parent for file in named.values()]))
+    upward = [folder for folder in (common, *common.parents) if folder.is_relative_to(top)]
+    return next((folder for folder in upward if (folder / LOCK).exists() or (folder / LEDGER).exists()), common)
+
+
+class Registry:
+    """The registered claims of one folder of tests.
+
+    Args:
+        folder: holds the lock and the ledger.
+        roots: the ledgers below these folders are pooled with it.
+
+    Raises:
+        ValueError: the lock or the ledger is malformed, or the lock is not the one that was registered last.
+    """
+
+    def __init__(self, folder: Path, roots: Iterable[Path] = ()) -> None:
+        self.folder, self.roots = folder, tuple(roots)
+        self.entries: dict[str, Entry] = {}
+        self.ledger: list[Row] = []
+        self.format = FORMAT
+        self.has_looks = False
+        """Whether the lock holds the plan of looks that deciding early follows."""
+        lock, ledger = folder / LOCK, folder / LEDGER
+        if not lock.exists() and not ledger.exists():
+            return
+        try:
+            text = lock.read_text(encoding="utf-8") if lock.exists() else ""
+            self.ledger = ledger_rows(folder)
+            content = tomllib.loads(text)
+            self.has_looks = (content.get("looks"), content.get("spending")) == (list(FRACTIONS), list(SPENDING))
+            self.format = content.get("format", 1)
+            for key, fields in content.items():
+                if isinstance(fields, dict):
+                    self.entries[key] = Entry(**{**fields, "statements": tuple(fields["statements"])})
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{lock}: unreadable registration ({error}); restore both files from git") from None
+        if not self.ledger or self.ledger[-1]["lock"] != sha256(text):
+            remedy = f"restore it and {LEDGER} from git, or register what you mean with --attnres-register"
+            raise ValueError(f"{lock} is not what was registered last; {remedy}")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the lock; empty where nothing is registered."""
+        return str(self.ledger[-1]["lock"]) if self.ledger else ""
+
+    @property
+    def outdated(self) -> str:
+        """Why nothing can be decided by this lock, and which command to type; empty: it can."""
+        if self.format == FORMAT:
+            return ""
+        return (
+            f"{self.folder / LOCK} has format {self.format}, and this version reads {FORMAT}: type "
+            f"`pytest {self.folder} -n 0 --attnres-register` once, with the options of your runs. Every mark and "
+            "every share of alpha stays"
+        )
+
+    def standing(self, claim: Claim, prompts: str, *, quick: bool = False, part: str = "") -> Standing:
+        """What this claim's verdict may rest on, given the run's prompt set and how much of it is read.
+
+        Args:
+            claim: the claim.
+            prompts: digest of the whole prompt set.
+            quick: whether this is a quick run.
+            part: how many of how many confirmation prompts are read; empty: all.
+        """
+        entry = self.entries.get(claim_key(claim.node_id))
+        if entry is None:
+            note = "not registered: decided on the exploration split; --attnres-register registers it"
+            return Standing(Split.EXPLORATION, CLAIM_ALPHA, "exploratory", note)
+        if self.outdated:
+            return Standing(Split.CONFIRMATION, entry.alpha, "registered", error=self.outdated)
+        if not entry.is_of(claim):
+            return Standing(Split.CONFIRMATION, entry.alpha, "registered", error=_side_by_side(entry, claim))
+        if quick:
+            return Standing(Split.CONFIRMATION, entry.alpha, "quick", "64 prompts: never confirmatory")
+        if entry.prompts != prompts:
+            note = f"registered for the prompt set {entry.prompts[:12]}, and this is {prompts[:12]}"
+            return Standing(Split.CONFIRMATION, entry.alpha, "other prompts", note)
+        if part:
+            note = f"{part}: never confirmatory, or one could try every number until one will do"
+            return Standing(Split.CONFIRMATION, entry.alpha, "fewer prompts", note)
+        status = "post hoc" if entry.post_hoc else "registered"
+        return Standing(Split.CONFIRMATION, entry.alpha, status, self._told(claim_key(claim.node_id), entry))
+
+    def _told(self, key: str, entry: Entry) -> str:
+        """Why a claim is post hoc, and since when these prompts have had another registration of it."""
+        rows = [row["registered"] for row in self.ledger if row["prompts"] == entry.prompts and key in row["spent"]]
+        known = not rows[:-1] or "restated" in entry.post_hoc
+        again = "" if known else f"registered on these prompts before, on {', '.join(dict.fromkeys(rows[:-1]))}"
+        return "; ".join(filter(None, [entry.post_hoc, again]))
+
+    def spent(self, prompts: str, documents: Sequence[str] = ()) -> float:
+        """The alpha that registrations ever took on this prompt set, or on one that shares a confirmation prompt.
+
+        Dropped claims keep their share; so do those of the other folders whose ledgers are pooled.
+        """
+        return sum(sum(row["spent"].values()) for row in _on(self._pooled(), prompts, documents))
+
+    def _pooled(self) -> list[Row]:
+        """The rows of every ledger below the roots: this folder's, then the others', whose claims bear their folder.
+
+        Raises:
+            ValueError: another folder's ledger is malformed.
+        """
+        rows = list(self.ledger)
+        for folder in folders_below(self.roots):
+            if folder != self.folder.resolve():
+                try:
+                    found = ledger_rows(folder)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise ValueError(f"{folder / LEDGER}: unreadable ({error}); restore it from git") from None
+                rows += [_elsewhere(row, folder) for row in found]
+        return rows
+
+    def _reads(self) -> list[Row]:
+        """The notes of every folder below the roots, and of this one."""
+        folders = dict.fromkeys([self.folder.resolve(), *folders_below(self.roots)])
+        return [row for folder in folders for row in read_rows(folder)]
+
+    def register(
+        self,
+        claims: Iterable[Claim],
+        prompts: str,
+        *,
+        seen: Mapping[str, str],
+        digests: PromptDigests | None = None,
+        budget: int | None = None,
+        whole_files: bool = False,
+        today: str | None = None,
+    ) -> list[str]:
+        """Write the lock and a line of the ledger; returns what changed, in words.
+
+        Args:
+            claims: the collected claims.
+            prompts: digest of the prompt set.
+            seen: for node ids whose confirmation columns were measured already, why that is known.
+            digests: what identifies the prompts, one by one.
+            budget: share alpha among so many claims; default: twice those registered now, so that half is left.
+            whole_files: whether every claim of the collected files is here, so that missing ones are withdrawn.
+            today: the date, for tests.
+
+        Raises:
+            ValueError: the error budget of these prompts is spent, or a lock of format 1 holds claims that are not
+                here.
+        """
+        date, digests = today or datetime.date.today().isoformat(), digests or PromptDigests()
+        by_key = {claim_key(claim.node_id): claim for claim in claims}
+        changes, known = self._migrated(by_key, digests), dict(self.entries)
+        entries = dict(known)
+        files = {key.split("::")[0] for key in by_key}
+        for key in sorted(known):
+            if whole_files and key.split("::")[0] in files and key not in by_key:
+                changes.append(f"withdrawn: {key} (its alpha stays spent)")
+                del entries[key]
+        fresh = []
+        for key, claim in sorted(by_key.items()):
+            old = known.get(key)
+            if old is not None and old.is_of(claim) and old.prompts == prompts:
+                continue
+            fresh.append(key)
+            changes.append(_side_by_side(old, claim) if old and not old.is_of(claim) else f"registered: {key}")
+        if fresh:
+            rows = _on(self._pooled(), prompts, (*digests.confirmation, *digests.formerly))
+            shares = _shares({key: by_key[key] for key in fresh}, rows, budget)
+            before = self._before(rows, prompts, digests)
+            for key in fresh:
+                claim, old = by_key[key], known.get(key)
+                why = [seen.get(claim.node_id, ""), *before(key, claim)]
+                same = {row["prompts"] for row in rows}
+                if old is not None and not old.is_of(claim) and old.prompts in same:
+                    why = [reason for reason in why if not reason.startswith("restated")]
+                    why.append(f"restated; an earlier statement was registered {old.registered}")
+                told = "; ".join(dict.fromkeys(filter(None, why)))
+                texts, title, group, cites = _locked(claim)
+                entries[key] = Entry(texts, shares[key], prompts, date, told, title, group, cites)
+        if self.ledger and digests.confirmation and not any("explored" in row for row in _on(self.ledger, prompts, ())):
+            changes.append("the prompts are in the ledger, one by one")
+        if self.ledger and not self.has_looks:
+            changes.append("the looks of --attnres-sequential are in the lock")
+        if changes:
+            named = by_key if self.format != FORMAT else fresh
+            row = {
+                "registered": date,
+                "prompts": prompts,
+                "spent": {key: entries[key].alpha for key in fresh},
+                "statements": {key: stated(by_key[key]) for key in sorted(named)},
+                "documents": sorted(digests.confirmation),
+                "explored": sorted(digests.exploration),
+            }
+            self._write(entries, row)
+        return changes
+
+    def _migrated(self, by_key: Mapping[str, Claim], digests: PromptDigests) -> list[str]:
+        """Give entries of format 1 what format 2 locks: title, group and citation, as they are now.
+
+        Raises:
+            ValueError: claims of the lock were not collected, or the prompts are not given one by one.
+        """
+        if self.format == FORMAT:
+            return []
+        if missing := sorted(self.entries.keys() - by_key.keys()):
+            raise ValueError(
+                f"{self.folder / LOCK} has format {self.format}; to migrate it, collect all of its claims: "
+                f"{missing[0]} is not here (give the whole folder, without -k)"
+            )
+        if not digests.confirmation:
+            raise ValueError(f"{self.folder / LOCK} has format {self.format}; to migrate it, its prompts are needed")
+        for key, entry in self.entries.items():
+            _, title, group, cites = _locked(by_key[key])
+            self.entries[key] = replace(entry, title=title, group=group, cites=cites)
+        return [f"migrated from format {self.format} to {FORMAT}; every mark and every share of alpha stays"]
+
+    def _before(self, rows: Sequence[Row], prompts: str, digests: PromptDigests) -> _Before:
+        """What is known to come before a registration on these prompts.
+
+        Args:
+            rows: the registrations on them, of every pooled ledger.
+            prompts: digest of the prompt set.
+            digests: the prompts one by one.
+        """
+        reads = self._reads()
+        own = set(digests.confirmation)
+        looked = {digest: date for digest, date in explored([*self._pooled(), *reads]).items() if digest in own}
+        read = [row for row in reads if row["split"] == Split.CONFIRMATION and not row["lock"]]
+        return _Before(rows, prompts, looked, len(own), [row for row in read if own & set(row["digests"])])
+
+    def _write(self, entries: dict[str, Entry], row: Row) -> None:
+        text = _lock_text(entries)
+        last = self.folder / LEDGER
+        lines = last.read_text(encoding="utf-8").splitlines() if last.exists() else []
+        row |= {"lock": sha256(text), "previous": sha256(lines[-1]) if lines else ""}
+        for name, content in ((LOCK, text), (LEDGER, "\n".join([*lines, json.dumps(row)]) + "\n")):
+            with atomic(self.folder / name) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+        self.entries, self.ledger, self.has_looks, self.format = entries, [*self.ledger, row], True, FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What came before a registration; called with a claim, why that makes the claim post hoc."""
+
+    rows: Sequence[Row]
+    prompts: str
+    looked: Mapping[str, str]
+    """The confirmation prompts that were explored, and when."""
+    count: int
+    """How many confirmation prompts there are."""
+    reads: Sequence[Row]
+    """Confirmation prompts that were measured without a registration."""
+
+    def __call__(self, key: str, claim: Claim) -> list[str]:
+        mine = stated(claim)
+        told = []
+        if self.looked:
+            first = min(self.looked.values())
+            told.append(f"{len(self.looked)} of {self.count} confirmation prompts were explored, the first on {first}")
+        subjects = {subject(quantity) for _, quantities in mine for quantity in quantities}
+        for row in self.reads:
+            if {ANYTHING, *subjects} & set(map(subject, row["quantities"])):
+                told.append(f"measured on confirmation prompts on {row['read']}, before it was registered")
+        for row in self.rows:
+            if row["prompts"] != self.prompts and key in row["spent"]:
+                told.append(f"registered on {row['registered']} for a prompt set that shares confirmation prompts")
+        told += self._restated(mine)
+        return told
+
+    def _restated(self, mine: Sequence[Sequence[Any]]) -> list[str]:
+        """The earlier statement about the quantities of one of these, where none says the same."""
+        earlier: dict[frozenset[str], dict[str, str]] = {}
+        for row in self.rows:
+            for key, statements in row.get("statements", {}).items():
+                for text, quantities in statements:
+                    told = f"restated; `{text}` of {key} was registered {row['registered']}"
+                    earlier.setdefault(frozenset(quantities), {}).setdefault(text, told)
+        others = [(text, earlier.get(frozenset(quantities), {})) for text, quantities in mine]
+        return [next(iter(known.values())) for text, known in others if known and text not in known][:1]
+
+
+def _on(rows: Sequence[Row], prompts: str, documents: Sequence[str]) -> list[Row]:
+    """The rows of registrations on a prompt set, or on one that shares a confirmation prompt with it."""
+    own = set(documents)
+    sets = {prompts} | {row["prompts"] for row in rows if own & set(row.get("documents", ()))}
+    return [row for row in rows if row["prompts"] in sets]
+
+
+def _elsewhere(row: Row, folder: Path) -> Row:
+    """Another folder's row, each claim named with its folder."""
+    named = {
+        field: {f"{folder.name}/{key}": value for key, value in row.get(field, {}).items()}
+        for field in ("spent", "statements")
+    }
+    return row | named
+
+
+def _shares(fresh: Mapping[str, Claim], rows: Sequence[Row], budget: int | None) -> dict[str, float]:
+    """The share of alpha of each claim that is registered now; what is exact takes none.
+
+    Raises:
+        ValueError: the error budget is spent.
+    """
+    paying = [key for key, claim in fresh.items() if not claim.is_exact]
+    taken = [alpha for row in rows for alpha in row["spent"].values() if alpha]
+    spent = sum(taken)
+    share = (ALPHA - spent) / max(1, len(paying)) if taken else ALPHA / max(budget or 2 * len(paying), len(paying), 1)
+    share = min([share, *taken])
+    if paying and share <= 1e-9:
+        raise ValueError(
+            f"the error budget of this prompt set is spent ({spent:.4g} of {ALPHA}) and {len(paying)} "
+            "claims are new or changed; register them on a fresh prompt set (--attnres-prompts)"
+        )
+    return {key: share if key in paying else 0.0 for key in fresh}
+
+
+def _lock_text(entries: Mapping[str, Entry]) -> str:
+    """The lock as TOML, claims in order of their ids, one statement a line."""
+    total = sum(entry.alpha for entry in entries.values())
+    lines = [_HEAD, f"format = {FORMAT}", f"alpha = {ALPHA}  # of which these claims own {total:.6g}"]
+    lines += [f"window = {WINDOW}  # tokens of a prompt that are read", 'order = "sha-256 of the prompts"']
+    lines.append(f"looks = {list(FRACTIONS)}  # --attnres-sequential: shares of the documents, in that order ...")
+    lines.append(f"spending = {list(SPENDING)}  # ... and the share of a claim's alpha that each may spend on `>`")
+    for key, entry in sorted(entries.items()):
+        lines += ["", f"[{json.dumps(key)}]", "statements = ["]
+        lines += [f"    {json.dumps(statement)}," for statement in entry.statements]
+        lines += ["]", f"alpha = {entry.alpha!r}", f'prompts = "{entry.prompts}"', f'registered = "{entry.registered}"']
+        for name in ("title", "group", "cites"):
+            if text := getattr(entry, name):
+                lines.append(f"{name} = {json.dumps(text)}")
+        if entry.post_hoc:
+            lines.append(f"post_hoc = {json.dumps(entry.post_hoc)}")
+    return "\n".join(lines) + "\n"
+
+
+def _side_by_side(entry: Entry, claim: Claim) -> str:
+    """A changed claim, old and new: its statements, and where they differ its title, group and citation."""
+    old, new = _numbered("registered", entry.statements), _numbered("now", claim.texts)
+    locked = zip(("title", "group", "cites"), (entry.title, entry.group, entry.cites), _locked(claim)[1:], strict=True)
+    differing = [(name, before, now) for name, before, now in locked if before != now]
+    old += [f"  registered  {name}: {before or 'none'}" for name, before, _ in differing]
+    new += [f"  now         {name}: {now or 'none'}" for name, _, now in differing]
+    what = "statements" if entry.statements != claim.texts else " and ".join(name for name, _, _ in differing)
+    verb = "are" if what == "statements" or len(differing) > 1 else "is"
+    return "\n".join(
+        [
+            f"the {what} of {claim_key(claim.node_id)} {verb} not {'those' if verb == 'are' else 'what was'} "
+            f"registered on {entry.registered}",
+            *old,
+            *new,
+            "restore them, or register the new ones with --attnres-register (they take a share of alpha of their own)",
+        ]
+    )
+
+
+def _numbered(label: str, statements: Sequence[str]) -> list[str]:
+    return [f"  {label:<11} {statement}" for statement in statements]

@@ -1,0 +1,402 @@
+"""What a motivated author can do to pass explored, renamed or multiplied data as a confirmation: each is tried here."""
+
+import hashlib
+import json
+import subprocess
+
+import pytest
+from support.small_suite import record_of
+
+import attnres_core as ac
+from attnres_core.claims.claim import ALPHA, Claim
+from attnres_core.claims.statements import Linear, Operator, Statement
+from attnres_core.prompts import load_prompts
+from attnres_core.quantities.ablations import drop
+from attnres_core.quantities.summaries import mass
+from attnres_core.registration.attestation import attested
+from attnres_core.registration.ledger import LEDGER, LOCK, READS, PromptDigests, note_read, read_rows
+from attnres_core.registration.prompt_digests import check_distinct, near_duplicates, scored_digests
+from attnres_core.registration.registry import Registry
+
+EFFECT = drop("embedding", "mlp", "early").on("trained")
+OTHER = drop("older", "attn", "late").on("trained")
+WRAPPED_MASS = mass("current", "attn").on("wrapped")
+
+
+def a_claim(name, threshold=0.02, quantity=EFFECT, group="a", cites=None, file="test_a.py"):
+    statement = Statement(Linear(((quantity, 1.0),)), Operator.ABOVE, threshold)
+    return Claim(f"{file}::{name}", "a title", group, cites, (quantity,), (statement,))
+
+
+def register(registry, *claims, prompts="p1", confirmation=("c1", "c2"), exploration=("e1", "e2"), **given):
+    digests = PromptDigests(tuple(confirmation), tuple(exploration))
+    options = {"seen": {}, "digests": digests, "today": "2026-11-23", "budget": 10} | given
+    return registry.register(claims, prompts, **options)
+
+
+def prompt_file(folder, *rows, name="prompts.jsonl"):
+    """A file of prompts; each row is a text, or fields."""
+    file = folder / name
+    fields = [{"text": row} if isinstance(row, str) else row for row in rows]
+    file.write_text("".join(json.dumps({"id": f"p{place}", **row}) + "\n" for place, row in enumerate(fields)))
+    return load_prompts(file)
+
+
+@pytest.fixture
+def tokenizer(micro):
+    return micro / "trained" / "tokenizer.json"
+
+
+# Explored documents become confirmation documents -----------------------------------------------------------------
+
+
+def test_prompts_explored_before_and_moved_into_confirmation_are_seen_one_by_one(tmp_path):
+    register(Registry(tmp_path), a_claim("test_x"))
+    register(
+        Registry(tmp_path), a_claim("test_y", quantity=OTHER), prompts="p2", confirmation=("e1", "c9"), exploration=()
+    )
+    entry = Registry(tmp_path).entries["test_a.py::test_y"]
+    assert entry.post_hoc == "1 of 2 confirmation prompts were explored, the first on 2026-11-23"
+    assert Registry(tmp_path).standing(a_claim("test_y", quantity=OTHER), "p2").status == "post hoc"
+
+
+def test_prompts_explored_without_any_lock_are_seen_too(suite, pytester, micro):
+    """An exploratory run notes what it reads; swapping the splits afterwards makes every claim post hoc."""
+    suite("-n", "0", "-k", "refuted").stdout.fnmatch_lines(["*1 exploratory*"])
+    (row,) = read_rows(pytester.path)
+    assert (row["split"], len(row["digests"])) == ("exploration", 40)
+    other = {"exploration": "confirmation", "confirmation": "exploration"}
+    rows = [json.loads(line) for line in (micro / "prompts.jsonl").read_text().splitlines()]
+    swapped = [{**row, "id": f"renamed-{row['id']}", "split": other[row["split"]]} for row in rows]
+    file = pytester.path / "swapped.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in swapped))
+    given = ("-n", "0", "-k", "refuted", f"--attnres-prompts={file}")
+    suite(*given, "--attnres-register")
+    entry = Registry(pytester.path).entries["test_claims.py::test_refuted"]
+    assert entry.post_hoc.startswith("40 of 40 confirmation prompts were explored, the first on ")
+
+
+# Prompts under other names ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"id": "another"},
+        {"document": "another"},
+        {"stratum": "another"},
+        {"text": "w1 w2 w3 "},
+        {"text": "\n w1  w2\tw3"},
+        {"text": "w1 w2 w3 ."},
+        {"text": "w1 w2\u200b w3\u00a0"},
+    ],
+)
+def test_a_prompt_has_one_digest_whatever_it_is_called(tmp_path, tokenizer, changed):
+    prompt = {"id": "p0", "text": "w1 w2 w3", "split": "confirmation"}
+    digests = [scored_digests(prompt_file(tmp_path, row), tokenizer) for row in (prompt, prompt | changed)]
+    assert digests[0] == digests[1]
+    assert scored_digests(prompt_file(tmp_path, prompt | {"text": "w1 w3 w2"}), tokenizer) != digests[0]
+
+
+def test_what_is_appended_beyond_the_scored_window_changes_no_digest(tmp_path, tokenizer):
+    text = " ".join(f"w{place}" for place in range(64))
+    one, longer = (prompt_file(tmp_path, written) for written in (text, text + " w5 w6 w7"))
+    assert scored_digests(one, tokenizer) == scored_digests(longer, tokenizer)
+    shorter = prompt_file(tmp_path, text.removesuffix(" w63"))
+    assert scored_digests(shorter, tokenizer) != scored_digests(one, tokenizer)
+
+
+def test_renamed_prompts_have_the_budget_of_the_old_ones(tmp_path, tokenizer):
+    texts = ["w1 w2 w3", "w4 w5 w6"]
+    first = prompt_file(tmp_path, *({"text": text, "split": "confirmation"} for text in texts))
+    renamed = prompt_file(
+        tmp_path,
+        *(
+            {"id": f"new{text}", "text": f"{text} .", "document": "one", "stratum": "new", "split": "confirmation"}
+            for text in texts[::-1]
+        ),
+    )
+    assert first.digest != renamed.digest
+    digests = [scored_digests(prompts, tokenizer) for prompts in (first, renamed)]
+    register(Registry(tmp_path), a_claim("test_x"), prompts=first.digest, confirmation=digests[0], budget=1)
+    with pytest.raises(ValueError, match="the error budget of this prompt set is spent"):
+        register(Registry(tmp_path), a_claim("test_y", quantity=OTHER), prompts=renamed.digest, confirmation=digests[1])
+
+
+# Each document several times ----------------------------------------------------------------------------------------
+
+
+def test_a_file_that_holds_a_prompt_twice_is_refused_naming_both(suite, pytester, micro):
+    lines = (micro / "prompts.jsonl").read_text().splitlines()
+    again = {**json.loads(lines[0]), "id": "copy", "text": json.loads(lines[0])["text"] + "  "}
+    file = pytester.path / "twice.jsonl"
+    file.write_text("\n".join([*lines, json.dumps(again)]) + "\n")
+    for option in ((), ("--attnres-register",)):
+        result = suite("-n", "0", "-k", "refuted", f"--attnres-prompts={file}", *option)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        said = result.stderr.str()
+        assert "'copy'" in said
+        assert "'p0'" in said
+        assert "are the same in the 64 tokens that are scored" in said
+
+
+def test_registering_tells_near_duplicates(suite, pytester, micro):
+    lines = (micro / "prompts.jsonl").read_text().splitlines()
+    longest = max(map(json.loads, lines), key=lambda row: len(row["text"]))
+    file = pytester.path / "near.jsonl"
+    file.write_text("\n".join([*lines, json.dumps({**longest, "id": "near", "text": longest["text"] + " w1"})]) + "\n")
+    result = suite("-n", "0", "-k", "refuted", f"--attnres-prompts={file}", "--attnres-register")
+    result.stdout.fnmatch_lines(
+        ["attnres: near-duplicates: 1 pairs of prompts share half of their runs of 8 tokens, *'near'*"]
+    )
+
+
+def test_near_duplicates_are_told(tmp_path, tokenizer):
+    text = " ".join(f"w{place}" for place in range(30))
+    prompts = prompt_file(tmp_path, text, text + " w40", " ".join(f"w{place}" for place in range(40, 70)))
+    check_distinct(prompts, tokenizer)
+    assert [set(pair) for pair in near_duplicates(prompts, tokenizer)] == [{"p0", "p1"}]
+
+
+def test_the_shipped_prompts_are_distinct_and_were_never_both(tmp_path):
+    tokenizer = ac.reference("tiny-open-block") / "tokenizer.json"
+    for name in ("docstrings", "induction", "recall", "closing", "headers"):
+        prompts = load_prompts(ac.reference_prompts(name))
+        check_distinct(prompts, tokenizer)
+        splits = [set(scored_digests(prompts.part(split), tokenizer)) for split in ("exploration", "confirmation")]
+        assert not splits[0] & splits[1]
+
+
+# A budget for each folder -------------------------------------------------------------------------------------------
+
+
+def test_two_folders_under_one_root_have_one_budget(tmp_path):
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    one, two = (Registry(folder, [tmp_path]) for folder in folders)
+    register(one, a_claim("test_x"), budget=1)
+    with pytest.raises(ValueError, match="the error budget of this prompt set is spent"):
+        register(two, a_claim("test_y", quantity=OTHER))
+    assert two.spent("p1", ["c1"]) == ALPHA
+    alone = Registry(folders[1])
+    assert alone.spent("p1", ["c1"]) == 0  # without its root, a folder knows of itself alone
+
+
+# The same question in other words -------------------------------------------------------------------------------------
+
+
+def test_a_renamed_test_with_another_margin_is_restated_without_any_store(tmp_path):
+    register(Registry(tmp_path), a_claim("test_x"))
+    register(Registry(tmp_path), a_claim("test_renamed", 0.01, file="test_b.py"), whole_files=True)
+    entry = Registry(tmp_path).entries["test_b.py::test_renamed"]
+    assert entry.post_hoc == f"restated; `{EFFECT} > 0.02` of test_a.py::test_x was registered 2026-11-23"
+
+
+def test_in_another_folder_it_is_restated_too(tmp_path):
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    register(Registry(folders[0], [tmp_path]), a_claim("test_x"))
+    register(Registry(folders[1], [tmp_path]), a_claim("test_x", 0.01))
+    told = Registry(folders[1]).entries["test_a.py::test_x"].post_hoc
+    assert f"restated; `{EFFECT} > 0.02` of one/test_a.py::test_x was registered" in told
+
+
+def test_another_question_is_not_restated(tmp_path):
+    register(Registry(tmp_path), a_claim("test_x"))
+    register(Registry(tmp_path), a_claim("test_y", 0.01, quantity=OTHER))
+    assert Registry(tmp_path).entries["test_a.py::test_y"].post_hoc == ""
+
+
+# Measuring confirmation prompts, then registering -------------------------------------------------------------------
+
+
+def test_measure_asks_before_it_reads_confirmation_prompts_and_notes_it(tmp_path, micro, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, prompts = ac.load_model(micro / "trained"), load_prompts(micro / "prompts.jsonl")
+    for part in (prompts, prompts.part("confirmation")):
+        with pytest.raises(ValueError, match=r"40 of \d+ prompts are confirmation prompts.*`confirmation=True`"):
+            ac.measure(model, part, [EFFECT])
+    ac.measure(model, prompts.part("exploration", 4), [EFFECT])
+    assert not (tmp_path / READS).exists()
+    ac.measure(model, prompts.part("confirmation", 4), [EFFECT], confirmation=True)
+    (row,) = read_rows(tmp_path)
+    assert (row["split"], row["quantities"], len(row["digests"])) == ("confirmation", [str(EFFECT)], 4)
+    digests = scored_digests(prompts.part("confirmation"), micro / "trained" / "tokenizer.json")
+    register(Registry(tmp_path), a_claim("test_x"), a_claim("test_y", quantity=OTHER), confirmation=digests)
+    entries = Registry(tmp_path).entries
+    assert entries["test_a.py::test_x"].post_hoc.startswith("measured on confirmation prompts on ")
+    assert entries["test_a.py::test_y"].post_hoc == ""
+
+
+def test_a_run_on_prompts_other_than_those_registered_is_noted(suite, pytester, micro):
+    """Deciding registered claims on a second prompt set, then registering them there, is no confirmation."""
+    suite("-n", "0", "-k", "refuted", "--attnres-register")
+    rows = [json.loads(line) for line in (micro / "prompts.jsonl").read_text().splitlines()]
+    file = pytester.path / "second.jsonl"
+    file.write_text("".join(json.dumps({**row, "text": "w7 " + row["text"]}) + "\n" for row in rows))
+    given = ("-n", "0", "-k", "refuted", f"--attnres-prompts={file}")
+    suite(*given)
+    suite(*given, f"--attnres-store={pytester.path / 'empty'}", "--attnres-register")
+    told = Registry(pytester.path).entries["test_claims.py::test_refuted"].post_hoc
+    assert "measured on confirmation prompts on " in told
+
+
+# A lock without witnesses -------------------------------------------------------------------------------------------
+
+
+def git(folder, *arguments):
+    named = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    return subprocess.run(
+        ["git", *named, "-C", str(folder), *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def label(folder):
+    return attested(folder, Registry(folder).digest, read_rows(folder))
+
+
+def test_a_lock_is_self_attested_until_it_is_committed(tmp_path):
+    assert attested(tmp_path, "", []).label == "none"
+    register(Registry(tmp_path), a_claim("test_x"))
+    assert str(label(tmp_path)) == "self-attested (not committed to git)"  # no repository at all
+    git(tmp_path, "init", "-q")
+    assert label(tmp_path).label == "self-attested"
+    git(tmp_path, "add", LOCK, LEDGER)
+    git(tmp_path, "commit", "-q", "-m", "register")
+    found = label(tmp_path)
+    assert (found.label, found.commit) == ("committed", git(tmp_path, "rev-parse", "HEAD"))
+    assert str(found) == f"committed {found.commit[:12]} on {found.date[:10]}"
+
+
+def test_deleted_or_reverted_and_registered_anew_a_lock_is_self_attested_again(tmp_path):
+    git(tmp_path, "init", "-q")
+    register(Registry(tmp_path), a_claim("test_x"))
+    git(tmp_path, "add", LOCK, LEDGER)
+    git(tmp_path, "commit", "-q", "-m", "register")
+    for name in (LOCK, LEDGER):
+        (tmp_path / name).unlink()
+    register(Registry(tmp_path), a_claim("test_x", 0.001))  # the ledger is chained anew
+    assert label(tmp_path).label == "self-attested"
+
+
+def test_committed_after_its_data_were_read_a_lock_stays_self_attested(suite, pytester):
+    suite("-n", "0", "-k", "refuted", "--attnres-register")
+    result = suite("-n", "0", "-k", "refuted")
+    result.stdout.fnmatch_lines(["attnres: claims: 1 registered; lock * self-attested (not committed to git)"])
+    git(pytester.path, "init", "-q")
+    git(pytester.path, "add", LOCK, LEDGER)
+    git(pytester.path, "commit", "-q", "-m", "too late")
+    found = label(pytester.path)
+    assert record_of(pytester)["settings"]["registrations"] | {"lock": ""} == {
+        "lock": "",
+        "claims": 1,
+        "attestation": "self-attested",
+        "commit": None,
+        "date": None,
+        "note": "not committed to git",
+    }
+    assert found.label == "self-attested"
+    assert "before it was committed" in found.note
+
+
+def test_anchored_takes_a_proof_that_names_the_lock(tmp_path):
+    register(Registry(tmp_path), a_claim("test_x"))
+    proof = tmp_path / f"{LOCK}.ots"
+    proof.write_bytes(b"any file of that name")
+    assert label(tmp_path).label == "self-attested"
+    proof.write_bytes(b"magic" + hashlib.sha256((tmp_path / LOCK).read_bytes()).digest())
+    found = label(tmp_path)
+    assert (found.label, "not checked here" in found.note) == ("anchored", True)
+    register(Registry(tmp_path), a_claim("test_y", quantity=OTHER))
+    assert label(tmp_path).label == "self-attested"  # the proof is about an earlier lock
+
+
+def test_a_tag_without_a_signature_anchors_nothing(tmp_path):
+    git(tmp_path, "init", "-q")
+    register(Registry(tmp_path), a_claim("test_x"))
+    git(tmp_path, "add", LOCK, LEDGER)
+    git(tmp_path, "commit", "-q", "-m", "register")
+    git(tmp_path, "tag", "-a", "v1", "-m", "unsigned")
+    assert label(tmp_path).label == "committed"
+
+
+# What a lock holds of a claim ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"group": "control"}, ("group: a", "group: control")),
+        ({"cites": "a paper"}, ("cites: none", "cites: a paper")),
+    ],
+)
+def test_a_claim_that_became_a_control_is_an_error_that_shows_both(tmp_path, changed, told):
+    register(Registry(tmp_path), a_claim("test_x"))
+    error = Registry(tmp_path).standing(a_claim("test_x", **changed), "p1").error
+    assert f"registered  {told[0]}" in error
+    assert f"now         {told[1]}" in error
+    register(Registry(tmp_path), a_claim("test_x", **changed))
+    assert Registry(tmp_path).entries["test_a.py::test_x"].post_hoc.startswith("restated; ")
+
+
+# What is exact ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_exact_takes_no_alpha_and_what_is_sampled_shares_it(tmp_path):
+    register(Registry(tmp_path), a_claim("test_x"), a_claim("test_exact", quantity=WRAPPED_MASS), budget=None)
+    shares = {key.split("::")[1]: entry.alpha for key, entry in Registry(tmp_path).entries.items()}
+    assert shares == {"test_x": ALPHA / 2, "test_exact": 0.0}
+    register(Registry(tmp_path), a_claim("test_y", quantity=OTHER))
+    assert Registry(tmp_path).entries["test_a.py::test_y"].alpha == ALPHA / 2
+
+
+# Old registrations --------------------------------------------------------------------------------------------------
+
+
+def as_format_1(folder):
+    """Rewrite a folder's registration as version 1 wrote it."""
+    lines = (folder / LOCK).read_text().replace("format = 2", "format = 1").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith(("title", "group", "cites"))) + "\n"
+    (folder / LOCK).write_text(text)
+    previous, written = "", []
+    rows = [json.loads(line) for line in (folder / LEDGER).read_text().splitlines()]
+    for row in rows:
+        kept = {name: row[name] for name in ("registered", "prompts", "spent", "lock")} | {"documents": ["old"]}
+        kept["lock"] = hashlib.sha256(text.encode()).hexdigest() if row is rows[-1] else row["lock"]
+        written.append(json.dumps(kept | {"previous": previous}))
+        previous = hashlib.sha256(written[-1].encode()).hexdigest()
+    (folder / LEDGER).write_text("\n".join(written) + "\n")
+
+
+def test_migrating_keeps_every_mark_and_share(tmp_path):
+    claims = a_claim("test_x"), a_claim("test_y", quantity=OTHER)
+    register(Registry(tmp_path), *claims, seen={claims[1].node_id: "measured before"})
+    before = Registry(tmp_path).entries
+    as_format_1(tmp_path)
+    error = Registry(tmp_path).standing(claims[0], "p1").error
+    assert f"type `pytest {tmp_path} -n 0 --attnres-register`" in error
+    with pytest.raises(ValueError, match=r"collect all of its claims: test_a.py::test_y is not here"):
+        register(Registry(tmp_path), claims[0])
+    changes = register(Registry(tmp_path), *claims)
+    assert changes == [
+        "migrated from format 1 to 2; every mark and every share of alpha stays",
+        "the prompts are in the ledger, one by one",
+    ]
+    after = Registry(tmp_path)
+    assert after.entries == before
+    assert after.spent("p1") == pytest.approx(2 * ALPHA / 10)
+    assert after.spent("renamed", ["c2"]) == pytest.approx(2 * ALPHA / 10)  # by what is scored of the prompts
+    assert register(Registry(tmp_path), *claims) == []
+    register(Registry(tmp_path), *claims, a_claim("test_z", 0.01))
+    assert "restated; " in Registry(tmp_path).entries["test_a.py::test_z"].post_hoc
+
+
+def test_a_note_is_written_once(tmp_path):
+    for _ in range(2):
+        note_read(tmp_path, "exploration", ["e1", "e2"])
+    note_read(tmp_path, "exploration", ["e2"])
+    assert len(read_rows(tmp_path)) == 1
+    note_read(tmp_path, "exploration", ["e2", "e3"])
+    assert len(read_rows(tmp_path)) == 2
