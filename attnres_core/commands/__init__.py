@@ -8,7 +8,19 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from attnres_core.commands import card, compare, counterexample, map, new, plan, prompts, recipe, store, train
+from attnres_core.commands import (
+    card,
+    compare,
+    counterexample,
+    map,
+    new,
+    plan,
+    prompts,
+    recipe,
+    register_recipe,
+    store,
+    train,
+)
 
 
 class Command(Protocol):
@@ -38,6 +50,7 @@ COMMANDS: dict[str, Command] = {
     "store": store,
     "compare": compare,
     "card": card,
+    "register-recipe": register_recipe,
     "recipe": recipe,
     "counterexample": counterexample,
 }

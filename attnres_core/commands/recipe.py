@@ -22,6 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("records", type=Path, nargs="+", metavar="REPORT.json", help=told)
     told = "show claims with this in their key or title alone; it changes no verdict (default: all)"
     parser.add_argument("-k", "--only", default="", metavar="TEXT", help=told)
+    told = "a folder with recipes.lock: decide what it registers; records are named SEED.json"
+    parser.add_argument("--registered", type=Path, metavar="FOLDER", help=told)
+    told = "with --registered: the manifest of each training, NAME/SEED.json; NAME is the recipe"
+    parser.add_argument("--manifests", type=Path, metavar="NAME", help=told)
     told = "where it goes, as JSON if it ends in .json, otherwise as Markdown (default: printed)"
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=told)
 
@@ -33,6 +37,9 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     from attnres_core.report import across_seeds
 
     try:
+        if arguments.registered is not None:
+            sys.stdout.write(_registered(arguments))
+            return
         found = across_seeds.decide_recipe(arguments.records, arguments.only)
         if arguments.out is None:
             sys.stdout.write(across_seeds.as_markdown(found))
@@ -45,3 +52,19 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
                 arguments.out.write_text(page, encoding="utf-8")
     except ValueError as error:
         root.error(one_line(error))
+
+
+def _registered(arguments: argparse.Namespace) -> str:
+    """The registered claims about one recipe as Markdown, or which seeds are still missing."""
+    from attnres_core.judging.recipe_registration import read
+    from attnres_core.report.recipe_verdicts import as_markdown, decide_registered, waiting
+
+    if arguments.manifests is None:
+        raise ValueError("--registered needs --manifests: the folder of the trainings' manifests, NAME/SEED.json")
+    lock, records = read(arguments.registered), {int(file.stem): file for file in arguments.records}
+    manifests = {seed: arguments.manifests / f"{seed}.json" for seed in records}
+    if missing := [str(file) for file in arguments.records if not file.is_file()]:
+        raise ValueError(f"there is no {', '.join(missing)}")
+    if left := waiting(lock, records):
+        return f"{left}\n"
+    return as_markdown(lock, decide_registered(lock, arguments.manifests.name, records, manifests))

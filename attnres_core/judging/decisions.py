@@ -184,14 +184,17 @@ def _slack(decision: Decision) -> tuple[float, float]:
     return slack / error if error > 0 else math.inf, slack / max(abs(edge), abs(interval.mean), TINY)
 
 
-def agreed(groups: Sequence[Sequence[Decision]], kinds: Sequence[str]) -> tuple[Verdict, str]:
+def agreed(
+    groups: Sequence[Sequence[Decision]], kinds: Sequence[str], verdicts: Sequence[Verdict] = ()
+) -> tuple[Verdict, str]:
     """The verdict of a claim decided under several kinds of ablation, and where they do not agree, how.
 
     Args:
         groups: the decisions under each kind, the same statements in each.
         kinds: their names.
+        verdicts: the claim's under each kind; none: what each group's decisions make.
     """
-    verdicts = [combine(group) for group in groups]
+    verdicts = verdicts or [combine(group) for group in groups]
     if len(verdicts) < 2:
         return verdicts[0], ""
     each = ", ".join(f"{kind} {verdict}" for kind, verdict in zip(kinds, verdicts, strict=True))

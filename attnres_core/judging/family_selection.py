@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +20,7 @@ from attnres_core.quantities.vocabulary import Family, Role
 def needed_for(claims: Iterable[Claim]) -> list[Quantity]:
     """What must be measured, on the exploration split, before these claims' families can be chosen."""
     picks = {pick for claim in claims for quantity in claim.quantities for pick in quantity.picks}
-    return [make(family, pick) for pick in picks for family in Family for make in (_mass, _effect)]
+    return [make(family, pick) for pick in picks for family in Family for make in (mass_of, _effect)]
 
 
 def choose(pick: Pick, trained: Checkpoint, mean_of: Callable[[Quantity], float]) -> Family:
@@ -34,18 +35,14 @@ def choose(pick: Pick, trained: Checkpoint, mean_of: Callable[[Quantity], float]
         NotApplicable: too few families, or not as many as the pick asks for, are present there.
         ValueError: the numbers to choose by are NaN or infinite.
     """
-    masses, effects = {}, {}
-    for family in Family:
-        try:
-            family_sites(family, pick.sublayer, pick.layers, trained.sites, trained.num_layers)
-        except NotApplicable:
-            continue
-        masses[family], effects[family] = mean_of(_mass(family, pick)), mean_of(_effect(family, pick))
+    families = _present(pick, trained)
+    masses = {family: mean_of(mass_of(family, pick)) for family in families}
+    effects = {family: mean_of(_effect(family, pick)) for family in families}
     if pick.of is not None and pick.of != len(masses):
         raise NotApplicable(f"`{pick}`: {len(masses)} families are present there, not {pick.of}")
     if not all(map(math.isfinite, (*masses.values(), *effects.values()))):
         raise ValueError(f"`{pick}`: masses or effects on the exploration split are NaN or infinite")
-    ranked = sorted(masses, key=lambda family: -masses[family])
+    ranked = by_mass(pick, trained, mean_of)
     if pick.rule is PickRule.MASSIVE:
         if pick.rank >= len(ranked):
             raise NotApplicable(f"`{pick}`: only {len(ranked)} families are present there")
@@ -56,6 +53,20 @@ def choose(pick: Pick, trained: Checkpoint, mean_of: Callable[[Quantity], float]
         return max(ranked[1:], key=lambda family: effects[family])
     eligible = [family for family in ranked if masses[family] >= MIN_PICK_MASS]
     return min(eligible, key=lambda family: abs(effects[family]))
+
+
+def by_mass(pick: Pick, trained: Checkpoint, mean_of: Callable[[Quantity], float]) -> list[Family]:
+    """The families present where a pick chooses, the most massive first (see `choose`)."""
+    return sorted(_present(pick, trained), key=lambda family: -mean_of(mass_of(family, pick)))
+
+
+def _present(pick: Pick, trained: Checkpoint) -> list[Family]:
+    found = []
+    for family in Family:
+        with contextlib.suppress(NotApplicable):
+            family_sites(family, pick.sublayer, pick.layers, trained.sites, trained.num_layers)
+            found.append(family)
+    return found
 
 
 def filled(quantity: Quantity, chosen: Mapping[Pick, Family], dtype: str | None = None) -> Quantity:
@@ -73,7 +84,8 @@ def filled_statement(statement: Statement, chosen: Mapping[Pick, Family], dtype:
     return dataclasses.replace(statement, form=Linear(terms, statement.form.constant))
 
 
-def _mass(family: Family, pick: Pick) -> Quantity:
+def mass_of(family: Family, pick: Pick) -> Quantity:
+    """The mass that a family is ranked by."""
     return mass(family, pick.sublayer, pick.layers).on(Role.TRAINED)
 
 

@@ -11,7 +11,8 @@ from attnres_core.claims.statements import Linear, Operator, Verdict
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging import gates, stored_decisions
 from attnres_core.judging.decisions import Adjusted, Question
-from attnres_core.judging.family_selection import choose, filled, filled_statement
+from attnres_core.judging.family_selection import by_mass, choose, filled, filled_statement
+from attnres_core.judging.negation import negation
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.judging.redundancy import redundant
 from attnres_core.judging.registry import Standing
@@ -57,9 +58,16 @@ class Judge:
             picks = dict.fromkeys(pick for quantity in claim.quantities for pick in quantity.picks)
             trained = self.measurements.material.checkpoint(Role.TRAINED)
             chosen = {pick: choose(pick, trained, lambda q: self._explored(q, lost)) for pick in picks}
-            quantities = tuple(filled(quantity, chosen, self.dtype(claim)) for quantity in claim.quantities)
+            ranked = {pick: by_mass(pick, trained, lambda q: self._explored(q, lost)) for pick in picks}
+            step, dtype = claim.by_kind, self.dtype(claim)
+            groups = [claim.statements[i : i + step] for i in range(0, len(claim.statements), step)]
+            negations = tuple(negation(group, chosen, ranked, dtype) for group in groups)
+            own = [filled(quantity, chosen, dtype) for quantity in claim.quantities]
+            every = [q for made in negations for s in made.statements for q, _ in s.form.terms]
+            quantities = tuple(dict.fromkeys([*own, *every]))
             for quantity in quantities:
                 self.measurements.check_answers(quantity, standing.split)
+            for quantity in own:
                 asked = self.measurements.material.resolved(quantity).check()
                 if asked.no_op:
                     raise NotApplicable(
@@ -69,14 +77,17 @@ class Judge:
             return dataclasses.replace(open_claim, verdict=Verdict.NOT_APPLICABLE, reason=str(error))
         except ValueError as error:
             return dataclasses.replace(open_claim, error=str(error))
-        return dataclasses.replace(open_claim, chosen=chosen, quantities=quantities)
+        return dataclasses.replace(open_claim, chosen=chosen, quantities=quantities, negations=negations)
 
     def questions(self, outcome: Outcome, look: Look) -> list[Question]:
-        """A claim's statements, with what each may spend at this look (all of alpha where there is only one)."""
-        count, alpha = len(outcome.claim.statements), outcome.standing.alpha
+        """A claim's statements, then what else its refutation takes; with what each may spend at this look."""
+        alpha = outcome.standing.alpha
         own = look if outcome.may_end_early else ONLY
         dtype = self.dtype(outcome.claim)
-        statements = [filled_statement(statement, outcome.chosen, dtype) for statement in outcome.claim.statements]
+        own_statements = [filled_statement(s, outcome.chosen, dtype) for s in outcome.claim.statements]
+        needed = dict.fromkeys(s for made in outcome.negations for s in made.statements)
+        statements = [*own_statements, *(s for s in needed if s not in own_statements)]
+        count = sum(made.refuters for made in outcome.negations)  # (one kind's refutation may refute the claim)
         floors = [0.0 if s.takes_worst else self.measurements.noise_floor(s.form, alpha) for s in statements]
         return [Question(s, alpha, count, floor, own) for s, floor in zip(statements, floors, strict=True)]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from attnres_core.claims.claim import Claim
 from attnres_core.claims.statements import Decision, Operator, Verdict
 from attnres_core.judging.decisions import agreed, deciding
+from attnres_core.judging.negation import Negation
 from attnres_core.judging.registry import Standing
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import Pick, Quantity
@@ -29,7 +30,11 @@ class Outcome:
     chosen: Mapping[Pick, Family] = field(default_factory=dict)
     """The families that its picks came out as."""
     quantities: tuple[Quantity, ...] = ()
-    """Its quantities with the picks filled in."""
+    """Its quantities with the picks filled in, and those that its refutation takes beside them."""
+    negations: tuple[Negation, ...] = ()
+    """What refutes it, under each kind of ablation."""
+    beside: tuple[Decision, ...] = ()
+    """What was decided for its refutation alone, beside its own statements."""
     documents: int | None = None
     """How many documents its verdict rests on, where it was decided early; None: all of its split."""
 
@@ -39,8 +44,14 @@ class Outcome:
     """Where a null effect is no absence: ablations of this run that take more, and cost something."""
 
     def decided(self, decisions: tuple[Decision, ...], documents: int | None) -> Outcome:
-        """The same claim with the decisions of a look at its first `documents` (None: all), and what they come to."""
-        looked = dataclasses.replace(self, decisions=decisions, documents=documents)
+        """The same claim with the decisions of a look at its first `documents` (None: all), and what they come to.
+
+        Args:
+            decisions: on its statements, then on those that its refutation takes beside them.
+            documents: how many were looked at.
+        """
+        count = len(self.claim.statements)
+        looked = dataclasses.replace(self, decisions=decisions[:count], beside=decisions[count:], documents=documents)
         verdict, disagreement = looked.agreed
         return dataclasses.replace(looked, verdict=verdict, disagreement=disagreement)
 
@@ -64,13 +75,26 @@ class Outcome:
     def agreed(self) -> tuple[Verdict, str]:
         """The verdict that its decisions make, and how kinds of ablation differ."""
         groups = self.by_kind or {"": self.decisions}
-        return agreed(list(groups.values()), list(groups))
+        return agreed(list(groups.values()), list(groups), self.verdicts)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """What it comes to under each kind of ablation; one verdict where it is decided as it is written."""
+        groups = list(self.by_kind.values()) or [self.decisions]
+        found = {decision.statement: decision for decision in (*self.decisions, *self.beside)}
+        return [_verdict(group, negation.holds(found)) for group, negation in zip(groups, self.negations, strict=True)]
 
     @property
     def may_end_early(self) -> bool:
         """Whether it may be SUPPORTED before the last look: registered, and made of `>` statements alone."""
         above = all(s.operator is Operator.ABOVE and not s.takes_worst for s in self.claim.statements)
         return above and self.standing.split is Split.CONFIRMATION
+
+
+def _verdict(decisions: tuple[Decision, ...], refuted: bool) -> Verdict:
+    if refuted:
+        return Verdict.REFUTED
+    return Verdict.SUPPORTED if all(decisions) else Verdict.INCONCLUSIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from attnres_core.claims.estimands import estimands
 from attnres_core.claims.statements import Decision, Statement, Verdict
 from attnres_core.exploration.kept_searches import Speaking, speaking_to
 from attnres_core.judging import gates
-from attnres_core.judging.decisions import Adjusted, combine, deciding
+from attnres_core.judging.decisions import Adjusted, deciding
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import (
@@ -85,6 +85,8 @@ def claim_entry(
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons += [outcome.disagreement, *outcome.redundancy]
     reasons += [decision.reason for decision in outcome.decisions]
+    if outcome.verdict is not Verdict.SUPPORTED:
+        reasons += [f"for a refutation also: {decision}" for decision in outcome.beside]
     permutations = _permutations(outcome, suite)
     reasons += map(_told, permutations)
     needed = [
@@ -116,7 +118,7 @@ def claim_entry(
         "interval": [leading["low"], leading["high"]] if leading else None,
         "threshold": leading["threshold"] if leading else None,
         "n": leading["n"] if leading else None,
-        "under": [_kind_entry(kind, found) for kind, found in outcome.by_kind.items()] if outcome.decisions else [],
+        "under": _kind_entries(outcome) if outcome.decisions else [],
         "chosen": {str(pick): str(family) for pick, family in outcome.chosen.items()},
         "disagreement": outcome.disagreement,
         "redundancy": list(outcome.redundancy),
@@ -207,9 +209,15 @@ def undecided_entry(node_id: str, title: str, group: str, reason: str, *, source
     }
 
 
-def _kind_entry(kind: str, decisions: Sequence[Decision]) -> KindEntry:
+def _kind_entries(outcome: Outcome) -> list[KindEntry]:
+    verdicts = outcome.verdicts if outcome.by_kind else []
+    return [
+        _kind_entry(kind, own, verdict) for (kind, own), verdict in zip(outcome.by_kind.items(), verdicts, strict=True)
+    ]
+
+
+def _kind_entry(kind: str, decisions: Sequence[Decision], verdict: Verdict) -> KindEntry:
     """What a claim comes to under one kind of ablation, with the numbers of the statement that decides it there."""
-    verdict = combine(decisions)
     own = decisions[deciding([decisions], verdict) or 0]
     limits = own.interval
     return {

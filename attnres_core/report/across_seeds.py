@@ -10,6 +10,7 @@ bounds it whatever the correlation. Each claim has the share of alpha that it is
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -39,6 +40,11 @@ from attnres_core.statistics.power import unseen_share
 
 MIN_CHECKPOINTS = 5
 """Fewer seeds than this say too little of how checkpoints differ."""
+NEAR = 0.02
+"""Estimates of two seeds whose median relative difference is less are a near-copy's: ten pairs of seeds of each
+reference recipe differ by .17 or more."""
+MANY = 20
+"""Fewer estimates than this cannot show a near-copy."""
 SAME = 1e-6
 """Estimates of a record, which have seven digits, that differ by less than this share of their size are the same."""
 FIXED = frozenset({"wrapped", "stock", "untrained"})
@@ -90,6 +96,8 @@ class RecipeClaim:
     title: str
     registration: str | None
     """`registered` or `post hoc`; None where the first checkpoint has an ERROR."""
+    registrations: tuple[str | None, ...]
+    """Likewise on each checkpoint, in the order of the records."""
     alpha: float
     """Its registered one-sided share."""
     verdict: Verdict
@@ -210,19 +218,27 @@ def _prompt_set(prompts: PromptsEntry) -> dict[str, object]:
 
 
 def _check_distinct(entries: Sequence[Sequence[ClaimEntry]], names: Sequence[str]) -> None:
-    """Refuse a checkpoint given twice in other files: all its estimates are another's."""
-    seen: dict[tuple[Any, ...], str] = {}
-    for own, name in zip(entries, names, strict=True):
-        numbers = tuple(s["estimate"] for entry in own for s in entry["statements"] if _roles(s["text"]) - FIXED)
-        if len(numbers) > 1 and numbers in seen:
-            raise ValueError(f"{seen[numbers]} and {name} have the same estimates throughout: one checkpoint twice")
-        seen[numbers] = name
+    """Refuse a checkpoint given twice in other files, and a copy with a little noise: its estimates are another's."""
+    columns = [
+        np.array([_estimate(s) for own in entry for s in own["statements"] if _roles(s["text"]) - FIXED], dtype=float)
+        for entry in entries
+    ]
+    for (name, own), (other, its) in itertools.combinations(zip(names, columns, strict=True), 2):
+        if len(own) != len(its):
+            continue
+        if len(own) > 1 and np.array_equal(own, its, equal_nan=True):
+            raise ValueError(f"{name} and {other} have the same estimates throughout: one checkpoint twice")
+        known = np.isfinite(own) & np.isfinite(its)
+        size = np.maximum(np.abs(own), np.abs(its))[known]
+        if len(size) >= MANY and np.median(np.abs(own - its)[known] / np.maximum(size, np.finfo(float).tiny)) < NEAR:
+            raise ValueError(f"{name} and {other} have nearly the same estimates throughout: a copy is no other seed")
 
 
 def _claim(key: str, entries: Sequence[ClaimEntry], names: Sequence[str]) -> RecipeClaim:
     first, each = entries[0], tuple(entry["verdict"] for entry in entries)
     alpha = math.nan if first["alpha"] is None else first["alpha"]  # (an ERROR has none)
-    about = (key, first["title"], first["registration"], alpha)
+    registrations = tuple(entry["registration"] for entry in entries)
+    about = (key, first["title"], first["registration"], registrations, alpha)
     for stop, verdict in (("ERROR", Verdict.INCONCLUSIVE), (Verdict.NOT_APPLICABLE.value, Verdict.NOT_APPLICABLE)):
         if stop in each:
             where = [name for name, own in zip(names, each, strict=True) if own == stop]

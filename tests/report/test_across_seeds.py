@@ -121,6 +121,23 @@ def test_a_claim_has_its_registered_share_of_alpha_whatever_is_shown(write):
         assert (one.verdict, one.alpha) == (verdict, alpha)
 
 
+def test_copies_with_a_little_noise_are_no_seeds(write):
+    """Five copies of one checkpoint whose weights moved a little: all effects move a little, none is the same."""
+    rng = np.random.default_rng(0)
+    effects = rng.normal(size=40)
+
+    def records(scatter):
+        every = [effects * (1 + scatter * rng.normal(size=40)) for _ in range(5)]
+        return [
+            record(seed, *(entry(statement(x), node_id=f"hypotheses/{KEY}{k}") for k, x in enumerate(own)))
+            for seed, own in enumerate(every)
+        ]
+
+    with pytest.raises(ValueError, match="a copy is no other seed"):
+        decide_recipe(write(records(0.001)))
+    assert decide_recipe(write(records(0.25))).claims  # what seeds of the reference recipes differ by
+
+
 def test_a_limit_that_a_long_tail_took_from_one_seed_is_none_over_seeds(write):
     """So that rare large effects, which the documents that all share may not hold, are not refuted."""
     estimates = (0.001, 0.0012, 0.0009, 0.0011, 0.0010)

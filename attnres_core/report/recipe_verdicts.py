@@ -1,0 +1,118 @@
+"""Registered claims about a recipe, decided by the verdicts on all of its seeds.
+
+Input: the lock, and for each registered seed the record of a run and the manifest of the training. A claim says that
+more than half of the recipe's seeds have it. It is SUPPORTED when the registered number of seeds is SUPPORTED, REFUTED
+when as many are REFUTED, INCONCLUSIVE otherwise. `statistics/recipe_rule.py` proves the level.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnres_core.claims.statements import Verdict
+from attnres_core.judging.recipe_registration import RecipeLock
+from attnres_core.records.reading import escaped
+from attnres_core.report.across_seeds import RecipeClaim, decide_recipe
+from attnres_core.report.numbers import interval, number, threshold
+from attnres_core.statistics.recipe_rule import level
+
+
+@dataclass(frozen=True, slots=True)
+class SeedsVerdict:
+    """A registered claim about a recipe, and Student's t over the same seeds beside it."""
+
+    verdict: Verdict
+    over_seeds: RecipeClaim
+
+
+def waiting(lock: RecipeLock, records: Mapping[int, Path]) -> str:
+    """Which registered seeds have no record yet; empty when all have."""
+    left = [seed for seed in lock.seeds if seed not in records]
+    trained = len(lock.seeds) - len(left)
+    return f"waiting for seeds: {trained} of {len(lock.seeds)} measured, not {left}" if left else ""
+
+
+def decide_registered(
+    lock: RecipeLock, recipe: str, records: Mapping[int, Path], manifests: Mapping[int, Path]
+) -> list[SeedsVerdict]:
+    """Decide every registered claim about one recipe.
+
+    Args:
+        lock: what was registered.
+        recipe: its name.
+        records: the JSON record of the run on each seed.
+        manifests: `manifest.json` of each seed's training.
+
+    Raises:
+        ValueError: seeds are missing or were not registered, trainings differ in more than their seed, or the records
+            do not hold what was registered, at a level that the rule needs; says which.
+    """
+    if recipe not in lock.recipes:
+        raise ValueError(f"{recipe} is not registered; registered are {', '.join(lock.recipes)}")
+    if set(records) != set(lock.seeds) or set(manifests) != set(lock.seeds):
+        given = sorted(set(records) & set(manifests))
+        raise ValueError(f"the seeds {list(lock.seeds)} are registered, and {given} are given; give exactly these")
+    _check_trainings(recipe, manifests)
+    claims = {claim.key: claim for claim in decide_recipe([records[seed] for seed in lock.seeds]).claims}
+    return [_decided(lock, key, claims.get(key)) for key in lock.claims]
+
+
+def _check_trainings(recipe: str, manifests: Mapping[int, Path]) -> None:
+    """Refuse trainings of another name or seed, and such as differ in anything else."""
+    settings: dict[str, Any] = {}
+    for seed, file in manifests.items():
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+            own = dict(manifest["recipe"])
+            found = (manifest["name"], own.pop("seed"))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{file}: no manifest of a training ({error})") from None
+        if found != (recipe, seed):
+            raise ValueError(f"{file} is of {found[0]}, seed {found[1]}; needed is {recipe}, seed {seed}")
+        settings = settings or own
+        if own != settings:
+            raise ValueError(f"{file} was trained otherwise than the first seed: {own}, {settings}")
+
+
+def _decided(lock: RecipeLock, key: str, claim: RecipeClaim | None) -> SeedsVerdict:
+    if claim is None:
+        raise ValueError(f"the records do not all hold {key} as a registered claim; run all claims on every seed")
+    if any(registration != "registered" for registration in claim.registrations):
+        raise ValueError(f"{key} is post hoc in a record; measure seeds after registration only")
+    if (stated := tuple(across.text for across, _, _ in claim.statements)) and stated != lock.claims[key]:
+        raise ValueError(f"{key} states {list(stated)}; registered is {list(lock.claims[key])}")
+    count = len(lock.seeds)
+    attained = level(count, lock.agreeing, claim.alpha)
+    if not attained <= lock.alpha:  # (NaN where a run failed)
+        raise ValueError(f"{key} has alpha {claim.alpha:.3g} on each seed: {attained:.3g} over seeds, not {lock.alpha}")
+    agreed = (v for v in (Verdict.SUPPORTED, Verdict.REFUTED) if claim.each.count(v.value) >= lock.agreeing)
+    return SeedsVerdict(next(agreed, Verdict.INCONCLUSIVE), claim)
+
+
+def as_markdown(lock: RecipeLock, found: Sequence[SeedsVerdict]) -> str:
+    """The rule, and a row a claim."""
+    count = len(lock.seeds)
+    rule = f"A claim is decided when {lock.agreeing} of {count} seeds have the same verdict."
+    says = "SUPPORTED: more than half of the recipe's seeds have it. REFUTED: at most half."
+    bound = (
+        f"Probability of a wrong verdict: at most {lock.alpha:g} a claim, {lock.alpha * len(lock.claims):.2g} in all."
+    )
+    head = ["| claim | verdict | seeds | mean [limits], if seeds scatter symmetrically |", "|---|---|---|---|"]
+    return "\n".join([rule, f"{says} {bound}", "", *head, *map(_row, found)]) + "\n"
+
+
+def _row(one: SeedsVerdict) -> str:
+    claim = one.over_seeds
+    each = ", ".join(f"{verdict} {claim.each.count(verdict)}" for verdict in dict.fromkeys(claim.each))
+    beside = ""
+    if claim.deciding is not None:
+        across, limits, _ = claim.statements[claim.deciding]
+        against = escaped(threshold(across.op, across.threshold))
+        low, mean, high = (x if math.isfinite(x) else None for x in (limits.low, limits.mean, limits.high))
+        beside = f"{number(mean, across.unit)} {interval((low, high), across.unit)} {against}, {claim.verdict}"
+    return f"| {escaped(claim.title)} | **{one.verdict}** | {escaped(each)} | {beside} |"

@@ -1,0 +1,116 @@
+"""What refutes a claim with picks: the negation of its title, for every family that could stand where a pick does."""
+
+import numpy as np
+import pytest
+
+from attnres_core import ALL, ATTN, TRAINED, drop, least_causal, mass, most_causal, most_massive
+from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
+from attnres_core.judging.decisions import Question, judge
+from attnres_core.judging.family_selection import filled_statement
+from attnres_core.judging.negation import negation
+from attnres_core.quantities.vocabulary import Family
+
+FAMILIES = (Family.CURRENT, Family.EMBEDDING, Family.OLDER)
+ALPHA = 0.01
+FIRST, SECOND, THIRD = (most_massive(ATTN, ALL, rank=rank) for rank in range(3))
+CAUSAL, IDLE = most_causal(ATTN, ALL), least_causal(ATTN, ALL)
+
+
+def weight(family):
+    return mass(family, ATTN, ALL).on(TRAINED)
+
+
+def effect(family):
+    return drop(family, ATTN, ALL).on(TRAINED)
+
+
+def above(*terms, threshold=0.0):
+    return Statement(Linear(tuple(terms)), Operator.ABOVE, threshold)
+
+
+MOST = (
+    above((weight(FIRST), 1.0), (weight(SECOND), -1.0)),
+    above((weight(FIRST), 1.0), (weight(THIRD), -1.0)),
+    above((effect(CAUSAL), 1.0), (effect(FIRST), -1.0)),
+)
+LEAST = (above((weight(IDLE), 1.0), threshold=0.1), Statement(Linear(((effect(IDLE), 1.0),)), Operator.WITHIN, 0.01))
+
+
+def columns(masses, effects, n=256, sd=0.01):
+    rng = np.random.default_rng(0)
+    means = {weight(f): m for f, m in zip(FAMILIES, masses, strict=True)}
+    means |= {effect(f): e for f, e in zip(FAMILIES, effects, strict=True)}
+    return {quantity: rng.normal(mean, sd, n) for quantity, mean in means.items()}
+
+
+def refuted(statements, chosen, masses, effects):
+    picks = {pick: FAMILIES for s in statements for q, _ in s.form.terms for pick in q.picks}
+    made = negation(statements, chosen, picks)
+    questions = [Question(s, ALPHA, made.refuters) for s in made.statements]
+    found = judge(questions, columns(masses, effects))
+    return made.holds({question.statement: decision for question, decision in found.items()})
+
+
+MOST_CHOSEN = dict(zip((FIRST, SECOND, THIRD, CAUSAL), (*FAMILIES, Family.EMBEDDING), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("masses", "effects", "expected"),
+    [
+        ((0.5, 0.3, 0.2), (0.6, 0.1, 0.1), True),  # current leads in both
+        ((0.3173, 0.3185, 0.2), (0.628, 0.073, 0.07), False),  # the published case: who leads in mass is open
+        ((0.3, 0.5, 0.2), (0.6, 0.1, 0.1), False),  # another leads in mass
+        ((0.5, 0.3, 0.2), (0.6, 0.1, 0.9), False),  # the family that was not chosen is more causal
+    ],
+)
+def test_the_most_massive_is_refuted_when_it_leads_in_mass_and_in_effect_over_every_other(masses, effects, expected):
+    assert refuted(MOST, MOST_CHOSEN, masses, effects) is expected
+
+
+@pytest.mark.parametrize(
+    ("masses", "effects", "expected"),
+    [
+        ((0.5, 0.4, 0.02), (0.6, 0.1, 0.0), True),  # two have a role, the third has no mass
+        ((0.5, 0.3, 0.2), (0.6, 0.1, 0.0), False),  # the third, not chosen, is idle and massive
+    ],
+)
+def test_there_is_a_family_is_refuted_when_every_family_fails(masses, effects, expected):
+    assert refuted(LEAST, {IDLE: Family.EMBEDDING}, masses, effects) is expected
+
+
+def test_the_rankings_are_the_claims_own_statements_and_only_the_content_divides_alpha():
+    made = negation(MOST, MOST_CHOSEN, dict.fromkeys(MOST_CHOSEN, FAMILIES))
+    assert set(made.rankings) == {filled_statement(s, MOST_CHOSEN) for s in MOST[:2]}
+    assert (made.refuters, len(made.fillings)) == (1, 2)
+    assert negation(LEAST, {IDLE: Family.OLDER}, {IDLE: FAMILIES}).refuters == 2
+
+
+def test_a_claim_without_picks_is_refuted_by_any_of_its_statements():
+    plain = tuple(above((effect(family), 1.0), threshold=0.02) for family in FAMILIES)
+    assert negation(plain, {}, {}).refuters == 3
+    assert refuted(plain, {}, (0.5, 0.3, 0.2), (0.6, 0.1, 0.0))
+    assert not refuted(plain, {}, (0.5, 0.3, 0.2), (0.6, 0.1, 0.1))
+
+
+def test_a_pick_without_statements_of_mass_must_have_its_rank_all_the_same():
+    claim = (above((effect(FIRST), 1.0), threshold=0.5),)
+    assert refuted(claim, {FIRST: Family.CURRENT}, (0.5, 0.3, 0.2), (0.1, 0.9, 0.1))
+    assert not refuted(claim, {FIRST: Family.CURRENT}, (0.3, 0.3, 0.2), (0.1, 0.9, 0.1))
+
+
+def test_a_true_title_at_the_margin_is_refuted_within_alpha():
+    """The second family's effect equals the first's: the title is true at its edge, whoever was chosen."""
+    rng, alpha, runs, wrong = np.random.default_rng(3), 0.05, 200, 0
+    chosen = MOST_CHOSEN | {CAUSAL: Family.OLDER}  # exploration chose the lesser one
+    made = negation(MOST, chosen, dict.fromkeys(chosen, FAMILIES))
+    conjunction = 0
+    for _ in range(runs):
+        data = columns((0.5, 0.3, 0.2), (0.3, 0.3, 0.1))
+        data |= {quantity: column[rng.integers(0, 256, 256)] for quantity, column in data.items()}
+        data |= {effect(f): rng.normal(e, 0.05, 256) for f, e in zip(FAMILIES, (0.3, 0.3, 0.1), strict=True)}
+        found = judge([Question(s, alpha, made.refuters) for s in made.statements], data)
+        decided = {question.statement: decision for question, decision in found.items()}
+        wrong += made.holds(decided)
+        conjunction += decided[filled_statement(MOST[2], chosen)].verdict is Verdict.REFUTED
+    assert conjunction == runs  # what the first rule said of a title that is true
+    assert wrong <= runs * alpha + 3 * (runs * alpha * (1 - alpha)) ** 0.5
