@@ -400,6 +400,10 @@ def main() -> None:
         print(f"{name}: {'holds' if not failures else f'fails {len(failures)} times: ' + '; '.join(failures)}")
     print("decision:", "does not ship" if any(rules.values()) else "ships")
     print(
+        f"\nForwards at the width of {SIZES[-1]} plain documents; a forward and backward pass counts as {BACKWARD}:\n"
+    )
+    costs(medians[-1])
+    print(
         "\nFalse SUPPORTED of the column with the largest effect over the exploration documents, attained / nominal:\n"
     )
     header("n", "alpha", "plain", "covariates known on exploration too", "on fresh documents instead")
