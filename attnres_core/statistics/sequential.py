@@ -2,7 +2,7 @@
 
 A claim of `>` statements alone may be SUPPORTED at an early look; refutations and null verdicts come at the last.
 The shares sum to one, so the chance of a false SUPPORTED over all looks stays within the claim's alpha, whatever the
-dependence between them. Simulated in benchmarks/calibration.py.
+dependence between them. Simulated in benchmarks/calibration.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""benchmarks/calibration.py in reduced form: attained error where the truth is known, every data set bootstrapped.
+"""benchmarks/calibration in reduced form: attained error where the truth is known, every data set bootstrapped.
 
 Each bound names the half, gate or level whose loss breaks it. Seeds are fixed; bounds stand some four Monte-Carlo
 standard errors from what the rule attains, and further from what it attains without the part they guard.
@@ -12,17 +12,11 @@ from scipy import stats
 
 from attnres_core.claims.statements import Verdict
 from attnres_core.statistics.intervals import intervals
-from benchmarks.calibration import (
-    FIELDS,
-    POPULATIONS,
-    RULE,
-    Population,
-    ended,
-    outcomes,
-    resampled,
-    standardised,
-    tally,
-)
+from benchmarks.calibration.early import ended
+from benchmarks.calibration.populations import POPULATIONS, Population
+from benchmarks.calibration.real import resampled, standardised
+from benchmarks.calibration.rule import FIELDS, RULE, outcomes
+from benchmarks.calibration.simulated import tally
 
 ALPHA = 0.025
 NAMED = {population.name: population for population in POPULATIONS}
