@@ -17,7 +17,7 @@ from attnres_core.quantities.vocabulary import Statistic
 from attnres_core.shapes import Column
 from attnres_core.statistics import associations, intervals
 
-JUDGE_VERSION = 8
+JUDGE_VERSION = 9
 """Raise when a change to the decision rules changes verdicts or limits."""
 
 
@@ -103,7 +103,7 @@ def _key(question: Question, columns: Mapping[Quantity, Column], strata: Sequenc
     statement = question.statement
     parts = [
         *(JUDGE_VERSION, intervals.SEED, str(statement.operator), statement.threshold.hex()),
-        *(question.alpha.hex(), question.supporting.hex(), question.refuters, question.look.final),
+        *(question.alpha.hex(), question.level.hex(), question.refuters, question.look.final),
         *(
             question.noise.hex(),
             question.bias.hex(),
