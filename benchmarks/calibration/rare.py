@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 
 import numpy as np
 
+from .options import Options
 from .rule import RULE, SEED, outcomes, student_misses
-from .tables import header, line, ratio
+from .tables import header, line, note, ratio
 
-RARE = (0.01, 0.02, 0.04, 0.06, 0.08, 0.10)  # of documents, that carry an effect
+RARE = (0.01, 0.02, 0.04, 0.06, 0.08, 0.10)
+"""Of documents, that carry an effect."""
 
 
-def rare(arguments: argparse.Namespace) -> None:
+def rare(options: Options) -> None:
     """False SUPPORTED of `x > m` with the truth at m, where a few documents lie 10 sd below the others."""
-    print(f"\nalpha = .05/128; {arguments.rare_sets:,} data sets a cell; normal, but a share lies 10 sd below the rest")
-    alpha = 0.05 / 128
+    alpha, sets = options.shipped_alpha, options.rare_sets
+    print(f"alpha = {alpha:g}; {sets:,} data sets a cell; normal, but a share lies 10 sd below the rest")
     header(["documents", *(f"carried by {share:.0%}" for share in RARE)])
-    for n in (128, 256, 512):
-        rates = [
-            ratio(_false_supported(n, share, alpha, arguments.rare_sets), arguments.rare_sets, alpha) for share in RARE
-        ]
-        line(str(n), *rates)
+    for n in (64,) if options.quick else (128, 256, 512):
+        line(str(n), *(ratio(_false_supported(n, share, alpha, sets), sets, alpha) for share in RARE))
+        note(f"rare {n}")
 
 
 def _false_supported(n: int, share: float, alpha: float, sets: int) -> int:
