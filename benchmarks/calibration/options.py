@@ -24,7 +24,7 @@ class Options:
     """Data sets a row of the power table."""
     early_sets: int = 40
     """Data sets a real column that may end early."""
-    picks_sets: int = 40000
+    picks_sets: int = 24000
     """Runs a row of the picks."""
     whole: int = 64
     """Data sets a row that are bootstrapped whatever Student's t says."""

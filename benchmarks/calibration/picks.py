@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -43,8 +42,8 @@ from attnres_core.statistics.sequential import ONLY
 
 from .columns import CHECKPOINTS, effect, measured, weight
 from .options import Options
-from .rule import BATCH, SEED
-from .tables import header, line, note
+from .rule import SEED
+from .tables import header, line, note, scaled, told
 
 Place = tuple[Sublayer, Band]
 Asked = tuple[str, Verdict]
@@ -52,7 +51,9 @@ Columns = Mapping[Quantity, Column]
 Four = tuple[float, float, float, float]
 
 DOCUMENTS = 256  # explored, and as many confirmed
-JUDGED = 96
+JUDGED = 64  # of a row's runs that can be wrong
+RUNS = 16  # that share their resampling
+SURE = 0.05  # a rate that is told in percent, too
 PLACES: tuple[Place, ...] = tuple(itertools.product((Sublayer.ATTN, Sublayer.MLP), (Band.MID, Band.LATE, Band.ALL)))
 SHIPPED: tuple[str, Place] = (CHECKPOINTS[0], (Sublayer.ATTN, Band.ALL))  # the claim whose verdict changed
 GAP = 0.0012  # there: the embedding's mass less the current state's
@@ -226,6 +227,12 @@ class Suspect:
     claim: Chosen
     columns: Columns
     """On its confirmation documents."""
+    by_student: Sequence[Decision]
+
+    def open(self, rule: str) -> list[tuple[Decision, Question]]:
+        """What Student's limits decide."""
+        every = zip(self.by_student, self.claim.questions(rule), strict=True)
+        return [(decision, question) for decision, question in every if decision.verdict is not Verdict.INCONCLUSIVE]
 
 
 ASKED = (("before", Verdict.REFUTED), ("now", Verdict.REFUTED), ("now", Verdict.SUPPORTED))
@@ -254,9 +261,10 @@ def simulated(
         for claim, runs in groups.items():
             for rule, verdict in ASKED:
                 every = zip(*(_by_student(q, columns, shares[runs]) for q in claim.questions(rule)), strict=True)
-                wrong = [run for run, each in zip(runs, every, strict=True) if claim.verdict(rule, each) is verdict]
-                samples = ({q: column[confirmed[run]] for q, column in columns.items()} for run in wrong)
-                found[rule, verdict] += [Suspect(claim, sample) for sample in samples]
+                for run, decisions in zip(runs, every, strict=True):
+                    if claim.verdict(rule, decisions) is verdict:
+                        sample = {q: column[confirmed[run]] for q, column in columns.items()}
+                        found[rule, verdict].append(Suspect(claim, sample, decisions))
     return found
 
 
@@ -282,26 +290,31 @@ def _by_student(question: Question, columns: Columns, shares: NDArray[np.float64
 
 
 def judged(suspects: Sequence[Suspect], rule: str, seed: int) -> list[Verdict]:
-    """Their verdicts by the library's own limits and gates; runs of a batch share their resampling."""
+    """Their verdicts by the library's own limits and gates; runs of a batch share their resampling.
+
+    What Student's limits leave INCONCLUSIVE is so by the rule's, and is not bootstrapped.
+    """
     found = list[Verdict]()
-    per = max(1, BATCH // max((len(suspect.claim.questions(rule)) for suspect in suspects), default=1))
-    for start in range(0, len(suspects), per):
-        part = suspects[start : start + per]
-        asked = [[_of_run(q, run) for q in suspect.claim.questions(rule)] for run, suspect in enumerate(part)]
-        columns = {(run, q): column for run, suspect in enumerate(part) for q, column in suspect.columns.items()}
-        decided = judge(itertools.chain(*asked), columns, seed=seed + start)
-        for suspect, questions in zip(part, asked, strict=True):
-            own = zip(suspect.claim.questions(rule), questions, strict=True)
-            decisions = [replace(decided[of_run], statement=question.statement) for question, of_run in own]
+    for start in range(0, len(suspects), RUNS):
+        part = list(enumerate(suspects[start : start + RUNS]))
+        asked = [_of_run(d, q, run) for run, s in part for d, q in s.open(rule)]
+        columns = {(run, q): column for run, suspect in part for q, column in suspect.columns.items()}
+        decided = judge(asked, columns, seed=seed + start)
+        for run, suspect in part:
+            own = {d.statement: decided[_of_run(d, q, run)] for d, q in suspect.open(rule)}
+            decisions = [
+                replace(own[d.statement], statement=d.statement) if d.statement in own else d
+                for d in suspect.by_student
+            ]
             found.append(suspect.claim.verdict(rule, decisions))
     return found
 
 
-def _of_run(question: Question, run: int) -> Question:
+def _of_run(decision: Decision, question: Question, run: int) -> Question:
     """The same question about the columns of a run."""
-    form = question.statement.form
+    form = decision.statement.form
     terms = tuple(((run, quantity), coefficient) for quantity, coefficient in form.terms)
-    return replace(question, statement=replace(question.statement, form=Linear(terms, form.constant)))
+    return replace(question, statement=replace(decision.statement, form=Linear(terms, form.constant)))
 
 
 def rates(
@@ -320,33 +333,25 @@ def rates(
     result = {}
     for (rule, verdict), suspects in found.items():
         some = [suspects[at] for at in rng.permutation(len(suspects))[:JUDGED]]
-        share, wrong = len(suspects) / total, [v is verdict for v in judged(some, rule, seed)]
-        kept = float(np.mean(wrong)) if wrong else 0.0
-        spread = kept**2 * share * (1 - share) / total
-        if len(some) < len(suspects):
-            spread += share**2 * kept * (1 - kept) / len(some)
-        result[rule, verdict] = share * kept, math.sqrt(max(spread, 1 / total**2))
+        wrong = [found is verdict for found in judged(some, rule, seed)]
+        result[rule, verdict] = scaled(len(suspects), wrong, total)
     return result
 
 
 def picks(options: Options) -> None:
     """Rates of false verdicts by the former rule and by the rule, attained / nominal."""
     people, sets = cells(options), options.picks_sets
-    print(
-        f"alpha_i = {options.shipped_alpha:g}; {sets:,} runs a row; {DOCUMENTS} documents explored, as many confirmed."
-    )
-    print(
-        f"Over {len(people)} cells of four families; in the first row of the shipped claim's cell. The truth is at the"
-    )
-    print("margin: the title just true (then REFUTED is wrong), or just false (then SUPPORTED is).")
-    header(["truth", "wrong REFUTED, before", "wrong REFUTED, now", "wrong SUPPORTED"])
+    print(f"{sets:,} runs a row; {DOCUMENTS} documents explored, as many confirmed; over {len(people)} cells of four")
+    print("families, in the first row that of the shipped claim. The truth is at the margin: the title is just true")
+    print("(then REFUTED is wrong), or just false (then SUPPORTED is).")
+    header(["truth", "alpha_i", "wrong REFUTED, before", "wrong REFUTED, now", "wrong SUPPORTED"])
     for truth in TRUTHS:
-        found = rates(truth, people, sets, options.shipped_alpha)
-        texts = [_told(*found[asked], options.shipped_alpha) for asked in ASKED]
-        line(truth.name, *texts[:2], "-" if truth.shipped else texts[2])
+        alpha = options.shipped_alpha if truth.shipped else options.alphas[1]
+        found = rates(truth, people, sets, alpha)
+        texts = [_told(*found[asked], alpha) for asked in ASKED]
+        line(truth.name, f"{alpha:.5f}", *texts[:2], "-" if truth.shipped else texts[2])
         note(f"picks: {truth.name}")
 
 
 def _told(rate: float, error: float, alpha: float) -> str:
-    text = f"{rate / alpha:.0f} ({rate:.0%})" if rate > 0.02 else f"{rate / alpha:.2f} ±{error / alpha:.2f}"
-    return f"**{text}**" if rate > alpha + 3 * error else text
+    return f"**{rate / alpha:.0f} ({rate:.0%})**" if rate > SURE else told(rate, error, alpha)
