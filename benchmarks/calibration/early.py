@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+from functools import partial
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from attnres_core.judging.decisions import Question, judge
 from attnres_core.statistics import intervals
 from attnres_core.statistics.sequential import looks
 
+from .columns import columns_of
+from .options import Options
 from .populations import POPULATIONS, SKEWED, Population, labels
-from .real import columns_of, standardised
-from .rule import ALPHAS, BATCH, SEED, student_misses
+from .real import standardised
+from .rule import BATCH, SEED, student_misses
 from .tables import header, line, note, ratio
 
 
@@ -38,7 +40,7 @@ def ended(
         labels: each document's stratum, resampled within at the last look, as the suite does.
         seed: of the first batch.
     """
-    strata = None if labels is None else intervals.strata_of(labels)
+    strata = None if labels is None else intervals.strata_of(labels.tolist())
     sets, n = data.shape
     verdicts, documents = np.full(sets, Verdict.INCONCLUSIVE, dtype=object), np.full(sets, n)
     waiting = np.arange(sets)
@@ -61,9 +63,9 @@ def ended(
     return verdicts, documents
 
 
-def early(arguments: argparse.Namespace) -> None:
+def early(options: Options) -> None:
     """Looking early at 256 documents: false SUPPORTED with the truth at the threshold, verdicts lost, cost saved."""
-    names, columns = columns_of(arguments.columns)
+    names, columns = columns_of(options)
     n, data = 256, standardised(columns)
 
     def from_models(rng: np.random.Generator, sets: int, n: int) -> np.ndarray:
@@ -73,7 +75,7 @@ def early(arguments: argparse.Namespace) -> None:
     plan = ", ".join(f"{look.share:g} at {look.documents or n}" for look in looks(n, sequential=True))
     print(f"Looks at {n} documents spend these shares of alpha: {plan}. Truth at the threshold: attained / nominal.")
     header(["column", "alpha", "fixed n", "early", "of which before the last look"])
-    for alpha, sets in zip(ALPHAS, arguments.sets, strict=True):
+    for alpha, sets in zip(options.alphas, options.sets, strict=True):
         shapes = [p for p in POPULATIONS if p.largest > n]
         mirrored = [
             Population(f"{p.name}, mirrored", lambda *size, p=p: -p.draw(*size)) for p in shapes if p.draw in SKEWED
@@ -85,14 +87,14 @@ def early(arguments: argparse.Namespace) -> None:
             for start in range(0, sets, size):
                 order = rng.permutation(n) if stratified else np.arange(n)  # not in the order of the strata
                 draws = population.draw(rng, min(size, sets - start), n)[:, order]
-                given = {"whole": False, "labels": labels(n)[order] if stratified else None, "seed": SEED + start}
-                fixed, _ = ended(draws, 0.0, alpha, sequential=False, **given)
-                verdicts, documents = ended(draws, 0.0, alpha, sequential=True, **given)
+                own = labels(n)[order] if stratified else None
+                run = partial(ended, draws, 0.0, alpha, whole=False, labels=own, seed=SEED + start)
+                (fixed, _), (verdicts, documents) = run(sequential=False), run(sequential=True)
                 wrong = verdicts == Verdict.SUPPORTED
                 counts += (fixed == Verdict.SUPPORTED).sum(), wrong.sum(), (wrong & (documents < n)).sum()
             line(population.name, f"{alpha:g}", *(ratio(count, sets, alpha) for count in counts))
             note(f"early {alpha:g} {population.name}")
-    alpha, margin, each = ALPHAS[1], 0.02, arguments.early_sets
+    alpha, margin, each = options.alphas[1], 0.02, options.early_sets
     print(f"\n`effect > {margin}` on {len(names)} real columns, {each} data sets each, alpha = {alpha:g}:\n")
     header(["", "SUPPORTED", "REFUTED", "decided", "documents saved"])
     rng = np.random.default_rng([SEED, 11])

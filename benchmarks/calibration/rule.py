@@ -12,14 +12,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from attnres_core.claims.statements import Operator, Verdict
+from attnres_core.shapes import Column
 from attnres_core.statistics import intervals
 
+from .options import Options
+from .populations import Numbers
 from .tables import ratio
 
-ALPHAS = (0.025, 0.05 / 40)
+Flags = NDArray[np.bool_]
+
 SEED = 5
 BATCH = 64
 RULE = ("limit low", "limit high", "> SUPP.", "> REF.", "abs at +m", "abs at -m", "gated", "discarded")
@@ -27,8 +32,8 @@ FIELDS = ("t low", "t high", *RULE)
 
 
 def outcomes(
-    columns: Sequence[np.ndarray], alpha: float, seed: int = SEED, strata: intervals.Strata | None = None
-) -> np.ndarray:
+    columns: Sequence[Column], alpha: float, seed: int = SEED, strata: intervals.Strata | None = None
+) -> Flags:
     """What the rule does to columns whose true mean is 0, as booleans `[column, field]` in the order of RULE.
 
     The limits' misses are read off the p-value, in which there is no gate; verdicts are `decide`'s, after all gates.
@@ -41,10 +46,10 @@ def outcomes(
         made = intervals.bootstraps(part, [alpha] * len(part), strata, seed + start)
         for row, (column, one) in enumerate(zip(part, made, strict=True), start):
             if isinstance(one, str):
-                interval, misses = intervals.gated(column, alpha, one), (False, False)
+                interval, misses = intervals.gated(column, alpha, one), [False, False]
             else:
                 interval, level = one.interval(alpha), alpha * (1 + 1e-9)
-                misses = tuple(one.p_value(operator, 0.0) <= level for operator in (Operator.ABOVE, Operator.BELOW))
+                misses = [one.p_value(operator, 0.0) <= level for operator in (Operator.ABOVE, Operator.BELOW)]
             above = intervals.decide(Operator.ABOVE, 0.0, interval)
             verdicts = [above is Verdict.SUPPORTED, above is Verdict.REFUTED]
             for place in (1.0, -1.0):  # the column moved there, and its limits along
@@ -55,13 +60,13 @@ def outcomes(
     return found
 
 
-def student_misses(mean: np.ndarray, error: np.ndarray, freedom: int, alpha: float) -> np.ndarray:
+def student_misses(mean: Numbers, error: Numbers, freedom: int, alpha: float) -> Flags:
     """Which one-sided limits of Student's t miss a true mean of 0, `[..., low or high]`."""
     quantile = stats.t.ppf(1 - alpha, freedom) * (1 - 1e-9)
     return np.stack([mean > quantile * error, mean < -quantile * error], axis=-1)
 
 
-def joined(student: np.ndarray, chosen: np.ndarray, outcome: np.ndarray) -> np.ndarray:
+def joined(student: Flags, chosen: Flags, outcome: Flags) -> Flags:
     """All fields, `[..., field]`: those that Student's t misses and, where `chosen`, what the rule does."""
     found = np.zeros((*chosen.shape, len(FIELDS)), bool)
     found[..., :2] = student
@@ -71,8 +76,24 @@ def joined(student: np.ndarray, chosen: np.ndarray, outcome: np.ndarray) -> np.n
     return found
 
 
-def cells(found: np.ndarray, alpha: float, whole: int) -> list[str]:
-    """A row of a table from `[set, ..., field]`; the share gated and discarded from the first `whole` sets."""
-    flat, seen = found.reshape(-1, len(FIELDS)), found[:whole].reshape(-1, len(FIELDS))
-    shares = (f"{share:.0%}" for share in seen[:, 8:].mean(0))
-    return [*(ratio(count, len(flat), alpha) for count in flat[:, :8].sum(0)), *shares]
+def rates(options: Options) -> tuple[str, ...]:
+    """The names of the rates that are printed: Student's on its worse side and the wrong verdicts, or all."""
+    return FIELDS[:8] if options.long else ("t", "> SUPP.", "> REF.")
+
+
+def heads(options: Options) -> list[str]:
+    """The rates at both levels, and what the gates do at the smaller one."""
+    return [*(f"{name}, {alpha:g}" for alpha in options.alphas for name in rates(options)), "gated", "discarded"]
+
+
+def cells(found: Flags, alpha: float, options: Options) -> list[str]:
+    """Attained / nominal rates of `[..., field]` (see `rates`)."""
+    flat = found.reshape(-1, len(FIELDS))
+    counts = dict(zip(FIELDS, flat.sum(0).tolist(), strict=True))
+    counts["t"] = max(counts["t low"], counts["t high"])
+    return [ratio(counts[name], len(flat), alpha) for name in rates(options)]
+
+
+def gates(found: Flags) -> list[str]:
+    """The shares gated and discarded of data sets that were all judged, `[..., field]`."""
+    return [f"{share:.0%}" for share in found.reshape(-1, len(FIELDS))[:, 8:].mean(0)]

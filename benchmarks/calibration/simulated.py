@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 
-from .populations import POPULATIONS, SIZES, Population
-from .rule import ALPHAS, FIELDS, SEED, cells, joined, outcomes, student_misses
+from .options import Options
+from .populations import POPULATIONS, Population
+from .rule import SEED, Flags, cells, gates, heads, joined, outcomes, student_misses
 from .tables import header, line, note
 
 
-def tally(population: Population, n: int, alpha: float, sets: int, whole: int, seed: int = SEED) -> np.ndarray:
+def tally(population: Population, n: int, alpha: float, sets: int, whole: int, seed: int = SEED) -> Flags:
     """Student's misses and the rule's outcomes, `[set, field]`; `whole` data sets are judged whatever Student says."""
     rng, strata, missed, judged = np.random.default_rng([seed, n, len(population.name)]), population.strata(n), [], []
     for start in range(0, sets, 2000):
         data = population.draw(rng, min(2000, sets - start), n)
         units = data.shape[1]
         groups = strata or (np.arange(units),)
-        error = np.sqrt(sum(len(rows) * data[:, rows].var(1, ddof=1) for rows in groups)) / units
+        squares = [len(rows) * data[:, rows].var(1, ddof=1) for rows in groups]
+        error = np.sqrt(np.sum(squares, axis=0)) / units
         missed.append(student_misses(data.mean(1), error, units - len(groups), alpha))
         judged += list(data[missed[-1].any(1) | (start + np.arange(len(data)) < whole)])
     student = np.concatenate(missed)
@@ -26,14 +26,17 @@ def tally(population: Population, n: int, alpha: float, sets: int, whole: int, s
     return joined(student, chosen, outcomes(judged, alpha, seed, strata))
 
 
-def simulated(arguments: argparse.Namespace) -> None:
+def simulated(options: Options) -> None:
     """Attained / nominal rates on simulated columns."""
-    for alpha, asked in zip(ALPHAS, arguments.sets, strict=True):
-        print(f"\nalpha = {alpha:g}; {asked:,} data sets a row (clustered: prompts: a tenth); gates from the first few")
-        header(["column", "n", *FIELDS])
-        for population in POPULATIONS:
-            sets = max(1, int(asked * population.share))
-            whole = sets if arguments.every else min(sets, arguments.whole)
-            for n in (n for n in SIZES if n <= population.largest):
-                line(population.name, str(n), *cells(tally(population, n, alpha, sets, whole), alpha, whole))
-                note(f"{alpha:g} {population.name} {n}")
+    print(f"{options.sets[0]:,} and {options.sets[1]:,} data sets a row (clustered: prompts: a tenth)")
+    header(["column", "n", *heads(options)])
+    for population in POPULATIONS:
+        for n in (n for n in options.sizes if n <= population.largest):
+            texts, seen = list[str](), list[str]()
+            for alpha, asked in zip(options.alphas, options.sets, strict=True):
+                sets = max(1, int(asked * population.share))
+                whole = sets if options.every else min(sets, options.whole)
+                found = tally(population, n, alpha, sets, whole)
+                texts, seen = texts + cells(found, alpha, options), gates(found[:whole])
+            line(population.name, str(n), *texts, *seen)
+            note(f"{population.name} {n}")
