@@ -44,7 +44,7 @@ class Question:
     """Why no verdict may rest on these columns; empty: nothing is known against it."""
 
     @property
-    def level(self) -> float:
+    def supporting(self) -> float:
         """What this look may spend of alpha: the level of a limit that supports."""
         return self.alpha * self.look.share
 
@@ -73,7 +73,7 @@ def judge(
     random = [q for q, column in data.items() if not _is_exact(q.statement, column)]
     sampled = [q for q in random if q.alpha]
     made = intervals.bootstraps(
-        [data[q] for q in sampled], [q.alpha for q in sampled], strata, seed, [q.level for q in sampled]
+        [data[q] for q in sampled], [q.alpha for q in sampled], strata, seed, [q.supporting for q in sampled]
     )
     found: dict[Question, Bootstrap | str] = dict(zip(sampled, made, strict=True))
     found |= {question: NO_ALPHA for question in random if not question.alpha}
@@ -82,7 +82,7 @@ def judge(
 
 def _decide(question: Question, column: Column, bootstrap: Bootstrap | str | None) -> Decision:
     """One statement's decision; without a bootstrap it is exact, a string is the gate that forbids one."""
-    statement, level, look = question.statement, question.level, question.look
+    statement, level, look = question.statement, question.supporting, question.look
     p_value: float | None = None
     gate = question.gate or (bootstrap if isinstance(bootstrap, str) else noise_gate(statement, question.noise))
     exact = bootstrap is None

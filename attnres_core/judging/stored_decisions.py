@@ -103,7 +103,7 @@ def _key(question: Question, columns: Mapping[Quantity, Column], strata: Sequenc
     statement = question.statement
     parts = [
         *(JUDGE_VERSION, intervals.SEED, str(statement.operator), statement.threshold.hex()),
-        *(question.alpha.hex(), question.level.hex(), question.refuters, question.look.final),
+        *(question.alpha.hex(), question.supporting.hex(), question.refuters, question.look.final),
         *(
             question.noise.hex(),
             question.bias.hex(),
