@@ -77,16 +77,27 @@ class Redrawn(Measurements):
 
 
 class Captured:
-    """A plug-in that keeps the suite and the outcomes of a run."""
+    """A plug-in that takes the suite and the outcomes of a run in which no test runs and no page is written."""
 
     suite: Suite
     outcomes: Outcomes
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Take them before the session is gone."""
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Take what was decided when the tests had been collected."""
         mine = session.config.stash[SESSION]
         assert mine.suite is not None, "the shipped claims cannot be decided: try `pytest hypotheses -n 0`"
         self.suite, self.outcomes = mine.suite, mine.outcomes
+        session.config.pluginmanager.unregister(name="attnres-reporter")
+        return True
+
+
+def capture(*arguments: str) -> Captured:
+    """Decide the shipped claims, at a fixed number of documents unless the arguments say otherwise."""
+    captured = Captured()
+    quiet = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(io.StringIO()):
+        pytest.main(["hypotheses", "-n0", *quiet, *arguments], plugins=[captured])
+    return captured
 
 
 def decided(judge: Judge, outcomes: Outcomes, *, sequential: bool) -> dict[str, Outcome]:
@@ -119,14 +130,9 @@ RULES: dict[str, Rule] = {"SUPPORTED of `>` alone": above_alone, "every verdict"
 
 def shipped(options: Options) -> None:
     """Claims that end at each look, forward rows saved, and verdicts that differ from those at a fixed n."""
-    captured = Captured()
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(ROOT), contextlib.redirect_stdout(io.StringIO()):
-        report = f"--attnres-report={Path(folder) / 'page.html'}"
-        quiet = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-        pytest.main(["hypotheses", "-n0", *quiet, report], plugins=[captured])
-        suite, start = captured.suite, undecided(captured.outcomes)
-        inputs = suite.inputs
-        inputs = dataclasses.replace(inputs, settings=dataclasses.replace(inputs.settings, sequential=True))
+    captured = capture()
+    suite, start = captured.suite, undecided(captured.outcomes)
+    inputs = dataclasses.replace(suite.inputs, settings=dataclasses.replace(suite.inputs.settings, sequential=True))
     strata = np.array(inputs.prompts[Split.CONFIRMATION].strata)
     rng, found, at_once = np.random.default_rng([SEED, 13]), list[Outcomes](), list[Outcomes]()
     for number in range(1 + options.replays):
