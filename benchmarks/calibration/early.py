@@ -10,7 +10,10 @@ from scipy import stats
 
 from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import Question, judge
+from attnres_core.quantities.vocabulary import Statistic
+from attnres_core.shapes import Column
 from attnres_core.statistics import intervals
+from attnres_core.statistics.associations import influence, reliable, smoothing_bias
 from attnres_core.statistics.sequential import looks
 
 from .columns import columns_of
@@ -25,6 +28,7 @@ N = 256
 OPEN, SUPPORTED, REFUTED = Verdict.INCONCLUSIVE, Verdict.SUPPORTED, Verdict.REFUTED
 MARGIN = 1.0  # of null claims, in sd
 MARGINS = (0.02, 0.01)  # "matters" and "no role", nats per token
+SITES, NOISE = 30, 0.6
 FALSE = ("SUPPORTED", "REFUTED", "null")
 
 
@@ -95,6 +99,7 @@ def early(options: Options) -> None:
             counts = false_verdicts(population, alpha, count)
             line(population.name, f"{alpha:g}", *(ratio(wrong, count, alpha) for wrong in counts.ravel().tolist()))
             note(f"early {alpha:g} {population.name}")
+    correlations(options)
     lost(names, columns, options)
     if not options.quick:  # (it takes a model)
         shipped(options)
@@ -136,6 +141,31 @@ def false_verdicts(population: Population, alpha: float, sets: int, seed: int = 
             above, null = (ended(*one, alpha, sequential=sequential, labels=own, seed=seed + start)[0] for one in asked)
             counts[:, how] += [(above == SUPPORTED).sum(), (above == REFUTED).sum(), (null == SUPPORTED).sum()]
     return counts
+
+
+def correlations(options: Options) -> None:
+    """False verdicts on a correlation of sites' masses and effects, which claims about it must not meet early."""
+    alpha, rng = options.alphas[0], np.random.default_rng(SEED)
+    masses = rng.uniform(size=SITES)
+    effects = 0.5 * masses + 0.2 * rng.normal(size=SITES)
+    truth = float(np.corrcoef(masses, effects)[0, 1])
+    print(f"\nThe correlation of {SITES} sites' masses and effects is {truth:.2f}, and so is the threshold of `>`.")
+    print(f"Documents scatter {NOISE} about them, the most that is called reliable at 64 documents. alpha = {alpha:g}")
+    header(["documents", "undecided for noise", "mean estimate", "SUPPORTED", "REFUTED"])
+    for n in (64, 128, 256):
+        columns, asked, unreliable = dict[int, Column](), list[Question](), 0
+        for row in range(options.correlations):
+            one, other = (own[:, None] + NOISE * rng.normal(size=(SITES, n)) for own in (masses, effects))
+            columns[row] = influence(Statistic.PEARSON, one, other)
+            bias = smoothing_bias(Statistic.PEARSON, one, other, columns[row])
+            gate = "" if reliable(one) and reliable(other) else "noise"
+            unreliable += bool(gate)
+            asked.append(Question(Statement(Linear(((row, 1.0),)), Operator.ABOVE, truth), alpha, bias=bias, gate=gate))
+        found = [decision.verdict for decision in judge(asked, columns).values()]
+        rates = (ratio(found.count(verdict), len(found), alpha) for verdict in (SUPPORTED, REFUTED))
+        mean = float(np.mean([column.mean() for column in columns.values()]))
+        line(str(n), f"{unreliable / len(found):.0%}", f"{mean:.2f}", *rates)
+        note(f"early correlations {n}")
 
 
 def lost(names: Sequence[str], columns: Numbers, options: Options) -> None:

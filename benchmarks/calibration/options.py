@@ -24,8 +24,10 @@ class Options:
     """Data sets a row of the power table."""
     early_sets: int = 16
     """Data sets a real column that may end early."""
-    replays: int = 6
+    replays: int = 4
     """Sets of documents for the shipped suite."""
+    correlations: int = 600
+    """Data sets a row of the correlations over sites."""
     picks_sets: int = 24000
     """Runs a row of the picks."""
     whole: int = 64
@@ -59,6 +61,7 @@ class Options:
             power_sets=many(self.power_sets),
             early_sets=many(self.early_sets),
             replays=many(self.replays),
+            correlations=many(self.correlations),
             picks_sets=many(self.picks_sets),
         )
 
@@ -71,6 +74,7 @@ QUICK = Options(
     rare_sets=40,
     power_sets=4,
     early_sets=2,
+    correlations=4,
     picks_sets=48,
     whole=2,
     alphas=(0.05, 0.025),

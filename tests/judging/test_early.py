@@ -20,6 +20,7 @@ from attnres_core import (
     closed_form_error,
     drop,
     mass,
+    mass_and_effect,
     most_causal,
     most_massive,
     resample,
@@ -34,9 +35,10 @@ from attnres_core.judging.negation import negation
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.prompts import Split, load_prompts
 from attnres_core.quantities.ablations import Kind
-from attnres_core.quantities.vocabulary import Family
+from attnres_core.quantities.vocabulary import Family, Statistic
 from attnres_core.registration.registry import Standing
 from attnres_core.statistics import intervals
+from attnres_core.statistics.associations import influence, smoothing_bias
 from attnres_core.statistics.sequential import Look, looks
 
 CLAIMS = """
@@ -261,6 +263,25 @@ def test_what_has_looks_is_registered_and_samples():
     assert at_look(claim_of([null]), {EFFECTS[0]: normal(1)}, 64).may_end_early
     assert not at_look(claim_of([effect]), {EFFECTS[0]: normal(1)}, 64, split=Split.EXPLORATION).may_end_early
     assert not at_look(claim_of([error]), {error.form.terms[0][0]: normal(1)}, 64).may_end_early
+
+
+def test_a_correlation_over_sites_waits_for_all_documents_with_all_of_its_alpha():
+    """Noise weakens it, and the more the fewer documents: what is REFUTED at 64 would be so too often."""
+    rng = np.random.default_rng(7)
+    masses = rng.uniform(size=30)
+    effects = 0.5 * masses + 0.2 * rng.normal(size=30)
+    truth, refuted = np.corrcoef(masses, effects)[0, 1], {64: 0, 256: 0}
+    for documents in refuted:
+        for _ in range(60):
+            tables = [own[:, None] + 0.6 * rng.normal(size=(30, documents)) for own in (masses, effects)]
+            column = influence(Statistic.PEARSON, *tables)
+            bias = smoothing_bias(Statistic.PEARSON, *tables, column)
+            question = Question(Statement(Linear((("r", 1.0),)), Operator.ABOVE, truth), 0.05, bias=bias)
+            refuted[documents] += judge([question], {"r": column})[question].verdict is Verdict.REFUTED
+    assert refuted[64] > 60 * 0.05 + 3 * (60 * 0.05 * 0.95) ** 0.5  # this is why
+    claim = claim_of([above(mass_and_effect(Statistic.PEARSON, ATTN).on(TRAINED), 0.8)])
+    outcome = Outcome(claim, Standing(Split.CONFIRMATION, 0.01, "registered"), Verdict.INCONCLUSIVE)
+    assert not outcome.may_end_early
 
 
 def test_the_first_documents_come_with_all_their_prompts(tmp_path):
