@@ -150,7 +150,7 @@ def correlations(options: Options) -> None:
     effects = 0.5 * masses + 0.2 * rng.normal(size=SITES)
     truth = float(np.corrcoef(masses, effects)[0, 1])
     print(f"\nThe correlation of {SITES} sites' masses and effects is {truth:.2f}, and so is the threshold of `>`.")
-    print(f"Documents scatter {NOISE} about them, the most that is called reliable at 64 documents. alpha = {alpha:g}")
+    print(f"Single documents scatter about each mean with sd {NOISE}. alpha = {alpha:g}; attained / nominal.")
     header(["documents", "undecided for noise", "mean estimate", "SUPPORTED", "REFUTED"])
     for n in (64, 128, 256):
         columns, asked, unreliable = dict[int, Column](), list[Question](), 0
