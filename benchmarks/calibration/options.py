@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from attnres_core.claims.claim import ALPHA
 
@@ -39,8 +38,6 @@ class Options:
     """Whether every data set is bootstrapped."""
     quick: bool = False
     """Whether columns are made up, so that no model is needed."""
-    columns: Path | None = None
-    """Real columns (.npz); None: measured once into .attnres/."""
 
     def times(self, factor: float) -> Options:
         """The same with so many times as many data sets (at least two)."""
