@@ -102,24 +102,6 @@ def test_a_pick_without_statements_of_mass_must_have_its_rank_all_the_same():
     assert not refuted(claim, {FIRST: Family.CURRENT}, (0.3, 0.3, 0.2), (0.1, 0.9, 0.1))
 
 
-def test_a_true_title_at_the_margin_is_refuted_within_alpha():
-    """The second family's effect equals the first's: the title is true at its edge, whoever was chosen."""
-    rng, alpha, runs, wrong = np.random.default_rng(3), 0.05, 200, 0
-    chosen = MOST_CHOSEN | {CAUSAL: Family.OLDER}  # exploration chose the lesser one
-    made = negation(MOST, chosen, dict.fromkeys(chosen, FAMILIES))
-    conjunction = 0
-    for _ in range(runs):
-        data = columns((0.5, 0.3, 0.2), (0.3, 0.3, 0.1))
-        data |= {quantity: column[rng.integers(0, 256, 256)] for quantity, column in data.items()}
-        data |= {effect(f): rng.normal(e, 0.05, 256) for f, e in zip(FAMILIES, (0.3, 0.3, 0.1), strict=True)}
-        found = judge([Question(s, alpha, made.refuters) for s in made.statements], data)
-        decided = {question.statement: decision for question, decision in found.items()}
-        wrong += made.holds(decided)
-        conjunction += decided[filled_statement(MOST[2], chosen)].verdict is Verdict.REFUTED
-    assert conjunction == runs  # what the first rule said of a title that is true
-    assert wrong <= runs * alpha + 3 * (runs * alpha * (1 - alpha)) ** 0.5
-
-
 PEOPLE = cells(QUICK)
 LEVEL, RUNS = 0.05, 240
 BEFORE = {  # the least that the former rule must have come to there
