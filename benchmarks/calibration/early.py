@@ -1,10 +1,12 @@
-"""Deciding early: false verdicts, verdicts lost, documents saved."""
+"""Deciding early: false verdicts over all looks, verdicts lost, documents saved."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
 from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import Question, judge
@@ -13,95 +15,144 @@ from attnres_core.statistics.sequential import looks
 
 from .columns import columns_of
 from .options import Options
-from .populations import POPULATIONS, SKEWED, Population, labels
+from .populations import POPULATIONS, SKEWED, Draw, Numbers, Population, labels
 from .real import standardised
-from .rule import BATCH, SEED, student_misses
+from .rule import BATCH, SEED, Flags
+from .shipped import shipped
 from .tables import header, line, note, ratio
+
+N = 256
+OPEN, SUPPORTED, REFUTED = Verdict.INCONCLUSIVE, Verdict.SUPPORTED, Verdict.REFUTED
+MARGIN = 1.0  # of null claims, in sd
+MARGINS = (0.02, 0.01)  # "matters" and "no role", nats per token
+FALSE = ("SUPPORTED", "REFUTED", "null")
 
 
 def ended(
-    data: np.ndarray,
+    data: Numbers,
+    operator: Operator,
     threshold: float,
     alpha: float,
     *,
     sequential: bool,
-    whole: bool,
-    labels: np.ndarray | None = None,
+    labels: NDArray[np.intp] | None = None,
     seed: int = SEED,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Each data set's verdict on `x > threshold` and the documents it took, `[set]`; `data` is `[set, document]`.
+) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+    """Each data set's verdict on one statement and the documents it took, `[set]`.
+
+    What Student's t leaves open is not bootstrapped: the rule's limits never lie inside Student's.
 
     Args:
-        data: the data sets.
-        threshold: of the statement.
-        alpha: of the claim.
+        data: the data sets, `[set, document]`.
+        operator: the statement's.
+        threshold: the statement's.
+        alpha: the claim's.
         sequential: whether to look early.
-        whole: judge every data set; otherwise those alone that Student's t calls above (enough to count SUPPORTED).
         labels: each document's stratum, resampled within at the last look, as the suite does.
         seed: of the first batch.
     """
-    strata = None if labels is None else intervals.strata_of(labels.tolist())
     sets, n = data.shape
-    verdicts, documents = np.full(sets, Verdict.INCONCLUSIVE, dtype=object), np.full(sets, n)
-    waiting = np.arange(sets)
+    verdicts, documents = np.full(sets, OPEN, dtype=object), np.full(sets, n)
     for number, look in enumerate(looks(n, sequential=sequential)):
+        waiting = np.flatnonzero(verdicts == OPEN)
+        strata = intervals.strata_of(labels.tolist()) if labels is not None and look.final else None
         head = data[waiting, : look.documents]
-        groups = strata if strata is not None and look.final else (np.arange(head.shape[1]),)
-        error = np.sqrt(sum(len(rows) * head[:, rows].var(1, ddof=1) for rows in groups)) / head.shape[1]
-        clears = student_misses(head.mean(1) - threshold, error, head.shape[1] - len(groups), alpha * look.share)[:, 0]
-        chosen = waiting if whole and look.final else waiting[clears]
+        chosen = waiting[_decided_by_student(head, operator, threshold, alpha * look.share, strata)]
         for start in range(0, len(chosen), BATCH):
-            rows = chosen[start : start + BATCH]
-            columns = {int(row): data[row, : look.documents] for row in rows}
-            stated = [Statement(Linear(((row, 1.0),)), Operator.ABOVE, threshold) for row in columns]
+            columns = {int(row): data[row, : look.documents] for row in chosen[start : start + BATCH]}
+            stated = [Statement(Linear(((row, 1.0),)), operator, threshold) for row in columns]
             asked = [Question(statement, alpha, look=look) for statement in stated]
-            found = judge(asked, columns, strata if look.final else None, seed + 1000 * number + start)
+            found = judge(asked, columns, strata, seed + 1000 * number + start)
             for row, decision in zip(columns, found.values(), strict=True):
-                verdicts[row], documents[row] = decision.verdict, head.shape[1]
-        waiting = waiting[verdicts[waiting] != Verdict.SUPPORTED]
-    documents[waiting] = n
+                if decision.verdict is not OPEN:
+                    verdicts[row], documents[row] = decision.verdict, head.shape[1]
     return verdicts, documents
 
 
+def _decided_by_student(
+    data: Numbers, operator: Operator, threshold: float, alpha: float, strata: intervals.Strata | None
+) -> Flags:
+    """Which data sets Student's limits decide, `[set]`."""
+    groups = strata or (np.arange(data.shape[1]),)
+    error = np.sqrt(sum(len(rows) * data[:, rows].var(1, ddof=1) for rows in groups)) / data.shape[1]
+    half = stats.t.ppf(1 - alpha, data.shape[1] - len(groups)) * (1 - 1e-9) * error
+    low, high = data.mean(1) - half, data.mean(1) + half
+    if operator is Operator.ABOVE:
+        return np.asarray((low > threshold) | (high <= threshold))
+    return np.asarray(((low > -threshold) & (high < threshold)) | (low >= threshold) | (high <= -threshold))
+
+
 def early(options: Options) -> None:
-    """Looking early at 256 documents: false SUPPORTED with the truth at the threshold, verdicts lost, cost saved."""
+    """False verdicts with the truth at the threshold; verdicts lost and forwards saved where it is where it is."""
     names, columns = columns_of(options)
-    n, data = 256, standardised(columns)
-
-    def from_models(rng: np.random.Generator, sets: int, n: int) -> np.ndarray:
-        return np.stack([rng.choice(column, n) for column in data.T[np.arange(sets) % len(names)]])
-
-    real = Population("real columns", from_models)
-    plan = ", ".join(f"{look.share:g} at {look.documents or n}" for look in looks(n, sequential=True))
-    print(f"Looks at {n} documents spend these shares of alpha: {plan}. Truth at the threshold: attained / nominal.")
-    header(["column", "alpha", "fixed n", "early", "of which before the last look"])
-    for alpha, sets in zip(options.alphas, options.sets, strict=True):
-        shapes = [p for p in POPULATIONS if p.largest > n]
-        mirrored = [
-            Population(f"{p.name}, mirrored", lambda *size, p=p: -p.draw(*size)) for p in shapes if p.draw in SKEWED
-        ]
-        for population in (*shapes, *mirrored, real):
-            rng, counts = np.random.default_rng([SEED, 9]), np.zeros(3)
-            stratified = population.strata(n) is not None
-            size = 100 if stratified else sets  # data sets whose documents come in one order
-            for start in range(0, sets, size):
-                order = rng.permutation(n) if stratified else np.arange(n)  # not in the order of the strata
-                draws = population.draw(rng, min(size, sets - start), n)[:, order]
-                own = labels(n)[order] if stratified else None
-                run = partial(ended, draws, 0.0, alpha, whole=False, labels=own, seed=SEED + start)
-                (fixed, _), (verdicts, documents) = run(sequential=False), run(sequential=True)
-                wrong = verdicts == Verdict.SUPPORTED
-                counts += (fixed == Verdict.SUPPORTED).sum(), wrong.sum(), (wrong & (documents < n)).sum()
-            line(population.name, f"{alpha:g}", *(ratio(count, sets, alpha) for count in counts))
+    plan = ", ".join(f"{look.share:g} at {look.documents or N}" for look in looks(N, sequential=True))
+    print(f"Looks at {N} documents spend these shares of alpha: {plan}.")
+    print("False verdicts with the truth at the threshold, attained / nominal: at a fixed n, then early.")
+    header(["column", "alpha", *(f"{name}: {how}" for name in FALSE for how in ("fixed", "early"))])
+    real = Population("real columns", _any_of(standardised(columns).T))
+    for alpha, sets, each in zip(options.alphas, options.sets, options.real_sets, strict=True):
+        for population, count in (*((simulated, sets) for simulated in _shapes()), (real, each * len(names))):
+            counts = false_verdicts(population, alpha, count)
+            line(population.name, f"{alpha:g}", *(ratio(wrong, count, alpha) for wrong in counts.ravel().tolist()))
             note(f"early {alpha:g} {population.name}")
-    alpha, margin, each = options.alphas[1], 0.02, options.early_sets
-    print(f"\n`effect > {margin}` on {len(names)} real columns, {each} data sets each, alpha = {alpha:g}:\n")
-    header(["", "SUPPORTED", "REFUTED", "decided", "documents saved"])
-    rng = np.random.default_rng([SEED, 11])
-    drawn = np.concatenate([rng.choice(column, (each, n)) for column in columns.T])
-    for name, sequential in (("fixed n", False), ("early", True)):
-        verdicts, documents = ended(drawn, margin, alpha, sequential=sequential, whole=True)
-        supported, refuted = (float((verdicts == v).mean()) for v in (Verdict.SUPPORTED, Verdict.REFUTED))
-        saved = 1 - documents.mean() / n
-        line(name, f"{supported:.1%}", f"{refuted:.1%}", f"{supported + refuted:.1%}", f"{saved:.0%}")
-        note(f"early real {name}")
+    lost(names, columns, options)
+    if not options.quick:  # (it takes a model)
+        shipped(options)
+
+
+def _shapes() -> Iterator[Population]:
+    """Simulated populations of documents; those with a long tail once more, with the tail to the other side."""
+    shapes = [population for population in POPULATIONS if population.largest > N]
+    yield from shapes
+    for population in shapes:
+        if population.draw in SKEWED:
+            yield Population(f"{population.name}, mirrored", _mirrored(population.draw))
+
+
+def _mirrored(draw: Draw) -> Draw:
+    return lambda rng, sets, n: -draw(rng, sets, n)
+
+
+def _any_of(columns: Numbers) -> Draw:
+    """Data sets from each of the columns in turn."""
+    return lambda rng, sets, n: np.stack([rng.choice(columns[row % len(columns)], n) for row in range(sets)])
+
+
+def false_verdicts(population: Population, alpha: float, sets: int, seed: int = SEED) -> NDArray[np.intp]:
+    """How many data sets get each wrong verdict, `[FALSE, fixed or early]`.
+
+    `SUPPORTED`, `REFUTED`: of `x > 0` with the truth at (just above) 0. `null`: `abs(x) < 1 sd` SUPPORTED with the
+    truth at +1 sd; what is mirrored shows the other side.
+    """
+    rng, counts = np.random.default_rng([seed, 9]), np.zeros((len(FALSE), 2), np.intp)
+    stratified = population.strata(N) is not None
+    size = 100 if stratified else 2000  # data sets whose documents come in one order
+    for start in range(0, sets, size):
+        order = rng.permutation(N) if stratified else np.arange(N)  # not in the order of the strata
+        draws = population.draw(rng, min(size, sets - start), N)[:, order]
+        own = labels(N)[order] if stratified else None
+        for how, sequential in enumerate((False, True)):
+            asked = ((draws, Operator.ABOVE, 0.0), (draws + MARGIN, Operator.WITHIN, MARGIN))
+            above, null = (ended(*one, alpha, sequential=sequential, labels=own, seed=seed + start)[0] for one in asked)
+            counts[:, how] += [(above == SUPPORTED).sum(), (above == REFUTED).sum(), (null == SUPPORTED).sum()]
+    return counts
+
+
+def lost(names: Sequence[str], columns: Numbers, options: Options) -> None:
+    """What real columns come to where their truth is, at a fixed n and look by look."""
+    alpha, each, rng = options.alphas[1], options.early_sets, np.random.default_rng([SEED, 11])
+    drawn = np.concatenate([rng.choice(column, (each, N)) for column in columns.T])
+    print(f"\n{len(names)} real columns, {each} data sets each, alpha = {alpha:g}:")
+    header(["claim", "", "SUPPORTED", "REFUTED", "open", "lost", "turned", "documents saved"])
+    for operator, margin in zip((Operator.ABOVE, Operator.WITHIN), MARGINS, strict=True):
+        fixed, _ = ended(drawn, operator, margin, alpha, sequential=False)
+        found, documents = ended(drawn, operator, margin, alpha, sequential=True)
+        gone = (found == OPEN) & (fixed != OPEN)
+        turned = (found != OPEN) & (fixed != OPEN) & (found != fixed)
+        text = f"`{'effect' if operator is Operator.ABOVE else 'abs(effect)'} {str(operator)[-1]} {margin:g}`"
+        for how, verdicts, rest in (
+            ("fixed", fixed, ("", "", "")),
+            ("early", found, (f"{gone.mean():.1%}", f"{turned.mean():.1%}", f"{1 - documents.mean() / N:.0%}")),
+        ):
+            line(text, how, *(f"{(verdicts == verdict).mean():.1%}" for verdict in (SUPPORTED, REFUTED, OPEN)), *rest)
+        note(f"early {text}")

@@ -21,8 +21,10 @@ class Options:
     """Data sets a cell of the rare effects."""
     power_sets: int = 256
     """Data sets a row of the power table."""
-    early_sets: int = 40
+    early_sets: int = 16
     """Data sets a real column that may end early."""
+    replays: int = 6
+    """Sets of documents for the shipped suite."""
     picks_sets: int = 24000
     """Runs a row of the picks."""
     whole: int = 64
@@ -53,6 +55,7 @@ class Options:
             rare_sets=many(self.rare_sets),
             power_sets=many(self.power_sets),
             early_sets=many(self.early_sets),
+            replays=many(self.replays),
             picks_sets=many(self.picks_sets),
         )
 
