@@ -22,7 +22,6 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from .cost import cost, judge_once
 from .early import early
@@ -59,10 +58,9 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="every size and rate")
     parser.add_argument("--times", type=float, default=1.0, help="so many times as many data sets (1)")
     parser.add_argument("--every", action="store_true", help="bootstrap every data set (hours)")
-    parser.add_argument("--columns", type=Path, help="real columns (.npz); default: measured once into .attnres/")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    options = replace(QUICK if given.quick else Options(), long=given.long, every=given.every, columns=given.columns)
+    options = replace(QUICK if given.quick else Options(), long=given.long, every=given.every)
     options = options if given.times == 1 else options.times(given.times)
     options = replace(options, sizes=ALL_SIZES) if given.long else options
     if given.one:

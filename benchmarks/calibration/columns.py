@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # (torch is loaded where columns are measured)
     from attnres_core.models.model import AttnResModel
 
 CHECKPOINTS = ("tiny-open-block", "tiny-kimi-block")
+DOCUMENTS, SEED = 512, 5
 PLACES = tuple(itertools.product((Sublayer.ATTN, Sublayer.MLP), (Band.EARLY, Band.MID, Band.LATE, Band.ALL)))
 
 
@@ -43,26 +44,23 @@ def measured(options: Options) -> dict[str, dict[str, Column]]:
     """Each checkpoint's columns by quantity, nats per token or depth weight, over the same held-out documents.
 
     They are measured once (about ten CPU minutes) on documents that no shipped claim is confirmed on.
-
     """
     if options.quick:
         return {name: _made_up(seed) for seed, name in enumerate(CHECKPOINTS)}
+    return {name: _stored(name) for name in CHECKPOINTS}
+
+
+def _stored(name: str) -> dict[str, Column]:
     import attnres_core as ac
 
-    weights = b"".join((ac.reference(name) / "model.safetensors").read_bytes() for name in CHECKPOINTS)
-    kept = Path(__file__).parents[2] / ".attnres"
-    file = options.columns or kept / f"calibration-{hashlib.sha256(weights).hexdigest()[:12]}.npz"
+    weights = (ac.reference(name) / "model.safetensors").read_bytes()
+    file = Path(__file__).parents[2] / ".attnres" / f"calibration-{hashlib.sha256(weights).hexdigest()[:12]}.npz"
     if not file.is_file():
-        found = {f"{name}: {quantity}": column for name in CHECKPOINTS for quantity, column in _measured(name).items()}
+        found = _measured(name)
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, names=list(found), columns=np.stack(list(found.values()), axis=1))
+        np.savez(file, names=list(map(str, found)), columns=np.stack(list(found.values()), axis=1))
     with np.load(file) as stored:
-        names, columns = [str(name) for name in stored["names"]], stored["columns"]
-    result: dict[str, dict[str, Column]] = {name: {} for name in CHECKPOINTS}
-    for name, column in zip(names, columns.T, strict=True):
-        checkpoint, _, quantity = name.partition(": ")
-        result[checkpoint][quantity] = column
-    return result
+        return dict(zip(map(str, stored["names"]), stored["columns"].T, strict=True))
 
 
 def _made_up(seed: int) -> dict[str, Column]:
@@ -86,7 +84,8 @@ def _measured(name: str) -> dict[Quantity, Column]:
     for family, place in itertools.product(Family, PLACES):
         if _applies(effect(family, *place), model):
             wanted += [effect(family, *place), effect(family, *place, metric=Metric.KL), weight(family, *place)]
-    ids = held_out(model.checkpoint.tokenizer_file)
+    every = held_out(model.checkpoint.tokenizer_file)
+    ids = [every[at] for at in np.random.default_rng(SEED).permutation(len(every))[:DOCUMENTS]]
     note(f"measuring {len(ids):,} documents of {name}: {len(wanted)} quantities")
     return {quantity: np.asarray(column) for quantity, column in ac.measure(model, ids, wanted).items()}
 

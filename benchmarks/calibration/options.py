@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from attnres_core.claims.claim import ALPHA
 
@@ -12,7 +11,7 @@ from attnres_core.claims.claim import ALPHA
 class Options:
     """Of a full run, as benchmarks/CALIBRATION.md has it. Pairs go with the two levels."""
 
-    sets: tuple[int, int] = (8000, 20000)
+    sets: tuple[int, int] = (4000, 16000)
     """Simulated data sets a row."""
     real_sets: tuple[int, int] = (2000, 8000)
     """Data sets a real column."""
@@ -35,7 +34,7 @@ class Options:
     alphas: tuple[float, float] = (0.025, ALPHA / 40)
     shipped_alpha: float = ALPHA / 128
     """Of each shipped claim."""
-    sizes: tuple[int, ...] = (64, 256, 1024)
+    sizes: tuple[int, ...] = (64, 256)
     """Documents."""
     long: bool = False
     """Whether all sizes and rates are printed."""
@@ -43,8 +42,6 @@ class Options:
     """Whether every data set is bootstrapped."""
     quick: bool = False
     """Whether columns are made up, so that no model is needed."""
-    columns: Path | None = None
-    """Real columns (.npz); None: measured once into .attnres/."""
 
     def times(self, factor: float) -> Options:
         """The same with so many times as many data sets (at least two)."""

@@ -148,11 +148,11 @@ def _shipped(cell: Cell) -> Columns:
     return {**cell.columns, current: cell.columns[current] + moved}
 
 
-def _most(masses: Four, effects: Four) -> Callable[[Cell], Columns]:
+def moved_most(masses: Four, effects: Four) -> Callable[[Cell], Columns]:
     return lambda cell: {**cell.moved(cell.masses, masses), **cell.moved(cell.effects(), effects)}
 
 
-def _least(masses: Four, effects: Four, shifts: Four) -> Callable[[Cell], Columns]:
+def moved_least(masses: Four, effects: Four, shifts: Four) -> Callable[[Cell], Columns]:
     return lambda cell: {
         **cell.moved(cell.masses, [mass / MASS_SD for mass in masses], MASS_SD),
         **cell.moved(cell.effects(), effects, EFFECT_SD),
@@ -164,15 +164,15 @@ LED, IDLE = (2.0, 0.0, 0.0, 0.0), (0.0, 5.0, 5.0, 5.0)
 LARGE = (0.2, 0.3, 0.3, 0.3)  # mass
 TRUTHS = (
     Truth("shipped claim: current's mass .0012 below the embedding's", most, _shipped, shipped=True),
-    Truth("two tied in mass; one of them leads in effect", most, _most((2, 2, 0, 0), LED)),
-    Truth("one leads in mass, tied in effect with another", most, _most(LED, (2, 2, 0, 0))),
-    Truth("the same; the other two 1/8 sd below in effect", most, _most(LED, (0, 0, -0.125, -0.125))),
-    Truth("one leads in mass, tied in effect with all", most, _most(LED, (0, 0, 0, 0))),
-    Truth("one idle, its mass at .10", least, _least((0.1, 0.3, 0.3, 0.3), IDLE, IDLE)),
-    Truth("one idle, its effect at the margin", least, _least(LARGE, (1, 5, 5, 5), IDLE)),
-    Truth("one idle, its KL at the margin", least, _least(LARGE, IDLE, (1, 5, 5, 5))),
-    Truth("one idle, all three at their margins", least, _least((0.1, 0.3, 0.3, 0.3), (1, 5, 5, 5), (1, 5, 5, 5))),
-    Truth("its effect at the margin; another has none, but KL", least, _least(LARGE, (1, 0, 5, 5), IDLE)),
+    Truth("two tied in mass; one of them leads in effect", most, moved_most((2, 2, 0, 0), LED)),
+    Truth("one leads in mass, tied in effect with another", most, moved_most(LED, (2, 2, 0, 0))),
+    Truth("the same; the other two 1/8 sd below in effect", most, moved_most(LED, (0, 0, -0.125, -0.125))),
+    Truth("one leads in mass, tied in effect with all", most, moved_most(LED, (0, 0, 0, 0))),
+    Truth("one idle, its mass at .10", least, moved_least((0.1, 0.3, 0.3, 0.3), IDLE, IDLE)),
+    Truth("one idle, its effect at the margin", least, moved_least(LARGE, (1, 5, 5, 5), IDLE)),
+    Truth("one idle, its KL at the margin", least, moved_least(LARGE, IDLE, (1, 5, 5, 5))),
+    Truth("one idle, all three at their margins", least, moved_least((0.1, 0.3, 0.3, 0.3), (1, 5, 5, 5), (1, 5, 5, 5))),
+    Truth("its effect at the margin; another has none, but KL", least, moved_least(LARGE, (1, 0, 5, 5), IDLE)),
 )
 
 

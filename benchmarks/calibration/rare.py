@@ -23,7 +23,7 @@ def rare(options: Options) -> None:
     alpha, sets = options.shipped_alpha, options.rare_sets
     print(f"alpha = {alpha:g}; {sets:,} data sets a cell; normal, but a share lies 10 sd below the rest")
     header(["documents", *(f"carried by {share:.0%}" for share in RARE)])
-    for n in (64,) if options.quick else (128, 256, 512):
+    for n in (64,) if options.quick else (128, 256, 512) if options.long else (128, 256):
         line(str(n), *(told(*_false_supported(n, share, alpha, sets), alpha) for share in RARE))
         note(f"rare {n}")
 

@@ -100,7 +100,7 @@ def _mlp(layer: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 def write_prompts(file: Path, exploration: int = 64, confirmation: int = 256) -> Path:
     """Prompts of words of which a share, each prompt's own, is followed by another word than the model predicts."""
-    rng, texts = np.random.default_rng(9), dict[str, None]()  # (each once, in the order in which they are made)
+    rng, texts = np.random.default_rng(9), dict[str, None]()  # (a file that holds a prompt twice is refused)
     while len(texts) < exploration + confirmation:
         words, surprise = [int(rng.integers(WORDS))], rng.uniform(0, 0.3)
         for _ in range(rng.integers(16, 32)):
