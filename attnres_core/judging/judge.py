@@ -142,7 +142,7 @@ class Judge:
         """A claim found INCONCLUSIVE at a fixed number of documents is not tried look by look, nor the reverse."""
         return {
             node_id: dataclasses.replace(outcome, error=self._second_chance(outcome))
-            if self.whole and outcome.quantities and outcome.may_end_early
+            if self.whole and outcome.quantities and outcome.standing.split is Split.CONFIRMATION
             else outcome
             for node_id, outcome in outcomes.items()
         }
@@ -150,19 +150,20 @@ class Judge:
     def remember_open(self, outcomes: Iterable[Outcome]) -> None:
         """Remember which claims came out INCONCLUSIVE (a run on fewer prompts takes no chance away)."""
         for outcome in outcomes:
-            if outcome.verdict is Verdict.INCONCLUSIVE and outcome.may_end_early and self.whole:
-                stored_decisions.remember_open(self._way(outcome, self._own_way), self.measurements.store)
+            confirmed = outcome.standing.split is Split.CONFIRMATION
+            if outcome.verdict is Verdict.INCONCLUSIVE and confirmed and self.whole:
+                way = self._way(outcome, self._own_way(outcome))
+                stored_decisions.remember_open(way, self.measurements.store)
 
-    @property
-    def _own_way(self) -> str:
-        """This run's way of deciding, among WAYS."""
-        return LOOK_BY_LOOK if self.sequential else AT_ONCE
+    def _own_way(self, outcome: Outcome) -> str:
+        """This run's way of deciding a claim, among WAYS."""
+        return LOOK_BY_LOOK if self.sequential and outcome.may_end_early else AT_ONCE
 
     def _second_chance(self, outcome: Outcome) -> str:
         """Why a claim may not be decided in this run's way; empty: it may."""
         store = self.measurements.store
         for way, (before, remedy) in WAYS.items():
-            if way != self._own_way and stored_decisions.was_open(self._way(outcome, way), store):
+            if way != self._own_way(outcome) and stored_decisions.was_open(self._way(outcome, way), store):
                 return (
                     f"this claim was found INCONCLUSIVE before, decided {before}; deciding it in another way on the "
                     f"same prompts would be a second chance at its alpha: {remedy}register it on fresh prompts"
