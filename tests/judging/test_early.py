@@ -387,10 +387,11 @@ def test_a_claim_left_open_by_looks_of_the_older_rule_gets_no_second_chance(run,
     run("--attnres-register", stated=stated)
     run("--attnres-sequential", stated=stated)
     (file,) = (pytester.path / ".attnres" / "judged").glob("open-*.json")
-    *parts, way = json.loads(file.read_text())["parts"]
+    store = Store(pytester.path / ".attnres")
+    *parts, way = store.judged(file.stem)["parts"]
     assert way == "look by look, every verdict"
     file.unlink()
-    stored_decisions.remember_open([*parts, "look by look"], Store(pytester.path / ".attnres"))
+    stored_decisions.remember_open([*parts, "look by look"], store)
     run(*options, stated=stated)
     entry = verdicts(pytester)["test_open"]
     assert entry["verdict"] == "ERROR"
