@@ -36,24 +36,33 @@ _DATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
 _SCRIPT_SAFE = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
-def write(record: Record, html_path: Path, json_path: Path) -> None:
-    """Write the record as a page, as JSON, and its statements as `effects.csv` beside the page, each atomically.
+def write(record: Record, html_path: Path, *, part: bool = False) -> Path:
+    """Write the record as a page; beside it as .json, and its statements as .effects.csv; each atomically.
 
     All files are rendered in full before any is touched: if rendering fails, the old ones stay. The same files are
     kept in a folder named for the run's start; of such folders the newest KEPT.
+
+    Args:
+        record: what to write.
+        html_path: where the page goes.
+        part: whether the run was cut short or ran a part: then it is kept in the folder alone, and an earlier page of
+            a whole run stays.
+
+    Returns:
+        The page's path.
 
     Raises:
         ValueError: the record holds a NaN or an infinite number (write a missing limit as None).
     """
     kept = html_path.parent / record["run"]["started"].replace(":", "-").replace("+00-00", "Z")
     texts = {
-        json_path.name: record_text(record),
-        "effects.csv": effects_csv(record),
+        html_path.with_suffix(".json").name: record_text(record),
+        html_path.with_suffix(".effects.csv").name: effects_csv(record),
         html_path.name: render(record),
     }
     try:
         with contextlib.ExitStack() as staged:
-            for folder in (kept, html_path.parent):
+            for folder in (kept, *([] if part else [html_path.parent])):
                 folder.mkdir(parents=True, exist_ok=True)
                 for name, text in texts.items():
                     temporary = staged.enter_context(atomic(folder / name))
@@ -65,6 +74,7 @@ def write(record: Record, html_path: Path, json_path: Path) -> None:
     # Nobody else's folders are removed, whatever their names.
     for folder in sorted(path for path in dated if {file.name for file in path.iterdir()} == texts.keys())[:-KEPT]:
         shutil.rmtree(folder, ignore_errors=True)
+    return kept / html_path.name if part else html_path
 
 
 def render(record: Record) -> str:
@@ -129,7 +139,7 @@ _EFFECTS: dict[str, Callable[[ClaimEntry, StatementEntry], object]] = {
     "p_value": lambda claim, statement: statement["p_value"],
     "detectable": lambda claim, statement: statement["detectable"],
 }
-"""The columns of `effects.csv`."""
+"""The columns of the table of effects."""
 
 
 def effects_csv(record: Record) -> str:
