@@ -62,7 +62,7 @@ _PACKAGE = Path(__file__).parents[1]
 def tell_mistake(collector: pytest.Collector, report: pytest.CollectReport) -> None:
     """Tell a mistake that the library refused while a file of claims was imported in one line, without our code."""
     mine = collector.config.stash[SESSION]
-    excinfo = report.call.excinfo  # type: ignore[attr-defined]
+    excinfo = report.call.excinfo
     frames = traceback.extract_tb(excinfo.value.__traceback__)
     if not frames or not Path(frames[-1].filename).is_relative_to(_PACKAGE):
         mine.broken = True  # not ours: pytest tells it, and stops, as ever

@@ -60,7 +60,7 @@ class Page(html.parser.HTMLParser):
 def hostile(value: Any) -> Any:
     """The value with a hostile string appended to every text in it but the words of the schema."""
     if isinstance(value, dict):
-        choices = {"op", "verdict", "role", "metric", "split", "kind", "sublayer"}
+        choices = {"op", "verdict", "role", "metric", "split", "kind", "sublayer", "attestation"}
         choices |= {"family"} if "metric" in value else set()
         return {key: item if key in choices else hostile(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -12,7 +12,6 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ import markupsafe
 import vl_convert
 
 from attnres_core.files import atomic
-from attnres_core.records.schema import ClaimEntry, Record, StatementEntry
+from attnres_core.records.schema import Record
 from attnres_core.records.writing import record_text
-from attnres_core.report import numbers, scope, verdict_signs, wording
+from attnres_core.report import numbers, scope, tables, verdict_signs, wording
 from attnres_core.report.html import distribution, sections
 
 __all__ = ["render", "write"]
@@ -117,39 +116,12 @@ def _shared() -> dict[str, Any]:
     return {"verdicts": names, "numbers": numbers.RULES}
 
 
-_EFFECTS: dict[str, Callable[[ClaimEntry, StatementEntry], object]] = {
-    "claim": lambda claim, statement: claim["node_id"],
-    "title": lambda claim, statement: claim["title"],
-    "group": lambda claim, statement: claim["group"],
-    "registration": lambda claim, statement: claim["registration"],
-    "alpha": lambda claim, statement: claim["alpha"],
-    "p_holm": lambda claim, statement: claim["p_holm"],
-    "p_by": lambda claim, statement: claim["p_by"],
-    "p_max_t": lambda claim, statement: claim["p_max_t"],
-    "claim_verdict": lambda claim, statement: claim["verdict"],
-    "statement": lambda claim, statement: statement["text"],
-    "verdict": lambda claim, statement: statement["verdict"],
-    "estimate": lambda claim, statement: statement["estimate"],
-    "low": lambda claim, statement: statement["low"],
-    "high": lambda claim, statement: statement["high"],
-    "op": lambda claim, statement: statement["op"],
-    "threshold": lambda claim, statement: statement["threshold"],
-    "unit": lambda claim, statement: statement["unit"],
-    "n": lambda claim, statement: statement["n"],
-    "p_value": lambda claim, statement: statement["p_value"],
-    "detectable": lambda claim, statement: statement["detectable"],
-}
-"""The columns of the table of effects."""
-
-
 def effects_csv(record: Record) -> str:
     """One row a statement; a limit that is infinite or a number that is missing is an empty field."""
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(_EFFECTS)
-    for claim in record["claims"]:
-        for statement in claim["statements"]:
-            rows.writerow(_inert(read(claim, statement)) for read in _EFFECTS.values())
+    rows.writerow(tables.EFFECTS)
+    rows.writerows([_inert(value) for value in row.values()] for row in tables.effects(record))
     return stream.getvalue()
 
 
