@@ -92,7 +92,7 @@ def _counts(claims: Sequence[ClaimEntry]) -> str:
 def _method(record: Record) -> str:
     settings, run = record["settings"], record["run"]
     prompts = settings["prompts"]
-    early = " Claims of `>` were also looked at early, each look at a share of the level." if run["early"] else ""
+    early = " Claims that sample were also looked at early, each look at a share of the level." if run["early"] else ""
     quick = " **This was a quick run: it confirms nothing.**" if settings["quick"] else ""
     sizes = sorted({claim["documents"] for claim in record["claims"] if claim["documents"] is not None}) or [0]
     documents = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"

@@ -148,7 +148,9 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
     registry = Registry(settings.registrations, settings.roots)
     if settings.sequential and registry.entries and not registry.has_looks:
         raise ValueError(
-            f"--attnres-sequential: {registry.folder / LOCK} holds no looks; --attnres-register writes them"
+            f"--attnres-sequential: {registry.folder / LOCK} does not say that SUPPORTED and REFUTED may fall at each "
+            f"look; type `pytest {registry.folder} -n 0 --attnres-register` once, with the options of your runs. Every "
+            "mark and every share of alpha stays"
         )
     for split, part in prompts.items():
         if not len(part):
