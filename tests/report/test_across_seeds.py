@@ -13,6 +13,7 @@ from support import sample_record
 
 from attnres_core.__main__ import main
 from attnres_core.claims.statements import Operator, Verdict
+from attnres_core.records.schema import VERSION
 from attnres_core.report.across_seeds import Across, as_json, as_markdown, decide_recipe
 from attnres_core.statistics.intervals import decide
 
@@ -264,7 +265,7 @@ def test_claims_about_models_that_no_seed_changes_are_left_out(write):
         (lambda records: [*records[:4], record(9, *records[0]["claims"], complete=False)], "incomplete, quick"),
         (lambda records: [*records[:4], record(9)], "share no registered claims"),
         (lambda records: [*records[:4], {"schema": 1, "claims": []}], "a record of version 1"),
-        (lambda records: [*records[:4], {"schema": 2, "claims": []}], "malformed"),
+        (lambda records: [*records[:4], {"schema": VERSION, "claims": []}], "malformed"),
         (
             lambda records: [*records[:4], record(9, entry(statement(0.1, threshold=0.5)))],
             "does not state the same in every record",
