@@ -22,7 +22,7 @@ from scipy import special
 
 from attnres_core.claims.claim import claim_key
 from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
-from attnres_core.judging.decisions import agreed, deciding
+from attnres_core.judging.decisions import agreed, combine, deciding
 from attnres_core.records.reading import escaped, read_record
 from attnres_core.records.schema import ClaimEntry, OperatorSign, Record, StatementEntry, VerdictWord
 from attnres_core.report.distinct_seeds import check_alike, check_estimates, check_weights
@@ -34,6 +34,8 @@ MIN_CHECKPOINTS = 5
 """Fewer seeds than this say too little of how checkpoints differ."""
 SAME = 1e-6
 """Estimates of a record, which have seven digits, that differ by less than this share of their size are the same."""
+NO_NEGATION = "a statement fails, but its families were picked: records do not hold what would refute its title"
+"""Why a claim with picks is not refuted over seeds."""
 FIXED = frozenset({"wrapped", "stock", "untrained"})
 """The roles of models that no seed of the trained one changes."""
 _ROLE = re.compile(r" on (trained|wrapped|stock|untrained|step-\d+)\b")
@@ -57,6 +59,12 @@ class Across:
     """Whether every checkpoint has a lower limit; where a long tail took one's, there is none over them either."""
     has_high: bool = True
 
+    @property
+    def error(self) -> float:
+        """The standard error of their mean, these documents' part included; all must have an estimate."""
+        between = np.var(np.array(self.estimates, dtype=float), ddof=1) / len(self.estimates)
+        return math.sqrt(float(between) + float(np.mean(np.square(self.errors))))
+
     def interval(self, alpha: float) -> Interval:
         """The mean over checkpoints with one-sided limits at `alpha` each."""
         found = [estimate for estimate in self.estimates if estimate is not None]
@@ -68,7 +76,7 @@ class Across:
         if np.ptp(found) <= SAME * np.max(np.abs(found)):
             same = "the checkpoints' estimates are all the same: it says nothing of how they differ"
             return Interval(mean, mean, mean, count, alpha, gate=same)
-        error = math.sqrt(float(np.var(found, ddof=1)) / count + float(np.mean(np.square(self.errors))))
+        error = self.error
         half = float(special.stdtrit(count - 1, 1 - alpha)) * error + self.noise
         low = mean - half if self.has_low else -math.inf
         high = mean + half if self.has_high else math.inf
@@ -94,6 +102,10 @@ class RecipeClaim:
     statements: tuple[tuple[Across, Interval, Verdict], ...]
     deciding: int | None = None
     """Which of them is shown for it."""
+    picked: bool = False
+    """Whether the data chose its families: then records do not hold what would refute it (see `judging.negation`)."""
+    kinds: int = 1
+    """Under how many kinds of ablation it is decided; its statements are the same for each, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +177,11 @@ def _claims_of(record: Record, name: str) -> dict[str, ClaimEntry]:
     return found
 
 
+def is_fixed(text: str) -> bool:
+    """Whether a statement is about models alone that no seed changes."""
+    return bool(_roles(text)) and _roles(text) <= FIXED
+
+
 def _roles(text: str) -> frozenset[str]:
     return frozenset(_ROLE.findall(text))
 
@@ -200,11 +217,20 @@ def _claim(key: str, entries: Sequence[ClaimEntry], names: Sequence[str]) -> Rec
     ]
     size = len(decisions) // len(kinds)
     groups = [decisions[i : i + size] for i in range(0, len(decisions), size)]
-    verdict, reason = agreed(groups, kinds)
+    picked = any(entry["chosen"] for entry in entries)
+    verdict, reason = agreed(groups, kinds, _verdicts(groups, picked))
+    if picked and any(combine(group) is Verdict.REFUTED for group in groups):
+        reason = "; ".join(filter(None, [reason, NO_NEGATION]))
     gates = [(kinds[place // size], limits.gate) for place, (_, limits, _) in enumerate(found) if limits.gate]
     reasons = [reason, *(f"{kind}: {gate}" if kind else gate for kind, gate in gates)]
     reason = "; ".join(filter(None, dict.fromkeys(reasons)))
-    return RecipeClaim(*about, verdict, reason, each, tuple(found), deciding(groups, verdict))
+    return RecipeClaim(*about, verdict, reason, each, tuple(found), deciding(groups, verdict), picked, len(kinds))
+
+
+def _verdicts(groups: Sequence[Sequence[Decision]], picked: bool) -> list[Verdict]:
+    """A claim's verdict under each kind of ablation; one whose families were picked is never refuted."""
+    found = [combine(group) for group in groups]
+    return [Verdict.INCONCLUSIVE if picked and verdict is Verdict.REFUTED else verdict for verdict in found]
 
 
 def _statement(own: Sequence[StatementEntry], alpha: float, refuters: int) -> tuple[Across, Interval, Verdict]:
@@ -221,7 +247,7 @@ def _statement(own: Sequence[StatementEntry], alpha: float, refuters: int) -> tu
         has_low=all(s["low"] is not None for s in own),
         has_high=all(s["high"] is not None for s in own),
     )
-    if _roles(first["text"]) <= FIXED and _roles(first["text"]):
+    if is_fixed(first["text"]):
         low, high = (
             (-math.inf if first["low"] is None else first["low"]),
             (math.inf if first["high"] is None else first["high"]),
@@ -250,6 +276,8 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
             "verdict": claim.verdict.value,
             "each": list(claim.each),
             "deciding": claim.deciding,
+            "picked": claim.picked,
+            "kinds": claim.kinds,
             "statements": [
                 dataclasses.asdict(across)
                 | {"errors": [error if math.isfinite(error) else None for error in across.errors]}

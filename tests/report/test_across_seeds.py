@@ -32,7 +32,7 @@ def statement(estimate, *, error=0.001, op=">", threshold=0.02, **given):
 
 def entry(*statements, **given):
     made = sample_record.claim(TITLE, *statements, group=None, node_id=f"hypotheses/{KEY}", alpha=ALPHA)
-    fixed = {"registration": "registered", "verdict": "SUPPORTED", "under": [], "disagreement": ""}
+    fixed = {"registration": "registered", "verdict": "SUPPORTED", "under": [], "chosen": {}, "disagreement": ""}
     return {**made, **fixed, "quantities": [TEXT], **given}
 
 
@@ -166,6 +166,18 @@ def test_any_statement_refutes_at_its_share_of_alpha(write):
     ]
     (claim,) = decide_recipe(write(records)).claims
     assert claim.statements[0][2] is Verdict.INCONCLUSIVE
+
+
+def test_a_claim_with_picks_is_never_refuted_over_seeds(write):
+    """Its negation speaks of families that the records hold no numbers of."""
+    chosen = {"most_massive(attn)": "current"}
+    for picked, verdict in (({}, Verdict.REFUTED), (chosen, Verdict.INCONCLUSIVE)):
+        records = [record(seed, entry(statement(-0.3 - seed / 1000), chosen=picked)) for seed in range(5)]
+        (claim,) = decide_recipe(write(records)).claims
+        assert (claim.verdict, claim.statements[0][2]) == (verdict, Verdict.REFUTED)
+        assert ("its families were picked" in claim.reason) is bool(picked)
+    records = [record(seed, entry(statement(0.3 + seed / 1000), chosen=chosen)) for seed in range(5)]
+    assert decide_recipe(write(records)).claims[0].verdict is Verdict.SUPPORTED
 
 
 def test_a_statement_about_a_model_that_no_seed_changes_keeps_its_verdict(write):
