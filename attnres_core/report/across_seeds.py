@@ -281,7 +281,12 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
             "statements": [
                 dataclasses.asdict(across)
                 | {"errors": [error if math.isfinite(error) else None for error in across.errors]}
-                | {"mean": _finite(limits.mean), "low": _finite(limits.low), "high": _finite(limits.high)}
+                | {
+                    "gate": limits.gate,
+                    "mean": _finite(limits.mean),
+                    "low": _finite(limits.low),
+                    "high": _finite(limits.high),
+                }
                 | {"verdict": verdict.value}
                 for across, limits, verdict in claim.statements
             ],

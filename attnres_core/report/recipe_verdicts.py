@@ -27,7 +27,8 @@ from attnres_core.statistics.recipe_rule import level
 class SeedsVerdict:
     """A registered claim about a recipe, and Student's t over the same seeds beside it."""
 
-    verdict: Verdict
+    verdict: Verdict | None
+    """None: some registered seeds are not measured yet."""
     over_seeds: RecipeClaim
 
 
@@ -133,15 +134,23 @@ def _decided(lock: RecipeLock, key: str, claim: RecipeClaim | None) -> SeedsVerd
 
 def as_markdown(lock: RecipeLock, found: Sequence[SeedsVerdict], stands: Attestation) -> str:
     """The rule, what stands behind the lock, and a row a claim."""
-    count = len(lock.seeds)
-    rule = f"A claim is decided when {lock.agreeing} of {count} seeds have the same verdict."
-    says = "SUPPORTED: more than half of the recipe's seeds have it. REFUTED: at most half."
-    bound = (
-        f"Probability of a wrong verdict: at most {lock.alpha:g} a claim, {lock.alpha * len(lock.claims):.2g} in all."
-    )
+    return "\n".join([*rule(lock), f"{LOCK}: {stands}.", "", *table(found)]) + "\n"
+
+
+def rule(lock: RecipeLock) -> list[str]:
+    """What decides a claim, and how often that may be wrong."""
+    return [
+        f"A claim is decided when {lock.agreeing} of {len(lock.seeds)} seeds have the same verdict.",
+        "SUPPORTED: more than half of the recipe's seeds have it. REFUTED: at most half.",
+        f"Probability that a verdict is wrong: at most {lock.alpha:g}; that any of a recipe's is: "
+        f"{lock.alpha * len(lock.claims):.2g}.",
+    ]
+
+
+def table(found: Sequence[SeedsVerdict]) -> list[str]:
+    """A row a claim, with Student's t over the seeds beside its verdict."""
     head = ["| claim | verdict | seeds | mean [limits], if seeds scatter symmetrically |", "|---|---|---|---|"]
-    text = [rule, f"{says} {bound}", f"{LOCK}: {stands}.", ""]
-    return "\n".join([*text, *head, *map(_row, found)]) + "\n"
+    return [*head, *map(_row, found)]
 
 
 def _row(one: SeedsVerdict) -> str:
@@ -152,5 +161,6 @@ def _row(one: SeedsVerdict) -> str:
         across, limits, _ = claim.statements[claim.deciding]
         against = escaped(threshold(across.op, across.threshold))
         low, mean, high = (x if math.isfinite(x) else None for x in (limits.low, limits.mean, limits.high))
-        beside = f"{number(mean, across.unit)} {interval((low, high), across.unit)} {against}, {claim.verdict}"
-    return f"| {escaped(claim.title)} | **{one.verdict}** | {escaped(each)} | {beside} |"
+        beside = f"{number(mean, across.unit)} {interval((low, high), across.unit)} {against}: {claim.verdict}"
+    told = "waiting" if one.verdict is None else f"**{one.verdict}**"
+    return f"| {escaped(claim.title)} | {told} | {escaped(each)} | {beside} |"
