@@ -12,7 +12,7 @@ DESCRIPTION = (
     "Decide registered claims about a training recipe from the records of the same claims run on checkpoints of five "
     "or more seeds (not steps of one run, not copies): Student's t over the checkpoints, with the error of the "
     "documents that they share, each claim at its registered share of alpha. Claims about models that no seed "
-    "changes are left out."
+    "changes are left out. Records of related weights or of nearly the same effects are refused."
 )
 
 

@@ -16,7 +16,7 @@ from attnres_core.records.schema import ModelEntry, PromptsEntry, Record
 from attnres_core.statistics.sign_sketches import cosine
 
 RELATED = 0.03
-"""Weights whose cosine is larger, of either sign, are not of two trainings. Of 57 pairs of independent trainings none
+"""Weights whose cosine is larger, of either sign, are not of two trainings. Of 51 pairs of independent trainings none
 exceeds .012 in its sketch; a common initialisation alone gave .056 or more, steps of one run .19 or more, a copy 1."""
 NEAR = 0.02
 """Estimates of two seeds whose median relative difference is less are a near-copy's: ten pairs of seeds of each

@@ -107,7 +107,7 @@ def test_reference_checkpoints_of_one_initialisation_and_steps_of_one_run_are_re
 def test_the_sketch_is_of_the_stored_weights(micro):
     """Against the tensors as safetensors reads them."""
     tensors = load_file(micro / "trained/model.safetensors")
-    read = dict(sketching._matrices(micro / "trained/model.safetensors"))
+    read = dict(sketching._stored(micro / "trained/model.safetensors"))
     assert read
     for name, tensor in read.items():
         assert np.array_equal(tensor, tensors[name].numpy())

@@ -19,16 +19,21 @@ from attnres_core.statistics.sign_sketches import sketch
 
 LARGEST = 2**20
 """Weights of a tensor that count, at most: of a larger one, evenly spaced rows."""
-_STORED = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
 def weights_sketch(checkpoint: Checkpoint) -> str:
     """The sketch of a checkpoint's stored matrices; see `statistics.sign_sketches`."""
-    found = {name: part for file in checkpoint.files for name, tensor in _matrices(file) if len(part := _part(tensor))}
-    return sketch(dict(sorted(found.items())))
+    return sketch(matrices(checkpoint))
 
 
-def _matrices(file: Path) -> Iterator[tuple[str, np.ndarray]]:
+def matrices(checkpoint: Checkpoint) -> dict[str, Column]:
+    """What counts of a checkpoint's stored matrices, each `[weight]` and of length 1, by name."""
+    found = {name: _part(tensor) for file in checkpoint.files for name, tensor in _stored(file)}
+    return {name: found[name] for name in sorted(found) if len(found[name])}
+
+
+def _stored(file: Path) -> Iterator[tuple[str, np.ndarray]]:
     """The stored tensors with two or more rows and columns, `[row, column]`, each read as it is asked for."""
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
@@ -38,7 +43,7 @@ def _matrices(file: Path) -> Iterator[tuple[str, np.ndarray]]:
         if len(shape) < 2 or shape[0] < 2 or math.prod(shape[1:]) < 2:
             continue
         start, rows = 8 + size + entry["data_offsets"][0], (shape[0], math.prod(shape[1:]))
-        stored = np.memmap(file, dtype=_STORED[entry["dtype"]], mode="r", offset=start, shape=rows)
+        stored = np.memmap(file, dtype=_DTYPES[entry["dtype"]], mode="r", offset=start, shape=rows)
         some = np.asarray(stored[:: -(-math.prod(rows) // LARGEST)])
         yield name, (some.astype(np.uint32) << 16).view(np.float32) if entry["dtype"] == "BF16" else some
 
