@@ -1,7 +1,8 @@
 """How far the weights of checkpoints go together: cosines of all their weights, and of the sketches that records hold.
 
-python benchmarks/related_weights.py build/seeds/tiny-open-block-*/tiny-open-block fixtures/checkpoints/tiny-open-block \\
-    fixtures/checkpoints/tiny-open-block/checkpoint-* fixtures/checkpoints/tiny-kimi-block fixtures/checkpoints/tiny-vanilla
+cd fixtures/checkpoints
+python ../../benchmarks/related_weights.py ../../build/seeds/tiny-open-block-*/tiny-open-block \\
+    tiny-open-block tiny-open-block/checkpoint-* tiny-kimi-block tiny-vanilla
 
 Checkpoints may differ in architecture: matrices that all of two have are compared.
 """
