@@ -92,7 +92,10 @@ def _counts(claims: Sequence[ClaimEntry]) -> str:
 def _method(record: Record) -> str:
     settings, run = record["settings"], record["run"]
     prompts = settings["prompts"]
-    early = " Claims that sample were also looked at early, each look at a share of the level." if run["early"] else ""
+    told = (
+        escaped(run["early"]["text"].partition(";")[0]) if run["early"] else ""
+    )  # `verdicts by documents: 64 at 64, ...`
+    early = f" Claims were looked at early, too, each look at a share of the level: {told}." if told else ""
     quick = " **This was a quick run: it confirms nothing.**" if settings["quick"] else ""
     sizes = sorted({claim["documents"] for claim in record["claims"] if claim["documents"] is not None}) or [0]
     documents = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from attnres_core.statistics.sequential import looks
 
 from .columns import columns_of
 from .options import Options
-from .populations import POPULATIONS, SKEWED, Draw, Numbers, Population, labels
+from .populations import POPULATIONS, Draw, Numbers, Population, labels
 from .real import standardised
 from .rule import BATCH, SEED, Flags
 from .shipped import shipped
@@ -91,11 +91,15 @@ def early(options: Options) -> None:
     names, columns = columns_of(options)
     plan = ", ".join(f"{look.share:g} at {look.documents or N}" for look in looks(N, sequential=True))
     print(f"Looks at {N} documents spend these shares of alpha: {plan}.")
-    print("False verdicts with the truth at the threshold, attained / nominal: at a fixed n, then early.")
+    print(
+        "False verdicts with the truth at the threshold, attained / nominal: at a fixed n, then early. Long tails lie"
+    )
+    print("to the right; with the tail to the left, SUPPORTED and REFUTED change places.")
     header(["column", "alpha", *(f"{name}: {how}" for name in FALSE for how in ("fixed", "early"))])
     real = Population("real columns", _any_of(standardised(columns).T))
     for alpha, sets, each in zip(options.alphas, options.sets, options.real_sets, strict=True):
-        for population, count in (*((simulated, sets) for simulated in _shapes()), (real, each * len(names))):
+        shapes = [(population, sets) for population in POPULATIONS if population.largest > N]
+        for population, count in (*shapes, (real, each * len(names))):
             counts = false_verdicts(population, alpha, count)
             line(population.name, f"{alpha:g}", *(ratio(wrong, count, alpha) for wrong in counts.ravel().tolist()))
             note(f"early {alpha:g} {population.name}")
@@ -103,19 +107,6 @@ def early(options: Options) -> None:
     lost(names, columns, options)
     if not options.quick:  # (it takes a model)
         shipped(options)
-
-
-def _shapes() -> Iterator[Population]:
-    """Simulated populations of documents; those with a long tail once more, with the tail to the other side."""
-    shapes = [population for population in POPULATIONS if population.largest > N]
-    yield from shapes
-    for population in shapes:
-        if population.draw in SKEWED:
-            yield Population(f"{population.name}, mirrored", _mirrored(population.draw))
-
-
-def _mirrored(draw: Draw) -> Draw:
-    return lambda rng, sets, n: -draw(rng, sets, n)
 
 
 def _any_of(columns: Numbers) -> Draw:
@@ -127,7 +118,7 @@ def false_verdicts(population: Population, alpha: float, sets: int, seed: int = 
     """How many data sets get each wrong verdict, `[FALSE, fixed or early]`.
 
     `SUPPORTED`, `REFUTED`: of `x > 0` with the truth at (just above) 0. `null`: `abs(x) < 1 sd` SUPPORTED with the
-    truth at +1 sd; what is mirrored shows the other side.
+    truth at +1 sd.
     """
     rng, counts = np.random.default_rng([seed, 9]), np.zeros((len(FALSE), 2), np.intp)
     stratified = population.strata(N) is not None

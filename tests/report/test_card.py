@@ -74,6 +74,14 @@ def test_claims_stand_under_their_sources_one_line_each(tmp_path, record):
     assert {cells[1].removesuffix(" (post hoc)") for cells in found} == {claim["title"] for claim in applicable}
 
 
+def test_a_run_that_looked_early_says_on_how_many_documents_verdicts_rest(tmp_path, record):
+    record["run"]["early"]["text"] = "verdicts by documents: 20 at 64, 3 at 256; 4 of 9 forward rows saved (44%)"
+    told = "looked at early, too, each look at a share of the level: verdicts by documents: 20 at 64, 3 at 256."
+    assert told in write_card(written(tmp_path, record))
+    record["run"]["early"] = None
+    assert "looked at early" not in write_card(written(tmp_path, record))
+
+
 def test_what_is_inconclusive_says_why_and_no_infinite_interval_is_shown(tmp_path, record):
     gated, *_ = (claim for claim in record["claims"] if claim["verdict"] == "INCONCLUSIVE")
     gated["statements"][0] |= {"low": None, "high": None, "reason": "not matched: `x` takes 9% of the mass; and more"}
