@@ -31,9 +31,9 @@ class Question:
 
     statement: Statement
     alpha: float
-    """The claim's one-sided share: each limit that supports."""
+    """The claim's one-sided share, over all looks."""
     refuters: int = 1
-    """Statements in the claim: each may refute at alpha / refuters."""
+    """Statements in the claim: each may refute at the look's level / refuters."""
     noise: float = 0.0
     """The noise floor of its form: limits are moved out by it, and a margin must be ten times as large."""
     look: Look = ONLY
@@ -45,8 +45,8 @@ class Question:
 
     @property
     def supporting(self) -> float:
-        """The level of a limit that supports: what this look may spend of alpha, for `>`; alpha for the others."""
-        return self.alpha * self.look.share if self.statement.operator is Operator.ABOVE else self.alpha
+        """What this look may spend of alpha: the level of a limit that supports."""
+        return self.alpha * self.look.share
 
 
 NO_ALPHA = (
@@ -72,7 +72,9 @@ def judge(
     data = {question: question.statement.form.of(columns) for question in dict.fromkeys(questions)}
     random = [q for q, column in data.items() if not _is_exact(q.statement, column)]
     sampled = [q for q in random if q.alpha]
-    made = intervals.bootstraps([data[q] for q in sampled], [q.alpha for q in sampled], strata, seed)
+    made = intervals.bootstraps(
+        [data[q] for q in sampled], [q.alpha for q in sampled], strata, seed, [q.supporting for q in sampled]
+    )
     found: dict[Question, Bootstrap | str] = dict(zip(sampled, made, strict=True))
     found |= {question: NO_ALPHA for question in random if not question.alpha}
     return {question: _decide(question, column, found.get(question)) for question, column in data.items()}
@@ -95,12 +97,11 @@ def _decide(question: Question, column: Column, bootstrap: Bootstrap | str | Non
         tail = intervals.TAIL if look.final else EARLY_TAIL
         margin = question.noise + question.bias
         wide = bootstrap.interval(level, tail).widened(margin)
-        strict = bootstrap.interval(question.alpha / question.refuters, tail).widened(margin)
+        strict = bootstrap.interval(level / question.refuters, tail).widened(margin)
         p_value = bootstrap.p_value(statement.operator, statement.threshold)
-        p_value = min(1.0, p_value * question.alpha / level)  # Bonferroni over the looks, weighted by their shares
+        p_value = min(1.0, p_value / look.share)  # Bonferroni over the looks, weighted by their shares
     verdict = intervals.decide(statement.operator, statement.threshold, wide, strict)
-    early = verdict is Verdict.SUPPORTED and statement.operator is Operator.ABOVE and not exact
-    if not look.final and not early:
+    if exact and not look.final:  # by value over all documents, or not at all
         verdict = Verdict.INCONCLUSIVE
     if exact and not wide.gate:
         p_value = 0.0 if verdict is Verdict.SUPPORTED else 1.0

@@ -26,6 +26,13 @@ from attnres_core.statistics.sequential import ONLY, Look
 
 Outcomes = Mapping[str, Outcome]
 """By the claim's node id."""
+AT_ONCE, LOOK_BY_LOOK = "at once", "look by look, every verdict"
+WAYS = {
+    AT_ONCE: ("at a fixed number of documents", "leave --attnres-sequential out, or "),
+    LOOK_BY_LOOK: ("look by look", "add --attnres-sequential, or "),
+    "look by look": ("look by look with SUPPORTED of `>` alone falling early", ""),
+}
+"""Ways of deciding a claim, as stores remember them: how each is told, and what goes back to it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Judge:
     prompts_digest: str
     """Of the whole prompt set."""
     sequential: bool
-    """Whether claims of `>` are looked at early."""
+    """Whether claims are looked at early."""
     whole: bool
     """Whether the confirmation split is read whole: on a part, nothing is decided for good."""
 
@@ -133,16 +140,9 @@ class Judge:
 
     def without_second_chances(self, outcomes: Outcomes) -> dict[str, Outcome]:
         """A claim found INCONCLUSIVE at a fixed number of documents is not tried look by look, nor the reverse."""
-        before, remedy = "look by look", "add --attnres-sequential"
-        if self.sequential:
-            before, remedy = "at a fixed number of documents", "leave --attnres-sequential out"
-        error = (
-            f"this claim was decided {before} before and found INCONCLUSIVE; deciding it in another way on the same "
-            f"prompts would be a second chance at its alpha: {remedy}, or register it on fresh prompts"
-        )
         return {
-            node_id: dataclasses.replace(outcome, error=error)
-            if self.whole and outcome.quantities and outcome.may_end_early and self._was_open(outcome)
+            node_id: dataclasses.replace(outcome, error=self._second_chance(outcome))
+            if self.whole and outcome.quantities and outcome.may_end_early
             else outcome
             for node_id, outcome in outcomes.items()
         }
@@ -151,18 +151,29 @@ class Judge:
         """Remember which claims came out INCONCLUSIVE (a run on fewer prompts takes no chance away)."""
         for outcome in outcomes:
             if outcome.verdict is Verdict.INCONCLUSIVE and outcome.may_end_early and self.whole:
-                way = self._way(outcome, sequential=self.sequential)
-                stored_decisions.remember_open(way, self.measurements.store)
+                stored_decisions.remember_open(self._way(outcome, self._own_way), self.measurements.store)
 
-    def _was_open(self, outcome: Outcome) -> bool:
-        return stored_decisions.was_open(self._way(outcome, sequential=not self.sequential), self.measurements.store)
+    @property
+    def _own_way(self) -> str:
+        """This run's way of deciding, among WAYS."""
+        return LOOK_BY_LOOK if self.sequential else AT_ONCE
 
-    def _way(self, outcome: Outcome, *, sequential: bool) -> list[str]:
+    def _second_chance(self, outcome: Outcome) -> str:
+        """Why a claim may not be decided in this run's way; empty: it may."""
+        store = self.measurements.store
+        for way, (before, remedy) in WAYS.items():
+            if way != self._own_way and stored_decisions.was_open(self._way(outcome, way), store):
+                return (
+                    f"this claim was found INCONCLUSIVE before, decided {before}; deciding it in another way on the "
+                    f"same prompts would be a second chance at its alpha: {remedy}register it on fresh prompts"
+                )
+        return ""
+
+    def _way(self, outcome: Outcome, way: str) -> list[str]:
         """Identifies a claim, its models and prompts, and the way of deciding it; not dtype or device."""
         checkpoint = self.measurements.material.checkpoint
         models = sorted({checkpoint(quantity.role).digest for quantity in outcome.quantities})
-        how = "look by look" if sequential else "at once"
-        return [claim_key(outcome.claim.node_id), *outcome.claim.texts, *models, self.prompts_digest, how]
+        return [claim_key(outcome.claim.node_id), *outcome.claim.texts, *models, self.prompts_digest, way]
 
     def with_excesses(self, outcomes: Outcomes) -> dict[str, Outcome]:
         """The outcomes, null effects among them with what costs more than the sum of its parts."""
@@ -202,4 +213,4 @@ class Judge:
 
 def still_open(outcomes: Outcomes) -> dict[str, Outcome]:
     """The claims that another look may decide."""
-    return {n: o for n, o in outcomes.items() if not o.error and o.verdict is not Verdict.SUPPORTED}
+    return {n: o for n, o in outcomes.items() if not o.error and o.verdict is Verdict.INCONCLUSIVE}

@@ -35,9 +35,11 @@ from attnres_core.registration.ledger import (
     stated,
     subject,
 )
-from attnres_core.statistics.sequential import FRACTIONS, SPENDING
+from attnres_core.statistics.sequential import EARLY_VERDICTS, FRACTIONS, SPENDING
 
 FORMAT = 2
+_PLAN = {"looks": list(FRACTIONS), "spending": list(SPENDING), "early": list(EARLY_VERDICTS)}
+"""Of --attnres-sequential, as the lock holds it."""
 _HEAD = """\
 # Registered claims, with the share of alpha that each owns. Written by `pytest --attnres-register`;
 # commit it, review its diffs, do not edit it: claims.ledger holds its digest.
@@ -122,7 +124,7 @@ class Registry:
         self.ledger: list[Row] = []
         self.format = FORMAT
         self.has_looks = False
-        """Whether the lock holds the plan of looks that deciding early follows."""
+        """Whether the lock holds the plan that deciding early follows: looks, spending, which verdicts may fall."""
         lock, ledger = folder / LOCK, folder / LEDGER
         if not lock.exists() and not ledger.exists():
             return
@@ -130,7 +132,7 @@ class Registry:
             text = lock.read_text(encoding="utf-8") if lock.exists() else ""
             self.ledger = ledger_rows(folder)
             content = tomllib.loads(text)
-            self.has_looks = (content.get("looks"), content.get("spending")) == (list(FRACTIONS), list(SPENDING))
+            self.has_looks = all(content.get(name) == value for name, value in _PLAN.items())
             self.format = content.get("format", 1)
             for key, fields in content.items():
                 if isinstance(fields, dict):
@@ -419,8 +421,12 @@ def _lock_text(entries: Mapping[str, Entry]) -> str:
     total = sum(entry.alpha for entry in entries.values())
     lines = [_HEAD, f"format = {FORMAT}", f"alpha = {ALPHA}  # of which these claims own {total:.6g}"]
     lines += [f"window = {WINDOW}  # tokens of a prompt that are read", 'order = "sha-256 of the prompts"']
-    lines.append(f"looks = {list(FRACTIONS)}  # --attnres-sequential: shares of the documents, in that order ...")
-    lines.append(f"spending = {list(SPENDING)}  # ... and the share of a claim's alpha that each may spend on `>`")
+    told = (
+        "--attnres-sequential: shares of the documents, in that order ...",
+        "... the share of a claim's alpha that each may spend, on any verdict ...",
+        "... and what may fall before the last, of any sampled statement",
+    )
+    lines += [f"{name} = {json.dumps(value)}  # {why}" for (name, value), why in zip(_PLAN.items(), told, strict=True)]
     for key, entry in sorted(entries.items()):
         lines += ["", f"[{json.dumps(key)}]", "statements = ["]
         lines += [f"    {json.dumps(statement)}," for statement in entry.statements]

@@ -42,10 +42,19 @@ def write_card(record_file: Path, only: str = "") -> str:
     """
     record = read_record(record_file)
     digest = hashlib.sha256(record_file.read_bytes()).hexdigest()
+    return "\n".join(_lines(record, chosen(record, record_file, only), digest)) + "\n"
+
+
+def chosen(record: Record, record_file: Path, only: str) -> list[ClaimEntry]:
+    """The claims with this in their key or title.
+
+    Raises:
+        ValueError: there is none.
+    """
     shown = [c for c in record["claims"] if only.lower() in f"{claim_key(c['node_id'])} {c['title']}".lower()]
     if only and not shown:
         raise ValueError(f"{record_file}: no claim has {only!r} in its key or title; give a part of one that it holds")
-    return "\n".join(_lines(record, shown, digest)) + "\n"
+    return shown
 
 
 def _lines(record: Record, shown: Sequence[ClaimEntry], digest: str) -> list[str]:
@@ -83,7 +92,7 @@ def _counts(claims: Sequence[ClaimEntry]) -> str:
 def _method(record: Record) -> str:
     settings, run = record["settings"], record["run"]
     prompts = settings["prompts"]
-    early = " Claims of `>` were also looked at early, each look at a share of the level." if run["early"] else ""
+    early = " Claims that sample were also looked at early, each look at a share of the level." if run["early"] else ""
     quick = " **This was a quick run: it confirms nothing.**" if settings["quick"] else ""
     sizes = sorted({claim["documents"] for claim in record["claims"] if claim["documents"] is not None}) or [0]
     documents = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"

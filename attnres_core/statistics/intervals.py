@@ -208,7 +208,11 @@ class Bootstrap:
 
 
 def bootstraps(
-    columns: Sequence[Column], alphas: Sequence[float], strata: Strata | None = None, seed: int = SEED
+    columns: Sequence[Column],
+    alphas: Sequence[float],
+    strata: Strata | None = None,
+    seed: int = SEED,
+    levels: Sequence[float] | None = None,
 ) -> list[Bootstrap | str]:
     """Each column's resamples at its own level, or the gate that forbids a verdict on it.
 
@@ -217,9 +221,10 @@ def bootstraps(
         alphas: each column's one-sided level, which sets the number of resamples.
         strata: see `bootstrap_t`.
         seed: see `bootstrap_t`.
+        levels: of the limits that are wanted, where they are less than that; the gates ask for more support there.
     """
     fits = [strata if strata is not None and sum(map(len, strata)) == len(c) else None for c in columns]
-    each = zip(columns, alphas, fits, strict=True)
+    each = zip(columns, levels or alphas, fits, strict=True)
     result: list[Bootstrap | str] = [describe_gate(column, alpha, groups) for column, alpha, groups in each]
     from scipy import stats  # a second to import, which runs that find their decisions in the store need not wait for
 

@@ -68,7 +68,7 @@ def hall_units(column: Column, alpha: float, power: float = 0.8) -> int | None:
 
 SPARSE = 20
 """Documents: effects carried by fewer may be SUPPORTED wrongly more often than alpha says; measured by
-`benchmarks/calibration.py rare`."""
+`python -m benchmarks.calibration rare`."""
 
 
 def sparse_share(n: int) -> float:

@@ -1,8 +1,8 @@
 """Deciding early: when the data are looked at, and which share of a claim's alpha each look may spend.
 
-A claim of `>` statements alone may be SUPPORTED at an early look; refutations and null verdicts come at the last.
-The shares sum to one, so the chance of a false SUPPORTED over all looks stays within the claim's alpha, whatever the
-dependence between them. Simulated in benchmarks/calibration.py.
+Every verdict that rests on a sample may fall at each look, and spends the look's share of the claim's alpha. The shares
+sum to one. Whatever is true, a claim can be wrong in one direction only: the chance of a wrong verdict over all looks
+stays within the claim's alpha, whatever the dependence between them. Simulated in benchmarks/calibration/early.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 FRACTIONS = (0.25, 0.5, 1.0)
 """Looks, as shares of the documents."""
 SPENDING = (0.25, 0.25, 0.5)
-"""The share of alpha that a `>` statement may spend at each look."""
+"""The share of alpha that a verdict may spend at each look."""
+EARLY_VERDICTS = ("SUPPORTED", "REFUTED")
+"""What a look before the last may find, of every sampled statement; locks hold it beside the looks."""
 LEAST = 64
 """No look has fewer documents than this: limits from fewer are too wide to be worth spending alpha on."""
 EARLY_TAIL = 0.5
@@ -26,9 +28,9 @@ class Look:
     documents: int | None = None
     """How many; None: all there are."""
     share: float = 1.0
-    """Of the claim's alpha, for SUPPORTED of `>`."""
+    """Of the claim's alpha: what any verdict may spend here."""
     final: bool = True
-    """Whether every verdict may fall; before the last look it is SUPPORTED or nothing."""
+    """Whether it is the last: only then are all documents there, which exact verdicts and the strata's shares need."""
 
 
 ONLY = Look()

@@ -30,7 +30,7 @@ class Settings:
     """Bytes that one measuring slot may use; None: what there is."""
     quick: bool
     sequential: bool
-    """Whether claims of `>` are looked at early; see `looks`."""
+    """Whether claims are looked at early; see `looks`."""
     registrations: Path
     """The folder of the claims' lock and ledger."""
     roots: tuple[Path, ...] = ()

@@ -9,9 +9,36 @@ import pytest
 from scipy import stats
 from support.small_suite import record_of, verdicts
 
+from attnres_core import (
+    ALL,
+    ATTN,
+    CURRENT,
+    EMBEDDING,
+    MLP,
+    TRAINED,
+    WRAPPED,
+    closed_form_error,
+    drop,
+    mass,
+    mass_and_effect,
+    most_causal,
+    most_massive,
+    resample,
+)
+from attnres_core.claims.claim import Claim
 from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
+from attnres_core.engine.store import Store
+from attnres_core.judging import stored_decisions
 from attnres_core.judging.decisions import Question, judge
+from attnres_core.judging.family_selection import filled_statement
+from attnres_core.judging.negation import negation
+from attnres_core.judging.outcomes import Outcome
 from attnres_core.prompts import Split, load_prompts
+from attnres_core.quantities.ablations import Kind
+from attnres_core.quantities.vocabulary import Family, Statistic
+from attnres_core.registration.registry import Standing
+from attnres_core.statistics import intervals
+from attnres_core.statistics.associations import influence, smoothing_bias
 from attnres_core.statistics.sequential import Look, looks
 
 CLAIMS = """
@@ -31,60 +58,230 @@ def test_null(effect):
 
 @claim(effect=drop(EMBEDDING, MLP, EARLY).on(TRAINED))
 def test_open(effect):
-    assert effect > {threshold}
+    assert {open}
 """
 
 
-def test_a_quarter_and_a_half_and_the_whole():
-    assert looks(256, sequential=True) == (Look(64, 0.25, False), Look(128, 0.25, False), Look(None, 0.5, True))
-    assert looks(1000, sequential=True)[:2] == (Look(250, 0.25, False), Look(500, 0.25, False))
+FIRST, _, LAST = looks(256, sequential=True)
 
 
-@pytest.mark.parametrize("documents", [1, 16, 127, 128, 255, 256, 300, 5000])
-def test_looks_grow_and_spend_all_of_alpha_whatever_the_size(documents):
-    found = looks(documents, sequential=True)
-    sizes = [look.documents for look in found[:-1]]
-    assert sizes == sorted(set(sizes))
-    assert all(64 <= size < documents for size in sizes)
-    assert sum(look.share for look in found) == 1
-    assert [look.final for look in found] == [False] * (len(found) - 1) + [True]
-    assert looks(documents, sequential=False) == (Look(None, 1.0, True),)
+def decided(column, operator, threshold, look, alpha=0.01, refuters=1, quantity="x"):
+    question = Question(Statement(Linear(((quantity, 1.0),)), operator, threshold), alpha, refuters, look=look)
+    return judge([question], {quantity: column})[question]
 
 
-def decided(column, operator, threshold, look, alpha=0.01):
-    question = Question(Statement(Linear((("x", 1.0),)), operator, threshold), alpha, look=look)
-    return judge([question], {"x": column})[question]
+EVERY = [  # about a mean of 1
+    (Operator.ABOVE, 0, Verdict.SUPPORTED),
+    (Operator.ABOVE, 5, Verdict.REFUTED),
+    (Operator.BELOW, 5, Verdict.SUPPORTED),
+    (Operator.BELOW, 0, Verdict.REFUTED),
+    (Operator.WITHIN, 5, Verdict.SUPPORTED),
+    (Operator.WITHIN, 0.1, Verdict.REFUTED),
+]
 
 
-def test_before_the_last_look_there_is_supported_of_above_or_nothing():
+@pytest.mark.parametrize("look", [FIRST, LAST])
+@pytest.mark.parametrize(("operator", "threshold", "verdict"), EVERY)
+def test_every_verdict_may_fall_at_every_look_and_spends_its_share(operator, threshold, verdict, look):
     column = np.random.default_rng(0).normal(1, 1, 64)
-    early, last = looks(256, sequential=True)[0], looks(256, sequential=True)[-1]
-    assert decided(column, Operator.ABOVE, 0, early).verdict is Verdict.SUPPORTED
-    for operator, threshold in ((Operator.ABOVE, 5), (Operator.BELOW, 5), (Operator.WITHIN, 5), (Operator.WITHIN, 0.1)):
-        assert decided(column, operator, threshold, early).verdict is Verdict.INCONCLUSIVE
-        assert decided(column, operator, threshold, last).verdict is not Verdict.INCONCLUSIVE
+    found = decided(column, operator, threshold, look, refuters=2)
+    assert found.verdict is verdict
+    spent = 0.01 * look.share / (2 if verdict is Verdict.REFUTED else 1)
+    assert found.interval.alpha == spent
+    (alone,) = intervals.bootstraps([column], [0.01])
+    own = alone.interval(spent)
+    assert (found.interval.low, found.interval.high) == (own.low, own.high)
 
 
-def test_a_look_spends_its_share_on_support_and_the_last_all_of_alpha_on_the_rest():
+def test_a_look_decides_by_limits_at_its_share_alone():
+    """Thresholds between the limits at alpha and those at a quarter of it: open at the first look."""
     column = np.random.default_rng(0).normal(1, 1, 64)
-    first, _, last = looks(256, sequential=True)
-    assert decided(column, Operator.ABOVE, 0, first).interval.alpha == 0.01 / 4
-    assert decided(column, Operator.ABOVE, 0, last).interval.alpha == 0.01 / 2
-    assert decided(column, Operator.ABOVE, 5, last).interval.alpha == 0.01  # refuted
-    assert decided(column, Operator.WITHIN, 5, last).interval.alpha == 0.01
-    once = decided(column, Operator.ABOVE, 0.8, Look())
-    assert decided(column, Operator.ABOVE, 0.8, first).p_value == pytest.approx(4 * once.p_value)
+    (made,) = intervals.bootstraps([column], [0.01])
+    all_of_it, share = made.interval(0.01), made.interval(0.0025)
+    low, high = (all_of_it.low + share.low) / 2, (all_of_it.high + share.high) / 2
+    cases = [(Operator.ABOVE, low), (Operator.ABOVE, high), (Operator.BELOW, high), (Operator.WITHIN, high)]
+    for operator, threshold in cases:
+        assert decided(column, operator, threshold, Look()).verdict is not Verdict.INCONCLUSIVE
+        assert decided(column, operator, threshold, FIRST).verdict is Verdict.INCONCLUSIVE
 
 
-def test_the_tail_gate_is_stricter_before_the_last_look():
-    column = -np.random.default_rng(5).lognormal(0, 0.5, 64)  # a long tail below: the lower limit is in doubt
-    first, _, last = looks(256, sequential=True)
+def test_p_values_count_the_looks():
+    column = np.random.default_rng(0).normal(1, 1, 64)
+    for operator, threshold in ((Operator.ABOVE, 0.8), (Operator.BELOW, 1.3), (Operator.WITHIN, 1.3)):
+        once = decided(column, operator, threshold, Look())
+        assert decided(column, operator, threshold, FIRST).p_value == pytest.approx(4 * once.p_value)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_tail_gate_is_stricter_before_the_last_look_on_the_side_of_the_tail(sign):
+    column = sign * np.random.default_rng(5).lognormal(0, 0.5, 64)  # the limit on the side of the tail is in doubt
     skewness = abs(((column - column.mean()) ** 3).mean() / column.std() ** 3)
     z = stats.norm.ppf([1 - 0.01 / 4, 1 - 0.01 / 2])  # the levels of the two looks
     assert z[0] * skewness / 8 > 0.5
     assert z[1] * skewness / 8 < 1
-    assert decided(column, Operator.ABOVE, -50, first).verdict is Verdict.INCONCLUSIVE
-    assert decided(column, Operator.ABOVE, -50, last).verdict is Verdict.SUPPORTED
+    tail, other = (Operator.BELOW, Operator.ABOVE) if sign > 0 else (Operator.ABOVE, Operator.BELOW)
+    needs_the_tail = [(tail, sign * 50), (other, sign * 50), (Operator.WITHIN, 50)]  # support, refute, both limits
+    for operator, threshold in needs_the_tail:
+        assert decided(column, operator, threshold, FIRST).verdict is Verdict.INCONCLUSIVE
+        assert decided(column, operator, threshold, LAST).verdict is not Verdict.INCONCLUSIVE
+    for operator, threshold in ((other, -sign * 50), (tail, -sign * 50), (Operator.WITHIN, 0.1)):
+        assert decided(column, operator, threshold, FIRST).verdict is not Verdict.INCONCLUSIVE
+
+
+def test_the_support_that_is_asked_for_is_that_of_the_looks_level():
+    """ln(10 / .01) is 6.9 and ln(10 / .0025) is 8.3: eight values off the mode are enough for the one alone."""
+    column = np.where(np.arange(64) < 8, 6 + np.arange(64) / 64, 5.0)
+    assert not decided(column, Operator.ABOVE, 0, Look()).interval.gate
+    assert "only 8 prompts differ" in decided(column, Operator.ABOVE, 0, FIRST).interval.gate
+    assert "at least 9 are needed" in decided(column, Operator.ABOVE, 9, FIRST).reason
+
+
+def test_what_is_exact_waits_for_all_documents():
+    column = np.full(64, 0.25)
+    for operator, threshold, verdict in (
+        (Operator.ABOVE, 0.05, Verdict.SUPPORTED),
+        (Operator.ABOVE, 0.5, Verdict.REFUTED),
+        (Operator.WITHIN, 0.5, Verdict.SUPPORTED),
+    ):
+        routing = mass(CURRENT, MLP).on(WRAPPED)
+        assert decided(column, operator, threshold, FIRST, quantity=routing).verdict is Verdict.INCONCLUSIVE
+        assert decided(column, operator, threshold, LAST, quantity=routing).verdict is verdict
+
+
+def test_a_null_or_a_refutation_from_few_documents_says_so_at_any_look():
+    column = np.random.default_rng(0).normal(1, 1, 64)
+    wanted = "null claims and REFUTED verdicts want 256 documents; here are 64"
+    assert wanted in decided(column, Operator.WITHIN, 5, FIRST).reason
+    assert wanted in decided(column, Operator.ABOVE, 5, FIRST).reason
+    assert wanted not in decided(column, Operator.ABOVE, 0, FIRST).reason
+
+
+# Claims at a look ----------------------------------------------------------------------------------------------------
+
+EFFECTS = [make(EMBEDDING, MLP).on(TRAINED) for make in (drop, resample)]
+
+
+def claim_of(statements, under=()):
+    quantities = tuple(dict.fromkeys(q for s in statements for q, _ in s.form.terms))
+    return Claim("test_a.py::test", "", "", None, quantities, tuple(statements), under)
+
+
+def at_look(claim, columns, documents, chosen=None, ranked=None, split=Split.CONFIRMATION):
+    """The outcome of a claim after a look at the first of 256 documents (None: all of them)."""
+    look = FIRST if documents else LAST
+    step = claim.by_kind
+    groups = [claim.statements[i : i + step] for i in range(0, len(claim.statements), step)]
+    negations = tuple(negation(group, chosen or {}, ranked or {}) for group in groups)
+    outcome = Outcome(claim, Standing(split, 0.01, "registered"), Verdict.INCONCLUSIVE, negations=negations)
+    own = [filled_statement(s, chosen or {}) for s in claim.statements]
+    beside = dict.fromkeys(s for made in negations for s in made.statements if s not in own)
+    refuters = sum(made.refuters for made in negations)
+    questions = [Question(s, 0.01, refuters, look=look) for s in (*own, *beside)]
+    found = judge(questions, {q: column[:documents] for q, column in columns.items()})
+    return outcome.decided(tuple(found[q] for q in questions), documents)
+
+
+def normal(mean, sd=1.0):
+    """256 documents of that very mean, in each of which the first 64 have it, too."""
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(0, sd, 64) for _ in range(4)]
+    return np.concatenate([part - part.mean() + mean for part in parts])
+
+
+def above(quantity, threshold=0.0):
+    return Statement(Linear(((quantity, 1.0),)), Operator.ABOVE, threshold)
+
+
+@pytest.mark.parametrize(
+    ("means", "early", "last"),
+    [
+        ((-1, -1), Verdict.REFUTED, Verdict.REFUTED),  # under both kinds
+        ((-1, 0), Verdict.INCONCLUSIVE, Verdict.REFUTED),  # the other is open, and may yet support it
+        ((-1, 1), Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),  # they disagree
+        ((1, 1), Verdict.SUPPORTED, Verdict.SUPPORTED),
+        ((1, 0), Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_under_two_kinds_a_claim_is_refuted_early_only_when_neither_is_open(means, early, last):
+    claim = claim_of([above(effect) for effect in EFFECTS], (Kind.DROP, Kind.RESAMPLE))
+    columns = dict(zip(EFFECTS, map(normal, means), strict=True))
+    assert at_look(claim, columns, 64).verdict is early
+    assert at_look(claim, columns, None).verdict is last
+
+
+def test_one_refuted_statement_refutes_early_whatever_the_others_are():
+    """The exact one waits for all documents; the sum of what may refute is the look's share."""
+    constant = mass(CURRENT, MLP).on(WRAPPED)
+    claim = claim_of([above(EFFECTS[0]), above(constant, 0.05)])
+    refuted = at_look(claim, {EFFECTS[0]: normal(-1), constant: np.full(256, 0.25)}, 64)
+    assert (refuted.verdict, refuted.documents) == (Verdict.REFUTED, 64)
+    assert refuted.decisions[0].interval.alpha == 0.01 / 4 / 2
+    supported = {EFFECTS[0]: normal(1), constant: np.full(256, 0.25)}
+    assert at_look(claim, supported, 64).verdict is Verdict.INCONCLUSIVE
+    assert at_look(claim, supported, None).verdict is Verdict.SUPPORTED
+
+
+FAMILIES = (Family.CURRENT, Family.EMBEDDING, Family.OLDER)
+
+
+@pytest.mark.parametrize(
+    ("masses", "effects", "early", "last"),
+    [
+        ((5, 3, 1), (5, 3, 1), Verdict.REFUTED, Verdict.REFUTED),  # the title's negation holds in all its parts
+        ((5, 4.7, 1), (5, 3, 1), Verdict.INCONCLUSIVE, Verdict.REFUTED),  # at 64, who leads in mass is open
+        ((5, 3, 1), (5, 3, 4.7), Verdict.INCONCLUSIVE, Verdict.REFUTED),  # at 64, the family not chosen may lead
+        ((5, 3, 1), (3, 5, 1), Verdict.SUPPORTED, Verdict.SUPPORTED),
+    ],
+)
+def test_a_claim_with_picks_is_refuted_early_by_the_whole_negation_of_its_title(masses, effects, early, last):
+    first, causal = most_massive(ATTN, ALL), most_causal(ATTN, ALL)
+    weight = {family: mass(family, ATTN, ALL).on(TRAINED) for family in FAMILIES}
+    effect = {family: drop(family, ATTN, ALL).on(TRAINED) for family in FAMILIES}
+    terms = ((drop(causal, ATTN, ALL).on(TRAINED), 1.0), (drop(first, ATTN, ALL).on(TRAINED), -1.0))
+    claim = claim_of([Statement(Linear(terms), Operator.ABOVE, 0.0)])
+    rng = np.random.default_rng(1)
+    columns = {quantity: normal(mean, 0.1) for quantity, mean in zip(weight.values(), masses, strict=True)}
+    columns |= {quantity: normal(mean, 0.1) for quantity, mean in zip(effect.values(), effects, strict=True)}
+    columns = {q: column + _centred(rng, 0.6) for q, column in columns.items()}
+    given = {
+        "chosen": {first: Family.CURRENT, causal: Family.EMBEDDING},
+        "ranked": dict.fromkeys((first, causal), FAMILIES),
+    }
+    assert at_look(claim, columns, 64, **given).verdict is early
+    assert at_look(claim, columns, None, **given).verdict is last
+
+
+def _centred(rng, sd):
+    parts = [rng.normal(0, sd, 64) for _ in range(4)]
+    return np.concatenate([part - part.mean() for part in parts])
+
+
+def test_what_has_looks_is_registered_and_samples():
+    effect, error = above(EFFECTS[0]), above(closed_form_error(ATTN).on(WRAPPED))
+    assert at_look(claim_of([effect]), {EFFECTS[0]: normal(1)}, 64).may_end_early
+    null = Statement(effect.form, Operator.WITHIN, 3.0)
+    assert at_look(claim_of([null]), {EFFECTS[0]: normal(1)}, 64).may_end_early
+    assert not at_look(claim_of([effect]), {EFFECTS[0]: normal(1)}, 64, split=Split.EXPLORATION).may_end_early
+    assert not at_look(claim_of([error]), {error.form.terms[0][0]: normal(1)}, 64).may_end_early
+
+
+def test_a_correlation_over_sites_waits_for_all_documents_with_all_of_its_alpha():
+    """Noise weakens it, and the more the fewer documents: what is REFUTED at 64 would be so too often."""
+    rng = np.random.default_rng(7)
+    masses = rng.uniform(size=30)
+    effects = 0.5 * masses + 0.2 * rng.normal(size=30)
+    truth, refuted = np.corrcoef(masses, effects)[0, 1], {64: 0, 256: 0}
+    for documents in refuted:
+        for _ in range(60):
+            tables = [own[:, None] + 0.6 * rng.normal(size=(30, documents)) for own in (masses, effects)]
+            column = influence(Statistic.PEARSON, *tables)
+            bias = smoothing_bias(Statistic.PEARSON, *tables, column)
+            question = Question(Statement(Linear((("r", 1.0),)), Operator.ABOVE, truth), 0.05, bias=bias)
+            refuted[documents] += judge([question], {"r": column})[question].verdict is Verdict.REFUTED
+    assert refuted[64] > 60 * 0.05 + 3 * (60 * 0.05 * 0.95) ** 0.5  # this is why
+    claim = claim_of([above(mass_and_effect(Statistic.PEARSON, ATTN).on(TRAINED), 0.8)])
+    outcome = Outcome(claim, Standing(Split.CONFIRMATION, 0.01, "registered"), Verdict.INCONCLUSIVE)
+    assert not outcome.may_end_early
 
 
 def test_the_first_documents_come_with_all_their_prompts(tmp_path):
@@ -114,68 +311,111 @@ def run(pytester, micro, _quiet):
     options = [f"--attnres-trained={micro / 'trained'}", f"--attnres-vanilla={micro / 'vanilla'}"]
     options += ["--attnres-prompts=prompts.jsonl", "-n0", "-p", "no:cacheprovider"]
 
-    def once(*arguments, threshold=5):
-        pytester.makepyfile(test_claims=CLAIMS.replace("{threshold}", str(threshold)))
+    def once(*arguments, stated="effect > 5"):
+        pytester.makepyfile(test_claims=CLAIMS.replace("{open}", stated))
         return pytester.runpytest_subprocess(*options, *arguments)
 
     return once
 
 
-def test_a_decided_claim_is_measured_no_further(run, pytester):
+@pytest.fixture
+def estimate(run, pytester):
+    """The mean of the effect that `test_open` is about: at that threshold, no limit clears it."""
     run("--attnres-register")
-    result = run("--attnres-sequential")
-    result.stdout.fnmatch_lines(["verdicts by documents: 1 at 100, 3 at 200; * forward rows saved (*)"])
+    run()
+    for name in ("claims.lock", "claims.ledger"):
+        (pytester.path / name).unlink()
+    return float(verdicts(pytester)["test_refuted"]["estimate"])
+
+
+def test_a_decided_claim_is_measured_no_further_and_an_open_one_goes_on(run, pytester, estimate):
+    stated = f"effect > {estimate}"
+    run("--attnres-register", stated=stated)
+    shutil.rmtree(pytester.path / ".attnres")
+    result = run("--attnres-sequential", stated=stated)
+    result.stdout.fnmatch_lines(["verdicts by documents: 3 at 100, 1 at 200; * forward rows saved (*)"])
     found = verdicts(pytester)
     assert {name: (entry["verdict"], entry["n"]) for name, entry in found.items()} == {
         "test_clear": ("SUPPORTED", 100),
-        "test_refuted": ("REFUTED", 200),
-        "test_null": ("SUPPORTED", 200),
-        "test_open": ("REFUTED", 200),
+        "test_refuted": ("REFUTED", 100),
+        "test_null": ("SUPPORTED", 100),
+        "test_open": ("INCONCLUSIVE", 200),
+    }
+    assert {n: s["confidence"] for n, e in found.items() for s in e["statements"]} == {
+        name: pytest.approx(1 - 2 * entry["alpha"] / 2)
+        for name, entry in found.items()  # (of 200, the first look: half)
     }
     record = record_of(pytester)
-    # Three drops and the clean run over 200 prompts; one drop needed half of them.
+    # Three drops and the clean run over 200 prompts; two drops needed half of them.
     assert (record["run"]["early"]["rows"], record["run"]["early"]["rows_run"]) == (
         4 * 200,
-        3 * 200 + 112,
-    )  # (7 chunks of 16)
-    columns = {column["name"].split(",")[0]: column["n"] for column in record["columns"]}
-    assert columns == {"drop(current": 100, "drop(embedding": 200}
+        2 * 200 + 2 * 112,  # (7 chunks of 16)
+    )
+    columns = {column["name"].split(") ")[0]: column["n"] for column in record["columns"]}
+    assert columns == {
+        "drop(current, attn, early": 100,
+        "drop(embedding, attn, early": 100,
+        "drop(embedding, mlp, early": 200,
+    }
     assert all(entry["p_holm"] is None for entry in found.values())
 
 
+@pytest.mark.parametrize("stated", ["effect > {}", "abs(effect) < abs({})"])
 @pytest.mark.parametrize("first", [True, False])
-def test_an_inconclusive_claim_gets_no_second_chance_by_the_other_way_of_deciding(run, pytester, first):
-    run("--attnres-register")
-    run()
-    threshold = verdicts(pytester)["test_refuted"]["estimate"]  # at the estimate, no limit clears it
-    for name in ("claims.lock", "claims.ledger"):
-        (pytester.path / name).unlink()
+def test_an_inconclusive_claim_gets_no_second_chance_by_the_other_way_of_deciding(
+    run, pytester, estimate, stated, first
+):
+    stated = stated.format(estimate)
     orders = [["--attnres-sequential"], []] if first else [[], ["--attnres-sequential"]]
-    run("--attnres-register", threshold=threshold)
-    run("--attnres-n-prompts=150", *orders[1], threshold=threshold)  # confirms nothing, so it takes no chance away
-    run(*orders[0], threshold=threshold)
+    run("--attnres-register", stated=stated)
+    run("--attnres-n-prompts=150", *orders[1], stated=stated)  # confirms nothing, so it takes no chance away
+    run(*orders[0], stated=stated)
     assert verdicts(pytester)["test_open"]["verdict"] == "INCONCLUSIVE"
-    run(*orders[0], threshold=threshold)  # the same way again is the same verdict
+    run(*orders[0], stated=stated)  # the same way again is the same verdict
     assert verdicts(pytester)["test_open"]["verdict"] == "INCONCLUSIVE"
-    run(*orders[1], threshold=threshold)
+    run(*orders[1], stated=stated)
     entry = verdicts(pytester)["test_open"]
     assert entry["verdict"] == "ERROR"
     assert "would be a second chance at its alpha" in entry["reason"]
     assert verdicts(pytester)["test_null"]["verdict"] == "SUPPORTED"
 
 
-def test_a_lock_without_looks_is_refused(run, pytester):
+@pytest.mark.parametrize("options", [[], ["--attnres-sequential"]])
+def test_a_claim_left_open_by_looks_of_the_older_rule_gets_no_second_chance(run, pytester, estimate, options):
+    """A store remembers the way in which it was decided; under that rule SUPPORTED of `>` alone could fall early."""
+    stated = f"effect > {estimate}"
+    run("--attnres-register", stated=stated)
+    run("--attnres-sequential", stated=stated)
+    (file,) = (pytester.path / ".attnres" / "judged").glob("open-*.json")
+    *parts, way = json.loads(file.read_text())["parts"]
+    assert way == "look by look, every verdict"
+    file.unlink()
+    stored_decisions.remember_open([*parts, "look by look"], Store(pytester.path / ".attnres"))
+    run(*options, stated=stated)
+    entry = verdicts(pytester)["test_open"]
+    assert entry["verdict"] == "ERROR"
+    assert "decided look by look with SUPPORTED of `>` alone falling early" in entry["reason"]
+    assert "a second chance at its alpha: register it on fresh prompts" in entry["reason"]
+
+
+def test_a_lock_that_does_not_say_what_may_fall_early_is_refused(run, pytester):
+    """As locks of the older rule are, whose looks could find SUPPORTED of `>` alone."""
     run("--attnres-register")
     lock, ledger = pytester.path / "claims.lock", pytester.path / "claims.ledger"
-    text = "".join(line for line in lock.read_text().splitlines(True) if not line.startswith(("looks", "spending")))
+    genuine, marked = lock.read_text(), 'early = ["SUPPORTED", "REFUTED"]'
+    assert marked in genuine
+    text = "".join(line for line in genuine.splitlines(True) if not line.startswith("early"))
     lock.write_text(text)
     row = json.loads(ledger.read_text())
     ledger.write_text(json.dumps({**row, "lock": hashlib.sha256(text.encode()).hexdigest()}) + "\n")
     result = run("--attnres-sequential")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*claims.lock holds no looks; --attnres-register writes them"])
+    result.stderr.fnmatch_lines(["*claims.lock does not say that SUPPORTED and REFUTED may fall at each look; type*"])
+    assert run().ret != pytest.ExitCode.USAGE_ERROR  # at a fixed number of documents nothing is asked of it
     run("--attnres-register").stdout.fnmatch_lines(["*the looks of --attnres-sequential are in the lock"])
-    assert "looks = [0.25, 0.5, 1.0]" in lock.read_text()
+    assert lock.read_text() == genuine  # every mark and every share stays
+    spent = [json.loads(line)["spent"] for line in ledger.read_text().splitlines()]
+    assert spent == [row["spent"], {}]
 
 
 STRATIFIED = """
@@ -229,12 +469,12 @@ def test_looks_are_the_same_for_any_workers_with_strata_unequal_documents_and_mi
     found = {name: (entry["verdict"], entry["n"]) for name, entry in alone.items()}
     assert found == {
         "test_clear": ("SUPPORTED", 75),
-        "test_mixed": ("SUPPORTED", 150),
+        "test_mixed": ("SUPPORTED", 75),
         "test_picked": ("SUPPORTED", 75),
         "test_constant": ("SUPPORTED", 150),  # decided by value, so at the last look alone
     }
-    # A claim that cannot end early keeps all of its alpha for the one look that it has.
-    assert {s["confidence"] for s in alone["test_mixed"]["statements"]} == {1 - 2 * alone["test_mixed"]["alpha"]}
+    # Of 150 documents the first look has 75, and half of alpha: 37 are too few to be looked at.
+    assert {s["confidence"] for s in alone["test_mixed"]["statements"]} == {1 - alone["test_mixed"]["alpha"]}
     assert [row["stratum"] for row in alone["test_clear"]["by_stratum"]] == ["a", "b"]
     assert sum(row["n"] for row in alone["test_clear"]["by_stratum"]) == 75
 

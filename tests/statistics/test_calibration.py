@@ -1,4 +1,4 @@
-"""benchmarks/calibration.py in reduced form: attained error where the truth is known, every data set bootstrapped.
+"""benchmarks/calibration in reduced form: attained error where the truth is known, every data set bootstrapped.
 
 Each bound names the half, gate or level whose loss breaks it. Seeds are fixed; bounds stand some four Monte-Carlo
 standard errors from what the rule attains, and further from what it attains without the part they guard.
@@ -10,19 +10,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attnres_core.claims.statements import Verdict
+from attnres_core.claims.statements import Operator, Verdict
 from attnres_core.statistics.intervals import intervals
-from benchmarks.calibration import (
-    FIELDS,
-    POPULATIONS,
-    RULE,
-    Population,
-    ended,
-    outcomes,
-    resampled,
-    standardised,
-    tally,
-)
+from benchmarks.calibration.early import FALSE, ended, false_verdicts
+from benchmarks.calibration.populations import POPULATIONS, Population
+from benchmarks.calibration.real import resampled, standardised
+from benchmarks.calibration.rule import FIELDS, RULE, outcomes
+from benchmarks.calibration.simulated import tally
 
 ALPHA = 0.025
 NAMED = {population.name: population for population in POPULATIONS}
@@ -127,28 +121,55 @@ def test_a_suite_with_every_margin_at_the_truth_is_seldom_wrong():
     assert 0.01 <= wrong <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / sets)
 
 
-def test_looking_early_spends_no_more_than_alpha_and_most_of_it():
+@pytest.fixture(scope="module")
+def early() -> dict[str, list[int]]:
+    """Wrong verdicts with the truth at the threshold in 3,000 normal data sets: at a fixed n, and over all looks."""
+    return dict(zip(FALSE, false_verdicts(NAMED["normal"], ALPHA, 3000).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("wrong", FALSE)
+def test_looking_early_spends_no_more_than_alpha_and_most_of_it(early, wrong):
     """Each look spends its share: at alpha each, three looks would spend nearly two alphas."""
-    data = np.random.default_rng(23).normal(size=(3000, 256))
-    verdicts, documents = ended(data, 0.0, ALPHA, sequential=True, whole=False)
-    wrong = verdicts == Verdict.SUPPORTED
-    assert 0.5 * ALPHA <= wrong.mean() <= 1.25 * ALPHA
-    assert 0.15 * ALPHA <= (wrong & (documents < 256)).mean() <= 0.75 * ALPHA
+    fixed, looked = (count / 3000 for count in early[wrong])
+    assert 0.6 * ALPHA <= fixed <= 1.45 * ALPHA
+    assert 0.5 * ALPHA <= looked <= 1.3 * ALPHA
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_every_look_finds_wrong_verdicts_of_its_share(looks):
+    """Over the first, the first two and all looks: a quarter, a half and all of alpha bound them."""
+    data, share = np.random.default_rng(23).normal(size=(3000, 256)), (0.25, 0.5, 1)[looks - 1]
+    verdicts, documents = ended(data, Operator.ABOVE, 0.0, ALPHA, sequential=True)
+    seen = documents <= (64, 128, 256)[looks - 1]
+    for wrong in (Verdict.SUPPORTED, Verdict.REFUTED):
+        rate = (seen & (verdicts == wrong)).mean()
+        assert 0.4 * share * ALPHA <= rate <= share * ALPHA + 4 * math.sqrt(share * ALPHA / 3000)
 
 
 def test_looking_early_knows_that_a_first_part_has_drawn_its_strata():
     """Half of the variance lies between strata: with their shares taken as fixed at 64 documents, this errs often."""
-    wrong = []
+    supported, refuted = [], []
     for seed in range(60):  # which documents come first differs from set to set
         labels = np.random.default_rng([31, seed]).permutation(np.repeat([0, 1], 128))
         data = np.random.default_rng([37, seed]).normal(size=(50, 256)) + np.where(labels, 1.0, -1.0)
-        wrong += list(ended(data, 0.0, ALPHA, sequential=True, whole=False, labels=labels)[0] == Verdict.SUPPORTED)
-    assert 0.4 * ALPHA <= np.mean(wrong) <= 1.3 * ALPHA
+        found, _ = ended(data, Operator.ABOVE, 0.0, ALPHA, sequential=True, labels=labels)
+        supported += list(found == Verdict.SUPPORTED)
+        refuted += list(found == Verdict.REFUTED)
+    for wrong in (supported, refuted):
+        assert 0.4 * ALPHA <= np.mean(wrong) <= 1.3 * ALPHA
 
 
-def test_looking_early_saves_documents_and_loses_few_verdicts():
-    """An effect of half a standard deviation: decided at 64 or 128 documents more often than not."""
-    data = np.random.default_rng(29).normal(0.5, 1, size=(200, 256))
-    verdicts, documents = ended(data, 0.0, 0.05 / 40, sequential=True, whole=True)
-    assert (verdicts == Verdict.SUPPORTED).mean() > 0.99
+@pytest.mark.parametrize(
+    ("operator", "threshold", "verdict"),
+    [
+        (Operator.ABOVE, 0.0, Verdict.SUPPORTED),
+        (Operator.ABOVE, 1.0, Verdict.REFUTED),
+        (Operator.WITHIN, 1.0, Verdict.SUPPORTED),
+    ],
+)
+def test_looking_early_saves_documents_and_loses_few_verdicts(operator, threshold, verdict):
+    """A mean half a standard deviation from the threshold: decided at 64 or 128 documents more often than not."""
+    data = np.random.default_rng(29).normal(0.5, 1, size=(150, 256))
+    verdicts, documents = ended(data, operator, threshold, 0.05 / 40, sequential=True)
+    assert (verdicts == verdict).mean() > 0.99
     assert documents.mean() < 0.5 * 256

@@ -100,15 +100,16 @@ def _mlp(layer: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 def write_prompts(file: Path, exploration: int = 64, confirmation: int = 256) -> Path:
     """Prompts of words of which a share, each prompt's own, is followed by another word than the model predicts."""
-    rng = np.random.default_rng(9)
+    rng, texts = np.random.default_rng(9), dict[str, None]()  # (a file that holds a prompt twice is refused)
+    while len(texts) < exploration + confirmation:
+        words, surprise = [int(rng.integers(WORDS))], rng.uniform(0, 0.3)
+        for _ in range(rng.integers(16, 32)):
+            free = rng.random() < surprise
+            # A free choice of half the words keeps both halves in play whatever the cycles of FOLLOWS.
+            words.append(int(rng.integers(WORDS)) if free else int(FOLLOWS[words[-1]]))
+        texts[" ".join(f"w{word}" for word in words)] = None
     with file.open("w") as stream:
-        for index in range(exploration + confirmation):
-            words, surprise = [int(rng.integers(WORDS))], rng.uniform(0, 0.3)
-            for _ in range(rng.integers(16, 32)):
-                free = rng.random() < surprise
-                # A free choice of half the words keeps both halves in play whatever the cycles of FOLLOWS.
-                words.append(int(rng.integers(WORDS)) if free else int(FOLLOWS[words[-1]]))
-            text = " ".join(f"w{word}" for word in words)
+        for index, text in enumerate(texts):
             split = "exploration" if index < exploration else "confirmation"
             stream.write(json.dumps({"id": f"p{index}", "text": text, "split": split}) + "\n")
     return file
