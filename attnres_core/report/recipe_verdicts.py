@@ -101,7 +101,7 @@ def _check_trainings(recipe: str, manifests: Mapping[int, Path], weights: Mappin
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
             own = {**manifest["recipe"], "data": manifest["data"]["digest"]}
-            found, digest = (manifest["name"], own.pop("seed")), manifest["weights"]
+            found, digest = (manifest["name"], own.pop("seed")), str(manifest["weights"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             remedy = "give manifest.json of a training by this version, which names seed and weights"
             raise ValueError(f"{file}: no such manifest ({error!r}); {remedy}") from None
