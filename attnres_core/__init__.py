@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from attnres_core.quantities.summaries import uniform_mass as uniform_mass
     from attnres_core.quantities.vocabulary import Band, Family, Positions, Role, Sublayer
     from attnres_core.quantities.vocabulary import at_step as at_step
+    from attnres_core.report.loaded import LoadedRecord as LoadedRecord
+    from attnres_core.report.loaded import load_record as load_record
     from attnres_core.shipped import reference as reference
     from attnres_core.shipped import reference_prompts as reference_prompts
 
@@ -79,6 +81,7 @@ _HOMES = {
     "models.loading": ("load_model",),
     "exploration.prompt_kinds": ("PromptKind", "any_tokens", "excerpts", "texts"),
     "prompts": ("PromptSet", "load_prompts"),
+    "report.loaded": ("LoadedRecord", "load_record"),
     "shipped": ("reference", "reference_prompts"),
     "claims.statements": ("ClaimError", "Verdict"),
     "engine.measuring": ("measure",),

@@ -6,12 +6,14 @@ import hashlib
 import itertools
 import json
 import operator
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -22,7 +24,13 @@ from attnres_core.shapes import Column
 WINDOW = 64
 """Tokens of a prompt that are read; every next-token prediction among them is scored."""
 _TOO_SHORT = "has {} tokens; a next-token loss needs at least 2: lengthen it or leave it out"
+SHORT = 8
+"""A prompt of fewer tokens is told of: its mean over a few predictions counts as much as one over a full window."""
 FIELDS = ("id", "text", "document", "stratum", "split", "answer", "foil")
+
+
+class IgnoredFieldWarning(UserWarning):
+    """A prompt file holds fields that nothing reads."""
 
 
 class Split(StrEnum):
@@ -237,7 +245,7 @@ def load_prompts(path: str | Path) -> PromptSet:
     """Read a JSONL file of prompts: `id`, `text`, and where known `document`, `stratum`, `split`, `answer`, `foil`.
 
     A missing document is the prompt's own id, a missing stratum the file's name, a missing split comes from a hash of
-    the document.
+    the document. Other fields are ignored, with a warning that names them.
 
     Raises:
         ValueError: what is wrong, with file, line and remedy.
@@ -258,7 +266,11 @@ def load_prompts(path: str | Path) -> PromptSet:
         raise ValueError(f"{path}: unreadable ({error}); give a JSONL file that may be read") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from None
-    prompts = [_prompt(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [(number, _row(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]
+    prompts = [_prompt(path, number, row) for number, row in rows]
+    if unread := sorted({field for _, row in rows for field in row} - set(FIELDS)):
+        told = f"{path}: nothing reads {', '.join(unread)}; a prompt's fields are {', '.join(FIELDS)}"
+        warnings.warn(told, IgnoredFieldWarning, stacklevel=2)
     if not prompts:
         raise ValueError(f"{path}: no prompts; write one JSON object a line with `id` and `text`")
     ids = Counter(prompt.id for prompt in prompts)
@@ -285,7 +297,7 @@ def load_prompts(path: str | Path) -> PromptSet:
     return PromptSet(path.stem, tuple(sorted(prompts, key=lambda prompt: (place(prompt), prompt.digest))))
 
 
-def _prompt(path: Path, number: int, line: str) -> Prompt:
+def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     where = f"{path}, line {number}"
     try:
         row = json.loads(line)
@@ -293,8 +305,12 @@ def _prompt(path: Path, number: int, line: str) -> Prompt:
         raise ValueError(f"{where}: malformed JSON ({error}); write one JSON object a line") from None
     if not isinstance(row, dict):
         raise ValueError(f"{where}: a {type(row).__name__}, not an object; write {{'id': ..., 'text': ...}}")
-    if unknown := sorted(row.keys() - set(FIELDS)):
-        raise ValueError(f"{where}: unknown field {', '.join(unknown)}; allowed: {', '.join(FIELDS)}")
+    return row
+
+
+def _prompt(path: Path, number: int, row: dict[str, Any]) -> Prompt:
+    where = f"{path}, line {number}"
+    row = {field: row[field] for field in FIELDS if field in row}
     for field in row:
         if not isinstance(row[field], str) or not row[field]:
             raise ValueError(f"{where}: `{field}` is {row[field]!r}; give a non-empty string")

@@ -1,69 +1,224 @@
-"""Claims about the reference checkpoints' recipes, as docs/recipes.md: from the records of a run on each seed.
+"""Claims about the reference checkpoints' recipes, as docs/recipes.md, from what fixtures/recipes keeps of each seed.
 
 for name in tiny-open-block tiny-kimi-block; do
-    for seed in 1 2 3 4; do
-        python -m attnres_core train $name --compile --seed $seed --out build/seeds/$seed
-        python -m pytest hypotheses -n 4 --attnres-trained build/seeds/$seed/$name \\
-            --attnres-report build/records/$name/$seed.html
+    for seed in 101 102 103 104 105 106 107 108; do
+        python -m attnres_core train $name --compile --seed $seed --out build/seeds/$name-$seed
+        python -m pytest hypotheses -n 2 --attnres-trained build/seeds/$name-$seed/$name \\
+            --attnres-report build/seeds/records/$name-$seed.html
     done
-    python -m pytest hypotheses -n 4 --attnres-trained $name --attnres-report build/records/$name/20261122.html
 done
-python benchmarks/recipes.py build/records/tiny-open-block build/records/tiny-kimi-block > docs/recipes.md
+python benchmarks/recipes.py build/seeds
+
+Without a folder the page is written anew from what is kept. Seeds that are not there yet are waited for.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from attnres_core.claims.statements import Verdict
-from attnres_core.report.across_seeds import Recipe, as_json, decide_recipe, introduction, table
+from attnres_core.claims.statements import Interval, Verdict
+from attnres_core.judging.recipe_registration import LOCK, RecipeLock, attestation, read
+from attnres_core.models.checkpoints.checkpoint import weights_digest
+from attnres_core.records.reading import escaped, read_record
+from attnres_core.report.across_seeds import MIN_CHECKPOINTS, Across, RecipeClaim, as_json, decide_recipe
+from attnres_core.report.numbers import number, threshold
+from attnres_core.report.recipe_marks import AGAINST, FOR, marks
+from attnres_core.report.recipe_verdicts import SeedsVerdict, decide_registered, rule, table, waiting
 
 ROOT = Path(__file__).parent.parent
+HYPOTHESES = ROOT / "hypotheses"
 KEPT = ROOT / "fixtures" / "recipes"
-REFERENCE = "20261122"
-"""The seed of the shipped checkpoints."""
-MOTIFS = ("test_embedding_feeds_early_mlp", "test_current_feeds_early_layers", "test_older_feeds_late_attention")
+PAGE = ROOT / "docs" / "recipes.md"
 
-HEAD = """# What the claims come out as over seeds
+HEAD = f"""# What the claims come out as over seeds
 
-A verdict about one checkpoint says nothing of the next seed. Here five checkpoints of one recipe are the units: the
-reference checkpoint, and four more trained from other seeds by the same command
-(`python -m attnres_core train NAME --compile --seed SEED --out FOLDER`, 40 CPU minutes each), every one under all
-registered claims on the same documents. Numbers stand in the order of the seeds, the reference checkpoint's first.
-[How a claim is decided](deciding.md#claims-about-a-recipe) says what this can bear: with five seeds a mean must clear
-its threshold by four standard deviations between seeds, so that INCONCLUSIVE is the rule; and claims and thresholds
-were shaped on the reference checkpoint, one of the five.
+A verdict about one checkpoint says nothing of the next seed. This page is about two training recipes: what is common to
+their seeds. Every seed is measured over the same documents, under all registered claims.
 
-Written by `python benchmarks/recipes.py`, whose first lines are the commands. The numbers of every checkpoint are kept
-in `fixtures/recipes/`, with the manifest of each training (curve, held-out NLL); the weights of the new seeds are not.
+`python benchmarks/recipes.py` writes this page; its first lines are the commands before it. `fixtures/recipes/` keeps
+the numbers of every seed and the manifest of its training, not its weights.
+
+## Ten registered claims
+
+`hypotheses/{LOCK}` registers ten claims about each recipe, and the seeds that decide them. These seeds are fresh: no
+claim was shaped on them. [How a claim is decided](deciding.md#claims-about-a-recipe) has the proof of the level.
+"""
+RULE = """
+The verdicts of this rule assume nothing of how seeds scatter. The last column does: it is Student's t over the seeds,
+right only if they scatter symmetrically.
+"""
+REST = f"""
+## The other claims, estimated
+
+These are not registered about recipes: the table estimates, and decides nothing. A cell holds
+
+- **{FOR}** where the seeds speak for the claim, **{AGAINST}** where they speak against it: Student's t over the seeds,
+  adjusted by Benjamini and Yekutieli over all claims of the recipe. Of all marks 5 % may be false, if seeds scatter
+  symmetrically.
+- the mean over the seeds, the smallest and the largest of them, and the claim's bound. Of a claim with several
+  statements, the one that decides is shown.
+- on how many seeds the claim is supported (S), refuted (R), inconclusive (I) or not applicable (N), each by itself.
+
+An empty cell: no seed has the families or sites that the claim is about, or the numbers are of older runs, which
+decided claims about picked families by another rule.
 """
 
 
-def tables(recipe: Recipe) -> str:
-    """The motif claims and then all others, each as `python -m attnres_core recipe` writes them."""
-    lines = introduction(recipe)
-    for heading, motif in (("The motifs", True), ("The other claims", False)):
-        own = [claim for claim in recipe.claims if claim.key.startswith(MOTIFS) is motif]
-        lines += ["", f"### {heading}", "", *table(own)]
-    return "\n".join(lines) + "\n"
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a recipe's seeds."""
+
+    name: str
+    measured: tuple[int, ...]
+    """The registered seeds that are measured."""
+    seeds: tuple[int, ...]
+    """The seeds that the numbers are of: these, or earlier ones while too few of them are measured."""
+    lock: str
+    """What stands behind the lock of recipes."""
+    decided: dict[str, Verdict]
+    """The registered claims' verdicts, by key; empty: seeds are missing."""
+    claims: tuple[RecipeClaim, ...]
+    """All claims, by Student's t over the seeds."""
+
+
+def keep(name: str, lock: RecipeLock, folder: Path) -> None:
+    """Keep the numbers and manifests of a recipe's registered seeds, as far as they were measured.
+
+    Args:
+        name: the recipe.
+        lock: what is registered.
+        folder: holds records/NAME-SEED.json and the trainings NAME-SEED/NAME.
+    """
+    files = {seed: folder / "records" / f"{name}-{seed}.json" for seed in lock.seeds}
+    records = {seed: file for seed, file in files.items() if file.is_file()}
+    stands = attestation(HYPOTHESES, lock, [read_record(file)["run"]["started"] for file in records.values()])
+    kept = {**json.loads((KEPT / f"{name}.json").read_text()), "measured": list(records), "lock": str(stands)}
+    if len(records) >= MIN_CHECKPOINTS:
+        kept |= {"seeds": list(records), **_numbers(name, lock, folder, records)}
+    (KEPT / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    print(f"{name}: {waiting(lock, records) or 'all seeds are measured'}")
+
+
+def _numbers(name: str, lock: RecipeLock, folder: Path, records: dict[int, Path]) -> dict[str, Any]:
+    """Keep the trainings' manifests; the verdicts, if all seeds are there, and the estimates."""
+    manifests = {seed: KEPT / name / f"{seed}.json" for seed in records}
+    for old in (KEPT / name).glob("*.json"):
+        old.unlink()
+    for seed, file in manifests.items():
+        trained = folder / f"{name}-{seed}" / name
+        manifest = json.loads((trained / "manifest.json").read_text())
+        # (trainings before manifests named their weights)
+        file.write_text(json.dumps({**manifest, "weights": weights_digest(trained)}, indent=1) + "\n")
+    decided = [] if waiting(lock, records) else decide_registered(lock, name, records, manifests)
+    verdicts = {one.over_seeds.key: str(one.verdict) for one in decided}
+    return {"decided": verdicts, **as_json(decide_recipe(list(records.values())))}
+
+
+def kept(name: str) -> Kept:
+    """What is kept of a recipe."""
+    found = json.loads((KEPT / f"{name}.json").read_text())
+    decided = {key: Verdict(verdict) for key, verdict in found["decided"].items()}
+    measured, seeds = tuple(found["measured"]), tuple(found["seeds"])
+    return Kept(name, measured, seeds, found["lock"], decided, tuple(map(_claim, found["claims"])))
+
+
+def _claim(entry: dict[str, Any]) -> RecipeClaim:
+    own = {name: entry[name] for name in ("key", "title", "registration", "reason", "deciding", "picked", "kinds")}
+    alpha = math.nan if entry["alpha"] is None else entry["alpha"]
+    statements = tuple(_statement(stated, alpha) for stated in entry["statements"])
+    verdict, each = Verdict(entry["verdict"]), tuple(entry["each"])
+    return RecipeClaim(**own, registrations=(), alpha=alpha, verdict=verdict, each=each, statements=statements)
+
+
+def _statement(stated: dict[str, Any], alpha: float) -> tuple[Across, Interval, Verdict]:
+    own = {name: stated[name] for name in Across.__dataclass_fields__}
+    own["estimates"] = tuple(stated["estimates"])
+    own["errors"] = tuple(math.inf if error is None else error for error in stated["errors"])
+    low, high = (
+        (-math.inf if stated["low"] is None else stated["low"]),
+        (math.inf if stated["high"] is None else stated["high"]),
+    )
+    mean = math.nan if stated["mean"] is None else stated["mean"]
+    limits = Interval(mean, low, high, len(stated["estimates"]), alpha, gate=stated["gate"])
+    return Across(**own), limits, Verdict(stated["verdict"])
+
+
+def page(lock: RecipeLock, recipes: Sequence[Kept]) -> str:
+    """The page, in Markdown."""
+    lines = [HEAD, *rule(lock), RULE]
+    for recipe in recipes:
+        lines += [f"### {recipe.name}", "", _standing(lock, recipe), ""]
+        own = {claim.key: claim for claim in recipe.claims}
+        lines += [*table([SeedsVerdict(recipe.decided.get(key), own[key]) for key in lock.claims]), ""]
+    return "\n".join([*lines, REST.strip(), "", *_estimates(lock, recipes)]) + "\n"
+
+
+def _standing(lock: RecipeLock, recipe: Kept) -> str:
+    """Whether a recipe's claims are decided, and on which seeds the numbers beside them rest."""
+    seeds = ", ".join(map(str, recipe.seeds))
+    if recipe.decided:
+        return f"Decided on all {len(recipe.seeds)} seeds: {seeds}. {LOCK}: {recipe.lock}."
+    told = f"**Waiting: {len(recipe.measured)} of {len(lock.seeds)} seeds measured.** {LOCK}: {recipe.lock}."
+    if recipe.seeds == recipe.measured:
+        return f"{told} The numbers are of seeds {seeds}."
+    return (
+        f"{told}\nThe numbers are of seeds {seeds}, which were measured before the registration. The first is the\n"
+        "reference checkpoint's, on which claims were shaped: no verdict rests on these seeds."
+    )
+
+
+def _estimates(lock: RecipeLock, recipes: Sequence[Kept]) -> list[str]:
+    """A row for each claim that is not registered about recipes and applies to one of them."""
+    cells = {recipe.name: _cells(lock, recipe) for recipe in recipes}
+    titles = {claim.key: claim.title for recipe in recipes for claim in recipe.claims}
+    late = {claim.key for recipe in recipes for claim in recipe.claims if claim.registration == "post hoc"}
+    shown = [key for key in titles if any(own.get(key) for own in cells.values())]
+    names = " | ".join(f"{recipe.name}, {len(recipe.seeds)} seeds" for recipe in recipes)
+    rows = [
+        f"| {escaped(titles[key])}{' (post hoc)' if key in late else ''} | "
+        + " | ".join(own.get(key, "") for own in cells.values())
+        + " |"
+        for key in sorted(shown)
+    ]
+    return [f"| claim | {names} |", "|---" * (len(recipes) + 1) + "|", *rows]
+
+
+def _cells(lock: RecipeLock, recipe: Kept) -> dict[str, str]:
+    """A recipe's cell for each claim, by key; empty where no seed has it."""
+    claims = [claim for claim in recipe.claims if claim.key not in lock.claims]
+    return {claim.key: _cell(claim, mark) for claim, mark in zip(claims, marks(claims), strict=True)}
+
+
+def _cell(claim: RecipeClaim, mark: str) -> str:
+    if claim.deciding is None:
+        return ""
+    across, limits, _ = claim.statements[claim.deciding]
+    estimates = [estimate for estimate in across.estimates if estimate is not None]
+    span = " to ".join(number(end, across.unit) for end in (min(estimates), max(estimates))) if estimates else "none"
+    mean = number(limits.mean if math.isfinite(limits.mean) else None, across.unit)
+    counts = " ".join(f"{word[0]}{claim.each.count(word)}" for word in dict.fromkeys(claim.each))
+    return " ".join(
+        filter(
+            None, [mark and f"**{mark}**", mean, f"({span})", escaped(threshold(across.op, across.threshold)), counts]
+        )
+    )
 
 
 def main() -> None:
-    """Print the page, and keep each recipe's numbers."""
+    """Keep what was measured, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+", help="the records of a recipe's checkpoints, NAME/SEED.json")
-    print(HEAD)
-    for folder in parser.parse_args().folders:
-        files = sorted(folder.glob("*.json"), key=lambda file: (file.stem != REFERENCE, file.stem))
-        recipe = decide_recipe(files)
-        KEPT.mkdir(exist_ok=True)
-        (KEPT / f"{folder.name}.json").write_text(json.dumps(as_json(recipe), indent=1) + "\n")
-        counts = Counter(claim.verdict for claim in recipe.claims)
-        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-        print(f"## {folder.name}\n\n{told} of {len(recipe.claims)} claims about the trained model.\n\n{tables(recipe)}")
+    told = "trainings NAME-SEED/NAME and records/NAME-SEED.json (default: none; the page is written from what is kept)"
+    parser.add_argument("folder", type=Path, nargs="?", help=told)
+    folder, lock = parser.parse_args().folder, read(HYPOTHESES)
+    for name in lock.recipes if folder else ():
+        keep(name, lock, folder)
+    PAGE.write_text(page(lock, [kept(name) for name in lock.recipes]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from attnres_core.prompts import FIELDS, PromptSet, Split, chunk_digest, load_prompts, split_of
+from attnres_core.prompts import FIELDS, IgnoredFieldWarning, PromptSet, Split, chunk_digest, load_prompts, split_of
 
 
 def rows(count: int) -> list[dict[str, str]]:
@@ -153,9 +154,12 @@ def test_a_line_that_is_no_object_is_refused(file: Path) -> None:
     assert refusal(write(file, [1])) == f"{file}, line 1: a list, not an object; write {{'id': ..., 'text': ...}}"
 
 
-def test_an_unknown_field_is_refused_with_the_known_ones(file: Path) -> None:
-    message = refusal(write(file, {"id": "p", "text": "t", "spilt": "exploration"}))
-    assert message == f"{file}, line 1: unknown field spilt; allowed: {', '.join(FIELDS)}"
+def test_fields_that_nothing_reads_are_ignored_and_named(file: Path) -> None:
+    plain = load_prompts(write(file, {"id": "p", "text": "t"}))
+    told = f"nothing reads licence, url; a prompt's fields are {', '.join(FIELDS)}"
+    with pytest.warns(IgnoredFieldWarning, match=re.escape(told)):
+        found = load_prompts(write(file, {"id": "p", "text": "t", "url": 7, "licence": None}))
+    assert found == plain
 
 
 @pytest.mark.parametrize("field", ["id", "text"])

@@ -12,7 +12,7 @@ DESCRIPTION = (
     "Decide registered claims about a training recipe from the records of the same claims run on checkpoints of five "
     "or more seeds (not steps of one run, not copies): Student's t over the checkpoints, with the error of the "
     "documents that they share, each claim at its registered share of alpha. Claims about models that no seed "
-    "changes are left out."
+    "changes are left out. Records of related weights or of nearly the same effects are refused."
 )
 
 
@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     from attnres_core.report import across_seeds
 
     try:
+        _check_options(arguments)
         if arguments.registered is not None:
             sys.stdout.write(_registered(arguments))
             return
@@ -54,17 +55,31 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
         root.error(one_line(error))
 
 
-def _registered(arguments: argparse.Namespace) -> str:
-    """The registered claims about one recipe as Markdown, or which seeds are still missing."""
-    from attnres_core.judging.recipe_registration import read
-    from attnres_core.report.recipe_verdicts import as_markdown, decide_registered, waiting
-
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Refuse options that would be ignored."""
+    if arguments.registered is None and arguments.manifests is not None:
+        raise ValueError("--manifests goes with --registered FOLDER, the folder of recipes.lock; give both or neither")
+    if arguments.registered is None:
+        return
     if arguments.manifests is None:
         raise ValueError("--registered needs --manifests: the folder of the trainings' manifests, NAME/SEED.json")
-    lock, records = read(arguments.registered), {int(file.stem): file for file in arguments.records}
+    if arguments.only:
+        raise ValueError("--registered shows every registered claim; leave out -k")
+    if arguments.out is not None:
+        raise ValueError("--registered prints its table; leave out -o, and redirect the output into a file")
+
+
+def _registered(arguments: argparse.Namespace) -> str:
+    """The registered claims about one recipe as Markdown, or which seeds are still missing."""
+    from attnres_core.judging.recipe_registration import LOCK, attestation, read
+    from attnres_core.records.reading import read_record
+    from attnres_core.report.recipe_verdicts import as_markdown, by_seed, decide_registered, waiting
+
+    lock = read(arguments.registered)
+    records = by_seed(lock, arguments.records)
     manifests = {seed: arguments.manifests / f"{seed}.json" for seed in records}
-    if missing := [str(file) for file in arguments.records if not file.is_file()]:
-        raise ValueError(f"there is no {', '.join(missing)}")
+    began = [read_record(file)["run"]["started"] for file in arguments.records]
+    stands = attestation(arguments.registered, lock, began)
     if left := waiting(lock, records):
-        return f"{left}\n"
-    return as_markdown(lock, decide_registered(lock, arguments.manifests.name, records, manifests))
+        return f"{left}\n{LOCK}: {stands}\n"
+    return as_markdown(lock, decide_registered(lock, arguments.manifests.name, records, manifests), stands)

@@ -21,7 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipes", nargs="+", required=True, metavar="NAME", help="as `train` and manifests name them"
     )
     told = "the seeds to be trained; the reference checkpoint's and every seed seen so far are no such seeds"
-    parser.add_argument("--seeds", nargs="+", type=int, required=True, metavar="SEED", help=told)
+    parser.add_argument("--seeds", nargs="+", type=_seed, required=True, metavar="SEED", help=told)
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"`{text}` is no seed; give whole numbers from 0, such as 101 102 103")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:

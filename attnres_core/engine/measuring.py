@@ -1,19 +1,34 @@
-"""`measure`: columns of one model over prompts, in memory."""
+"""`measure`: columns of one model over prompts, in memory or through a store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from tqdm import tqdm
+
 from attnres_core.engine.columns import Columns, record_of, values
 from attnres_core.engine.executors.in_memory import InMemory
+from attnres_core.engine.executors.local import LocalExecutor
+from attnres_core.engine.measurements import Measurements
+from attnres_core.engine.resources import choose_resources, threads_for
+from attnres_core.engine.run_folder import RunFolder
+from attnres_core.engine.store import Store
 from attnres_core.engine.sweep import validated
+from attnres_core.engine.worker import Worker
+from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.models.model import AttnResModel
-from attnres_core.planning.material import CHUNK
+from attnres_core.planning.bundles import make_bundles
+from attnres_core.planning.material import CHUNK, Material, reference_of
 from attnres_core.planning.requests import resolved
 from attnres_core.prompts import PromptSet, Split
 from attnres_core.quantities.quantity import Quantity, Request
+from attnres_core.quantities.vocabulary import Role
 from attnres_core.registration.ledger import note_read, notes_folder
 from attnres_core.registration.prompt_digests import scored_digests
 
@@ -26,8 +41,10 @@ def measure(
     reference: PromptSet | Sequence[Sequence[int]] | None = None,
     chunk: int = CHUNK,
     confirmation: bool = False,
+    store: str | Path | None = None,
+    progress: bool = True,
 ) -> Columns:
-    """Measure quantities, ablations (as delta_nll) and routing summaries over prompts, in memory.
+    """Measure quantities, ablations (as delta_nll) and routing summaries over prompts.
 
     Args:
         model: from `load_model`; roles of quantities are not looked at.
@@ -37,14 +54,17 @@ def measure(
         chunk: prompts swept together.
         confirmation: whether confirmation prompts may be read. It is noted in `claims.reads`, beside the nearest lock
             upward or in the working directory: claims about these quantities can then be registered post hoc only.
+        store: a folder of measured columns, such as pytest's ".attnres": what is there is not measured again, and what
+            is measured stays. It takes a checkpoint and one split of a prompt set; default: nothing is kept.
+        progress: whether a bar is shown once measuring takes more than a second.
 
     Returns:
         A mapping from each thing asked for to its float64 column `[prompt]`, with `.record(thing)`.
 
     Raises:
         NotApplicable: the model has no site that a request speaks of.
-        ValueError: malformed prompts, a request that makes no sense on this model, or confirmation prompts that were
-            not asked for.
+        ValueError: malformed prompts, a request that makes no sense on this model, confirmation prompts that were not
+            asked for, or something that a store cannot keep.
     """
     if isinstance(wanted, Quantity | Request):
         raise ValueError(f"`wanted` is {wanted}; give a list of what to measure")
@@ -54,14 +74,88 @@ def measure(
     ids = validated(model, prompts)
     if isinstance(prompts, PromptSet):
         _note_confirmation(prompts, model, asked, confirmation=confirmation)
+    if store is not None:
+        return _through_store(model, prompts, list(asked), reference, Store(Path(store)), progress=progress)
     answers = prompts.answer_ids(model.checkpoint.tokenizer_file) if isinstance(prompts, PromptSet) else None
     measured_by = InMemory(model, asked.values(), ids if reference is None else reference)
     chunks = []
-    for start in range(0, len(ids), chunk):
-        part = slice(start, start + chunk)
-        chunks.append(measured_by.units(ids[part], None if answers is None else answers[part]))
+    with _own_threads(model), _bar(len(ids), "prompt", shown=progress) as bar:
+        for start in range(0, len(ids), chunk):
+            part = slice(start, start + chunk)
+            chunks.append(measured_by.units(ids[part], None if answers is None else answers[part]))
+            bar.update(len(ids[part]))
     columns = {what: values(request, chunks) for what, request in asked.items()}
     return Columns(columns, {what: record_of(request, chunks) for what, request in asked.items()})
+
+
+def _bar(total: int, unit: str, *, shown: bool) -> Any:
+    """A progress bar that quick work never shows."""
+    return tqdm(total=total, desc="measuring", unit=unit, delay=1, leave=False, disable=not shown)
+
+
+@contextlib.contextmanager
+def _own_threads(model: AttnResModel) -> Iterator[None]:
+    """As many threads as a run of pytest gives this model; afterwards the caller's."""
+    before = torch.get_num_threads()
+    if isinstance(model.checkpoint, Checkpoint):
+        torch.set_num_threads(threads_for(model.checkpoint.size("hidden_size")))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _through_store(
+    model: AttnResModel,
+    prompts: PromptSet | Sequence[Sequence[int]],
+    wanted: Sequence[Any],
+    reference: PromptSet | Sequence[Sequence[int]] | None,
+    store: Store,
+    *,
+    progress: bool,
+) -> Columns:
+    """Columns as a run of pytest measures and keeps them.
+
+    Raises:
+        ValueError: the model is no checkpoint, the prompts or the reference prompts are no prompt set or hold both
+            splits, or measuring failed.
+    """
+    checkpoint, given = model.checkpoint, prompts if reference is None else reference
+    if not isinstance(checkpoint, Checkpoint):
+        raise ValueError("`store` keeps what is known of a checkpoint, and this model is none; leave `store` out")
+    if not isinstance(prompts, PromptSet) or not isinstance(given, PromptSet):
+        raise ValueError("`store` keeps columns over prompt sets; give `load_prompts(...)`, or leave `store` out")
+    splits = {prompt.split for prompt in prompts.prompts}
+    if len(splits) > 1:
+        raise ValueError('`store` keeps splits apart; give `prompts.part("exploration")` or the other part')
+    (split,), role = splits, Role.TRAINED
+    dtype = str(next(model.network.parameters()).dtype).removeprefix("torch.")
+    device = model.device.type
+    material = Material({role: checkpoint}, (), {split: prompts}, device, dtype, reference_of(given))
+    quantities = {what: _in_role(what, role) for what in wanted}
+    bundles = make_bundles(quantities.values(), split, material)
+    resources = choose_resources(device, dtype, 1, [checkpoint])
+    folder = RunFolder(store.root, uuid.uuid4().hex, store.writing).open()
+    worker = Worker({role: checkpoint}, resources, str(model.device), ((role, dtype), model))
+    try:
+        with (
+            _own_threads(model),
+            _bar(len(bundles), "bundle", shown=progress) as bar,
+            LocalExecutor({role: checkpoint}, store, folder, resources, worker) as executor,
+        ):
+            lost = executor.carry_out(bundles, lambda settled: bar.update(settled - bar.n))
+    finally:
+        folder.remove()
+    if lost:
+        raise ValueError(next(iter(lost.values())))
+    found = Measurements(store, material)
+    columns = {what: found.by_prompt(quantity, split) for what, quantity in quantities.items()}
+    return Columns(columns, {what: found.record(quantity, split) for what, quantity in quantities.items()})
+
+
+def _in_role(what: Any, role: Role) -> Quantity:
+    """A request as a quantity of the one model that there is."""
+    return dataclasses.replace(what, role=role) if isinstance(what, Quantity) else what.on(role)
 
 
 def _note_confirmation(prompts: PromptSet, model: AttnResModel, asked: Iterable[Any], *, confirmation: bool) -> None:

@@ -31,6 +31,9 @@ LIBRARIES = 700 * 2**20
 """Host memory of a process that has imported torch and the model code (550 MiB measured), rounded up."""
 BATCH_SIZES = tuple(BATCH_TOKENS >> halvings for halvings in range((BATCH_TOKENS // (CHUNK * WINDOW)).bit_length()))
 """Batches to choose from, the largest first; none is smaller than one chunk of prompts."""
+NARROW = 512
+"""Models narrower than this are measured on one thread: their products are so small that a second one waits, spinning,
+more than it helps. Width 128 on two cores that others use, too: 2.6 s on one thread, 12.5 s on two."""
 USABLE = 0.9
 """The share of memory that a run may plan with."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -75,12 +78,20 @@ class Resources:
     spread: tuple[str, ...] = ()
     """The devices that every model is balanced over, in the one slot that then is; none: each lies on its slot's."""
 
+    width: int = NARROW
+    """Of the widest model."""
+
     @property
     def threads(self) -> int:
-        """Threads of each slot; an OMP_NUM_THREADS of the caller's is a limit."""
-        share = max(1, cores() // len(self.slots))
-        asked = os.environ.get("OMP_NUM_THREADS", "")
-        return min(share, int(asked)) if asked.isdigit() and int(asked) else share
+        """Threads of each slot."""
+        return threads_for(self.width, len(self.slots))
+
+
+def threads_for(width: int, slots: int = 1) -> int:
+    """Threads that measure a model of this width beside so many slots; the caller's OMP_NUM_THREADS is a limit."""
+    share = max(1, cores() // slots) if width >= NARROW else 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(asked)) if asked.isdigit() and int(asked) else share
 
 
 def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS, devices: int = 1) -> Need:
@@ -170,6 +181,7 @@ def choose_resources(
     memory = None if device == "cuda" else host_memory()
     limit = math.inf if memory is None else int(memory * USABLE) - LIBRARIES
     models = list(checkpoints)
+    width = max((checkpoint.size("hidden_size") for checkpoint in models), default=NARROW)
     for batch_tokens in BATCH_SIZES:  # the largest that fits
         need = largest_need(models, dtype, batch_tokens, len(spread) or 1)
         if need.total <= min(limit, budget or math.inf):
@@ -178,10 +190,11 @@ def choose_resources(
         check_fit(need, budget, dtype, "--attnres-memory")
     if memory is None:
         slots = tuple(f"cuda:{index}" for index in range(1 if spread else min(devices, workers)))
-        return Resources("cuda", dtype, slots, need, None, batch_tokens, spread)
+        return Resources("cuda", dtype, slots, need, None, batch_tokens, spread, width)
     check_fit(need, int(limit), dtype, "this machine (less 10 % and the libraries)")
     fitting = int(memory * USABLE) // (need.total + LIBRARIES)
-    return Resources("cpu", dtype, ("cpu",) * min(workers, cores(), fitting), need, memory, batch_tokens)
+    slots = ("cpu",) * min(workers, cores(), fitting)
+    return Resources("cpu", dtype, slots, need, memory, batch_tokens, width=width)
 
 
 def check_fit(need: Need, available: int, dtype: str, where: str) -> None:

@@ -26,14 +26,27 @@ class SmallerBatchWarning(UserWarning):
 
 
 class Worker:
-    """A slot's device with the model it measures now; bundles come role by role, so models change seldom."""
+    """A slot's device with the model it measures now; bundles come role by role, so models change seldom.
 
-    def __init__(self, checkpoints: Mapping[AnyRole, Checkpoint], resources: Resources, device: str) -> None:
+    Args:
+        checkpoints: the model in every role.
+        resources: how it computes.
+        device: the slot's.
+        loaded: a model that is loaded already, with its role and dtype.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Mapping[AnyRole, Checkpoint],
+        resources: Resources,
+        device: str,
+        loaded: tuple[tuple[AnyRole, str], AttnResModel] | None = None,
+    ) -> None:
         self.checkpoints, self.resources, self.device = checkpoints, resources, device
         self.batch_tokens = resources.batch_tokens
         keep_freed_memory()
         same_kernels_every_time()
-        self._loaded: tuple[tuple[AnyRole, str], AttnResModel] | None = None
+        self._loaded = loaded
         self._reference: tuple[tuple[Prompt, ...], Reference] | None = None
 
     def measure(self, bundle: Bundle, missing: Mapping[str, frozenset[str]]) -> dict[str, Unit]:

@@ -6,16 +6,18 @@ holds its digest. Both are written once. Each recipe has the whole error budget,
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from attnres_core.claims.claim import ALPHA
 from attnres_core.files import atomic
+from attnres_core.registration.attestation import Attestation, attested
 from attnres_core.registration.registry import Registry
 from attnres_core.statistics.recipe_rule import agreeing_seeds
 
@@ -40,6 +42,8 @@ class RecipeLock:
     """The seeds to be trained, of every recipe."""
     claims: dict[str, tuple[str, ...]]
     """The statements of each claim, by its key."""
+    digest: str
+    """SHA-256 of the file."""
 
 
 def register(folder: Path, wanted: Sequence[str], recipes: Sequence[str], seeds: Sequence[int]) -> RecipeLock:
@@ -90,13 +94,35 @@ def read(folder: Path) -> RecipeLock:
     try:
         text = lock.read_text(encoding="utf-8")
         (line,) = (folder / LEDGER).read_text(encoding="utf-8").splitlines()
-        if json.loads(line)["lock"] != _sha256(text):
+        digest = _sha256(text)
+        if json.loads(line)["lock"] != digest:
             raise ValueError("it is not what was registered")
         found = tomllib.loads(text)
         claims = {key: tuple(own["statements"]) for key, own in found["claims"].items()}
-        return RecipeLock(found["alpha"], found["agreeing"], tuple(found["recipes"]), tuple(found["seeds"]), claims)
+        recipes, seeds = tuple(found["recipes"]), tuple(found["seeds"])
+        return RecipeLock(found["alpha"], found["agreeing"], recipes, seeds, claims, digest)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{lock}: unreadable registration ({error}); restore it and {LEDGER} from git") from None
+
+
+def attestation(folder: Path, lock: RecipeLock, measured: Iterable[str]) -> Attestation:
+    """What stands behind the date of a lock.
+
+    Args:
+        folder: holds it.
+        lock: what it holds.
+        measured: when runs on seeds began, ISO 8601, as their records say.
+    """
+    found = attested(folder, lock.digest, [], LOCK)
+    early = [began for began in map(datetime.datetime.fromisoformat, measured) if _before(began, found.date)]
+    if found.label != "committed" or not early:
+        return found
+    told = f"a seed was measured on {min(early).date()}, before it was committed"
+    return dataclasses.replace(found, label="self-attested", note=told)
+
+
+def _before(began: datetime.datetime, date: str) -> bool:
+    return bool(date) and began.astimezone() < datetime.datetime.fromisoformat(date)
 
 
 def _sha256(text: str) -> str:

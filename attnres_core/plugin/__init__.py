@@ -87,13 +87,33 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         collection.trace_item(item)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Tell a mistake in a file of claims as one, in a line."""
+    report = yield
+    if report.failed and not _claims_are_possible():
+        collector.config.stash[SESSION].broken = True
+    elif report.failed:
+        from attnres_core.plugin import collection
+
+        collection.tell_mistake(collector, report)
+    return report
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Measure and judge every collected claim, together with the run's other workers."""
+    """Tell what is wrong with claims; measure and judge the others, together with the run's other workers."""
     if not _claims_are_possible():
         return
     from attnres_core.plugin import collection
 
+    mine = session.config.stash[SESSION]
+    if mine.mistakes and not mine.broken:  # a mistake in one file keeps no other from being decided
+        session.config.option.continue_on_collection_errors = True
+    if session.config.option.collectonly:
+        collection.tell(session)
     if collection.to_decide(session):
         from attnres_core.plugin import deciding
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from pathlib import Path
 
 import pytest
 from _pytest.outcomes import OutcomeException
@@ -10,7 +12,7 @@ from _pytest.outcomes import OutcomeException
 from attnres_core.claims.claim import Claim, ClaimInfo, under_each
 from attnres_core.claims.statements import ClaimError
 from attnres_core.claims.tracing import trace
-from attnres_core.plugin.session import BODY, TRACED, is_controller
+from attnres_core.plugin.session import BODY, SESSION, TRACED, is_controller
 from attnres_core.quantities.quantity import Quantity
 
 
@@ -52,6 +54,43 @@ def trace_item(item: pytest.Item) -> None:
         item.stash[TRACED] = error
     except OutcomeException as error:
         item.stash[TRACED] = ClaimError(f"the body calls pytest.{type(error).__name__.lower()}; it may only assert")
+
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def tell_mistake(collector: pytest.Collector, report: pytest.CollectReport) -> None:
+    """Tell a mistake that the library refused while a file of claims was imported in one line, without our code."""
+    mine = collector.config.stash[SESSION]
+    excinfo = report.call.excinfo
+    frames = traceback.extract_tb(excinfo.value.__traceback__)
+    if not frames or not Path(frames[-1].filename).is_relative_to(_PACKAGE):
+        mine.broken = True  # not ours: pytest tells it, and stops, as ever
+        return
+    own = [frame.lineno for frame in frames if Path(frame.filename) == collector.path]
+    where = f"{collector.nodeid}:{own[-1]}" if own else collector.nodeid
+    mine.mistakes.append(f"{where}: {excinfo.value}")
+    report.longrepr = mine.mistakes[-1]
+
+
+def mistakes(session: pytest.Session) -> list[str]:
+    """What is wrong with claims of this session, a line each; files that could not be imported among them."""
+    traced = ((item.nodeid, item.stash.get(TRACED, None)) for item in session.items)
+    refused = [f"{node_id}: {error}" for node_id, error in traced if isinstance(error, ClaimError)]
+    found = [*session.config.stash[SESSION].mistakes, *refused]
+    if not found:
+        return []
+    count = f"{len(found)} mistake{'s' if len(found) > 1 else ''}"
+    return [f"attnres: {count}; the other claims go on", *(f"  {' '.join(line.split())}" for line in found)]
+
+
+def tell(session: pytest.Session) -> None:
+    """Print them, where nothing is measured whose header would hold them."""
+    from attnres_core.plugin.progress import write_header
+
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        write_header(reporter, mistakes(session))
 
 
 def to_decide(session: pytest.Session) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from attnres_core.engine.run_folder import BEGUN, DECIDED, RunFolder
 from attnres_core.engine.store import DamagedStoreWarning
 from attnres_core.engine.worker import SmallerBatchWarning
 from attnres_core.plugin import options
+from attnres_core.plugin.collection import mistakes
 from attnres_core.plugin.progress import ProgressBar, write_header
 from attnres_core.plugin.session import SESSION, TRACED, Session, is_worker
 from attnres_core.plugin.settings import settings_of
 from attnres_core.plugin.terminal import plan_table
-from attnres_core.prompts import Split
+from attnres_core.prompts import IgnoredFieldWarning, Split
 from attnres_core.records.run_record import base_record
 from attnres_core.registration.ledger import LOCK
 from attnres_core.registration.prompt_digests import SHINGLE, near_duplicates
@@ -30,8 +32,19 @@ from attnres_core.suite.sample_sizes import documents_needed
 from attnres_core.suite.suite import Suite
 
 
-def suite_of(config: pytest.Config, claims: Sequence[Claim] = (), registrations: Path | None = None) -> Suite:
-    """The run's suite; `registrations` is the folder of the claims' lock (the controller collects none).
+def suite_of(
+    config: pytest.Config,
+    claims: Sequence[Claim] = (),
+    registrations: Path | None = None,
+    notes: Sequence[str] = (),
+) -> Suite:
+    """The run's suite.
+
+    Args:
+        config: pytest's.
+        claims: those that were collected; the controller of other processes collects none.
+        registrations: the folder of the claims' lock.
+        notes: what its header says beside what it works on.
 
     Raises:
         pytest.UsageError: something it was asked to use cannot be used.
@@ -39,9 +52,19 @@ def suite_of(config: pytest.Config, claims: Sequence[Claim] = (), registrations:
     options.report_path(config)
     workers = int(config.workerinput["workercount"]) if is_worker(config) else 1  # type: ignore[attr-defined]
     try:
-        return Suite(settings_of(config, registrations or config.rootpath), claims, workers)
+        with _notices_shown():
+            return Suite(settings_of(config, registrations or config.rootpath), claims, workers, notes)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+@contextlib.contextmanager
+def _notices_shown() -> Iterator[None]:
+    """What is only told is told, even where warnings are errors."""
+    with warnings.catch_warnings():
+        for notice in (DamagedStoreWarning, IgnoredFieldWarning, SmallerBatchWarning):
+            warnings.simplefilter("always", notice)
+        yield
 
 
 def decide(session: pytest.Session) -> None:
@@ -57,8 +80,9 @@ def decide(session: pytest.Session) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     bar = None
     try:
-        suite = suite_of(config, collected, _folder_of(session))
+        suite = suite_of(config, collected, _folder_of(session), mistakes(session))
         if options.option(config, "register"):
+            write_header(reporter, mistakes(session))
             _register(suite, config, reporter)
             return
         if options.option(config, "plan"):
@@ -70,9 +94,7 @@ def decide(session: pytest.Session) -> None:
         mine.suite = suite
         writing = options.option(config, "write-expected")
         mine.expected = {} if writing else load_expected(suite)
-        with warnings.catch_warnings():
-            for notice in (DamagedStoreWarning, SmallerBatchWarning):  # even where warnings are errors
-                warnings.simplefilter("always", notice)
+        with _notices_shown():
             _leave_base_record(suite, mine, len(claims), BEGUN)  # should measuring be interrupted
             mine.outcomes = suite.decide(mine.run)
             mine.adjusted = suite.adjusted(mine.outcomes.values())

@@ -81,7 +81,7 @@ OPTIONS = (
     Option("executor", "who measures: local, this machine's processes", "local"),
     Option("store", "folder of measured columns, reused by later runs", ".attnres"),
     Option(
-        "report", "where the HTML report goes; the JSON record and effects.csv lie beside it", "reports/latest.html"
+        "report", "where the HTML report goes; its .json record and .effects.csv lie beside it", "reports/latest.html"
     ),
     Option("quick", "64 prompts a split: a first look, never confirmatory", "", flag=True),
     Option("sequential", "decide early: look at a quarter and a half of the documents too", "", flag=True),
@@ -119,6 +119,24 @@ def option(config: pytest.Config, name: str) -> Any:
 def typed(config: pytest.Config, name: str) -> bool:
     """Whether the command line gives a value."""
     return config.getoption(_BY_NAME[name].ini) is not None
+
+
+def untyped(config: pytest.Config) -> list[str]:
+    """The options that this run has from elsewhere than its command line, as they would be typed."""
+    words = {str(word).partition("=")[0] for word in config.invocation_params.args}
+    found = []
+    for each in OPTIONS:
+        given = config.getoption(each.ini) if typed(config, each.name) else config.getini(each.ini)
+        if not given or f"--attnres-{each.name}" in words:
+            continue
+        if each.flag:
+            found += [f"--attnres-{each.name}"] if each.value(config) else []
+        elif each.name in ("store", "report"):
+            found.append(f"--attnres-{each.name}={written_path(config, each.name)}")
+        else:
+            path = read_path(config, each.name) if each.name in ("trained", "vanilla", "prompts") else given
+            found.append(f"--attnres-{each.name}={path}")
+    return found
 
 
 def written_path(config: pytest.Config, name: str) -> Path:

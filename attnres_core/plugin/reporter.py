@@ -51,6 +51,8 @@ class Reporter:
         self.skipped = 0
         """Claims that a mark took out."""
         self.report: Path | None = None
+        self.part = False
+        """Whether the run was cut short, or ran again what failed: its report takes no whole run's place."""
         self.unwritten = ""
         """Why there is no report."""
         self.scope: list[str] = []
@@ -91,7 +93,7 @@ class Reporter:
             list(self.entries.values()),
             started=started,
             wall_seconds=time.time() - self.started,
-            command=published_command(["pytest", *self.config.invocation_params.args]),
+            command=published_command(["pytest", *self.config.invocation_params.args, *options.untyped(self.config)]),
             bundles_measured=folder.measured,
             bundles_reused=announced.reused if announced else 0,
         )
@@ -99,10 +101,10 @@ class Reporter:
         self.scope = scope(record)
         self.early = record["run"]["early"]["text"] if record["run"]["early"] else ""
         path = options.report_path(self.config)
+        self.part = bool(self.missing or any(self.config.getoption(name, None) for name in ("lf", "stepwise")))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            page.write(record, path, path.with_suffix(".json"))
-            self.report = path
+            self.report = page.write(record, path, part=self.part)
         except OSError as error:
             self.unwritten = f"the report could not be written ({error}); give another --attnres-report"
 
@@ -127,5 +129,6 @@ class Reporter:
         if self.unwritten:
             terminalreporter.write_line(f"attnres: {self.unwritten}", red=True)
         if self.report is not None:
-            terminalreporter.write_line(f"report: {self.report}")
+            kept = f" (of a part; {options.report_path(self.config).name} is left as it was)" if self.part else ""
+            terminalreporter.write_line(f"report: {self.report}{kept}")
             terminalreporter.write_line(f"record: {self.report.with_suffix('.json')}")

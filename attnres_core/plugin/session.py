@@ -34,6 +34,10 @@ class Session:
         self.expected: dict[str, Expected] = {}
         self.problem = ""
         """Why no claim of this session can be decided."""
+        self.mistakes: list[str] = []
+        """Files that could not be imported since the library refused something in them, a line each."""
+        self.broken = False
+        """Whether another file could not be imported, for a reason that is not ours."""
         self.bar: ProgressBar | None = None
         """The controller's, which watches what its workers measure."""
 

@@ -111,6 +111,8 @@ def call(item: pytest.Function) -> bool | None:
 def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """Compare a verdict with the expected one: a known refutation is expected, any change fails."""
     claim = item.stash[TRACED]
+    if call.when == "setup" and call.excinfo is not None and call.excinfo.errisinstance(ClaimError):
+        report.longrepr = str(call.excinfo.value)  # (a traceback would show this plugin's code)
     if call.when == "call" and call.excinfo is not None:
         if not call.excinfo.errisinstance((NotSupported, pytest.skip.Exception)):  # never an expected verdict
             reason = f"the body raised {call.excinfo.typename}"

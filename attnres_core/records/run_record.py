@@ -16,6 +16,7 @@ from attnres_core.claims.estimands import symbols, words
 from attnres_core.exploration.pathway_map import map_rows
 from attnres_core.files import published_name
 from attnres_core.judging.outcomes import EarlyDeciding, Outcome
+from attnres_core.models.checkpoints.sketching import weights_sketch
 from attnres_core.planning.requests import ROUTING
 from attnres_core.prompts import WINDOW, PromptSet, Split
 from attnres_core.quantities.quantity import Ablation, Pick, Quantity
@@ -214,7 +215,7 @@ def completed_record(
 
 def _model_entry(suite: Suite, role: AnyRole) -> ModelEntry:
     checkpoint = suite.inputs.checkpoints[role]
-    return {
+    entry: ModelEntry = {
         "name": checkpoint.name,
         "path": checkpoint.repository or published_name(checkpoint.folder),
         "repository": checkpoint.repository,
@@ -227,6 +228,7 @@ def _model_entry(suite: Suite, role: AnyRole) -> ModelEntry:
         "parameters": checkpoint.parameters,
         "recency_bias": checkpoint.wrap,
     }
+    return {**entry, "sketch": weights_sketch(checkpoint)} if role is Role.TRAINED else entry
 
 
 def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> ColumnEntry:

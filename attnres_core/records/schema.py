@@ -232,6 +232,8 @@ class ModelEntry(TypedDict):
     num_blocks: int
     parameters: int
     recency_bias: float | None
+    sketch: NotRequired[str]
+    """Of the trained model's weights: tells whether another record's are related (`statistics.sign_sketches`)."""
 
 
 class RegistrationsEntry(TypedDict):

@@ -35,28 +35,29 @@ class Attestation:
         return f"{self.label}{commit}{f' ({self.note})' if self.note else ''}"
 
 
-def attested(folder: Path, lock: str, reads: list[Row]) -> Attestation:
-    """What stands behind the lock of a folder.
+def attested(folder: Path, lock: str, reads: list[Row], name: str = LOCK) -> Attestation:
+    """What stands behind a lock.
 
     Args:
         folder: holds the lock.
         lock: its digest; empty: there is none.
         reads: the folder's notes of what was read.
+        name: the lock's file.
     """
     if not lock:
         return Attestation("none")
-    commit, _, date = _git(folder, "log", "-1", "--format=%H %cI", "--", LOCK).partition(" ")
-    committed = bool(commit) and _git(folder, "show", f"HEAD:./{LOCK}", strip=False) == _text(folder / LOCK)
+    commit, _, date = _git(folder, "log", "-1", "--format=%H %cI", "--", name).partition(" ")
+    committed = bool(commit) and _git(folder, "show", f"HEAD:./{name}", strip=False) == _text(folder / name)
     early = [row["read"] for row in reads if row["lock"] == lock]
     if early:
         note = f"its confirmation prompts were read on {early[0]}, before it was committed"
         return Attestation("self-attested", *((commit, date) if committed else ("", "")), note)
-    if proof := _proof(folder / LOCK):
+    if proof := _proof(folder / name):
         return Attestation("anchored", *((commit, date) if committed else ("", "")), proof)
     if not committed:
         return Attestation("self-attested", note="not committed to git")
     for tag in _git(folder, "tag", "--contains", commit).split()[:20]:
-        if _verified(folder, tag) and _git(folder, "show", f"{tag}:./{LOCK}", strip=False) == _text(folder / LOCK):
+        if _verified(folder, tag) and _git(folder, "show", f"{tag}:./{name}", strip=False) == _text(folder / name):
             return Attestation("anchored", commit, date, f"signed tag {tag}, verified by git")
     return Attestation("committed", commit, date)
 

@@ -10,10 +10,9 @@ bounds it whatever the correlation. Each claim has the share of alpha that it is
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,30 +22,20 @@ from scipy import special
 
 from attnres_core.claims.claim import claim_key
 from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
-from attnres_core.judging.decisions import agreed, deciding
+from attnres_core.judging.decisions import agreed, combine, deciding
 from attnres_core.records.reading import escaped, read_record
-from attnres_core.records.schema import (
-    ClaimEntry,
-    ModelEntry,
-    OperatorSign,
-    PromptsEntry,
-    Record,
-    StatementEntry,
-    VerdictWord,
-)
+from attnres_core.records.schema import ClaimEntry, OperatorSign, Record, StatementEntry, VerdictWord
+from attnres_core.report.distinct_seeds import check_alike, check_estimates, check_weights
 from attnres_core.report.numbers import interval, number, threshold
 from attnres_core.statistics.intervals import decide
 from attnres_core.statistics.power import unseen_share
 
 MIN_CHECKPOINTS = 5
 """Fewer seeds than this say too little of how checkpoints differ."""
-NEAR = 0.02
-"""Estimates of two seeds whose median relative difference is less are a near-copy's: ten pairs of seeds of each
-reference recipe differ by .17 or more."""
-MANY = 20
-"""Fewer estimates than this cannot show a near-copy."""
 SAME = 1e-6
 """Estimates of a record, which have seven digits, that differ by less than this share of their size are the same."""
+NO_NEGATION = "a statement fails, but its families were picked: records do not hold what would refute its title"
+"""Why a claim with picks is not refuted over seeds."""
 FIXED = frozenset({"wrapped", "stock", "untrained"})
 """The roles of models that no seed of the trained one changes."""
 _ROLE = re.compile(r" on (trained|wrapped|stock|untrained|step-\d+)\b")
@@ -70,6 +59,12 @@ class Across:
     """Whether every checkpoint has a lower limit; where a long tail took one's, there is none over them either."""
     has_high: bool = True
 
+    @property
+    def error(self) -> float:
+        """The standard error of their mean, these documents' part included; all must have an estimate."""
+        between = np.var(np.array(self.estimates, dtype=float), ddof=1) / len(self.estimates)
+        return math.sqrt(float(between) + float(np.mean(np.square(self.errors))))
+
     def interval(self, alpha: float) -> Interval:
         """The mean over checkpoints with one-sided limits at `alpha` each."""
         found = [estimate for estimate in self.estimates if estimate is not None]
@@ -81,7 +76,7 @@ class Across:
         if np.ptp(found) <= SAME * np.max(np.abs(found)):
             same = "the checkpoints' estimates are all the same: it says nothing of how they differ"
             return Interval(mean, mean, mean, count, alpha, gate=same)
-        error = math.sqrt(float(np.var(found, ddof=1)) / count + float(np.mean(np.square(self.errors))))
+        error = self.error
         half = float(special.stdtrit(count - 1, 1 - alpha)) * error + self.noise
         low = mean - half if self.has_low else -math.inf
         high = mean + half if self.has_high else math.inf
@@ -107,6 +102,10 @@ class RecipeClaim:
     statements: tuple[tuple[Across, Interval, Verdict], ...]
     deciding: int | None = None
     """Which of them is shown for it."""
+    picked: bool = False
+    """Whether the data chose its families: then records do not hold what would refute it (see `judging.negation`)."""
+    kinds: int = 1
+    """Under how many kinds of ablation it is decided; its statements are the same for each, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +116,8 @@ class Recipe:
     """Each one's label, which its record's file gives, its name and its weights' digest."""
     documents: int
     claims: tuple[RecipeClaim, ...]
+    unchecked: tuple[str, ...] = ()
+    """Labels of those whose records hold no sketch of weights: nothing shows that they are seeds of their own."""
 
 
 def decide_recipe(files: Sequence[Path], only: str = "") -> Recipe:
@@ -144,10 +145,11 @@ def _labels(files: Sequence[Path]) -> list[str]:
 
 
 def _decided(records: Sequence[Record], names: Sequence[str], only: str) -> Recipe:
-    _check_alike(records, names)
+    check_alike(records, names)
+    unchecked = check_weights(records, names)
     each = [_claims_of(record, name) for record, name in zip(records, names, strict=True)]
     keys = [key for key in each[0] if all(key in own for own in each)]
-    _check_distinct([[own[key] for key in keys] for own in each], names)
+    check_estimates([[value for key in keys for value in _moving(own[key])] for own in each], names)
     shown = [key for key in keys if only.lower() in f"{key} {each[0][key]['title']}".lower()]
     if not shown:
         wanted = f" with {only!r} in their names" if only else ""
@@ -157,7 +159,8 @@ def _decided(records: Sequence[Record], names: Sequence[str], only: str) -> Reci
     models = [record["models"]["trained"] for record in records]
     documents = records[0]["settings"]["prompts"]["confirmation"]
     units = zip(names, models, strict=True)
-    return Recipe(tuple((label, m["name"], m["weights_digest"]) for label, m in units), documents, claims)
+    checkpoints = tuple((label, model["name"], model["weights_digest"]) for label, model in units)
+    return Recipe(checkpoints, documents, claims, tuple(unchecked))
 
 
 def _claims_of(record: Record, name: str) -> dict[str, ClaimEntry]:
@@ -174,64 +177,18 @@ def _claims_of(record: Record, name: str) -> dict[str, ClaimEntry]:
     return found
 
 
+def is_fixed(text: str) -> bool:
+    """Whether a statement is about models alone that no seed changes."""
+    return bool(_roles(text)) and _roles(text) <= FIXED
+
+
 def _roles(text: str) -> frozenset[str]:
     return frozenset(_ROLE.findall(text))
 
 
-def _check_alike(records: Sequence[Record], names: Sequence[str]) -> None:
-    """Refuse records that one interval cannot hold."""
-    seen: dict[str, str] = {}
-    for record, name in zip(records, names, strict=True):
-        digest = record["models"]["trained"]["weights_digest"]
-        if digest in seen:
-            raise ValueError(f"{seen[digest]} and {name} are of the same weights; give one record for each seed")
-        seen[digest] = name
-        if not record["complete"] or record["settings"]["sequential"] or record["settings"]["quick"]:
-            raise ValueError(f"{name} is of an incomplete, quick or sequential run; run all claims on all documents")
-        for what, read in _ALIKE.items():
-            if read(record) != read(records[0]):
-                raise ValueError(f"{name} has another {what} than {names[0]}: {read(record)}, {read(records[0])}")
-
-
-_ALIKE: dict[str, Callable[[Record], object]] = {
-    "shape": lambda record: _shape(record["models"]["trained"]),
-    "prompt set": lambda record: _prompt_set(record["settings"]["prompts"]),
-    "lock of registered claims": lambda record: record["settings"]["registrations"]["lock"],
-    "dtype": lambda record: record["settings"]["dtype"],
-    "baseline": lambda record: {
-        role: record["models"][role]["digest"] for role in ("wrapped", "stock") if record["models"].get(role)
-    },
-}
-
-
-def _shape(model: ModelEntry) -> dict[str, object]:
-    return {
-        "dialect": model["dialect"],
-        "num_layers": model["num_layers"],
-        "num_blocks": model["num_blocks"],
-        "parameters": model["parameters"],
-    }
-
-
-def _prompt_set(prompts: PromptsEntry) -> dict[str, object]:
-    return {"digest": prompts["digest"], "window": prompts["window"], "confirmation": prompts["confirmation"]}
-
-
-def _check_distinct(entries: Sequence[Sequence[ClaimEntry]], names: Sequence[str]) -> None:
-    """Refuse a checkpoint given twice in other files, and a copy with a little noise: its estimates are another's."""
-    columns = [
-        np.array([_estimate(s) for own in entry for s in own["statements"] if _roles(s["text"]) - FIXED], dtype=float)
-        for entry in entries
-    ]
-    for (name, own), (other, its) in itertools.combinations(zip(names, columns, strict=True), 2):
-        if len(own) != len(its):
-            continue
-        if len(own) > 1 and np.array_equal(own, its, equal_nan=True):
-            raise ValueError(f"{name} and {other} have the same estimates throughout: one checkpoint twice")
-        known = np.isfinite(own) & np.isfinite(its)
-        size = np.maximum(np.abs(own), np.abs(its))[known]
-        if len(size) >= MANY and np.median(np.abs(own - its)[known] / np.maximum(size, np.finfo(float).tiny)) < NEAR:
-            raise ValueError(f"{name} and {other} have nearly the same estimates throughout: a copy is no other seed")
+def _moving(entry: ClaimEntry) -> list[float | None]:
+    """A claim's estimates of what differs between seeds."""
+    return [_estimate(statement) for statement in entry["statements"] if _roles(statement["text"]) - FIXED]
 
 
 def _claim(key: str, entries: Sequence[ClaimEntry], names: Sequence[str]) -> RecipeClaim:
@@ -260,11 +217,20 @@ def _claim(key: str, entries: Sequence[ClaimEntry], names: Sequence[str]) -> Rec
     ]
     size = len(decisions) // len(kinds)
     groups = [decisions[i : i + size] for i in range(0, len(decisions), size)]
-    verdict, reason = agreed(groups, kinds)
+    picked = any(entry["chosen"] for entry in entries)
+    verdict, reason = agreed(groups, kinds, _verdicts(groups, picked))
+    if picked and any(combine(group) is Verdict.REFUTED for group in groups):
+        reason = "; ".join(filter(None, [reason, NO_NEGATION]))
     gates = [(kinds[place // size], limits.gate) for place, (_, limits, _) in enumerate(found) if limits.gate]
     reasons = [reason, *(f"{kind}: {gate}" if kind else gate for kind, gate in gates)]
     reason = "; ".join(filter(None, dict.fromkeys(reasons)))
-    return RecipeClaim(*about, verdict, reason, each, tuple(found), deciding(groups, verdict))
+    return RecipeClaim(*about, verdict, reason, each, tuple(found), deciding(groups, verdict), picked, len(kinds))
+
+
+def _verdicts(groups: Sequence[Sequence[Decision]], picked: bool) -> list[Verdict]:
+    """A claim's verdict under each kind of ablation; one whose families were picked is never refuted."""
+    found = [combine(group) for group in groups]
+    return [Verdict.INCONCLUSIVE if picked and verdict is Verdict.REFUTED else verdict for verdict in found]
 
 
 def _statement(own: Sequence[StatementEntry], alpha: float, refuters: int) -> tuple[Across, Interval, Verdict]:
@@ -281,7 +247,7 @@ def _statement(own: Sequence[StatementEntry], alpha: float, refuters: int) -> tu
         has_low=all(s["low"] is not None for s in own),
         has_high=all(s["high"] is not None for s in own),
     )
-    if _roles(first["text"]) <= FIXED and _roles(first["text"]):
+    if is_fixed(first["text"]):
         low, high = (
             (-math.inf if first["low"] is None else first["low"]),
             (math.inf if first["high"] is None else first["high"]),
@@ -310,10 +276,17 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
             "verdict": claim.verdict.value,
             "each": list(claim.each),
             "deciding": claim.deciding,
+            "picked": claim.picked,
+            "kinds": claim.kinds,
             "statements": [
                 dataclasses.asdict(across)
                 | {"errors": [error if math.isfinite(error) else None for error in across.errors]}
-                | {"mean": _finite(limits.mean), "low": _finite(limits.low), "high": _finite(limits.high)}
+                | {
+                    "gate": limits.gate,
+                    "mean": _finite(limits.mean),
+                    "low": _finite(limits.low),
+                    "high": _finite(limits.high),
+                }
                 | {"verdict": verdict.value}
                 for across, limits, verdict in claim.statements
             ],
@@ -321,7 +294,8 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
         for claim in recipe.claims
     ]
     checkpoints = [dict(zip(("label", "name", "weights_digest"), unit, strict=True)) for unit in recipe.checkpoints]
-    return {"checkpoints": checkpoints, "documents": recipe.documents, "claims": claims}
+    about = {"checkpoints": checkpoints, "unchecked": list(recipe.unchecked), "documents": recipe.documents}
+    return {**about, "claims": claims}
 
 
 def _finite(limit: float) -> float | None:
@@ -343,11 +317,18 @@ def introduction(recipe: Recipe) -> list[str]:
     return [
         f"{count} checkpoints of one recipe are the units, in this order: {names}.",
         f"Each was measured over the same {recipe.documents} documents.",
+        *_unchecked(recipe),
         "",
         f"Limits: Student's t, {count - 1} degrees of freedom, at each claim's registered share of alpha, {alpha:.2g};",
         "the standard error holds how checkpoints differ and, since they share the documents, these documents' error.",
         f"What {unseen_share(alpha, count):.0%} of seeds have, all {count} may have missed: no limit knows of it.",
     ]
+
+
+def _unchecked(recipe: Recipe) -> list[str]:
+    """A line that names the checkpoints whose weights were not compared; none: all were."""
+    named = ", ".join(map(escaped, recipe.unchecked))
+    return [f"Whether they are separate trainings was not checked by weights for {named}."] if named else []
 
 
 def table(claims: Sequence[RecipeClaim]) -> list[str]:

@@ -42,10 +42,19 @@ def write_card(record_file: Path, only: str = "") -> str:
     """
     record = read_record(record_file)
     digest = hashlib.sha256(record_file.read_bytes()).hexdigest()
+    return "\n".join(_lines(record, chosen(record, record_file, only), digest)) + "\n"
+
+
+def chosen(record: Record, record_file: Path, only: str) -> list[ClaimEntry]:
+    """The claims with this in their key or title.
+
+    Raises:
+        ValueError: there is none.
+    """
     shown = [c for c in record["claims"] if only.lower() in f"{claim_key(c['node_id'])} {c['title']}".lower()]
     if only and not shown:
         raise ValueError(f"{record_file}: no claim has {only!r} in its key or title; give a part of one that it holds")
-    return "\n".join(_lines(record, shown, digest)) + "\n"
+    return shown
 
 
 def _lines(record: Record, shown: Sequence[ClaimEntry], digest: str) -> list[str]:

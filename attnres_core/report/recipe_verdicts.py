@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from attnres_core.claims.statements import Verdict
-from attnres_core.judging.recipe_registration import RecipeLock
+from attnres_core.judging.recipe_registration import LOCK, RecipeLock
 from attnres_core.records.reading import escaped
+from attnres_core.registration.attestation import Attestation
 from attnres_core.report.across_seeds import RecipeClaim, decide_recipe
 from attnres_core.report.numbers import interval, number, threshold
 from attnres_core.statistics.recipe_rule import level
@@ -26,8 +27,32 @@ from attnres_core.statistics.recipe_rule import level
 class SeedsVerdict:
     """A registered claim about a recipe, and Student's t over the same seeds beside it."""
 
-    verdict: Verdict
+    verdict: Verdict | None
+    """None: some registered seeds are not measured yet."""
     over_seeds: RecipeClaim
+
+
+def by_seed(lock: RecipeLock, files: Sequence[Path]) -> dict[int, Path]:
+    """Records by the seed that their files are named for.
+
+    Raises:
+        ValueError: a file does not exist, is not named for a registered seed, or two are named for one.
+    """
+    found: dict[int, Path] = {}
+    registered = ", ".join(map(str, lock.seeds))
+    for file in files:
+        seed = int(file.stem) if file.stem.isdecimal() and file.stem.isascii() else None
+        if seed not in lock.seeds:
+            raise ValueError(
+                f"{file}: `{file.stem}` is no registered seed; name each record for its seed, such as "
+                f"{lock.seeds[0]}.json (registered: {registered})"
+            )
+        if seed in found:
+            raise ValueError(f"{found[seed]} and {file} are both named for seed {seed}; give one record for each seed")
+        if not file.is_file():
+            raise ValueError(f"there is no {file}")
+        found[seed] = file
+    return found
 
 
 def waiting(lock: RecipeLock, records: Mapping[int, Path]) -> str:
@@ -57,23 +82,36 @@ def decide_registered(
     if set(records) != set(lock.seeds) or set(manifests) != set(lock.seeds):
         given = sorted(set(records) & set(manifests))
         raise ValueError(f"the seeds {list(lock.seeds)} are registered, and {given} are given; give exactly these")
-    _check_trainings(recipe, manifests)
-    claims = {claim.key: claim for claim in decide_recipe([records[seed] for seed in lock.seeds]).claims}
+    over_seeds = decide_recipe([records[seed] for seed in lock.seeds])
+    if over_seeds.unchecked:
+        raise ValueError(
+            f"no sketch of weights in {', '.join(over_seeds.unchecked)}: nothing shows that these are separate "
+            "trainings; make the run again with this version (what was measured is still in the store)"
+        )
+    weights = {seed: unit[2] for seed, unit in zip(lock.seeds, over_seeds.checkpoints, strict=True)}
+    _check_trainings(recipe, manifests, weights)
+    claims = {claim.key: claim for claim in over_seeds.claims}
     return [_decided(lock, key, claims.get(key)) for key in lock.claims]
 
 
-def _check_trainings(recipe: str, manifests: Mapping[int, Path]) -> None:
-    """Refuse trainings of another name or seed, and such as differ in anything else."""
+def _check_trainings(recipe: str, manifests: Mapping[int, Path], weights: Mapping[int, str]) -> None:
+    """Refuse trainings of another name, seed or weights, and such as differ in anything else."""
     settings: dict[str, Any] = {}
     for seed, file in manifests.items():
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"))
-            own = dict(manifest["recipe"])
-            found = (manifest["name"], own.pop("seed"))
+            own = {**manifest["recipe"], "data": manifest["data"]["digest"]}
+            found, digest = (manifest["name"], own.pop("seed")), str(manifest["weights"])
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{file}: no manifest of a training ({error})") from None
+            remedy = "give manifest.json of a training by this version, which names seed and weights"
+            raise ValueError(f"{file}: no such manifest ({error!r}); {remedy}") from None
         if found != (recipe, seed):
             raise ValueError(f"{file} is of {found[0]}, seed {found[1]}; needed is {recipe}, seed {seed}")
+        if digest != weights[seed]:
+            own_weights, its = digest[:12], weights[seed][:12]
+            raise ValueError(
+                f"{file} is of weights {own_weights}, the record of seed {seed} of {its}; give what belongs"
+            )
         settings = settings or own
         if own != settings:
             raise ValueError(f"{file} was trained otherwise than the first seed: {own}, {settings}")
@@ -94,16 +132,25 @@ def _decided(lock: RecipeLock, key: str, claim: RecipeClaim | None) -> SeedsVerd
     return SeedsVerdict(next(agreed, Verdict.INCONCLUSIVE), claim)
 
 
-def as_markdown(lock: RecipeLock, found: Sequence[SeedsVerdict]) -> str:
-    """The rule, and a row a claim."""
-    count = len(lock.seeds)
-    rule = f"A claim is decided when {lock.agreeing} of {count} seeds have the same verdict."
-    says = "SUPPORTED: more than half of the recipe's seeds have it. REFUTED: at most half."
-    bound = (
-        f"Probability of a wrong verdict: at most {lock.alpha:g} a claim, {lock.alpha * len(lock.claims):.2g} in all."
-    )
+def as_markdown(lock: RecipeLock, found: Sequence[SeedsVerdict], stands: Attestation) -> str:
+    """The rule, what stands behind the lock, and a row a claim."""
+    return "\n".join([*rule(lock), f"{LOCK}: {stands}.", "", *table(found)]) + "\n"
+
+
+def rule(lock: RecipeLock) -> list[str]:
+    """What decides a claim, and how often that may be wrong."""
+    return [
+        f"A claim is decided when {lock.agreeing} of {len(lock.seeds)} seeds have the same verdict.",
+        "SUPPORTED: more than half of the recipe's seeds have it. REFUTED: at most half.",
+        f"Probability that a verdict is wrong: at most {lock.alpha:g}; that any of a recipe's is: "
+        f"{lock.alpha * len(lock.claims):.2g}.",
+    ]
+
+
+def table(found: Sequence[SeedsVerdict]) -> list[str]:
+    """A row a claim, with Student's t over the seeds beside its verdict."""
     head = ["| claim | verdict | seeds | mean [limits], if seeds scatter symmetrically |", "|---|---|---|---|"]
-    return "\n".join([rule, f"{says} {bound}", "", *head, *map(_row, found)]) + "\n"
+    return [*head, *map(_row, found)]
 
 
 def _row(one: SeedsVerdict) -> str:
@@ -114,5 +161,6 @@ def _row(one: SeedsVerdict) -> str:
         across, limits, _ = claim.statements[claim.deciding]
         against = escaped(threshold(across.op, across.threshold))
         low, mean, high = (x if math.isfinite(x) else None for x in (limits.low, limits.mean, limits.high))
-        beside = f"{number(mean, across.unit)} {interval((low, high), across.unit)} {against}, {claim.verdict}"
-    return f"| {escaped(claim.title)} | **{one.verdict}** | {escaped(each)} | {beside} |"
+        beside = f"{number(mean, across.unit)} {interval((low, high), across.unit)} {against}: {claim.verdict}"
+    told = "waiting" if one.verdict is None else f"**{one.verdict}**"
+    return f"| {escaped(claim.title)} | {told} | {escaped(each)} | {beside} |"

@@ -15,7 +15,7 @@ from attnres_core.engine.resources import Resources, choose_resources, memory_wo
 from attnres_core.engine.store import Store
 from attnres_core.models.checkpoints.checkpoint import Checkpoint, Weights, earlier_step, inspect_checkpoint, kept_steps
 from attnres_core.planning.material import Material, reference_of
-from attnres_core.prompts import PromptSet, Split, check_tokens, load_prompts
+from attnres_core.prompts import SHORT, PromptSet, Split, check_tokens, load_prompts
 from attnres_core.quantities.vocabulary import AnyRole, Role, Step
 from attnres_core.registration.attestation import Attestation, attested
 from attnres_core.registration.ledger import LOCK, PromptDigests, read_rows
@@ -114,7 +114,8 @@ class Inputs:
         used, registry = self.resources, self.registry
         return [
             *lines,
-            f"attnres: prompts: {self.prompt_set.name} ({counts}{quick}), digest {self.prompt_set.digest[:12]}",
+            f"attnres: prompts: {self.prompt_set.name} ({counts}{quick}), digest {self.prompt_set.digest[:12]}"
+            + self._short(),
             f"attnres: device: {used.device_class}, {used.dtype}, {len(used.slots)} measuring "
             f"slot{'s' if len(used.slots) > 1 else ''} x {used.threads} threads"
             f"{f' over {len(used.spread)} devices' if used.spread else ''}; seed {intervals.SEED}; "
@@ -124,6 +125,12 @@ class Inputs:
             f"attnres: claims: {_tally(statuses)}; lock {registry.digest[:12] or 'none'} in {registry.folder}"
             + (f", {self.attestation}" if registry.digest else ""),
         ]
+
+    def _short(self) -> str:
+        """How many prompts have few tokens; empty: none has."""
+        rows = [row for part in self.prompts.values() for row in part.token_ids(self.trained.tokenizer_file)]
+        short = sum(len(row) < SHORT for row in rows)
+        return f"; {short} have fewer than {SHORT} tokens and count as much as longer ones" if short else ""
 
 
 def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int = 1) -> Inputs:

@@ -25,12 +25,20 @@ from attnres_core.suite.settings import Settings
 class Suite:
     """One run of some claims.
 
+    Args:
+        settings: what to work on.
+        claims: what to decide.
+        workers: processes that may measure.
+        notes: what its header says beside what it works on.
+
     Raises:
         ValueError: a checkpoint, prompt file, device or store that cannot be used, with the remedy.
     """
 
-    def __init__(self, settings: Settings, claims: Sequence[Claim] = (), workers: int = 1) -> None:
-        self.claims = claims
+    def __init__(
+        self, settings: Settings, claims: Sequence[Claim] = (), workers: int = 1, notes: Sequence[str] = ()
+    ) -> None:
+        self.claims, self.notes = claims, notes
         self.inputs = read_inputs(settings, claims, workers)
 
     @cached_property
@@ -52,7 +60,7 @@ class Suite:
 
     def header(self) -> list[str]:
         """What a reader must know of this run, in a few lines."""
-        return self.inputs.lines(self.standing(claim).status for claim in self.claims)
+        return [*self.inputs.lines(self.standing(claim).status for claim in self.claims), *self.notes]
 
     def executor(self, run: str) -> Executor:
         """Who measures; `run` is the run's name, the same in all its processes."""

@@ -25,6 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 
+from attnres_core.models.checkpoints.checkpoint import weights_digest
 from attnres_core.models.dialects.kimi_block import KimiBlock
 from attnres_core.models.dialects.open_block import OpenBlock
 from attnres_core.models.networks.qwen3 import Qwen3AttnResConfig, Qwen3AttnResForCausalLM
@@ -269,12 +270,13 @@ def train_one(
 
 
 def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folder: Path) -> None:
-    """A `save_pretrained` folder with its manifest, every file made anew."""
+    """A `save_pretrained` folder with its manifest, which ends with the weights' digest; every file is made anew."""
     folder.mkdir(parents=True, exist_ok=True)
     cast(PreTrainedModel, model.cpu()).save_pretrained(folder)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
     wrapped.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for the owner alone
+    manifest = {**manifest, "weights": weights_digest(folder)}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 

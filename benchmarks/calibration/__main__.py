@@ -13,7 +13,8 @@ python -m benchmarks.calibration             # all of them
 
 Tables go to the standard output as markdown, progress to the error output. Every number comes from the library's own
 rule. Only data sets that Student's t misses are bootstrapped (no other can be missed), and a few more, on which exactly
-that is checked; `--every` bootstraps all.
+that is checked; `--every` bootstraps all. Control variates, which were measured and not taken, have a script of their
+own: benchmarks/control_variates.py.
 """
 
 from __future__ import annotations

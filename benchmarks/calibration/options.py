@@ -13,13 +13,13 @@ class Options:
 
     sets: tuple[int, int] = (4000, 16000)
     """Simulated data sets a row."""
-    real_sets: tuple[int, int] = (2000, 8000)
+    real_sets: tuple[int, int] = (1000, 4000)
     """Data sets a real column."""
-    suites: int = 20000
+    suites: int = 10000
     """Suites of 40 claims."""
     rare_sets: int = 40000
     """Data sets a cell of the rare effects."""
-    power_sets: int = 256
+    power_sets: int = 128
     """Data sets a row of the power table."""
     early_sets: int = 16
     """Data sets a real column that may end early."""
@@ -27,7 +27,7 @@ class Options:
     """Sets of documents for the shipped suite."""
     correlations: int = 600
     """Data sets a row of the correlations over sites."""
-    picks_sets: int = 24000
+    picks_sets: int = 12000
     """Runs a row of the picks."""
     whole: int = 64
     """Data sets a row that are bootstrapped whatever Student's t says."""

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -62,7 +63,19 @@ def printed(line, output):
     return False
 
 
+def folder_of_the_tutorial(tmp_path):
+    """The folder that the tutorial's installation ends in, made as it says, from a clone of the settings."""
+    page = (ROOT / "docs" / "tutorial.md").read_text()
+    (clone,) = re.findall(r"^    git clone <this repository> (\w+) && cd \1$", page, re.MULTILINE)
+    (made,) = re.findall(r"^    mkdir (\S+) && cd \1$", page, re.MULTILINE)
+    (tmp_path / clone).mkdir()
+    shutil.copy(ROOT / "pyproject.toml", tmp_path / clone)
+    (folder := tmp_path / clone / made).mkdir()
+    return folder.resolve()
+
+
 def test_the_tutorial_runs_and_prints_what_it_says(tmp_path):
+    folder = folder_of_the_tutorial(tmp_path)
     hidden = ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST")
     env = {name: value for name, value in os.environ.items() if name not in hidden} | {"OMP_NUM_THREADS": "1"}
     env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}", "PYTHONPATH": str(ROOT)}
@@ -70,16 +83,16 @@ def test_the_tutorial_runs_and_prints_what_it_says(tmp_path):
     statuses, output = [], ""
     for language, text in BLOCK.findall((ROOT / "docs" / "tutorial.md").read_text()):
         if language == "python":
-            (tmp_path / "test_current.py").write_text(text)
+            (folder / "test_current.py").write_text(text)
         elif language == "sh":
-            done = subprocess.run(["bash", "-ec", text], cwd=tmp_path, env=env, capture_output=True, text=True)
+            done = subprocess.run(["bash", "-ec", text], cwd=folder, env=env, capture_output=True, text=True)
             statuses.append(done.returncode)
             output = done.stdout + done.stderr
         else:
             for line in text.splitlines():
                 assert printed(line, output), f"{line}\n\nis not in\n\n{output}"
     assert statuses == [0, 0, REFUTED, 0, 0]
-    assert "# Replication card: tiny-open-block" in (tmp_path / "card.md").read_text()
+    assert "# Replication card: tiny-open-block" in (folder / "card.md").read_text()
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["tiny-open-block", "tiny-kimi-block"])

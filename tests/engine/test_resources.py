@@ -74,10 +74,11 @@ def test_slots_are_what_memory_allows(checkpoint, monkeypatch):
         assert len(choose_resources("cpu", "float32", 4, [checkpoint]).slots) == slots
     memory_of(monkeypatch, 2**50)
     found = choose_resources("cpu", "float32", 4, [checkpoint])
-    assert (len(found.slots), found.threads) == (4, 2)
+    wide = dataclasses.replace(found, width=resources.NARROW)
+    assert (len(found.slots), found.threads, wide.threads) == (4, 1, 2)
     assert len(choose_resources("cpu", "float32", 99, [checkpoint]).slots) == 8
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert found.threads == 1
+    assert wide.threads == 1
 
 
 def test_a_run_that_cannot_fit_is_refused_with_advice(checkpoint, monkeypatch):

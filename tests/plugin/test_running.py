@@ -13,7 +13,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from support.small_suite import CLAIMS, record_of, verdicts
+from support.small_suite import CLAIMS, part_of, record_of, verdicts
 
 from attnres_core.plugin.options import OPTIONS
 
@@ -43,9 +43,12 @@ def test_x_stops_at_the_first_finding_and_the_report_says_so(suite, pytester):
     result.assert_outcomes(passed=1, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["incomplete: 2 of 8 claims decided; *", "*stopping after 1 failures*"])
-    record = record_of(pytester)
+    record = record_of(pytester, part_of(pytester))
     assert (record["complete"], record["collected"], len(record["claims"])) == (False, 8, 2)
-    assert "incomplete: 2 of 8 claims decided" in (pytester.path / "reports/latest.html").read_text()
+    page = (pytester.path / part_of(pytester)).with_suffix(".html")
+    assert "incomplete: 2 of 8 claims decided" in page.read_text()
+    result.stdout.fnmatch_lines([f"report: {page} (of a part; latest.html is left as it was)"])
+    assert not (pytester.path / "reports/latest.html").exists()
 
 
 def test_lf_runs_what_did_not_hold_with_the_same_verdicts(suite, pytester):
@@ -53,9 +56,10 @@ def test_lf_runs_what_did_not_hold_with_the_same_verdicts(suite, pytester):
     before = verdicts(pytester)
     result = suite("-n", "0", "--lf")
     result.assert_outcomes(failed=2)
-    again = verdicts(pytester)
+    again = verdicts(pytester, part_of(pytester))
     assert again == {name: before[name] for name in ("test_refuted", "test_inconclusive")}
-    assert record_of(pytester)["complete"]
+    assert record_of(pytester, part_of(pytester))["complete"]
+    assert verdicts(pytester) == before  # the report of the whole run stays
 
 
 def test_k_and_node_ids_select_claims(suite, pytester):
@@ -177,11 +181,12 @@ def test_ctrl_c_while_measuring_leaves_an_incomplete_report_and_what_was_measure
     )
     assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout + done.stderr
     assert re.search("incomplete: 0 of 8 claims decided; what was measured is kept", done.stdout)
-    record = record_of(pytester)
+    record = record_of(pytester, part_of(pytester))
     assert (record["complete"], record["collected"], record["claims"]) == (False, 8, [])
     assert record["run"]["bundles_measured"] == 0  # the interrupt came before its bundle was counted
-    page = (pytester.path / "reports/latest.html").read_text()
+    page = (pytester.path / part_of(pytester)).with_suffix(".html").read_text()
     assert "incomplete: 0 of 8 claims decided" in page
+    assert not (pytester.path / "reports/latest.html").exists()
     assert list((pytester.path / ".attnres/units").rglob("*.safetensors"))  # and its units are kept
 
     (pytester.path / "conftest.py").unlink()
@@ -209,7 +214,7 @@ def test_ctrl_c_between_tests_leaves_a_report_of_the_claims_so_far(pytester, mic
     output, _ = process.communicate(timeout=60)
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     assert "incomplete: 2 of 8 claims decided" in output
-    assert [entry["verdict"] for entry in record_of(pytester)["claims"]] == ["REFUTED", "SUPPORTED"]
+    assert [entry["verdict"] for entry in record_of(pytester, part_of(pytester))["claims"]] == ["REFUTED", "SUPPORTED"]
 
 
 def test_what_a_run_will_need_is_printed_before_anything_is_loaded(suite):

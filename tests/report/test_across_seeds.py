@@ -2,9 +2,6 @@
 
 import json
 import math
-import re
-from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +10,10 @@ from support import sample_record
 
 from attnres_core.__main__ import main
 from attnres_core.claims.statements import Operator, Verdict
+from attnres_core.records.schema import VERSION
 from attnres_core.report.across_seeds import Across, as_json, as_markdown, decide_recipe
 from attnres_core.statistics.intervals import decide
 
-ROOT = Path(__file__).parents[2]
 TITLE = "older blocks are necessary"
 KEY = f"test_older.py::test_{TITLE.replace(' ', '_')}"
 ALPHA = 0.01
@@ -31,7 +28,7 @@ def statement(estimate, *, error=0.001, op=">", threshold=0.02, **given):
 
 def entry(*statements, **given):
     made = sample_record.claim(TITLE, *statements, group=None, node_id=f"hypotheses/{KEY}", alpha=ALPHA)
-    fixed = {"registration": "registered", "verdict": "SUPPORTED", "under": [], "disagreement": ""}
+    fixed = {"registration": "registered", "verdict": "SUPPORTED", "under": [], "chosen": {}, "disagreement": ""}
     return {**made, **fixed, "quantities": [TEXT], **given}
 
 
@@ -167,6 +164,18 @@ def test_any_statement_refutes_at_its_share_of_alpha(write):
     assert claim.statements[0][2] is Verdict.INCONCLUSIVE
 
 
+def test_a_claim_with_picks_is_never_refuted_over_seeds(write):
+    """Its negation speaks of families that the records hold no numbers of."""
+    chosen = {"most_massive(attn)": "current"}
+    for picked, verdict in (({}, Verdict.REFUTED), (chosen, Verdict.INCONCLUSIVE)):
+        records = [record(seed, entry(statement(-0.3 - seed / 1000), chosen=picked)) for seed in range(5)]
+        (claim,) = decide_recipe(write(records)).claims
+        assert (claim.verdict, claim.statements[0][2]) == (verdict, Verdict.REFUTED)
+        assert ("its families were picked" in claim.reason) is bool(picked)
+    records = [record(seed, entry(statement(0.3 + seed / 1000), chosen=chosen)) for seed in range(5)]
+    assert decide_recipe(write(records)).claims[0].verdict is Verdict.SUPPORTED
+
+
 def test_a_statement_about_a_model_that_no_seed_changes_keeps_its_verdict(write):
     wrapped = statement(0.0, text="|drop(older, attn, late) on wrapped| < 0.01", op="abs<", threshold=0.01)
     records = [record(seed, entry(statement(0.1 + seed / 1000), wrapped)) for seed in range(5)]
@@ -264,7 +273,7 @@ def test_claims_about_models_that_no_seed_changes_are_left_out(write):
         (lambda records: [*records[:4], record(9, *records[0]["claims"], complete=False)], "incomplete, quick"),
         (lambda records: [*records[:4], record(9)], "share no registered claims"),
         (lambda records: [*records[:4], {"schema": 1, "claims": []}], "a record of version 1"),
-        (lambda records: [*records[:4], {"schema": 2, "claims": []}], "malformed"),
+        (lambda records: [*records[:4], {"schema": VERSION, "claims": []}], "malformed"),
         (
             lambda records: [*records[:4], record(9, entry(statement(0.1, threshold=0.5)))],
             "does not state the same in every record",
@@ -339,28 +348,3 @@ def test_the_table_escapes_what_a_record_says(write):
     assert "79 % of seeds" not in text  # (at this alpha and five seeds it is 60 %)
     assert "60% of seeds" in text
     assert json.loads(json.dumps(as_json(recipe)))["claims"][0]["statements"][0]["estimates"][0] == 0.1
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "fixtures" / "recipes").glob("*.json")), ids=lambda file: file.stem)
-def test_the_page_of_recipes_follows_from_the_kept_numbers(file):
-    """Limits and verdicts once more, from each checkpoint's estimate and standard error."""
-    kept, page = json.loads(file.read_text()), (ROOT / "docs" / "recipes.md").read_text()
-    assert len({checkpoint["weights_digest"] for checkpoint in kept["checkpoints"]}) == 5
-    of_recipe = page.split(f"## {file.stem}\n")[1].split("\n## ")[0]
-    rows = [
-        row.split(" | ") for row in of_recipe.splitlines() if row.startswith("| ") and not row.startswith("| claim")
-    ]
-    told = Counter(re.match(r"\*\*([A-Z ]+)\*\*", row[1]).group(1) for row in rows)
-    assert told == Counter(claim["verdict"] for claim in kept["claims"])
-    for claim in kept["claims"]:
-        for stated in claim["statements"]:
-            if stated["text"].count(" on ") == stated["text"].count(" on wrapped"):
-                continue  # about a model that no seed changes: its own limits
-            fields = {name: stated[name] for name in Across.__dataclass_fields__}
-            fields |= {"errors": tuple(math.inf if error is None else error for error in stated["errors"])}
-            across = Across(**fields)
-            levels = [across.interval(claim["alpha"] / share) for share in (1, len(claim["statements"]))]
-            assert stated["verdict"] == decide(Operator(across.op), across.threshold, *levels)
-            for end in ("low", "high"):
-                limit = math.inf if stated[end] is None else stated[end]
-                assert any(abs(getattr(level, end)) == pytest.approx(abs(limit)) for level in levels)

@@ -141,7 +141,9 @@ def hostile(value, keep=()):
 def test_whatever_stands_in_a_record_stays_text(tmp_path, record):
     record["run"]["versions"][HOSTILE] = HOSTILE
     record["models"][HOSTILE] = record["models"]["wrapped"]
-    page = write_card(written(tmp_path, hostile(record, keep=("op", "node_id", "contradicts", "verdict", "split"))))
+    page = write_card(
+        written(tmp_path, hostile(record, keep=("op", "node_id", "contradicts", "verdict", "split", "attestation")))
+    )
     html = rendered(page)
     assert set(re.findall(r"<(\w+)", html)) == TAGS
     assert html.count("<h1>") == 1

@@ -9,6 +9,7 @@ import pytest
 from support.sample_record import sample_record as sample
 
 from attnres_core.__main__ import main
+from attnres_core.records.schema import VERSION
 from attnres_core.report import across_seeds
 from attnres_core.report.comparison import compared, differences
 
@@ -91,7 +92,7 @@ def test_the_page_shows_what_changed_and_is_inert(records, tmp_path):
         ("[]", "no record of a run"),
         ('{"schema": null, "claims": []}', "no record of a run"),
         ('{"schema": 1, "claims": []}', "a record of version 1"),
-        ('{"schema": 2, "claims": []}', "a malformed record (lacks `question`"),
+        (json.dumps({"schema": VERSION, "claims": []}), "a malformed record (lacks `question`"),
     ],
 )
 def test_what_is_no_record_is_refused(tmp_path, capsys, content, message):
@@ -165,3 +166,27 @@ def test_what_cannot_be_written_is_named_as_it_was_given(records, tmp_path, caps
     told = capsys.readouterr().err
     assert f"{out}: cannot be written (No such file or directory); give a place that is there" in told
     assert ".tmp" not in told
+
+
+@pytest.mark.parametrize(
+    ("option", "change", "status"),
+    [
+        ([], "verdict", 0),
+        (["--fail-on", "changed"], "verdict", 1),
+        (["--fail-on", "changed"], "statement", 0),
+        (["--fail-on", "any"], "statement", 1),
+        (["--fail-on", "any"], "", 0),
+    ],
+)
+def test_a_comparison_can_fail_a_job(records, tmp_path, capsys, option, change, status):
+    first, second = records
+    if change:
+        second["claims"][0][change] = "INCONCLUSIVE" if change == "verdict" else "another"
+    for name, record in (("a", first), ("b", second)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    found = 0
+    try:
+        main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json"), *option])
+    except SystemExit as error:
+        found = error.code
+    assert found == status

@@ -60,7 +60,7 @@ class Page(html.parser.HTMLParser):
 def hostile(value: Any) -> Any:
     """The value with a hostile string appended to every text in it but the words of the schema."""
     if isinstance(value, dict):
-        choices = {"op", "verdict", "role", "metric", "split", "kind", "sublayer"}
+        choices = {"op", "verdict", "role", "metric", "split", "kind", "sublayer", "attestation"}
         choices |= {"family"} if "metric" in value else set()
         return {key: item if key in choices else hostile(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -203,7 +203,7 @@ def test_only_our_own_dated_folders_are_removed(
     (other / "somebody.txt").write_text("else's")
     for minute in range(22):
         run = record["run"] | {"started": f"2026-11-22T17:{minute:02}:00+00:00"}
-        write(record | {"run": run}, tmp_path / "run.html", tmp_path / "run.json")
+        write(record | {"run": run}, tmp_path / "run.html")
     assert (other / "somebody.txt").read_text() == "else's"
 
 
@@ -247,11 +247,20 @@ def test_routing_without_sites_renders(record: dict[str, Any], missing: dict[str
 
 
 def test_the_files_are_written_and_nothing_else(record: dict[str, Any], tmp_path: Path) -> None:
-    write(record, tmp_path / "run.html", tmp_path / "run.json")
-    files, dated = ["effects.csv", "run.html", "run.json"], tmp_path / "2026-11-22T17-40-00Z"
+    assert write(record, tmp_path / "run.html") == tmp_path / "run.html"
+    files, dated = ["run.effects.csv", "run.html", "run.json"], tmp_path / "2026-11-22T17-40-00Z"
     assert sorted(path.name for path in tmp_path.iterdir()) == [dated.name, *files]
     assert sorted(path.name for path in dated.iterdir()) == files
     assert json.loads((tmp_path / "run.json").read_text()) == record == json.loads((dated / "run.json").read_text())
+
+
+def test_a_part_of_a_run_replaces_no_report(record: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "run.html").write_text("of a whole run")
+    found = write(record, tmp_path / "run.html", part=True)
+    assert found == tmp_path / "2026-11-22T17-40-00Z" / "run.html"
+    assert found.is_file()
+    assert (tmp_path / "run.html").read_text() == "of a whole run"
+    assert not (tmp_path / "run.json").exists()
 
 
 def test_the_newest_dated_reports_stay(record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +268,7 @@ def test_the_newest_dated_reports_stay(record: dict[str, Any], tmp_path: Path, m
     (tmp_path / "notes").mkdir()
     for minute in range(23):
         run = record["run"] | {"started": f"2026-11-22T17:{minute:02}:00+00:00"}
-        write(record | {"run": run}, tmp_path / "run.html", tmp_path / "run.json")
+        write(record | {"run": run}, tmp_path / "run.html")
     dated = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("2026"))
     assert dated == [f"2026-11-22T17-{minute:02}-00Z" for minute in range(3, 23)]
     assert (tmp_path / "notes").is_dir()
@@ -271,7 +280,7 @@ def test_a_failure_keeps_the_old_files(record: dict[str, Any], tmp_path: Path, b
     for path in paths:
         path.write_text("old")
     with pytest.raises((ValueError, TypeError)):
-        write(record | broken, *paths)
+        write(record | broken, paths[0])
     assert [path.read_text() for path in paths] == ["old", "old"]
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -284,12 +293,12 @@ def test_a_failing_disk_leaves_no_temporary_file(
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="disk full"):
-        write(record, tmp_path / "run.html", tmp_path / "run.json")
+        write(record, tmp_path / "run.html")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_text_that_is_no_unicode_is_written(record: dict[str, Any], tmp_path: Path) -> None:
-    write(record | {"question": "lone \udc80 surrogate"}, tmp_path / "run.html", tmp_path / "run.json")
+    write(record | {"question": "lone \udc80 surrogate"}, tmp_path / "run.html")
     assert json.loads((tmp_path / "run.json").read_text())["question"] == "lone \udc80 surrogate"
 
 
@@ -328,8 +337,8 @@ def test_every_statement_is_a_row_of_effects_csv(record: dict[str, Any], tmp_pat
     """Numbers as in the record; text that a spreadsheet would run stays text."""
     record = copy.deepcopy(record)
     record["claims"][0]["title"] = '=HYPERLINK("http://evil")'
-    write(record, tmp_path / "run.html", tmp_path / "run.json")
-    rows = list(csv.DictReader((tmp_path / "effects.csv").read_text().splitlines()))
+    write(record, tmp_path / "run.html")
+    rows = list(csv.DictReader((tmp_path / "run.effects.csv").read_text().splitlines()))
     statements = [(claim, statement) for claim in record["claims"] for statement in claim["statements"]]
     assert len(rows) == len(statements) > 10
     for row, (claim, statement) in zip(rows, statements, strict=True):

@@ -74,7 +74,7 @@ def record() -> dict[str, Any]:
 
 @pytest.fixture
 def visit(browser: Any, record: dict[str, Any], tmp_path: Path) -> Iterator[Visit]:
-    write(record, tmp_path / "run.html", tmp_path / "run.json")
+    write(record, tmp_path / "run.html")
     opened = Visit(browser, tmp_path / "run.html")
     yield opened
     opened.context.close()
@@ -224,7 +224,7 @@ def test_the_page_works_by_keyboard(visit: Visit) -> None:
 
 
 def test_copy_buttons_give_the_whole_value(browser: Any, record: dict[str, Any], tmp_path: Path) -> None:
-    write(record, tmp_path / "run.html", tmp_path / "run.json")
+    write(record, tmp_path / "run.html")
     visit = Visit(browser, tmp_path / "run.html", permissions=["clipboard-read", "clipboard-write"])
     for locator, wanted in (
         (".facts button.copy", record["models"]["trained"]["digest"]),
@@ -247,7 +247,7 @@ def test_hostile_strings_stay_inert_even_when_claims_are_open(
     worse = hostile(record)
     worse["estimands"] = {name + HOSTILE: told for name, told in worse["estimands"].items()}
     worse["examples"] = {name + HOSTILE: prompt for name, prompt in worse["examples"].items()}
-    write(worse, tmp_path / "run.html", tmp_path / "run.json")
+    write(worse, tmp_path / "run.html")
     visit = Visit(browser, tmp_path / "run.html")
     visit.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     visit.page.wait_for_function("() => document.querySelectorAll('details.claim .chart svg').length > 20")
@@ -262,7 +262,7 @@ def test_hostile_strings_stay_inert_even_when_claims_are_open(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_the_contrast_of_wcag_aa(browser: Any, record: dict[str, Any], tmp_path: Path, scheme: str) -> None:
     """4.5 to 1 against the background, for every piece of text outside charts; in charts, for their words."""
-    write(record, tmp_path / "run.html", tmp_path / "run.json")
+    write(record, tmp_path / "run.html")
     visit = Visit(browser, tmp_path / "run.html", color_scheme=scheme)
     visit.page.locator("details.claim > summary").first.click()
     found = visit.page.evaluate(
@@ -300,11 +300,37 @@ def test_text_has_the_contrast_of_wcag_aa(browser: Any, record: dict[str, Any], 
     visit.context.close()
 
 
-def test_it_prints_with_every_claim_open(visit: Visit, tmp_path: Path) -> None:
-    visit.page.pdf(path=tmp_path / "report.pdf", format="A4")
-    pages = len(re.findall(rb"/Type\s*/Page[^s]", (tmp_path / "report.pdf").read_bytes()))
-    assert 5 < pages < 80
-    assert visit.page.locator("details.claim[open]").count() == 0  # closed again
+def test_it_prints_a_line_for_each_claim_and_what_is_open(visit: Visit, tmp_path: Path) -> None:
+    def pages(name: str) -> int:
+        visit.page.pdf(path=tmp_path / name, format="A4")
+        return len(re.findall(rb"/Type\s*/Page[^s]", (tmp_path / name).read_bytes()))
+
+    closed = pages("closed.pdf")
+    assert 3 < closed < 30
+    visit.page.locator("details.claim summary").first.click()
+    assert pages("open.pdf") >= closed
+    assert visit.page.locator("details.claim[open]").count() == 1
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280])
+def test_forests_show_their_points_at_every_width(visit: Visit, width: int) -> None:
+    """No point lies outside of what can be seen without scrolling, nor does the page scroll sideways."""
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.page.wait_for_function(
+        f"() => (document.querySelector('#chart-forest-0 .words_short_marks') !== null) === {str(width < 1200).lower()}"
+    )
+    points = """() => [...document.querySelectorAll('[id^=chart-forest] svg .mark-symbol path')]
+        .filter(path => path.getBoundingClientRect().width > 1)
+        .map(path => [path.getBoundingClientRect(), path.closest('.scroll').getBoundingClientRect()])
+        .map(([own, seen]) => own.left >= seen.left && own.right <= seen.right)"""
+    assert visit.page.locator("#chart-forest-0 svg").bounding_box()["width"] > 300
+    inside = visit.page.evaluate(points)
+    assert len(inside) > 20
+    assert all(inside)
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    labels = """() => [...document.querySelectorAll('#chart-forest-0 [class*=words_] text')]
+        .map(text => text.getBoundingClientRect().right <= text.closest('.scroll').getBoundingClientRect().right + 1)"""
+    assert all(visit.page.evaluate(labels))
 
 
 def test_the_first_screen_shows_question_counts_and_evidence(visit: Visit, record: dict[str, Any]) -> None:
@@ -333,7 +359,7 @@ def test_a_thousand_claims_over_a_thousand_prompts_open_fast_and_stay_small(brow
             {"prompt": name, "effect": 0.1, "trace": [-123 + step for step in range(63)]} for name in shown
         ]
         claims.append(claim)
-    write(record | {"claims": claims, "examples": prompts}, tmp_path / "run.html", tmp_path / "run.json")
+    write(record | {"claims": claims, "examples": prompts}, tmp_path / "run.html")
     assert (tmp_path / "run.html").stat().st_size < 15e6
     started = time.monotonic()
     visit = Visit(browser, tmp_path / "run.html")

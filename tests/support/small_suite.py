@@ -43,6 +43,11 @@ def record_of(pytester, name="reports/latest.json"):
     return read_record(pytester.path / name)
 
 
+def part_of(pytester):
+    """The record of the newest run, which kept it in a folder of its own."""
+    return sorted((pytester.path / "reports").glob("2*/latest.json"))[-1].relative_to(pytester.path)
+
+
 def verdicts(pytester, name="reports/latest.json"):
     """The claims of a record, by the test's name."""
     return {entry["node_id"].split("::")[1]: entry for entry in record_of(pytester, name)["claims"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 from torch import Tensor, nn
 
 from attnres_core.__main__ import main
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.models.networks.qwen3 import Qwen3AttnResForCausalLM
 from attnres_core.training import train
 from attnres_core.training.corpus import HELD_OUT_SHARE, SHINGLE, Corpus, Document, shingles, split_documents
@@ -350,6 +353,17 @@ def test_seeds_stop_and_go_on_side_by_side(tmp_path: Path) -> None:
     for seed in (1, 2):
         train_to_the_end("tiny-vanilla", tmp_path, replace(RECIPE, seed=seed))
     assert {file.name for file in tmp_path.glob("*.pt")} == {"tiny-vanilla-1.pt", "tiny-vanilla-2.pt"}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_manifest_ends_with_the_digest_of_the_weights_beside_it(tmp_path: Path) -> None:
+    """A record of a run holds the same digest, so that a manifest tells which seed was measured."""
+    for name in ("tiny-open-block", "tiny-vanilla"):
+        tokenizer = Tokenizer(models.WordLevel({train.END: 0}, unk_token=train.END))
+        train.save(train.build_model(name, seed=1), tokenizer, {"name": name}, tmp_path / name)
+        wrapped = {"wrap": 10.0, "num_blocks": 2} if name == "tiny-vanilla" else {}
+        found = json.loads((tmp_path / name / "manifest.json").read_text())
+        assert found == {"name": name, "weights": inspect_checkpoint(tmp_path / name, **wrapped).weights_digest}
 
 
 def test_the_shipped_checkpoints_are_not_overwritten_by_another_seed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,14 +26,27 @@ POLL_SECONDS = 0.1
 
 
 class LocalExecutor:
-    """This process's part in a run's measuring; a slot, once it has one, is kept until the executor is closed."""
+    """This process's part in a run's measuring; a slot, once it has one, is kept until the executor is closed.
+
+    Args:
+        checkpoints: the model in every role.
+        store: where units go.
+        folder: the run's.
+        resources: devices, slots and memory of this machine.
+        worker: one that holds its model already, outside of all slots.
+    """
 
     def __init__(
-        self, checkpoints: Mapping[AnyRole, Checkpoint], store: Store, folder: RunFolder, resources: Resources
+        self,
+        checkpoints: Mapping[AnyRole, Checkpoint],
+        store: Store,
+        folder: RunFolder,
+        resources: Resources,
+        worker: Worker | None = None,
     ) -> None:
         self.checkpoints, self.store, self.folder, self.resources = checkpoints, store, folder, resources
         self._stack = ExitStack()
-        self._worker: Worker | None = None
+        self._worker = worker
 
     def __enter__(self) -> LocalExecutor:
         return self

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -117,11 +117,7 @@ class Checkpoint:
     @cached_property
     def weights_digest(self) -> str:
         """SHA-256 over the weight files and the config."""
-        digest = hashlib.sha256(json.dumps(dict(self.config), sort_keys=True).encode())
-        for file in self.files:
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-        return digest.hexdigest()
+        return _digest(self.config, self.files)
 
     @cached_property
     def digest(self) -> str:
@@ -156,6 +152,23 @@ def inspect_checkpoint(
     dialect = recognise(folder, config, shapes, wrap, num_blocks)
     bias = None if wrap is None else float(wrap)
     return Checkpoint(folder, config, shapes, files, dialect, bias, repository=repository, commit=commit)
+
+
+def weights_digest(folder: Path) -> str:
+    """The `weights_digest` of a local folder, whatever dialect it is read in.
+
+    Raises:
+        UnsupportedCheckpoint: config or weights are missing or unreadable.
+    """
+    return _digest(_config(folder), _weight_files(folder))
+
+
+def _digest(config: Mapping[str, Any], files: Iterable[Path]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(config), sort_keys=True).encode())
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
 
 
 def kept_steps(checkpoint: Checkpoint) -> dict[int, Path]:

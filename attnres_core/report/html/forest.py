@@ -29,8 +29,10 @@ DRAWN = {word: (sign.shape, sign.chart) for word, sign in SIGNS.items() if sign.
 """Shape and colour of the verdicts that a chart shows."""
 WIDTH, LABELS = 430, 450
 """Pixels of the plot, and of the claims beside it."""
-LETTERS = 72
-"""Letters of a label that fit there."""
+LETTERS, FEWER = 72, 46
+"""Letters of a label that fit there, and above the plot where the window is narrow."""
+WHOLE = 1150
+"""Pixels of the whole figure: in less, labels stand above their rows and the numbers are left to the list of claims."""
 _FALLBACK_BEND = 0.01
 
 
@@ -45,13 +47,13 @@ def forests(claims: Sequence[ClaimEntry]) -> list[Figure]:
     return [_forest(index, unit, rows) for index, (unit, rows) in enumerate(units.items())]
 
 
-def fitting(title: str) -> str:
-    """A title that fits beside the plot; a long one is cut before its case, which tells it from its neighbours."""
-    if len(title) <= LETTERS:
+def fitting(title: str, letters: int = LETTERS) -> str:
+    """A title of so many letters; a long one is cut before its case, which tells it from its neighbours."""
+    if len(title) <= letters:
         return title
     start, bracket, case = title.rpartition(" [")
-    end = bracket + case if bracket and len(case) < LETTERS // 2 else ""
-    return f"{(start if end else title)[: LETTERS - len(end) - 1].rstrip()}…{end}"
+    end = bracket + case if bracket and len(case) < letters // 2 else ""
+    return f"{(start if end else title)[: letters - len(end) - 1].rstrip()}…{end}"
 
 
 def _row(group: str, place: int, claim: ClaimEntry, statement: StatementEntry) -> Row:
@@ -60,6 +62,7 @@ def _row(group: str, place: int, claim: ClaimEntry, statement: StatementEntry) -
         "claim": place,
         "group": group,
         "label": fitting(claim["title"]),
+        "short": fitting(claim["title"], FEWER),
         "text": statement["text"] + (f" (and {more} more)" if more else ""),
         "verdict": claim["verdict"],
         "estimate": statement["estimate"],
@@ -106,13 +109,19 @@ def _forest(index: int, unit: str, rows: list[Row]) -> Figure:
         title=unit,
         summary=f"Forest plot in {unit}: {len(rows)} claims, {counts}. Each row shows the "
         "estimate with its interval; shading marks where the claim would be supported.",
-        spec=finish(_chart(unit, axis), rows=rows, headings=headings),
+        spec=finish(_chart(unit, axis), rows=rows, headings=headings) | {"usermeta": _narrow(unit, axis)},
         header=(),
         rows=(),  # the list of claims is its table
     )
 
 
-def _chart(unit: str, axis: Axis) -> Any:
+def _narrow(unit: str, axis: Axis) -> Row:
+    """What the page's script draws in place of the chart where the window has fewer pixels than `below`."""
+    spec = finish(_chart(unit, axis, narrow=True))
+    return {"below": WHOLE, "narrow": {name: spec[name] for name in ("layer", "height")}}
+
+
+def _chart(unit: str, axis: Axis, *, narrow: bool = False) -> Any:
     shapes, colours = zip(*DRAWN.values(), strict=True)
     verdicts = list(DRAWN)
     colour = alt.Color("verdict:N", scale=alt.Scale(domain=verdicts, range=list(colours)), legend=None)
@@ -143,11 +152,14 @@ def _chart(unit: str, axis: Axis) -> Any:
         limits="interval",
         against="threshold",
     )
+    left = 0 if narrow else -LABELS
+    whole = alt.ExprRef("width") if narrow else LABELS + WIDTH
+    headings = words("heading", left, "left", fontWeight="bold", dy=3, limit=whole)
+    label = words("short", 0, "left", dy=-16, limit=whole) if narrow else words("label", left, "left", limit=LABELS - 8)
+    beside = [] if narrow else [words("numbers", WIDTH + 82, "right"), words("limits", WIDTH + 92, "left")]
     return alt.layer(
-        words("heading", -LABELS, "left", fontWeight="bold", dy=3, limit=LABELS + WIDTH).properties(
-            data=alt.NamedData(name="headings")
-        ),
-        words("label", -LABELS, "left", limit=LABELS - 8),
+        headings.properties(data=alt.NamedData(name="headings")),
+        label,
         base.mark_bar(color=INK, opacity=0.16, height=15).encode(x=x("zone_low"), x2="zone_high"),
         edge("edge"),
         edge("far_edge"),
@@ -157,7 +169,6 @@ def _chart(unit: str, axis: Axis) -> Any:
         base.mark_point(filled=True, size=85, opacity=1).encode(
             x=x("estimate"), color=colour, shape=shape, tooltip=tooltip
         ),
-        words("numbers", WIDTH + 82, "right"),
-        words("limits", WIDTH + 92, "left"),
+        *beside,
         data=alt.NamedData(name="rows"),
-    ).properties(width=WIDTH, height=alt.Step(20))
+    ).properties(width=WIDTH, height=alt.Step(42 if narrow else 20))

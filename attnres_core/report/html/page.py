@@ -12,7 +12,6 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ import markupsafe
 import vl_convert
 
 from attnres_core.files import atomic
-from attnres_core.records.schema import ClaimEntry, Record, StatementEntry
+from attnres_core.records.schema import Record
 from attnres_core.records.writing import record_text
-from attnres_core.report import numbers, scope, verdict_signs, wording
+from attnres_core.report import numbers, scope, tables, verdict_signs, wording
 from attnres_core.report.html import distribution, sections
 
 __all__ = ["render", "write"]
@@ -36,24 +35,33 @@ _DATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
 _SCRIPT_SAFE = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
-def write(record: Record, html_path: Path, json_path: Path) -> None:
-    """Write the record as a page, as JSON, and its statements as `effects.csv` beside the page, each atomically.
+def write(record: Record, html_path: Path, *, part: bool = False) -> Path:
+    """Write the record as a page; beside it as .json, and its statements as .effects.csv; each atomically.
 
     All files are rendered in full before any is touched: if rendering fails, the old ones stay. The same files are
     kept in a folder named for the run's start; of such folders the newest KEPT.
+
+    Args:
+        record: what to write.
+        html_path: where the page goes.
+        part: whether the run was cut short or ran a part: then it is kept in the folder alone, and an earlier page of
+            a whole run stays.
+
+    Returns:
+        The page's path.
 
     Raises:
         ValueError: the record holds a NaN or an infinite number (write a missing limit as None).
     """
     kept = html_path.parent / record["run"]["started"].replace(":", "-").replace("+00-00", "Z")
     texts = {
-        json_path.name: record_text(record),
-        "effects.csv": effects_csv(record),
+        html_path.with_suffix(".json").name: record_text(record),
+        html_path.with_suffix(".effects.csv").name: effects_csv(record),
         html_path.name: render(record),
     }
     try:
         with contextlib.ExitStack() as staged:
-            for folder in (kept, html_path.parent):
+            for folder in (kept, *([] if part else [html_path.parent])):
                 folder.mkdir(parents=True, exist_ok=True)
                 for name, text in texts.items():
                     temporary = staged.enter_context(atomic(folder / name))
@@ -65,6 +73,7 @@ def write(record: Record, html_path: Path, json_path: Path) -> None:
     # Nobody else's folders are removed, whatever their names.
     for folder in sorted(path for path in dated if {file.name for file in path.iterdir()} == texts.keys())[:-KEPT]:
         shutil.rmtree(folder, ignore_errors=True)
+    return kept / html_path.name if part else html_path
 
 
 def render(record: Record) -> str:
@@ -107,39 +116,12 @@ def _shared() -> dict[str, Any]:
     return {"verdicts": names, "numbers": numbers.RULES}
 
 
-_EFFECTS: dict[str, Callable[[ClaimEntry, StatementEntry], object]] = {
-    "claim": lambda claim, statement: claim["node_id"],
-    "title": lambda claim, statement: claim["title"],
-    "group": lambda claim, statement: claim["group"],
-    "registration": lambda claim, statement: claim["registration"],
-    "alpha": lambda claim, statement: claim["alpha"],
-    "p_holm": lambda claim, statement: claim["p_holm"],
-    "p_by": lambda claim, statement: claim["p_by"],
-    "p_max_t": lambda claim, statement: claim["p_max_t"],
-    "claim_verdict": lambda claim, statement: claim["verdict"],
-    "statement": lambda claim, statement: statement["text"],
-    "verdict": lambda claim, statement: statement["verdict"],
-    "estimate": lambda claim, statement: statement["estimate"],
-    "low": lambda claim, statement: statement["low"],
-    "high": lambda claim, statement: statement["high"],
-    "op": lambda claim, statement: statement["op"],
-    "threshold": lambda claim, statement: statement["threshold"],
-    "unit": lambda claim, statement: statement["unit"],
-    "n": lambda claim, statement: statement["n"],
-    "p_value": lambda claim, statement: statement["p_value"],
-    "detectable": lambda claim, statement: statement["detectable"],
-}
-"""The columns of `effects.csv`."""
-
-
 def effects_csv(record: Record) -> str:
     """One row a statement; a limit that is infinite or a number that is missing is an empty field."""
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(_EFFECTS)
-    for claim in record["claims"]:
-        for statement in claim["statements"]:
-            rows.writerow(_inert(read(claim, statement)) for read in _EFFECTS.values())
+    rows.writerow(tables.EFFECTS)
+    rows.writerows([_inert(value) for value in row.values()] for row in tables.effects(record))
     return stream.getvalue()
 
 

@@ -40,9 +40,15 @@ function show(claim) {
   details.querySelector("summary").focus({ preventScroll: true });
 }
 
+const MARGIN = 12; // beside a narrow plot, for the ends of its axis
+/** The pixels that a figure has. */
+const room = () => document.querySelector("#evidence").clientWidth;
+
 /** Draw the rows of a forest whose claims are shown, on consecutive lines, under headings where groups stay together. */
 function drawForest({ place, spec, figure }, shown, order) {
-  const rows = spec.datasets.rows.filter((row) => shown.has(row.claim)).map((row) => ({ ...row }));
+  const long = room() > 560; // whole labels above their rows, too
+  const own = spec.datasets.rows.filter((row) => shown.has(row.claim));
+  const rows = own.map((row) => ({ ...row, short: long ? row.label : row.short }));
   figure.hidden = figure.previousElementSibling.hidden = rows.length === 0;
   if (rows.length === 0) return undefined;
   if (order) rows.sort((one, other) => order(one, other));
@@ -52,7 +58,9 @@ function drawForest({ place, spec, figure }, shown, order) {
       headings.push({ heading: row.group, line: headings.length + index });
     row.line = headings.length + index;
   });
-  const filtered = { ...spec, datasets: { rows, headings } };
+  const { below, narrow } = spec.usermeta;
+  const fitting = room() < below ? { ...narrow, width: room() - 2 * MARGIN } : {};
+  const filtered = { ...spec, ...fitting, datasets: { rows, headings } };
   return draw(place, filtered).then((drawn) => {
     drawn?.view.addEventListener("click", (event, item) => {
       if (item?.datum?.claim !== undefined) show(item.datum.claim);
@@ -106,6 +114,12 @@ filters.addEventListener("input", () => {
 });
 filters.hidden = false;
 filter();
+let drawnIn = room();
+addEventListener("resize", () => {
+  const limits = forests.map(({ spec }) => spec.usermeta.below);
+  if (limits.some((limit) => drawnIn < limit !== room() < limit)) filter();
+  drawnIn = room();
+});
 
 // Claims ----------------------------------------------------------------------------------------------------------------
 
@@ -117,17 +131,6 @@ for (const details of words.keys()) {
   details.addEventListener("toggle", () => details.open && fill(details));
 }
 
-let opened = [];
-addEventListener("beforeprint", () => {
-  opened = [...words.keys()].filter((details) => !details.open);
-  for (const details of opened) {
-    details.open = true;
-    fill(details);
-  }
-});
-addEventListener("afterprint", () => {
-  for (const details of opened) details.open = false;
-});
 /** A claim can be linked to by its node id, which stays the same from run to run. */
 function follow() {
   const name = decodeURIComponent(location.hash.slice(1));

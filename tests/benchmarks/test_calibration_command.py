@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from benchmarks.calibration import __main__ as command
@@ -17,6 +20,14 @@ def test_every_part_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         rows = [line for line in part.splitlines() if line.startswith("| ")]
         assert len(rows) >= 2, part
         assert "nan" not in part
+
+
+def test_the_page_shows_every_part_and_each_is_named_where_it_is_quoted() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "benchmarks/CALIBRATION.md").read_text()
+    assert set(re.findall(r"`python -m benchmarks.calibration (\w+)`", page)) == {"PART", *command.PARTS}
+    quoted = set(re.findall(r"[(; ]`(\w+)`\)", (root / "docs/deciding.md").read_text()))
+    assert {"simulated", "suite", "rare", "picks", "formulas"} <= quoted
 
 
 def test_more_data_sets_can_be_asked_for() -> None:
