@@ -53,7 +53,7 @@ def _map(arguments: argparse.Namespace) -> None:
     from attnres_core.exploration import pathway_map
     from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
     from attnres_core.prompts import Split, load_prompts
-    from attnres_core.registration.ledger import ANYTHING, note_read, notes_folder
+    from attnres_core.registration.ledger import note_read, notes_folder
     from attnres_core.registration.prompt_digests import scored_digests
     from attnres_core.shipped import reference_prompts, resolved
 
@@ -63,9 +63,8 @@ def _map(arguments: argparse.Namespace) -> None:
     inspected = inspect_checkpoint(resolved(arguments.checkpoint), *given)
     prompts, split = load_prompts(arguments.prompts or reference_prompts()), Split(arguments.split)
     budget = bytes_of(arguments.memory) if arguments.memory else None
-    if split is Split.CONFIRMATION:
-        digests = scored_digests(prompts.part(split), inspected.tokenizer_file)
-        note_read(notes_folder(Path.cwd()), split, digests, [ANYTHING])
+    read = scored_digests(prompts.part(split, arguments.n_prompts), inspected.tokenizer_file)
+    note_read(notes_folder(Path.cwd()), split, read, ["a map"])
     resources = choose_resources(arguments.device, arguments.dtype, 1, [inspected], budget)
     rows = pathway_map.make_map(
         inspected, prompts, split, resources, Store(arguments.store), arguments.n_prompts, arguments.executor

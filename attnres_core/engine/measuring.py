@@ -52,8 +52,9 @@ def measure(
         wanted: what to measure.
         reference: what `mean`, `resample`, `average` and `shuffle` take from, the first 64 of it; default: `prompts`.
         chunk: prompts swept together.
-        confirmation: whether confirmation prompts may be read. It is noted in `claims.reads`, beside the nearest lock
-            upward or in the working directory: claims about these quantities can then be registered post hoc only.
+        confirmation: whether confirmation prompts may be read: claims on them can then be registered post hoc only.
+            Which prompts of a set are read is noted in `claims.reads`, beside the nearest lock upward or in the
+            working directory.
         store: a folder of measured columns, such as pytest's ".attnres": what is there is not measured again, and what
             is measured stays. It takes a checkpoint and one split of a prompt set; default: nothing is kept.
         progress: whether a bar is shown once measuring takes more than a second.
@@ -73,7 +74,7 @@ def measure(
     asked = {what: resolved(what, model.checkpoint).check() for what in dict.fromkeys(wanted)}
     ids = validated(model, prompts)
     if isinstance(prompts, PromptSet):
-        _note_confirmation(prompts, model, asked, confirmation=confirmation)
+        _note_prompts(prompts, model, asked, confirmation=confirmation)
     if store is not None:
         return _through_store(model, prompts, list(asked), reference, Store(Path(store)), progress=progress)
     answers = prompts.answer_ids(model.checkpoint.tokenizer_file) if isinstance(prompts, PromptSet) else None
@@ -158,20 +159,20 @@ def _in_role(what: Any, role: Role) -> Quantity:
     return dataclasses.replace(what, role=role) if isinstance(what, Quantity) else what.on(role)
 
 
-def _note_confirmation(prompts: PromptSet, model: AttnResModel, asked: Iterable[Any], *, confirmation: bool) -> None:
-    """Refuse confirmation prompts that were not asked for; write down those that were.
+def _note_prompts(prompts: PromptSet, model: AttnResModel, asked: Iterable[Any], *, confirmation: bool) -> None:
+    """Refuse confirmation prompts that were not asked for; write down which prompts are read.
 
     Raises:
         ValueError: they were not asked for, or the note cannot be written.
     """
-    read = prompts.part(Split.CONFIRMATION)
-    if not len(read):
-        return
-    if not confirmation:
+    parts = {split: prompts.part(split) for split in Split}
+    if (count := len(parts[Split.CONFIRMATION])) and not confirmation:
         raise ValueError(
-            f"{len(read)} of {len(prompts)} prompts are confirmation prompts, which are for registered claims; give "
-            '`prompts.part("exploration")`, or `confirmation=True`: it is written to claims.reads, and claims about '
-            "what you measure can then be registered post hoc only"
+            f"{count} of {len(prompts)} prompts are confirmation prompts, which are for registered claims; give "
+            '`prompts.part("exploration")`, or `confirmation=True`: it is written to claims.reads, and claims on these '
+            "prompts can then be registered post hoc only"
         )
-    digests = scored_digests(read, model.checkpoint.tokenizer_file)
-    note_read(notes_folder(Path.cwd()), Split.CONFIRMATION, digests, map(str, asked))
+    folder, told = notes_folder(Path.cwd()), list(map(str, asked))
+    for split, read in parts.items():
+        if len(read):
+            note_read(folder, split, scored_digests(read, model.checkpoint.tokenizer_file), told)

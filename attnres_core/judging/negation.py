@@ -36,11 +36,14 @@ class Negation:
         """All that must be decided for it, each once."""
         return tuple(dict.fromkeys([*self.rankings, *itertools.chain(*self.fillings)]))
 
+    def ranked(self, found: Mapping[Statement, Decision]) -> bool:
+        """Whether the families that the title names by their mass have that rank."""
+        return all(found[statement].verdict is Verdict.SUPPORTED for statement in self.rankings)
+
     def holds(self, found: Mapping[Statement, Decision]) -> bool:
         """Whether the claim is refuted."""
-        ranked = all(found[statement].verdict is Verdict.SUPPORTED for statement in self.rankings)
         failed = [any(found[s].verdict is Verdict.REFUTED for s in filling) for filling in self.fillings]
-        return ranked and bool(failed) and all(failed)
+        return self.ranked(found) and bool(failed) and all(failed)
 
 
 def negation(

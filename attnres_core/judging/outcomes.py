@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from attnres_core.claims.claim import Claim
-from attnres_core.claims.statements import Decision, Verdict
+from attnres_core.claims.statements import Decision, Statement, Verdict
 from attnres_core.judging.decisions import agreed, deciding
 from attnres_core.judging.negation import Negation
 from attnres_core.prompts import Split
@@ -97,7 +97,7 @@ class Outcome:
         """What it comes to under each kind of ablation; one verdict where it is decided as it is written."""
         groups = list(self.by_kind.values()) or [self.decisions]
         found = {decision.statement: decision for decision in (*self.decisions, *self.beside)}
-        return [_verdict(group, negation.holds(found)) for group, negation in zip(groups, self.negations, strict=True)]
+        return [of_group(group, negation, found) for group, negation in zip(groups, self.negations, strict=True)]
 
     @property
     def may_end_early(self) -> bool:
@@ -111,10 +111,11 @@ class Outcome:
         return self.standing.split is Split.CONFIRMATION and not self.claim.is_exact and not over_sites
 
 
-def _verdict(decisions: tuple[Decision, ...], refuted: bool) -> Verdict:
-    if refuted:
+def of_group(decisions: tuple[Decision, ...], negation: Negation, found: Mapping[Statement, Decision]) -> Verdict:
+    """Of one group of statements; a title that names a family by its mass holds only where that rank is SUPPORTED."""
+    if negation.holds(found):
         return Verdict.REFUTED
-    return Verdict.SUPPORTED if all(decisions) else Verdict.INCONCLUSIVE
+    return Verdict.SUPPORTED if all(decisions) and negation.ranked(found) else Verdict.INCONCLUSIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from attnres_core.quantities.vocabulary import Statistic
 from attnres_core.shapes import Column
 from attnres_core.statistics import associations, intervals
 
-JUDGE_VERSION = 9
+JUDGE_VERSION = 10
 """Raise when a change to the decision rules changes verdicts or limits."""
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from attnres_core.amounts import BYTES
 from attnres_core.plugin.options import option, read_path, written_path
+from attnres_core.registration.ledger import project_of
 from attnres_core.shipped import reference_prompts, resolved
 from attnres_core.suite.settings import Settings
 
@@ -41,5 +42,5 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         quick=option(config, "quick"),
         sequential=option(config, "sequential"),
         registrations=registrations,
-        roots=(config.rootpath if config.inipath else config.invocation_params.dir, registrations),
+        roots=(project_of(config.rootpath if config.inipath else config.invocation_params.dir), registrations),
     )

@@ -87,7 +87,7 @@ def claim_entry(
     reasons.append(outcome.disagreement)
     reasons += [decision.reason for decision in outcome.decisions]
     if outcome.verdict is not Verdict.SUPPORTED:
-        reasons += [f"for a refutation also: {decision}" for decision in outcome.beside]
+        reasons += [f"the title, or its negation, also takes: {decision}" for decision in outcome.beside]
     permutations = _permutations(outcome, suite)
     reasons += map(_told, permutations)
     needed = [

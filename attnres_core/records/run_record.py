@@ -110,6 +110,7 @@ def _registrations(suite: Suite) -> RegistrationsEntry:
     return {
         "lock": suite.inputs.registry.digest,
         "claims": len(suite.inputs.registry.entries),
+        "withdrawn": suite.inputs.registry.withdrawn,
         "attestation": attestation.label,
         "commit": attestation.commit or None,
         "date": attestation.date or None,

@@ -243,6 +243,8 @@ class RegistrationsEntry(TypedDict):
     """Its digest; empty: there is none."""
     claims: int
     """How many it holds: the N of "k of N registered"."""
+    withdrawn: NotRequired[int]
+    """How many it held once and holds no more."""
     attestation: NotRequired[Literal["none", "self-attested", "committed", "anchored"]]
     """What stands behind the lock's date; see `registration.attestation`."""
     commit: NotRequired[str | None]

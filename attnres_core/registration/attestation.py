@@ -48,9 +48,13 @@ def attested(folder: Path, lock: str, reads: list[Row], name: str = LOCK) -> Att
         return Attestation("none")
     commit, _, date = _git(folder, "log", "-1", "--format=%H %cI", "--", name).partition(" ")
     committed = bool(commit) and _git(folder, "show", f"HEAD:./{name}", strip=False) == _text(folder / name)
-    early = [row["read"] for row in reads if row["lock"] == lock]
+    early = [row["read"] for row in reads if row["lock"]]
     if early:
         note = f"its confirmation prompts were read on {early[0]}, before it was committed"
+        return Attestation("self-attested", *((commit, date) if committed else ("", "")), note)
+    ledger = Path(name).with_suffix(".ledger").name
+    if removed := _removed(folder, ledger):
+        note = f"git removed lines of {ledger} in {removed}: registrations may have been taken back"
         return Attestation("self-attested", *((commit, date) if committed else ("", "")), note)
     if proof := _proof(folder / name):
         return Attestation("anchored", *((commit, date) if committed else ("", "")), proof)
@@ -60,6 +64,18 @@ def attested(folder: Path, lock: str, reads: list[Row], name: str = LOCK) -> Att
         if _verified(folder, tag) and _git(folder, "show", f"{tag}:./{name}", strip=False) == _text(folder / name):
             return Attestation("anchored", commit, date, f"signed tag {tag}, verified by git")
     return Attestation("committed", commit, date)
+
+
+def _removed(folder: Path, ledger: str) -> str:
+    """The last commit that took lines out of a ledger, to which lines are only ever added; empty: none did."""
+    commit = ""
+    for line in _git(folder, "log", "--format=%h", "--numstat", "--", ledger).splitlines():
+        added, _, rest = line.partition("\t")
+        if not rest:
+            commit = added or commit
+        elif rest.partition("\t")[0] not in ("0", "-"):
+            return commit
+    return ""
 
 
 def _proof(lock: Path) -> str:

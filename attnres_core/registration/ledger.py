@@ -12,6 +12,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,13 @@ from typing import Any
 from attnres_core.claims.claim import Claim
 from attnres_core.files import writing
 from attnres_core.prompts import Split
+from attnres_core.quantities.ablations import REMOVALS
 
 LOCK, LEDGER, READS = "claims.lock", "claims.ledger", "claims.reads"
 Row = dict[str, Any]
-ANYTHING = "every family at every site"
-"""Stands for the quantities of a map: it says something about every claim."""
-_SKIPPED = {"node_modules", "site-packages", "venv", "__pycache__"}
-"""Folders that hold other people's projects; so do those whose names begin with a dot."""
+_SKIPPED = {"node_modules", "site-packages", "__pycache__", ".git", ".venv"}
+"""Folders that hold other people's projects."""
+_REMOVED = re.compile(rf"^({'|'.join(REMOVALS)})\(")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,15 @@ def folders_below(roots: Iterable[Path]) -> list[Path]:
     found = set[Path]()
     for root in roots:
         for folder, inner, files in os.walk(root):
-            inner[:] = [name for name in inner if not name.startswith(".") and name not in _SKIPPED]
+            inner[:] = [name for name in inner if name not in _SKIPPED]
             if LEDGER in files or READS in files:
                 found.add(Path(folder).resolve())
     return sorted(found)
+
+
+def project_of(folder: Path) -> Path:
+    """The top of the git repository that holds a folder; the folder itself where none does."""
+    return next((above for above in (folder, *folder.parents) if (above / ".git").exists()), folder)
 
 
 def notes_folder(here: Path) -> Path:
@@ -138,5 +144,5 @@ def stated(claim: Claim) -> list[list[Any]]:
 
 
 def subject(quantity: str) -> str:
-    """What is measured, without the model and the metric: `drop(embedding, mlp, early)`."""
-    return quantity.split(" on ")[0]
+    """What a quantity is about, whichever way the family is taken away: `without(embedding, mlp, early) on trained`."""
+    return _REMOVED.sub("without(", quantity)

@@ -1,7 +1,8 @@
 """Which prompts are the same, whatever they are called: digests of the tokens that are scored.
 
-The digest of a prompt covers the token ids of its scored window and nothing else. Its id, its document, its stratum and
-its place in the file have no part in it, nor have blanks, invisible characters and a full stop at the end.
+The digest of a prompt covers the text of its scored window and nothing else. Its id, its document, its stratum and
+its place in the file have no part in it, nor have blanks, invisible characters and a full stop at the end, nor anything
+that follows the window.
 """
 
 from __future__ import annotations
@@ -34,10 +35,14 @@ def folded(text: str) -> str:
 
 @cache
 def _scored(prompts: PromptSet, tokenizer_file: Path) -> tuple[tuple[int, ...], ...]:
-    """The token ids `[prompt][token]` of each prompt's scored window, after folding."""
-    texts = [folded(prompt.text) for prompt in prompts.prompts]
-    encoded = read_tokenizer(tokenizer_file).encode_batch(texts, add_special_tokens=False)
-    return tuple(tuple(row.ids[:WINDOW]) for row in encoded)
+    """The token ids `[prompt][token]` of each prompt's scored window: what the model reads of it, then folded."""
+    tokenizer = read_tokenizer(tokenizer_file)
+    whole = tokenizer.encode_batch([prompt.text for prompt in prompts.prompts], add_special_tokens=False)
+    read = [
+        p.text[: row.offsets[:WINDOW][-1][1]] if row.offsets else p.text
+        for p, row in zip(prompts.prompts, whole, strict=True)
+    ]
+    return tuple(tuple(row.ids) for row in tokenizer.encode_batch(list(map(folded, read)), add_special_tokens=False))
 
 
 def scored_digests(prompts: PromptSet, tokenizer_file: Path) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA, Claim, claim_key
 from attnres_core.files import atomic
 from attnres_core.prompts import WINDOW, Split
 from attnres_core.registration.ledger import (
-    ANYTHING,
     LEDGER,
     LOCK,
     PromptDigests,
@@ -270,7 +269,7 @@ class Registry:
             before = self._before(rows, prompts, digests)
             for key in fresh:
                 claim, old = by_key[key], known.get(key)
-                why = [seen.get(claim.node_id, ""), *before(key, claim)]
+                why = [seen.get(claim.node_id, ""), *before(claim)]
                 same = {row["prompts"] for row in rows}
                 if old is not None and not old.is_of(claim) and old.prompts in same:
                     why = [reason for reason in why if not reason.startswith("restated")]
@@ -278,7 +277,7 @@ class Registry:
                 told = "; ".join(dict.fromkeys(filter(None, why)))
                 texts, title, group, cites = _locked(claim)
                 entries[key] = Entry(texts, shares[key], prompts, date, told, title, group, cites)
-        if self.ledger and digests.confirmation and not any("explored" in row for row in _on(self.ledger, prompts, ())):
+        if self.ledger and not {*digests.confirmation, *digests.exploration} <= _named(_on(self.ledger, prompts, ())):
             changes.append("the prompts are in the ledger, one by one")
         if self.ledger and not self.has_looks:
             changes.append("the looks of --attnres-sequential are in the lock")
@@ -291,6 +290,7 @@ class Registry:
                 "statements": {key: stated(by_key[key]) for key in sorted(named)},
                 "documents": sorted(digests.confirmation),
                 "explored": sorted(digests.exploration),
+                "post_hoc": {key: entry.post_hoc for key, entry in sorted(entries.items()) if entry.post_hoc},
             }
             self._write(entries, row)
         return changes
@@ -323,11 +323,19 @@ class Registry:
             prompts: digest of the prompt set.
             digests: the prompts one by one.
         """
-        reads = self._reads()
+        reads, pooled = self._reads(), self._pooled()
         own = set(digests.confirmation)
-        looked = {digest: date for digest, date in explored([*self._pooled(), *reads]).items() if digest in own}
-        read = [row for row in reads if row["split"] == Split.CONFIRMATION and not row["lock"]]
-        return _Before(rows, prompts, looked, len(own), [row for row in read if own & set(row["digests"])])
+        looked = {digest: date for digest, date in explored([*pooled, *reads]).items() if digest in own}
+        locks = {row["lock"] for row in pooled}  # (what was read under a lock of theirs was registered)
+        read = [row for row in reads if row["split"] == Split.CONFIRMATION and row["lock"] not in locks]
+        measured = [row["read"] for row in read if own & set(row["digests"])]
+        others = [row for row in rows if row["prompts"] != prompts and not _same(row, digests)]
+        return _Before(rows, others, looked, len(own), measured)
+
+    @property
+    def withdrawn(self) -> int:
+        """Claims that were registered once and are in the lock no more."""
+        return len({key for row in self.ledger for key in row["spent"]} - self.entries.keys())
 
     def _write(self, entries: dict[str, Entry], row: Row) -> None:
         text = _lock_text(entries)
@@ -345,40 +353,61 @@ class _Before:
     """What came before a registration; called with a claim, why that makes the claim post hoc."""
 
     rows: Sequence[Row]
-    prompts: str
+    """The registrations on these prompts, or on some of them."""
+    others: Sequence[Row]
+    """Those of them that were for other sets of prompts."""
     looked: Mapping[str, str]
     """The confirmation prompts that were explored, and when."""
     count: int
     """How many confirmation prompts there are."""
-    reads: Sequence[Row]
-    """Confirmation prompts that were measured without a registration."""
+    measured: Sequence[str]
+    """When confirmation prompts were measured without a registration."""
 
-    def __call__(self, key: str, claim: Claim) -> list[str]:
-        mine = stated(claim)
+    def __call__(self, claim: Claim) -> list[str]:
         told = []
         if self.looked:
             first = min(self.looked.values())
             told.append(f"{len(self.looked)} of {self.count} confirmation prompts were explored, the first on {first}")
-        subjects = {subject(quantity) for _, quantities in mine for quantity in quantities}
-        for row in self.reads:
-            if {ANYTHING, *subjects} & set(map(subject, row["quantities"])):
-                told.append(f"measured on confirmation prompts on {row['read']}, before it was registered")
-        for row in self.rows:
-            if row["prompts"] != self.prompts and key in row["spent"]:
-                told.append(f"registered on {row['registered']} for a prompt set that shares confirmation prompts")
-        told += self._restated(mine)
-        return told
+        if self.measured:
+            told.append(f"confirmation prompts were measured on {min(self.measured)} without a registration")
+        if self.others:
+            first = min(row["registered"] for row in self.others)
+            told.append(f"some of these confirmation prompts were registered on {first}, in another set of prompts")
+        return told + self._asked(stated(claim))
 
-    def _restated(self, mine: Sequence[Sequence[Any]]) -> list[str]:
-        """The earlier statement about the quantities of one of these, where none says the same."""
-        earlier: dict[frozenset[str], dict[str, str]] = {}
-        for row in self.rows:
-            for key, statements in row.get("statements", {}).items():
-                for text, quantities in statements:
-                    told = f"restated; `{text}` of {key} was registered {row['registered']}"
-                    earlier.setdefault(frozenset(quantities), {}).setdefault(text, told)
-        others = [(text, earlier.get(frozenset(quantities), {})) for text, quantities in mine]
-        return [next(iter(known.values())) for text, known in others if known and text not in known][:1]
+    def _asked(self, mine: Sequence[Sequence[Any]]) -> list[str]:
+        """What was asked before about the quantities of one of these statements, where it was not the same.
+
+        The same statement under another name brings the mark of the earlier one along.
+        """
+        told = list[str]()
+        for text, quantities in mine:
+            own = set(map(subject, quantities))
+            earlier = {
+                key: (row["registered"], each)
+                for row in reversed(self.rows)
+                for key, statements in row.get("statements", {}).items()
+                for each, about in statements
+                if set(map(subject, about)) == own
+            }
+            marks = {
+                key: row["post_hoc"][key] for row in self.rows for key in earlier if key in row.get("post_hoc", {})
+            }
+            if earlier and text not in {each for _, each in earlier.values()}:
+                key, (date, each) = min(earlier.items(), key=lambda item: item[1][0])
+                told.append(f"restated; `{each}` of {key} was registered {date}")
+            told += [f"as {key} was: {mark}" for key, mark in sorted(marks.items())]
+        return told[:1]
+
+
+def _named(rows: Iterable[Row]) -> set[str]:
+    """The prompts that these registrations name one by one."""
+    return {digest for row in rows for field in ("documents", "explored") for digest in row.get(field, ())}
+
+
+def _same(row: Row, digests: PromptDigests) -> bool:
+    """Whether a registration was for the same confirmation prompts, under whatever names."""
+    return set(row.get("documents", ())) in (set(digests.confirmation), set(digests.formerly))
 
 
 def _on(rows: Sequence[Row], prompts: str, documents: Sequence[str]) -> list[Row]:
@@ -392,7 +421,7 @@ def _elsewhere(row: Row, folder: Path) -> Row:
     """Another folder's row, each claim named with its folder."""
     named = {
         field: {f"{folder.name}/{key}": value for key, value in row.get(field, {}).items()}
-        for field in ("spent", "statements")
+        for field in ("spent", "statements", "post_hoc")
     }
     return row | named
 

@@ -19,7 +19,7 @@ def scope(record: Record) -> list[str]:
     """All that must be said of a run's verdicts as a whole, a sentence or two each, the most important first."""
     claims, settings = record["claims"], record["settings"]
     told = [
-        registered_decided(claims, settings["registrations"]["claims"]),
+        registered_decided(claims, settings["registrations"]["claims"], settings["registrations"].get("withdrawn", 0)),
         bound(claims, settings["alpha"]),
         unseen(claims),
         counted_once(claims),
@@ -27,18 +27,20 @@ def scope(record: Record) -> list[str]:
     return [each for each in told if each]
 
 
-def registered_decided(claims: Sequence[ClaimEntry], registered: int) -> str:
+def registered_decided(claims: Sequence[ClaimEntry], registered: int, withdrawn: int = 0) -> str:
     """How many of the lock's claims this run decides, and what became of the others: `-k` hides none.
 
     Args:
         claims: those that the run reports.
         registered: how many the lock holds.
+        withdrawn: how many it held once.
     """
     if not registered:
         return "No claim is registered: nothing here confirms anything."
     own = [claim for claim in claims if claim["registration"] not in (None, "exploratory")]
     became = Counter(_became(claim) for claim in own)
     became["not in this run"] = max(0, registered - len(own))
+    became["withdrawn earlier"] = withdrawn
     decided = became.pop("decided", 0)
     rest = ", ".join(f"{count} {word}" for word, count in became.items() if count)
     return f"{decided} of {registered} registered claims (controls included) decided{f'; {rest}' if rest else ''}."
@@ -70,7 +72,10 @@ def bound(claims: Sequence[ClaimEntry], alpha: float) -> str:
     words = {"exact": "exact (decided by value: they hold no alpha)"}
     rest = " and ".join(f"{count} {words.get(why, why)}" for why, count in Counter(filter(None, reasons)).items())
     outside = f" It does not cover {rest}." if rest else ""
-    return f"The probability of any wrong verdict among {own} claims is at most {given(alpha)}.{outside}"
+    return (
+        f"The probability of any wrong verdict among {own} claims of this run is at most {given(alpha)}, nominally: "
+        f"long tails raise it.{outside}"
+    )
 
 
 def unseen(claims: Sequence[ClaimEntry]) -> str:

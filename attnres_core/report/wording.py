@@ -63,8 +63,8 @@ def levels(claims: Sequence[ClaimEntry]) -> str:
     if not found:
         return ""
     low, high = confidence(min(found)), confidence(max(found))
-    level = f"at {low}" if low == high else f"between {low} and {high}"
-    return f"Intervals are the deciding ones, {level} confidence, simultaneous over the registered claims."
+    level = f"{low} confidence" if low == high else f"confidence between {low} and {high}"
+    return f"Intervals are the deciding ones, each at its own claim's level: {level}."
 
 
 def why_open(claim: ClaimEntry) -> str:

@@ -119,7 +119,7 @@ class Suite:
         if others:
             quantities = {str(quantity) for claim in others for quantity in claim.quantities}
             note_read(folder, Split.CONFIRMATION, digests.confirmation, quantities)
-        if confirmed and inputs.attestation.label == "self-attested":
+        if confirmed and inputs.attestation.label == "self-attested" and not inputs.attestation.commit:
             note_read(folder, Split.CONFIRMATION, digests.confirmation, lock=registry.digest)
 
     def plan(self, asked: Iterable[tuple[Split, Quantity]], documents: int | None = None) -> list[Bundle]:

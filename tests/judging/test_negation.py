@@ -10,6 +10,7 @@ from attnres_core.claims.statements import Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import Question, judge
 from attnres_core.judging.family_selection import filled_statement
 from attnres_core.judging.negation import negation
+from attnres_core.judging.outcomes import of_group
 from attnres_core.quantities.vocabulary import Family
 from benchmarks.calibration.options import QUICK
 from benchmarks.calibration.picks import TRUTHS, Truth, cells, least, most, moved_least, moved_most, rates
@@ -137,3 +138,17 @@ def test_with_the_truth_at_the_margin_verdicts_are_seldom_wrong(truth):
 def test_what_is_clear_is_found_in_every_run(statements, columns, expected):
     found = rates(Truth("clear", statements, columns), PEOPLE, 48, LEVEL)
     assert found["now", expected][0] == 1
+
+
+def test_a_title_that_names_the_most_massive_is_supported_only_where_it_leads():
+    """The body leaves the ranks out; the verdict does not."""
+    statement = above((effect(FIRST), 1.0), threshold=0.02)
+    picks = {FIRST: FAMILIES}
+    made = negation([statement], {FIRST: Family.CURRENT}, picks)
+    for masses, leads in (((0.5, 0.3, 0.2), True), ((0.3, 0.3, 0.2), False)):
+        questions = [Question(s, ALPHA, made.refuters) for s in made.statements]
+        found = {q.statement: d for q, d in judge(questions, columns(masses, (0.5, 0.0, 0.0))).items()}
+        own = filled_statement(statement, {FIRST: Family.CURRENT})
+        expected = Verdict.SUPPORTED if leads else Verdict.INCONCLUSIVE
+        assert found[own].verdict is Verdict.SUPPORTED
+        assert of_group((found[own],), made, found) is expected

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 
 import pytest
@@ -10,11 +11,11 @@ from support.small_suite import record_of
 import attnres_core as ac
 from attnres_core.claims.claim import ALPHA, Claim
 from attnres_core.claims.statements import Linear, Operator, Statement
-from attnres_core.prompts import load_prompts
-from attnres_core.quantities.ablations import drop
+from attnres_core.prompts import load_prompts, read_tokenizer
+from attnres_core.quantities.ablations import drop, zero
 from attnres_core.quantities.summaries import mass
 from attnres_core.registration.attestation import attested
-from attnres_core.registration.ledger import LEDGER, LOCK, READS, PromptDigests, note_read, read_rows
+from attnres_core.registration.ledger import LEDGER, LOCK, READS, PromptDigests, note_read, project_of, read_rows
 from attnres_core.registration.prompt_digests import check_distinct, near_duplicates, scored_digests
 from attnres_core.registration.registry import Registry
 
@@ -76,6 +77,21 @@ def test_prompts_explored_without_any_lock_are_seen_too(suite, pytester, micro):
     assert entry.post_hoc.startswith("40 of 40 confirmation prompts were explored, the first on ")
 
 
+def test_documents_chosen_after_a_verdict_make_every_claim_post_hoc(tmp_path):
+    """The best half of the documents, the test renamed, the statement as it was."""
+    register(Registry(tmp_path), a_claim("test_x"), confirmation=("c1", "c2", "c3", "c4"))
+    register(
+        Registry(tmp_path),
+        a_claim("test_y"),
+        a_claim("test_z", quantity=OTHER),
+        prompts="p2",
+        confirmation=("c1", "c2"),
+    )
+    for name in ("test_y", "test_z"):
+        told = Registry(tmp_path).entries[f"test_a.py::{name}"].post_hoc
+        assert told == "some of these confirmation prompts were registered on 2026-11-23, in another set of prompts"
+
+
 # Prompts under other names ------------------------------------------------------------------------------------------
 
 
@@ -104,6 +120,28 @@ def test_what_is_appended_beyond_the_scored_window_changes_no_digest(tmp_path, t
     assert scored_digests(one, tokenizer) == scored_digests(longer, tokenizer)
     shorter = prompt_file(tmp_path, text.removesuffix(" w63"))
     assert scored_digests(shorter, tokenizer) != scored_digests(one, tokenizer)
+
+
+def test_with_a_real_tokenizer_only_what_the_model_reads_counts(tmp_path):
+    """Cut where the window ends, or followed by something else, a prompt is the same; so is one padded with blanks."""
+    tokenizer = ac.reference("tiny-open-block") / "tokenizer.json"
+    texts = [prompt.text for prompt in load_prompts(ac.reference_prompts()).part("confirmation", 16).prompts]
+    encoded = read_tokenizer(tokenizer).encode_batch(texts, add_special_tokens=False)
+    cut = [text[: row.offsets[:64][-1][1]] for text, row in zip(texts, encoded, strict=True)]
+    whole, short, other = (
+        scored_digests(prompt_file(tmp_path, *rows), tokenizer)
+        for rows in (texts, cut, [text + "\n\nAnother tail that nobody reads." for text in cut])
+    )
+    assert len(set(whole)) == 16
+    assert set(whole) == set(short) == set(other)
+
+
+def test_copies_that_differ_beyond_the_window_are_refused(tmp_path):
+    tokenizer = ac.reference("tiny-open-block") / "tokenizer.json"
+    text = "Return the sum of a and b." + "\n\t" * 40
+    rows = [{"text": f"{text}{tail}"} for tail in ("one more", "something else", "the rest of it")]
+    with pytest.raises(ValueError, match="are the same in the 64 tokens that are scored"):
+        check_distinct(prompt_file(tmp_path, *rows), tokenizer)
 
 
 def test_renamed_prompts_have_the_budget_of_the_old_ones(tmp_path, tokenizer):
@@ -203,6 +241,35 @@ def test_in_another_folder_it_is_restated_too(tmp_path):
     assert f"restated; `{EFFECT} > 0.02` of one/test_a.py::test_x was registered" in told
 
 
+def test_another_way_of_taking_a_family_away_is_no_other_question(tmp_path):
+    register(Registry(tmp_path), a_claim("test_x"))
+    register(Registry(tmp_path), a_claim("test_y", quantity=zero("embedding", "mlp", "early").on("trained")))
+    assert Registry(tmp_path).entries["test_a.py::test_y"].post_hoc.startswith(f"restated; `{EFFECT} > 0.02`")
+
+
+def test_a_mark_does_not_wash_off_under_another_name(tmp_path):
+    """Restated, then renamed; withdrawn, then back: what was post hoc stays it."""
+    register(Registry(tmp_path), a_claim("test_x"))
+    register(Registry(tmp_path), a_claim("test_x", 0.015))
+    register(Registry(tmp_path), a_claim("test_y", 0.015), whole_files=True)
+    assert "restated" in Registry(tmp_path).entries["test_a.py::test_y"].post_hoc
+    register(Registry(tmp_path), a_claim("test_z", quantity=OTHER), whole_files=True)
+    assert Registry(tmp_path).withdrawn == 2
+    register(Registry(tmp_path), a_claim("test_x", 0.015), a_claim("test_z", quantity=OTHER), whole_files=True)
+    assert "restated" in Registry(tmp_path).entries["test_a.py::test_x"].post_hoc
+    assert Registry(tmp_path).entries["test_a.py::test_z"].post_hoc == ""
+
+
+def test_what_was_measured_before_stays_marked_under_another_name(tmp_path):
+    first = a_claim("test_x")
+    register(
+        Registry(tmp_path), first, seen={first.node_id: "confirmation columns of m (trained) were measured before"}
+    )
+    register(Registry(tmp_path), a_claim("test_y"))
+    told = Registry(tmp_path).entries["test_a.py::test_y"].post_hoc
+    assert told == "as test_a.py::test_x was: confirmation columns of m (trained) were measured before"
+
+
 def test_another_question_is_not_restated(tmp_path):
     register(Registry(tmp_path), a_claim("test_x"))
     register(Registry(tmp_path), a_claim("test_y", 0.01, quantity=OTHER))
@@ -218,7 +285,6 @@ def test_measure_asks_before_it_reads_confirmation_prompts_and_notes_it(tmp_path
     for part in (prompts, prompts.part("confirmation")):
         with pytest.raises(ValueError, match=r"40 of \d+ prompts are confirmation prompts.*`confirmation=True`"):
             ac.measure(model, part, [EFFECT])
-    ac.measure(model, prompts.part("exploration", 4), [EFFECT])
     assert not (tmp_path / READS).exists()
     ac.measure(model, prompts.part("confirmation", 4), [EFFECT], confirmation=True)
     (row,) = read_rows(tmp_path)
@@ -226,8 +292,18 @@ def test_measure_asks_before_it_reads_confirmation_prompts_and_notes_it(tmp_path
     digests = scored_digests(prompts.part("confirmation"), micro / "trained" / "tokenizer.json")
     register(Registry(tmp_path), a_claim("test_x"), a_claim("test_y", quantity=OTHER), confirmation=digests)
     entries = Registry(tmp_path).entries
-    assert entries["test_a.py::test_x"].post_hoc.startswith("measured on confirmation prompts on ")
-    assert entries["test_a.py::test_y"].post_hoc == ""
+    for key in ("test_a.py::test_x", "test_a.py::test_y"):  # a twin of what was measured tells as much
+        assert re.fullmatch("confirmation prompts were measured on .* without a registration", entries[key].post_hoc)
+
+
+def test_prompts_that_a_notebook_explored_are_noted_whatever_split_they_are_called(tmp_path, micro, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, prompts = ac.load_model(micro / "trained"), load_prompts(micro / "prompts.jsonl")
+    rows = [{"text": prompt.text, "split": "exploration"} for prompt in prompts.part("confirmation", 4).prompts]
+    ac.measure(model, prompt_file(tmp_path, *rows), [EFFECT])
+    digests = scored_digests(prompts.part("confirmation"), micro / "trained" / "tokenizer.json")
+    register(Registry(tmp_path), a_claim("test_x"), confirmation=digests)
+    assert "4 of 40 confirmation prompts were explored" in Registry(tmp_path).entries["test_a.py::test_x"].post_hoc
 
 
 def test_a_run_on_prompts_other_than_those_registered_is_noted(suite, pytester, micro):
@@ -240,7 +316,7 @@ def test_a_run_on_prompts_other_than_those_registered_is_noted(suite, pytester, 
     suite(*given)
     suite(*given, f"--attnres-store={pytester.path / 'empty'}", "--attnres-register")
     told = Registry(pytester.path).entries["test_claims.py::test_refuted"].post_hoc
-    assert "measured on confirmation prompts on " in told
+    assert "confirmation prompts were measured on " in told
 
 
 # A lock without witnesses -------------------------------------------------------------------------------------------
@@ -281,6 +357,39 @@ def test_deleted_or_reverted_and_registered_anew_a_lock_is_self_attested_again(t
     assert label(tmp_path).label == "self-attested"
 
 
+def test_deleted_restated_and_committed_a_lock_is_self_attested_for_good(tmp_path):
+    """Git knows that lines of the ledger were taken back."""
+    git(tmp_path, "init", "-q")
+    for threshold in (0.02, 0.001):
+        for name in (LOCK, LEDGER):
+            (tmp_path / name).unlink(missing_ok=True)
+        register(Registry(tmp_path), a_claim("test_x", threshold))
+        git(tmp_path, "add", LOCK, LEDGER)
+        git(tmp_path, "commit", "-q", "-m", "register")
+    found = label(tmp_path)
+    assert (found.label, found.commit) == ("self-attested", git(tmp_path, "rev-parse", "HEAD"))
+    assert found.note.startswith("git removed lines of claims.ledger in ")
+
+
+def test_what_was_read_under_a_lock_that_is_gone_counts(tmp_path):
+    note_read(tmp_path, "confirmation", ["c1"], lock="f" * 64)
+    register(Registry(tmp_path), a_claim("test_x"))
+    assert "measured on" in Registry(tmp_path).entries["test_a.py::test_x"].post_hoc
+    assert label(tmp_path).label == "self-attested"
+
+
+def test_two_folders_of_one_repository_have_one_budget_even_with_ini_files_of_their_own(tmp_path):
+    git(tmp_path, "init", "-q")
+    folders = [tmp_path / name for name in ("one", ".two")]
+    for folder in folders:
+        folder.mkdir()
+    one, two = (Registry(folder, [project_of(folder)]) for folder in folders)
+    register(one, a_claim("test_x"), budget=1)
+    with pytest.raises(ValueError, match="the error budget of this prompt set is spent"):
+        register(two, a_claim("test_y", quantity=OTHER))
+    assert project_of(tmp_path.parent) == tmp_path.parent  # (no repository above)
+
+
 def test_committed_after_its_data_were_read_a_lock_stays_self_attested(suite, pytester):
     suite("-n", "0", "-k", "refuted", "--attnres-register")
     result = suite("-n", "0", "-k", "refuted")
@@ -292,6 +401,7 @@ def test_committed_after_its_data_were_read_a_lock_stays_self_attested(suite, py
     assert record_of(pytester)["settings"]["registrations"] | {"lock": ""} == {
         "lock": "",
         "claims": 1,
+        "withdrawn": 0,
         "attestation": "self-attested",
         "commit": None,
         "date": None,

@@ -28,6 +28,12 @@ def test_what_a_part_of_the_lock_leaves_out_is_told():
     assert registered_decided([claim()] * 10, 10) == "10 of 10 registered claims (controls included) decided."
 
 
+def test_claims_that_were_withdrawn_are_counted():
+    assert registered_decided([claim()] * 5, 5, 5) == (
+        "5 of 5 registered claims (controls included) decided; 5 withdrawn earlier."
+    )
+
+
 def test_what_became_of_registered_claims_that_are_not_decided_is_told():
     found = [claim(), claim("REFUTED", "post hoc"), claim("INCONCLUSIVE"), claim("NOT APPLICABLE"), claim("ERROR")]
     found += [claim(registration="exploratory"), claim(registration="quick"), claim("ERROR", None)]
@@ -43,13 +49,12 @@ def test_without_a_lock_nothing_is_confirmed():
 
 def test_the_bound_names_how_many_claims_it_covers_and_what_it_does_not():
     found = [claim(), claim("REFUTED"), claim("INCONCLUSIVE"), claim("NOT APPLICABLE")]
-    assert bound(found, 0.05) == "The probability of any wrong verdict among 3 claims is at most 0.05."
+    told = "The probability of any wrong verdict among 3 claims of this run is at most 0.05, nominally: long tails raise it."
+    assert bound(found, 0.05) == told
     found += [claim(registration="post hoc"), claim(registration="exploratory"), claim(exact=True)]
     found += [claim(registration="post hoc", exact=True)]
     outside = "2 post hoc and 1 exploratory and 1 exact (decided by value: they hold no alpha)"
-    assert bound(found, 0.05) == (
-        f"The probability of any wrong verdict among 3 claims is at most 0.05. It does not cover {outside}."
-    )
+    assert bound(found, 0.05) == (f"{told} It does not cover {outside}.")
 
 
 def test_a_run_of_exploratory_claims_alone_has_no_bound():
