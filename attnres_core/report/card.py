@@ -17,7 +17,7 @@ from attnres_core.records.reading import escaped, one_line, read_record
 from attnres_core.records.schema import VERDICTS, ClaimEntry, Record
 from attnres_core.report.numbers import given, number
 from attnres_core.report.scope import is_exact, scope
-from attnres_core.report.wording import against, deciding, limits, standing, why_open
+from attnres_core.report.wording import against, attested, deciding, limits, standing, why_open
 
 TITLE = "attnres-core: a causal hypothesis test suite for Attention-Residual language models"
 """The software's name, as CITATION.cff has it."""
@@ -188,5 +188,6 @@ def _material(record: Record) -> list[str]:
     counts = f"{prompts['exploration']} exploration, {prompts['confirmation']} confirmation"
     rows.append(f"| prompts | {escaped(prompts['name'])} ({counts}) | {escaped(prompts['digest'])} |")
     if lock["lock"]:
-        rows.append(f"| claims.lock | {lock['claims']} registered claims | {escaped(lock['lock'])} |")
+        told = ", ".join(filter(None, [f"{lock['claims']} registered claims", escaped(attested(lock))]))
+        rows.append(f"| claims.lock | {told} | {escaped(lock['lock'])} |")
     return rows

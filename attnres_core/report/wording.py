@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from attnres_core.records.schema import VERDICTS, ClaimEntry, ExcessEntry, StatementEntry, VerdictWord
+from attnres_core.records.schema import (
+    VERDICTS,
+    ClaimEntry,
+    ExcessEntry,
+    RegistrationsEntry,
+    StatementEntry,
+    VerdictWord,
+)
 from attnres_core.report.numbers import EXACT, MINUS, confidence, given, interval, number, threshold
 
 OTHER = "other claims"
@@ -65,6 +72,14 @@ def levels(claims: Sequence[ClaimEntry]) -> str:
     low, high = confidence(min(found)), confidence(max(found))
     level = f"{low} confidence" if low == high else f"confidence between {low} and {high}"
     return f"Intervals are the deciding ones, each at its own claim's level: {level}."
+
+
+def attested(registrations: RegistrationsEntry) -> str:
+    """What stands behind the lock's date: `committed 0123456789ab on 2026-11-29`; empty where nothing is known."""
+    label, commit = registrations.get("attestation", ""), registrations.get("commit")
+    when = f" {commit[:12]} on {(registrations.get('date') or '')[:10]}" if commit else ""
+    note = registrations.get("note")
+    return f"{label}{when}{f' ({note})' if note else ''}" if label else ""
 
 
 def why_open(claim: ClaimEntry) -> str:

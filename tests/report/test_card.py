@@ -47,6 +47,7 @@ def test_a_card_names_claims_verdicts_effects_intervals_method_digests_command_a
     for expected in (
         f"27 claims: {verdicts.count('SUPPORTED')} SUPPORTED, ",
         "(255,999 resamples, seed 20261122)",
+        "registered claims, committed c0ffeec0ffee on 2026-11-23 |",
         "share of alpha 0.05 (smallest share 0.00078)",
         record["models"]["trained"]["digest"],
         record["settings"]["prompts"]["digest"],

@@ -254,6 +254,13 @@ def test_the_files_are_written_and_nothing_else(record: dict[str, Any], tmp_path
     assert json.loads((tmp_path / "run.json").read_text()) == record == json.loads((dated / "run.json").read_text())
 
 
+def test_the_page_says_what_stands_behind_the_lock(record: dict[str, Any]) -> None:
+    told = f"({len(record['claims'])} claims); committed c0ffeec0ffee on 2026-11-23"
+    assert told in " ".join(render(record).split())
+    del record["settings"]["registrations"]["attestation"]
+    assert "committed c0ffee" not in render(record)
+
+
 def test_a_part_of_a_run_replaces_no_report(record: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "run.html").write_text("of a whole run")
     found = write(record, tmp_path / "run.html", part=True)

@@ -49,7 +49,8 @@ def test_without_a_lock_nothing_is_confirmed():
 
 def test_the_bound_names_how_many_claims_it_covers_and_what_it_does_not():
     found = [claim(), claim("REFUTED"), claim("INCONCLUSIVE"), claim("NOT APPLICABLE")]
-    told = "The probability of any wrong verdict among 3 claims of this run is at most 0.05, nominally: long tails raise it."
+    told = "The probability of any wrong verdict among 3 claims of this run is at most 0.05, nominally: "
+    told += "long tails raise it."
     assert bound(found, 0.05) == told
     found += [claim(registration="post hoc"), claim(registration="exploratory"), claim(exact=True)]
     found += [claim(registration="post hoc", exact=True)]

@@ -185,6 +185,7 @@ def _environment() -> jinja2.Environment:
         "standing": wording.standing,
         "levels": wording.levels,
         "answer": wording.answer,
+        "attested": wording.attested,
         "scope": scope.scope,
         "counted": wording.counted,
         "finding": wording.finding,
