@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,20 @@ hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
 CONFORMANCE = Path(__file__).parent.parent / "fixtures" / "conformance"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _notes_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests measure in the clone is noted elsewhere: it would make its claims post hoc."""
+    from attnres_core.engine import measuring  # (not before the import hook)
+    from attnres_core.registration import ledger
+
+    apart, clone = tmp_path_factory.mktemp("notes"), Path(__file__).parents[1]
+    real = ledger.notes_folder
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (ledger, measuring):
+            patch.setattr(module, "notes_folder", lambda here: apart if here.is_relative_to(clone) else real(here))
+        yield
 
 
 @pytest.fixture(scope="session")
