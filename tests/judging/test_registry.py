@@ -369,6 +369,6 @@ def test_a_claim_moved_to_overlapping_prompts_is_post_hoc(tmp_path):
     registered(tmp_path, a_claim("test_x"), documents=["p1", "p2"], budget=4)
     registered(tmp_path, a_claim("test_x", 0.01), prompts="p2", documents=["p2", "p3"])
     registry = Registry(tmp_path)
-    assert "shares confirmation prompts" in registry.entries["test_a.py::test_x"].post_hoc
+    assert "in another set of prompts" in registry.entries["test_a.py::test_x"].post_hoc
     assert registry.spent("p2", ["p2"]) == pytest.approx(2 * ALPHA / 4)
     assert registry.spent("p4", ["p9"]) == 0

@@ -248,7 +248,7 @@ def test_the_model_is_left_as_it_was(kimi_block):
 
 
 def test_prompts_as_text_need_a_tokenizer(kimi_block, micro):
-    prompts = ac.load_prompts(micro / "prompts.jsonl")
+    prompts = ac.load_prompts(micro / "prompts.jsonl").part("exploration")
     what = ac.drop(ac.CURRENT, ac.MLP)
     with pytest.raises(ValueError, match="`adapted` has no tokenizer; give adapt"):
         ac.measure(adapted(fla_like(kimi_block), FLA_CALL), prompts, [what])

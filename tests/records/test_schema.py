@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from support.sample_record import sample_record
-from support.small_suite import CLAIMS, record_of
+from support.small_suite import CLAIMS, part_of, record_of
 
 from attnres_core.claims.statements import Operator, Verdict
 from attnres_core.prompts import Split
@@ -45,7 +45,7 @@ def test_a_real_record_keeps_to_the_schema_whole_or_part_with_errors_and_looks(s
     assert any(claim["chosen"] for claim in whole["claims"])
     assert json.loads(record_text(whole)) == whole
     suite("-n", "0", "-k", "refuted or closed_form", "--maxfail=1", claims=CLAIMS)
-    assert not record_of(pytester)["complete"]
+    assert not record_of(pytester, part_of(pytester))["complete"]
 
 
 def test_what_is_written_is_what_is_read(record, tmp_path):
