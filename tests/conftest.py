@@ -81,7 +81,8 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def _quiet(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    for name in ("PYTEST_ADDOPTS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ def suite_of(
         pytest.UsageError: something it was asked to use cannot be used.
     """
     options.report_path(config)
+    options.option(config, "allow")
     workers = int(config.workerinput["workercount"]) if is_worker(config) else 1  # type: ignore[attr-defined]
     try:
         with _notices_shown():

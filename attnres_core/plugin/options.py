@@ -63,6 +63,12 @@ def _count(text: str) -> int:
     return value
 
 
+def _allowed(text: str) -> str:
+    if text != "inconclusive":
+        raise ValueError("allowed: inconclusive")
+    return text
+
+
 OPTIONS = (
     Option("trained", "AttnRes checkpoint the claims are about: folder, hub id or shipped name", "tiny-open-block"),
     Option(
@@ -89,6 +95,7 @@ OPTIONS = (
     Option(
         "budget-claims", "share alpha among so many claims when registering first (default: twice as many)", "", _count
     ),
+    Option("allow", "inconclusive: claims that stay open do not fail the run", "", _allowed),
     Option("plan", "print the prompts that each claim needs, from the exploration split, and stop", "", flag=True),
     Option("write-expected", "rewrite the trained checkpoint's expected verdicts from this run", "", flag=True),
 )

@@ -5,6 +5,7 @@ Every pytest run has a `Reporter`; what it needs to tell of claims is imported o
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,8 +106,18 @@ class Reporter:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.report = page.write(record, path, part=self.part)
+            self._tell_github(self.report.with_suffix(".json"))
         except OSError as error:
             self.unwritten = f"the report could not be written ({error}); give another --attnres-report"
+
+    @staticmethod
+    def _tell_github(record: Path) -> None:
+        """Add the replication card to the summary of a GitHub job, where one asks for it."""
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            from attnres_core.report.card import write_card
+
+            with Path(summary).open("a", encoding="utf-8") as stream:
+                stream.write(write_card(record) + "\n")
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The table of verdicts, the counts, the report's path."""

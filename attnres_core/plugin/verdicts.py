@@ -14,6 +14,7 @@ from attnres_core.claims.estimates import Estimate
 from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Statement, Verdict
 from attnres_core.claims.tracing import number_read
 from attnres_core.judging.outcomes import Outcome
+from attnres_core.plugin.options import option
 from attnres_core.plugin.session import BODY, REPORTED, SESSION, SKIPPED, TRACED
 from attnres_core.plugin.terminal import failure_text
 from attnres_core.quantities.quantity import Quantity
@@ -103,9 +104,14 @@ def call(item: pytest.Function) -> bool | None:
         if isinstance(value, Quantity):
             arguments[name] = Estimate(Linear(((value, 1.0),)), judged)
     item.obj(**arguments)
-    if outcome.verdict is not Verdict.SUPPORTED:
+    if outcome.verdict is not Verdict.SUPPORTED and not _allowed(item, outcome):
         raise NotSupported(failure_text(item.stash[_ENTRY]))
     return True
+
+
+def _allowed(item: pytest.Item, outcome: Outcome) -> bool:
+    """Whether a verdict passes although it is not SUPPORTED."""
+    return outcome.verdict is Verdict.INCONCLUSIVE and option(item.config, "allow") is not None
 
 
 def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
@@ -128,7 +134,7 @@ def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
         return
     mine = item.config.stash[SESSION]
     outcome, expected = mine.outcomes[item.nodeid], mine.expected.get(item.nodeid)
-    held = outcome.verdict in (Verdict.SUPPORTED, Verdict.NOT_APPLICABLE)
+    held = outcome.verdict in (Verdict.SUPPORTED, Verdict.NOT_APPLICABLE) or _allowed(item, outcome)
     finding = "" if held else failure_text(entry)
     if outcome.verdict is Verdict.NOT_APPLICABLE:  # the claim's own line, not this plugin's
         report.longrepr = (str(item.path), (item.location[1] or 0) + 1, outcome.reason)

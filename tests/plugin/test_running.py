@@ -242,6 +242,7 @@ BY_OPTION = {
     "report": ("else/where.html", lambda record: record["complete"]),
     "quick": ("true", lambda record: record["settings"]["quick"]),
     "sequential": ("true", lambda record: record["settings"]["sequential"]),
+    "allow": ("inconclusive", lambda record: record["complete"]),
     "write-expected": ("true", lambda record: record["complete"]),
 }
 
