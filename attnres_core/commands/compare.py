@@ -25,12 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Print the comparison, and write its page."""
-    from attnres_core.records.reading import one_line, read_record
+    from attnres_core.records.reading import one_line
     from attnres_core.report import comparison
 
     try:
-        print(comparison.compare(arguments.first, arguments.second, arguments.out))
-        pairs = comparison.compared(read_record(arguments.first), read_record(arguments.second))
+        text, pairs = comparison.compare(arguments.first, arguments.second, arguments.out)
+        print(text)
         if arguments.out is not None:
             print(f"\npage: {arguments.out}")
     except ValueError as error:

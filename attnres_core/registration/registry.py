@@ -383,19 +383,17 @@ class _Before:
         told = list[str]()
         for text, quantities in mine:
             own = set(map(subject, quantities))
-            earlier = {
-                key: (row["registered"], each)
-                for row in reversed(self.rows)
-                for key, statements in row.get("statements", {}).items()
-                for each, about in statements
-                if set(map(subject, about)) == own
-            }
+            earlier = dict[str, tuple[str, list[str]]]()  # what each claim said at first, and when
+            for row in self.rows:
+                for key, statements in row.get("statements", {}).items():
+                    if texts := [each for each, about in statements if set(map(subject, about)) == own]:
+                        earlier.setdefault(key, (row["registered"], texts))
             marks = {
                 key: row["post_hoc"][key] for row in self.rows for key in earlier if key in row.get("post_hoc", {})
             }
-            if earlier and text not in {each for _, each in earlier.values()}:
-                key, (date, each) = min(earlier.items(), key=lambda item: item[1][0])
-                told.append(f"restated; `{each}` of {key} was registered {date}")
+            if earlier and not any(text in texts for _, texts in earlier.values()):
+                key, (date, texts) = min(earlier.items(), key=lambda item: item[1][0])
+                told.append(f"restated; `{texts[0]}` of {key} was registered {date}")
             told += [f"as {key} was: {mark}" for key, mark in sorted(marks.items())]
         return told[:1]
 

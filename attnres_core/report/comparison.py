@@ -43,8 +43,8 @@ KINDS = {
 }
 
 
-def compare(first: Path, second: Path, page: Path | None = None) -> str:
-    """Two runs' records compared: as text, and where a page is wanted there, too.
+def compare(first: Path, second: Path, page: Path | None = None) -> tuple[str, list[Pair]]:
+    """Two runs' records compared: as text and claim by claim, and where a page is wanted there, too.
 
     Raises:
         ValueError: one of them is no record that this version wrote, or the page cannot be written, with the remedy.
@@ -54,7 +54,7 @@ def compare(first: Path, second: Path, page: Path | None = None) -> str:
         told = as_page(one, other)
         with writing(page), atomic(page) as temporary:
             temporary.write_bytes(told.encode("utf-8", "backslashreplace"))
-    return as_text(one, other)
+    return as_text(one, other), compared(one, other)
 
 
 def compared(first: Record, second: Record) -> list[Pair]:

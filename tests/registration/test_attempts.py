@@ -241,6 +241,16 @@ def test_in_another_folder_it_is_restated_too(tmp_path):
     assert f"restated; `{EFFECT} > 0.02` of one/test_a.py::test_x was registered" in told
 
 
+def test_a_renamed_claim_of_several_statements_about_one_family_is_not_restated(tmp_path):
+    """As under two kinds of ablation: each statement is known, not one alone."""
+    quantities = EFFECT, zero("embedding", "mlp", "early").on("trained")
+    statements = tuple(Statement(Linear(((quantity, 1.0),)), Operator.ABOVE, 0.02) for quantity in quantities)
+    for name in ("test_x", "test_renamed"):
+        claim = Claim(f"test_a.py::{name}", "a title", "a", None, quantities, statements)
+        register(Registry(tmp_path), claim)
+        assert Registry(tmp_path).entries[f"test_a.py::{name}"].post_hoc == ""
+
+
 def test_another_way_of_taking_a_family_away_is_no_other_question(tmp_path):
     register(Registry(tmp_path), a_claim("test_x"))
     register(Registry(tmp_path), a_claim("test_y", quantity=zero("embedding", "mlp", "early").on("trained")))
