@@ -65,12 +65,13 @@ class Inputs:
         """
         tokenizer = self.trained.tokenizer_file
         check_distinct(self.prompt_set, tokenizer)
-        confirmation, exploration = (self.prompt_set.part(split) for split in (Split.CONFIRMATION, Split.EXPLORATION))
-        return PromptDigests(
-            scored_digests(confirmation, tokenizer),
-            scored_digests(exploration, tokenizer),
-            tuple(prompt.digest[:12] for prompt in confirmation.prompts),
+        named = list(zip(self.prompt_set.prompts, scored_digests(self.prompt_set, tokenizer), strict=True))
+        confirmation, exploration = (
+            tuple(digest for prompt, digest in named if prompt.split is split)
+            for split in (Split.CONFIRMATION, Split.EXPLORATION)
         )
+        formerly = tuple(p.digest[:12] for p in self.prompt_set.part(Split.CONFIRMATION).prompts)
+        return PromptDigests(confirmation, exploration, formerly)
 
     @cached_property
     def attestation(self) -> Attestation:

@@ -3,18 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from support.small_suite import record_of
+from support.small_suite import ONE, record_of
 
 import attnres_core as ac
 from attnres_core.engine import measuring
 
-CLAIM = """
-from attnres_core import CURRENT, MLP, TRAINED, claim, drop
-
-@claim(effect=drop(CURRENT, MLP).on(TRAINED))
-def test_sound(effect):
-    assert effect > -9
-"""
 EFFECT = ac.drop("current", "mlp")
 
 
@@ -69,7 +62,7 @@ def test_through_a_store_the_columns_are_those_of_memory(model, explored, tmp_pa
 
 def test_what_a_run_of_pytest_measured_is_not_measured_again(suite, pytester, micro, model, monkeypatch):
     prompts = ac.load_prompts(micro / "prompts.jsonl")
-    suite("-n", "0", claims=CLAIM)
+    suite("-n", "0", claims=ONE)
     store = pytester.path / ".attnres"
     monkeypatch.setattr("attnres_core.engine.worker.Worker.measure", lambda *given: pytest.fail("measured again"))
     column = ac.measure(model, prompts.part("exploration"), [EFFECT], store=store)[EFFECT]
@@ -79,7 +72,7 @@ def test_what_a_run_of_pytest_measured_is_not_measured_again(suite, pytester, mi
 def test_what_is_measured_serves_a_run_of_pytest(suite, pytester, micro, model):
     prompts = ac.load_prompts(micro / "prompts.jsonl")
     ac.measure(model, prompts.part("exploration"), [EFFECT], store=pytester.path / ".attnres")
-    suite("-n", "0", claims=CLAIM)
+    suite("-n", "0", claims=ONE)
     run = record_of(pytester)["run"]
     assert (run["bundles_measured"], run["bundles_reused"]) == (2, 5)  # only the plain path was not measured yet
 

@@ -3,17 +3,10 @@
 import json
 
 import pytest
-from support.small_suite import record_of, verdicts
+from support.small_suite import ONE, record_of, verdicts
 
 pytestmark = pytest.mark.usefixtures("_quiet")
 
-SOUND = """
-from attnres_core import CURRENT, MLP, TRAINED, claim, drop
-
-@claim(effect=drop(CURRENT, MLP).on(TRAINED))
-def test_sound(effect):
-    assert effect > -9
-"""
 MISTAKEN = """
 
 @claim(effect=drop(CURRENT, MLP).on(TRAINED))
@@ -44,7 +37,7 @@ OURS = ("attnres_core/", "Traceback", "def trace")
 
 @pytest.mark.parametrize("given", [("-n", "0"), ("-n", "2"), ("--collect-only", "-q"), ("--collect-only", "-n", "2")])
 def test_what_tracing_finds_is_told_before_anything_is_measured(suite, pytester, given):
-    result = suite(*given, claims=SOUND + MISTAKEN)
+    result = suite(*given, claims=ONE + MISTAKEN)
     said = result.stdout.str()
     result.stdout.fnmatch_lines(
         [
@@ -69,7 +62,7 @@ def test_what_tracing_finds_is_told_before_anything_is_measured(suite, pytester,
     ],
 )
 def test_a_wrong_word_in_one_file_aborts_no_other(suite, pytester, given, wrong, told):
-    result = suite(*given, claims=SOUND, test_wrong=wrong)
+    result = suite(*given, claims=ONE, test_wrong=wrong)
     result.assert_outcomes(passed=1, errors=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["attnres: 1 mistake; the other claims go on", f"  {told}"])
@@ -78,7 +71,7 @@ def test_a_wrong_word_in_one_file_aborts_no_other(suite, pytester, given, wrong,
 
 
 def test_a_file_that_is_broken_for_another_reason_stops_the_run_as_ever(suite, pytester):
-    result = suite("-n", "0", claims=SOUND, test_wrong=WRONG_WORD, test_broken="import no_such_module")
+    result = suite("-n", "0", claims=ONE, test_wrong=WRONG_WORD, test_broken="import no_such_module")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert not (pytester.path / "reports").exists()
 
@@ -87,7 +80,7 @@ def test_a_file_that_is_broken_for_another_reason_stops_the_run_as_ever(suite, p
 
 
 def test_the_reproduce_command_holds_what_the_ini_file_and_the_environment_said(pytester, micro, monkeypatch):
-    pytester.makepyfile(test_claims=SOUND)
+    pytester.makepyfile(test_claims=ONE)
     pytester.makeini(
         "[pytest]\n"
         f"attnres_trained = {micro / 'trained'}\nattnres_vanilla = {micro / 'vanilla'}\n"
@@ -108,7 +101,7 @@ def test_short_prompts_are_counted_and_fields_that_nothing_reads_are_named(suite
     short = [{**row, "text": " ".join(row["text"].split()[: 4 + place])} for place, row in enumerate(rows[:5])]
     file = pytester.path / "own.jsonl"
     file.write_text("".join(json.dumps({**row, "licence": "MIT"}) + "\n" for row in [*short, *rows[5:]]))
-    result = suite("-n", "0", "-W", "error", f"--attnres-prompts={file}", claims=SOUND)
+    result = suite("-n", "0", "-W", "error", f"--attnres-prompts={file}", claims=ONE)
     result.stdout.fnmatch_lines(
         [
             "attnres: prompts: own (40 exploration, 40 confirmation), digest *; "

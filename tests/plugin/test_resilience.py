@@ -5,20 +5,12 @@ import shutil
 
 import pytest
 from support.checkpoint_copies import configure
-from support.small_suite import verdicts
+from support.small_suite import ONE, verdicts
 
 import attnres_core as ac
 
 pytestmark = pytest.mark.usefixtures("_quiet")
 
-ONE = """
-import pytest
-from attnres_core import CURRENT, MLP, TRAINED, claim, drop
-
-@claim(effect=drop(CURRENT, MLP).on(TRAINED))
-def test_sound(effect):
-    assert effect > -9
-"""
 SKIPPED = """
 
 @pytest.mark.skip

@@ -37,6 +37,16 @@ def test_parametrized(effect, margin):
     assert abs(effect) < margin
 """
 
+ONE = """
+import pytest
+from attnres_core import CURRENT, MLP, TRAINED, claim, drop
+
+@claim(effect=drop(CURRENT, MLP).on(TRAINED))
+def test_sound(effect):
+    assert effect > -9
+"""
+"""One claim that is SUPPORTED."""
+
 
 def record_of(pytester, name="reports/latest.json"):
     """The record of a real run, which is as the schema has it whatever the run was."""
