@@ -13,6 +13,7 @@ import torch
 from jaxtyping import install_import_hook
 from support.checkpoint_copies import Copy, configure
 from support.small_suite import CLAIMS
+from support.warm_processes import warm
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; torch's threads spin, and slow each other tenfold
@@ -83,6 +84,14 @@ def _quiet(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for name in ("PYTEST_ADDOPTS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Pytest's own, whose processes are forked from one that has imported what they need."""
+    popen = pytester.popen
+    monkeypatch.setattr(pytester, "popen", lambda command, *given, **options: popen(warm(command), *given, **options))
+    return pytester
 
 
 @pytest.fixture

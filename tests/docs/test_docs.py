@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.warm_processes import warm
 
 from attnres_core.plugin.options import OPTIONS
 
@@ -46,7 +47,8 @@ def test_every_page_is_listed():
 def test_every_option_and_command_is_documented():
     told = "\n".join(page.read_text() for page in LINKED)
     assert [option.name for option in OPTIONS if f"`--attnres-{option.name}`" not in told] == []
-    shown = subprocess.run([sys.executable, "-m", "attnres_core", "--help"], cwd=ROOT, capture_output=True, text=True)
+    helping = warm([sys.executable, "-m", "attnres_core", "--help"])
+    shown = subprocess.run(helping, cwd=ROOT, capture_output=True, text=True)
     commands = re.findall(r"^    (\w[\w-]*)", shown.stdout, re.MULTILINE)
     assert len(commands) > 5
     assert [name for name in commands if f"python -m attnres_core {name}" not in told] == []

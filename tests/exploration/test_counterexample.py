@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.planted import FOLLOWS, LATER, WORDS, write_planted
+from support.warm_processes import warm
 
 import attnres_core as ac
 from attnres_core.__main__ import main
@@ -256,7 +257,7 @@ def test_the_command_finds_one_for_a_claim_in_a_file(planted, micro, tmp_path):
         "@pytest.mark.parametrize('least', [0.5, 50])\n"
         "def test_necessary(effect, least):\n    assert effect > least\n"
     )
-    command = [sys.executable, "-m", "attnres_core", "counterexample", str(planted.checkpoint.folder)]
+    command = warm([sys.executable, "-m", "attnres_core", "counterexample", str(planted.checkpoint.folder)])
     given = [f"--prompts={micro / 'prompts.jsonl'}", f"--store={tmp_path / 'store'}"]
     given = [str(tmp_path / "test_mine.py::test_necessary[0.5]"), *given]
 

@@ -8,6 +8,7 @@ import pandas
 import pytest
 import torch
 from support.small_suite import record_of
+from support.warm_processes import warm
 
 import attnres_core as ac
 from attnres_core.__main__ import main
@@ -137,7 +138,7 @@ def test_what_cannot_be_mapped_is_refused_before_measuring(micro, tmp_path, caps
 def test_a_suite_reuses_a_map_and_its_report_shows_it(micro, pytester):
     given = ["--prompts", micro / "prompts.jsonl", "--store", pytester.path / ".attnres"]
     command = [sys.executable, "-m", "attnres_core", "map", micro / "trained", *given, "--out", pytester.path / "m.csv"]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    subprocess.run(warm(command), check=True, capture_output=True)
     pytester.makepyfile(
         test_claims="""
         from attnres_core import MLP, CURRENT, TRAINED, claim, drop

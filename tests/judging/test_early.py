@@ -13,14 +13,18 @@ from attnres_core import (
     ALL,
     ATTN,
     CURRENT,
+    EARLY,
     EMBEDDING,
     MLP,
     TRAINED,
     WRAPPED,
     closed_form_error,
     drop,
+    load_model,
+    load_prompts,
     mass,
     mass_and_effect,
+    measure,
     most_causal,
     most_massive,
     resample,
@@ -33,7 +37,7 @@ from attnres_core.judging.decisions import Question, judge
 from attnres_core.judging.family_selection import filled_statement
 from attnres_core.judging.negation import negation
 from attnres_core.judging.outcomes import Outcome
-from attnres_core.prompts import Split, load_prompts
+from attnres_core.prompts import Split
 from attnres_core.quantities.ablations import Kind
 from attnres_core.quantities.vocabulary import Family, Statistic
 from attnres_core.registration.registry import Standing
@@ -319,13 +323,11 @@ def run(pytester, micro, _quiet):
 
 
 @pytest.fixture
-def estimate(run, pytester):
+def estimate(run, pytester, micro):
     """The mean of the effect that `test_open` is about: at that threshold, no limit clears it."""
-    run("--attnres-register")
-    run()
-    for name in ("claims.lock", "claims.ledger"):
-        (pytester.path / name).unlink()
-    return float(verdicts(pytester)["test_refuted"]["estimate"])
+    effect = drop(Family.EMBEDDING, MLP, EARLY)
+    prompts = load_prompts(pytester.path / "prompts.jsonl").part(Split.CONFIRMATION)
+    return float(measure(load_model(micro / "trained"), prompts, [effect])[effect].mean())
 
 
 def test_a_decided_claim_is_measured_no_further_and_an_open_one_goes_on(run, pytester, estimate):
@@ -465,7 +467,7 @@ def test_looks_are_the_same_for_any_workers_with_strata_unequal_documents_and_mi
         return verdicts(pytester)
 
     alone = decided("-n0")
-    assert decided("-n3") == alone
+    assert decided("-n2") == alone
     assert decided("-n0", "-k", "picked") == {"test_picked": alone["test_picked"]}
     found = {name: (entry["verdict"], entry["n"]) for name, entry in alone.items()}
     assert found == {

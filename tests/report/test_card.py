@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from support.sample_record import sample_record
+from support.warm_processes import warm
 
 from attnres_core import __version__
 from attnres_core.records.reading import escaped, one_line
@@ -190,7 +191,7 @@ def test_a_malformed_record_is_refused_with_a_remedy(tmp_path, record, change, p
 
 def test_the_command_prints_a_card_or_writes_it(tmp_path, record):
     file, out = written(tmp_path, record), tmp_path / "card.md"
-    command = [sys.executable, "-m", "attnres_core", "card", str(file)]
+    command = warm([sys.executable, "-m", "attnres_core", "card", str(file)])
     printed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=None, check=True)
     assert subprocess.run([*command, "-o", str(out)], capture_output=True, text=True, check=True).stdout == ""
     assert out.read_text(encoding="utf-8") == printed.stdout == write_card(file)
