@@ -6,8 +6,8 @@ pipe closes when the process of tests ends, and the server ends with it.
     client -> server -> keeper -> program
               forks     waits for the program, and tells the client how it ended; kills it when the client is gone
 
-A program starts as `python -m module` would: environment, folder, `sys.path`, `sys.argv` and the three streams are its own.
-Where that cannot be (see `fits`), it is replaced by a real process.
+A program starts as `python -m module` would: environment, folder, `sys.path`, `sys.argv` and the three streams are its
+own. Where that cannot be (see `fits`), it is replaced by a real process.
 """
 
 import gc
@@ -58,9 +58,8 @@ def preload() -> None:
     vl_convert.javascript_bundle = script.stdout.decode
     # pytest warns of plugins' packages whose asserts it came too late to rewrite, unless they say that they need it not
     bring_plugins = [each for each in metadata.distributions() if each.entry_points.select(group="pytest11")]
-    for package in {
-        Path(file.parts[0]).stem for each in bring_plugins for file in each.files or ()
-    } & sys.modules.keys():
+    packages = {Path(file.parts[0]).stem for each in bring_plugins for file in each.files or ()}
+    for package in packages & sys.modules.keys():
         sys.modules[package].__doc__ = f"{sys.modules[package].__doc__} PYTEST_DONT_REWRITE"
 
 
