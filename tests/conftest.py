@@ -87,10 +87,15 @@ def _quiet(monkeypatch):
 
 
 @pytest.fixture
-def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Pytest's own, whose processes are forked from one that has imported what they need."""
+def pytester(
+    request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> pytest.Pytester:
+    """Pytest's own; its processes are forked from one that has imported what they need, but for `real_processes`."""
     popen = pytester.popen
-    monkeypatch.setattr(pytester, "popen", lambda command, *given, **options: popen(warm(command), *given, **options))
+    if request.node.get_closest_marker("real_processes") is None:
+        monkeypatch.setattr(
+            pytester, "popen", lambda command, *given, **options: popen(warm(command), *given, **options)
+        )
     return pytester
 
 

@@ -74,6 +74,7 @@ def test_a_run_tells_its_findings(suite, pytester):
     assert list((pytester.path / ".attnres/runs").iterdir()) == []
 
 
+@pytest.mark.real_processes
 def test_a_warm_run_measures_nothing_and_imports_no_torch(suite, pytester):
     suite("-n", "0")
     watch = "import sys\ndef pytest_unconfigure():\n    print('TORCH', 'torch' in sys.modules)\n"
@@ -105,6 +106,7 @@ def test_a_damaged_unit_is_measured_again_with_a_notice_even_where_warnings_are_
     assert unit.with_suffix(".damaged").exists()
 
 
+@pytest.mark.real_processes
 def test_collecting_imports_no_torch(suite, pytester):
     watch = "import sys\ndef pytest_unconfigure():\n    print('TORCH', 'torch' in sys.modules)\n"
     result = suite("--collect-only", "-q", conftest=watch)
