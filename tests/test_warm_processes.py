@@ -15,12 +15,13 @@ import json, os, signal, sys, tempfile, threading
 import attnres_core
 
 print(json.dumps({
-    "argv": sys.argv, "folder": os.getcwd(), "environment": dict(os.environ), "path": sys.path, "read": sys.stdin.read(),
+    "argv": sys.argv, "folder": os.getcwd(), "environment": dict(os.environ), "path": sys.path,
+    "read": sys.stdin.read(), "temporary": tempfile.gettempdir(), "library": attnres_core.__file__,
     "name": __name__, "module": __spec__.name, "main": sys.modules["__main__"].__dict__ is globals(),
     "interrupt": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
-    "children": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL, "group": os.getpgid(0), "temporary": tempfile.gettempdir(),
+    "children": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL,
+    "group": os.getpgid(0), "threads": threading.active_count(),
     "streams": [[s.encoding, s.errors, s.line_buffering, s.isatty()] for s in (sys.stdin, sys.stdout, sys.stderr)],
-    "threads": threading.active_count(), "library": attnres_core.__file__,
 }))
 print("told", file=sys.stderr)
 """

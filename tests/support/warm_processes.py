@@ -1,13 +1,18 @@
-"""Child processes of tests, without the six seconds that importing torch, transformers, scipy and pandas takes each.
+"""Child processes of tests, without the eight seconds of CPU that each needs before it does what a test is about.
 
-`warm` turns the command `python -m module ...` into one that a server's fork carries out (see `warm_server`): the same
+Six import torch, transformers, scipy and pandas, and two bundle the page's script. `warm` turns the command `python -m module ...` into one that a server's fork carries out (see `warm_server`): the same
 arguments, folder, environment, streams, exit code. `pytester` does so for every process it starts (conftest.py).
 
-Real processes stay real where a test is about the process: what it imports and how long that takes (test_cost), signals
-to it and its terminal (test_running, test_store_under_fire), another installation or copy of the library (test_outside,
-test_recipes), commands as a shell finds them (test_docs). The workers of xdist are real, too: `-n 2` pays for imports
-twice, so it is for tests about workers. Every fork of a server has one seed of string hashes; a test that an order of
-sets would break needs real processes or workers.
+Real processes stay real where a test is about the process:
+
+- what it imports and what that costs: test_cost, and tests marked `real_processes`
+- signals to it and its terminal: test_running, test_store_under_fire
+- another installation or copy of the library: test_outside, test_recipes
+- commands as a shell finds them: test_docs
+- xdist's workers, each of which pays for its imports: `-n 2` is for tests about workers
+
+All forks of a server share one seed of string hashes, so a test that an order of sets would break needs real processes
+or workers.
 """
 
 import atexit
