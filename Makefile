@@ -10,7 +10,7 @@ verify: $(VENV)/.installed  ## decide every claim on the reference checkpoints a
 	$(RUN) pytest hypotheses/ -n 4 $(ARGS)
 
 test: $(VENV)/.installed  ## the library's own tests
-	$(RUN) pytest tests/ -n 2 $(ARGS)
+	$(RUN) pytest tests/ -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed  ## style, and the direction of imports between folders
 	$(RUN) ruff check .

@@ -1,7 +1,8 @@
 """Child processes of tests, without the eight seconds of CPU that each needs before it does what a test is about.
 
-Six import torch, transformers, scipy and pandas, and two bundle the page's script. `warm` turns the command `python -m module ...` into one that a server's fork carries out (see `warm_server`): the same
-arguments, folder, environment, streams, exit code. `pytester` does so for every process it starts (conftest.py).
+Six import torch, transformers, scipy and pandas, and two bundle the page's script. `warm` turns the command
+`python -m module ...` into one that a server's fork carries out (see `warm_server`): the same arguments, folder,
+environment, streams, exit code. `pytester` does so for every process it starts (conftest.py).
 
 Real processes stay real where a test is about the process:
 
