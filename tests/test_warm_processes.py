@@ -18,13 +18,14 @@ print(json.dumps({
     "argv": sys.argv, "folder": os.getcwd(), "environment": dict(os.environ), "path": sys.path,
     "read": sys.stdin.read(), "temporary": tempfile.gettempdir(), "library": attnres_core.__file__,
     "name": __name__, "module": __spec__.name, "main": sys.modules["__main__"].__dict__ is globals(),
-    "interrupt": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+    "interrupt": repr(signal.getsignal(signal.SIGINT)),
     "children": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL,
     "group": os.getpgid(0), "threads": threading.active_count(),
     "streams": [[s.encoding, s.errors, s.line_buffering, s.isatty()] for s in (sys.stdin, sys.stdout, sys.stderr)],
 }))
 print("told", file=sys.stderr)
 """
+INTERRUPTIBLE = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 TORCH = "import sys; print('torch' in sys.modules)"
 
 
@@ -77,7 +78,7 @@ def test_another_copy_of_the_library_makes_a_real_process(module, tmp_path):
         ("import os; os._exit(9)", 9),
         ("raise ValueError('broken')", 1),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT),
+        (f"{INTERRUPTIBLE}os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT),
         ("import atexit; atexit.register(print, 'last words')", 0),
         ("import threading, time; threading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()", 0),
     ],

@@ -326,8 +326,9 @@ def run(pytester, micro, _quiet):
 def estimate(run, pytester, micro):
     """The mean of the effect that `test_open` is about: at that threshold, no limit clears it."""
     effect = drop(Family.EMBEDDING, MLP, EARLY)
+    model = load_model(micro / "trained")
     prompts = load_prompts(pytester.path / "prompts.jsonl").part(Split.CONFIRMATION)
-    return float(measure(load_model(micro / "trained"), prompts, [effect])[effect].mean())
+    return float(measure(model, prompts.token_ids(model.checkpoint.tokenizer_file), [effect])[effect].mean())
 
 
 def test_a_decided_claim_is_measured_no_further_and_an_open_one_goes_on(run, pytester, estimate):

@@ -65,7 +65,7 @@ def preload() -> None:
 
 def serve(listener: socket.socket, lifeline: int) -> tuple[dict, list[int]]:
     """Return, in a process of its own, each request that comes and its three streams."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the programs' affair
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the programs' affair
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers need no one to wait for them
     while True:
         ready, _, _ = select.select([listener, lifeline], [], [])
@@ -82,7 +82,7 @@ def serve(listener: socket.socket, lifeline: int) -> tuple[dict, list[int]]:
         program = os.fork()
         if program == 0:
             connection.close()
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, interrupt)
             return request, streams
         keep(program, connection, streams)
 
