@@ -69,6 +69,12 @@ def _allowed(text: str) -> str:
     return text
 
 
+def _shard(text: str) -> Any:
+    from attnres_core.planning.shards import Shard  # (read when it is given)
+
+    return Shard.parse(text)
+
+
 OPTIONS = (
     Option("trained", "AttnRes checkpoint the claims are about: folder, hub id or shipped name", "tiny-open-block"),
     Option(
@@ -97,6 +103,7 @@ OPTIONS = (
     ),
     Option("allow", "inconclusive: claims that stay open do not fail the run", "", _allowed),
     Option("plan", "print the prompts that each claim needs, from the exploration split, and stop", "", flag=True),
+    Option("shard", "K/N: measure the K-th of N parts of the plan, and stop (for job arrays)", "", _shard),
     Option("write-expected", "rewrite the trained checkpoint's expected verdicts from this run", "", flag=True),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}

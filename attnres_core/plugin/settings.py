@@ -42,5 +42,6 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         quick=option(config, "quick"),
         sequential=option(config, "sequential"),
         registrations=registrations,
+        shard=option(config, "shard"),
         roots=(project_of(config.rootpath if config.inipath else config.invocation_params.dir), registrations),
     )

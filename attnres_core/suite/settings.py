@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from attnres_core.planning.shards import Shard
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -33,5 +35,7 @@ class Settings:
     """Whether claims are looked at early; see `looks`."""
     registrations: Path
     """The folder of the claims' lock and ledger."""
+    shard: Shard | None = None
+    """The part of the plan that is measured, into a store that no other process writes to; None: all, and judged."""
     roots: tuple[Path, ...] = ()
     """The ledgers below these folders are pooled with it: the same prompts have one error budget."""
