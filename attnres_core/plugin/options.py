@@ -90,7 +90,8 @@ OPTIONS = (
     Option("device-map", "balanced: spread every model over all CUDA devices (default: each on one)", ""),
     Option("dtype", "float32, bfloat16 or float16", "float32"),
     Option("memory", "memory a measuring slot may use, such as 8GiB (default: what there is)", "", bytes_of),
-    Option("executor", "who measures: local, this machine's processes", "local"),
+    Option("executor", "who measures: local, this machine's processes; ray, those of a Ray cluster", "local"),
+    Option("ray-address", "the Ray cluster's address (default: RAY_ADDRESS, or one started here)", ""),
     Option("store", "folder of measured columns, reused by later runs", ".attnres"),
     Option(
         "report", "where the HTML report goes; its .json record and .effects.csv lie beside it", "reports/latest.html"

@@ -37,6 +37,7 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         device_map=option(config, "device-map"),
         dtype=dtype,
         executor=option(config, "executor"),
+        ray_address=option(config, "ray-address"),
         store=written_path(config, "store"),
         memory=option(config, "memory"),
         quick=option(config, "quick"),

@@ -27,6 +27,8 @@ class Settings:
     dtype: str
     executor: str
     """Who measures: a name of `engine.executors.EXECUTORS`."""
+    ray_address: str | None
+    """Of the Ray cluster that measures; None: RAY_ADDRESS, or one started on this machine."""
     store: Path
     memory: int | None
     """Bytes that one measuring slot may use; None: what there is."""
