@@ -130,7 +130,7 @@ class Measurer:
                 for name, references in pieces.items():
                     with (part / name).open("wb") as stream:
                         for reference in references:
-                            piece: bytes = ray.get(reference)
+                            piece: Any = ray.get(reference)
                             stream.write(piece)
                 part.replace(folder)
         if not self._found(role):
