@@ -4,15 +4,20 @@ import contextlib
 import dataclasses
 import logging
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from support.fire import LOGGING, command, held, written
+from support.small_suite import CLAIMS, record_of
 
 from attnres_core.engine import store_maintenance
 from attnres_core.engine.executors import choose, open_executor, ray_cluster
@@ -32,6 +37,7 @@ from attnres_core.quantities.vocabulary import Role
 pytest.importorskip("ray", reason="ray is not installed: pip install 'attnres-core[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore:::ray", "ignore::ResourceWarning", "ignore::DeprecationWarning")
 
+OBJECT_STORE = 80 * 2**20
 OTHER_TORCH = """
 import importlib.metadata
 
@@ -42,7 +48,7 @@ importlib.metadata.version = lambda name: "1.0.0" if name == "torch" else real(n
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A head that computes nothing, and two nodes of one process each."""
+    """A head that computes nothing, and two nodes of one process each; their object stores are as small as can be."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -51,9 +57,10 @@ def cluster(tmp_path_factory):
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("RAY_health_check_period_ms", "500")
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+        made = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(2):
-            made.add_node(num_cpus=1)
+            made.add_node(num_cpus=1, object_store_memory=OBJECT_STORE)
         ray.init(address=made.address, log_to_driver=False, logging_level=logging.ERROR)
         yield made
         ray.shutdown()
@@ -220,10 +227,15 @@ def test_an_error_is_the_bundle_s_and_comes_back_with_its_words(checkpoint, plan
     assert not store.missing(good)
 
 
-def test_a_checkpoint_that_a_node_lacks_is_sent_to_it_once(checkpoint, plan, opened, micro):
+def test_a_checkpoint_larger_than_the_object_stores_is_sent_once_to_a_node_that_lacks_it(plan, opened, micro, tmp_path):
+    large = tmp_path / "large"
+    shutil.copytree(micro / "trained", large)
+    with (large / "tokenizer.json").open("a") as stream:
+        stream.write(" " * int(1.5 * OBJECT_STORE))  # (no other change to a JSON file is none)
     # The folder's name leads somewhere else in every other process.
-    handle = os.open(micro / "trained", os.O_RDONLY | os.O_DIRECTORY)
-    here = type(checkpoint.folder)(f"/proc/self/fd/{handle}")
+    handle = os.open(large, os.O_RDONLY | os.O_DIRECTORY)
+    here = Path(f"/proc/self/fd/{handle}")
+    checkpoint = inspect_checkpoint(large)
     elsewhere = dataclasses.replace(checkpoint, folder=here, files=tuple(here / file.name for file in checkpoint.files))
     bundles = plan(checkpoint)
     store, executor = opened(elsewhere)
@@ -231,8 +243,8 @@ def test_a_checkpoint_that_a_node_lacks_is_sent_to_it_once(checkpoint, plan, ope
         assert executor.carry_out(bundles) == {}
     os.close(handle)
     assert whole(store, bundles)
-    kept = list((type(here)(os.environ["XDG_CACHE_HOME"]) / "attnres-core" / "sent").glob("*/config.json"))
-    assert len(kept) == 1
+    kept = list((Path(os.environ["XDG_CACHE_HOME"]) / "attnres-core" / "sent").glob("*/tokenizer.json"))
+    assert [file.stat().st_size > OBJECT_STORE for file in kept] == [True]
 
 
 def test_a_node_of_another_version_is_refused_by_name_and_the_others_measure(checkpoint, plan, opened, more, tmp_path):
@@ -273,19 +285,27 @@ def test_room_is_counted_by_what_a_process_takes():
 
 
 @pytest.mark.usefixtures("_quiet")
-def test_a_suite_s_workers_judge_while_one_of_them_drives(cluster, suite, pytester):
-    from support.small_suite import record_of
+def test_a_killed_run_goes_on_and_workers_judge_while_one_of_them_drives(cluster, suite, pytester, micro):
+    ray = ("--attnres-executor=ray", f"--attnres-ray-address={cluster.address}", "--attnres-store=by-ray")
+    pytester.makepyfile(test_claims=CLAIMS)
+    pytester.makeconftest(LOGGING)
+    killed = subprocess.Popen(command(micro, "-n", "0", *ray), start_new_session=True, stdout=subprocess.DEVNULL)
+    while not (left := held(pytester.path / "by-ray")) and killed.poll() is None:
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert left, "nothing was measured before the kill"
 
     def decided():
-        record = record_of(pytester)
-        return record["run"]["bundles_measured"], [(c["node_id"], c["statements"]) for c in record["claims"]]
+        return [(claim["node_id"], claim["statements"]) for claim in record_of(pytester)["claims"]]
 
-    ray = ("--attnres-executor=ray", f"--attnres-ray-address={cluster.address}", "--attnres-store=by-ray")
     result = suite("-n", "2", *ray)
     result.stdout.fnmatch_lines([f"*device: cpu, float32, processes of the Ray cluster at {cluster.address}*"])
-    measured, verdicts = decided()
+    verdicts = decided()
+    assert set(written(pytester).values()) == {1}
+    assert left < held(pytester.path / "by-ray")
     suite("-n", "0", "--attnres-store=alone")
-    assert decided() == (measured, verdicts)
+    assert decided() == verdicts
 
 
 @pytest.mark.usefixtures("_quiet")
