@@ -96,6 +96,8 @@ def test_what_is_imported_is_declared_and_locked():
     homes = metadata.packages_distributions()
     imported = set().union(*map(third_party, (ROOT / "attnres_core").rglob("*.py")))
     imported.remove("jaxtyping")  # `attnres_core.shapes` does without
+    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name not in ("dev", "docs")}
+    declared |= {canonicalize_name(r.name): r for lines in extras.values() for r in map(Requirement, lines)}
     assert [m for m in imported if not declared.keys() & {canonicalize_name(home) for home in homes[m]}] == []
 
     locked = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())

@@ -1,6 +1,6 @@
 """What `python -m attnres_core` does: a module a command, of the command's name, with its arguments and its work.
 
-`checkpoint` is none: it holds the arguments of those that run one.
+`checkpoint` is none: it holds the arguments of those that run one. `recipe_...` are the actions of `recipe`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from attnres_core.commands import (
     compare,
     counterexample,
     map,
+    measure,
     new,
     plan,
     prompts,
     recipe,
-    register_recipe,
     store,
     train,
 )
@@ -47,10 +47,10 @@ COMMANDS: dict[str, Command] = {
     "plan": plan,
     "new": new,
     "map": map,
+    "measure": measure,
     "store": store,
     "compare": compare,
     "card": card,
-    "register-recipe": register_recipe,
     "recipe": recipe,
     "counterexample": counterexample,
 }

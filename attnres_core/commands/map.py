@@ -48,7 +48,8 @@ def _map(arguments: argparse.Namespace) -> None:
         ValueError: something that was asked for cannot be used.
     """
     from attnres_core.amounts import bytes_of
-    from attnres_core.engine.resources import choose_resources
+    from attnres_core.engine.executors import choose
+    from attnres_core.engine.resources import Asked
     from attnres_core.engine.store import Store
     from attnres_core.exploration import pathway_map
     from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
@@ -65,7 +66,7 @@ def _map(arguments: argparse.Namespace) -> None:
     budget = bytes_of(arguments.memory) if arguments.memory else None
     read = scored_digests(prompts.part(split, arguments.n_prompts), inspected.tokenizer_file)
     note_read(notes_folder(Path.cwd()), split, read, ["a map"])
-    resources = choose_resources(arguments.device, arguments.dtype, 1, [inspected], budget)
+    resources = choose(arguments.executor, Asked(arguments.device, arguments.dtype, [inspected], budget=budget))
     rows = pathway_map.make_map(
         inspected, prompts, split, resources, Store(arguments.store), arguments.n_prompts, arguments.executor
     )

@@ -7,7 +7,7 @@ import ctypes
 import importlib.metadata
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,11 +80,40 @@ class Resources:
 
     width: int = NARROW
     """Of the widest model."""
+    address: str = ""
+    """Of the cluster whose processes measure; empty: this machine's do."""
 
     @property
     def threads(self) -> int:
         """Threads of each slot."""
         return threads_for(self.width, len(self.slots))
+
+    def __str__(self) -> str:
+        """`cpu, float32, 2 measuring slots x 1 threads`."""
+        if self.address:
+            return f"{self.device_class}, {self.dtype}, processes of the Ray cluster at {self.address}"
+        slots = f"{len(self.slots)} measuring slot{'s' if len(self.slots) > 1 else ''} x {self.threads} threads"
+        spread = f" over {len(self.spread)} devices" if self.spread else ""
+        return f"{self.device_class}, {self.dtype}, {slots}{spread}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a run asks of the machines that measure."""
+
+    device: str
+    """auto, cpu or cuda."""
+    dtype: str
+    checkpoints: Sequence[Checkpoint]
+    """The models that a slot may come to hold, one at a time."""
+    workers: int = 1
+    """Processes of this machine that may measure."""
+    budget: int | None = None
+    """Bytes that one slot may use beside the libraries; None: what there is."""
+    device_map: str | None = None
+    """"balanced" spreads every model over several CUDA devices."""
+    address: str | None = None
+    """Of a cluster."""
 
 
 def threads_for(width: int, slots: int = 1) -> int:

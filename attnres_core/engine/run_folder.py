@@ -6,6 +6,7 @@
     deadly/<model>-<bundle>
                          bundles that killed the processes that measured them
     done/<bundle>        bundles that this run measured
+    workers.txt          who measures, in a few words
     begun.json, decided.json
                          the run's record, but for its claims, before and after they were decided
 
@@ -106,11 +107,27 @@ class RunFolder:
         self._write(file, str(before + 1))
         return before
 
+    def forgive(self, bundle: Bundle) -> None:
+        """Take the latest attempt back: what ended it was not this bundle's doing."""
+        file = self.path / "attempts" / bundle.id
+        before = int(file.read_text(encoding="utf-8")) if file.exists() else 0
+        self._write(file, str(max(before - 1, 0)))
+
     def finish(self, bundle: Bundle) -> None:
         """Count a bundle that this run measured; what it is asked for later is begun anew."""
         with self._writing():
             (self.path / "done" / bundle.id).touch()
             (self.path / "attempts" / bundle.id).unlink(missing_ok=True)
+
+    @property
+    def workers(self) -> str:
+        """Who measures, in a few words; empty: this machine."""
+        file = self.path / "workers.txt"
+        return file.read_text(encoding="utf-8") if file.exists() else ""
+
+    def tell_workers(self, words: str) -> None:
+        """Say who measures, for the progress bar."""
+        self._write(self.path / "workers.txt", words)
 
     @property
     def measured(self) -> int:

@@ -46,10 +46,16 @@ class StoreError(ValueError):
 
 
 class Store:
-    """A folder of measured units, decided statements and searches."""
+    """A folder of measured units, decided statements and searches.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        root: the folder; made where there is none.
+        shared: whether other processes may write to it now. A store of one process needs no file locks, which
+            some network file systems do not have.
+    """
+
+    def __init__(self, root: Path, *, shared: bool = True) -> None:
+        self.root, self.shared = root, shared
         self._folders: dict[tuple[str, str], Path] = {}
         self._seen: dict[Path, dict[str, Unit]] = {}
         self._merged: dict[Path, tuple[frozenset[str], dict[str, Unit]]] = {}
@@ -187,8 +193,12 @@ class Store:
 
     def searches(self, subject: str) -> list[dict[str, Any]]:
         """Every search for a counterexample on one checkpoint in one arithmetic."""
-        files = sorted((self.root / "searches" / subject).glob("*.json"))
-        return [entry for file in files if (entry := self._entry(file)) is not None]
+        names = sorted(file.stem for file in (self.root / "searches" / subject).glob("*.json"))
+        return [entry for name in names if (entry := self.search(subject, name)) is not None]
+
+    def search(self, subject: str, key: str) -> dict[str, Any] | None:
+        """One search for a counterexample, or None."""
+        return self._entry(self.root / "searches" / subject / f"{key}.json")
 
     def add_search(self, subject: str, key: str, entry: Mapping[str, Any]) -> None:
         """Write a search for a counterexample.
@@ -224,6 +234,9 @@ class Store:
     @contextlib.contextmanager
     def held(self, name: str, *, wait: bool = False) -> Iterator[bool]:
         """Hold the lock `name`; yields whether it was got. The system frees a killed holder's locks."""
+        if not self.shared:
+            yield True
+            return
         lock = FileLock(self.root / "locks" / f"{name}.lock", timeout=-1 if wait else 0)
         try:
             lock.acquire()

@@ -115,6 +115,60 @@ def prune(store: Store, keys: Sequence[str] = (), *, dry_run: bool = False) -> l
     return [f"{verb}: {line}" for line in lines] or ["nothing to remove"]
 
 
+def merge(into: Store, others: Sequence[Store]) -> list[str]:
+    """Copy what other stores hold and this one lacks; each file is verified as it is read.
+
+    What is damaged is left out, and set aside where it lies if that folder can be written. Units of another numerics
+    version are left out, too.
+
+    Args:
+        into: where it goes.
+        others: stores that no run is writing to.
+
+    Returns:
+        A line for each store: what was copied, what was there already, what was left out.
+
+    Raises:
+        StoreError: a store cannot be read, or this one cannot be written.
+    """
+    return [_merge(into, other) for other in others]
+
+
+def _merge(into: Store, other: Store) -> str:
+    new = known = 0
+    stale = [holding.key for holding in holdings(other) if holding.stale]
+    for folder in sorted((other.root / "units").glob("*/*/")):
+        model, chunk = folder.parent.name, folder.name
+        if model in stale:
+            continue
+        units = other.units(model, chunk)
+        here = into.units(model, chunk)
+        lacking = {key for key, unit in units.items() if unit.keys() - here.get(key, {}).keys()}
+        new, known = new + len(lacking), known + len(units) - len(lacking)
+        about = folder.parent / ABOUT
+        into.add_units(model, chunk, units, about.read_text(encoding="utf-8") if about.is_file() else "")
+    decisions = _merge_entries(into, other)
+    left = f"; {len(stale)} models of another numerics version left out" if stale else ""
+    return f"{other.root}: {new} units copied, {known} were here; {decisions} decisions and searches copied{left}"
+
+
+def _merge_entries(into: Store, other: Store) -> int:
+    """Copy decisions and searches; returns how many."""
+    copied = 0
+    for file in sorted((other.root / "judged").glob("*.json")):
+        if into.judged(file.stem) is None and (entry := other.judged(file.stem)) is not None:
+            into.add_judged(file.stem, entry)
+            copied += 1
+    for folder in sorted((other.root / "searches").iterdir()):
+        kept = into.searches(folder.name)
+        for file in sorted(folder.glob("*.json")):
+            entry = other.search(folder.name, file.stem)
+            if entry is not None and entry not in kept:
+                into.add_search(folder.name, file.stem, entry)
+                copied += 1
+    return copied
+
+
 def _free(lock: Path) -> bool:
     with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
         return True

@@ -23,7 +23,7 @@ from attnres_core.statistics.recipe_rule import agreeing_seeds
 
 LOCK, LEDGER = "recipes.lock", "recipes.ledger"
 _HEAD = """\
-# Claims about training recipes. Written by `python -m attnres_core register-recipe`; commit it before a seed is
+# Claims about training recipes. Written by `python -m attnres_core recipe register`; commit it before a seed is
 # measured, do not edit it: recipes.ledger holds its digest. A claim says: more than half of the recipe's seeds have it.
 """
 

@@ -121,10 +121,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """Registering and planning run no test."""
+    """Registering, planning and measuring a part run no test."""
     config = session.config
-    stop = not is_worker(config) and (options.option(config, "register") or options.option(config, "plan"))
-    return True if stop else None
+    stopping = any(options.option(config, name) for name in ("register", "plan", "shard"))
+    return True if stopping and not is_worker(config) else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -14,6 +14,7 @@ from attnres_core.claims.claim import ALPHA, Claim
 from attnres_core.engine.run_folder import BEGUN, DECIDED, RunFolder
 from attnres_core.engine.store import DamagedStoreWarning
 from attnres_core.engine.worker import SmallerBatchWarning
+from attnres_core.planning.shards import Shard
 from attnres_core.plugin import options
 from attnres_core.plugin.collection import mistakes
 from attnres_core.plugin.progress import ProgressBar, write_header
@@ -92,6 +93,9 @@ def decide(session: pytest.Session) -> None:
         if not is_worker(config) and reporter is not None:
             write_header(reporter, suite.header())
             bar = ProgressBar(RunFolder(suite.inputs.store.root, mine.run), reporter, header=False)
+        if shard := options.option(config, "shard"):
+            session.testsfailed += _measure(suite, mine.run, shard, reporter)
+            return
         mine.suite = suite
         writing = options.option(config, "write-expected")
         mine.expected = {} if writing else load_expected(suite)
@@ -155,6 +159,26 @@ def _plan(suite: Suite, run: str, reporter: Any) -> None:
     there = len(suite.inputs.prompts[Split.CONFIRMATION].documents)
     for line in plan_table(documents_needed(suite, run), there):
         reporter.write_line(line)
+
+
+def _measure(suite: Suite, run: str, shard: Shard, reporter: Any) -> int:
+    """Measure a part of the plan and say what was measured; returns how many of its bundles failed."""
+    with _notices_shown():
+        failures = suite.measure(run, shard)
+    folder = RunFolder(suite.inputs.store.root, run)
+    announced = folder.announced
+    assert announced is not None, "it is told before measuring"
+    write_header(reporter, [f"attnres: {why}" for why in failures.values()])
+    reporter.write_line(
+        f"attnres: part {shard}: {folder.measured} bundles measured, {announced.reused} were in the store, "
+        f"{len(failures)} failed; {suite.inputs.store.root}"
+    )
+    if left := sum(any(quantity.picks for quantity in claim.quantities) for claim in suite.claims):
+        reporter.write_line(
+            f"attnres: {left} claims choose families by what was measured; the run that decides measures these families"
+        )
+    folder.remove()
+    return len(failures)
 
 
 def _leave_base_record(suite: Suite, mine: Session, collected: int, name: str) -> None:

@@ -69,6 +69,12 @@ def _allowed(text: str) -> str:
     return text
 
 
+def _shard(text: str) -> Any:
+    from attnres_core.planning.shards import Shard  # (read when it is given)
+
+    return Shard.parse(text)
+
+
 OPTIONS = (
     Option("trained", "AttnRes checkpoint the claims are about: folder, hub id or shipped name", "tiny-open-block"),
     Option(
@@ -84,7 +90,8 @@ OPTIONS = (
     Option("device-map", "balanced: spread every model over all CUDA devices (default: each on one)", ""),
     Option("dtype", "float32, bfloat16 or float16", "float32"),
     Option("memory", "memory a measuring slot may use, such as 8GiB (default: what there is)", "", bytes_of),
-    Option("executor", "who measures: local, this machine's processes", "local"),
+    Option("executor", "who measures: local, this machine's processes; ray, those of a Ray cluster", "local"),
+    Option("ray-address", "the Ray cluster's address (default: RAY_ADDRESS, or one started here)", ""),
     Option("store", "folder of measured columns, reused by later runs", ".attnres"),
     Option(
         "report", "where the HTML report goes; its .json record and .effects.csv lie beside it", "reports/latest.html"
@@ -97,6 +104,7 @@ OPTIONS = (
     ),
     Option("allow", "inconclusive: claims that stay open do not fail the run", "", _allowed),
     Option("plan", "print the prompts that each claim needs, from the exploration split, and stop", "", flag=True),
+    Option("shard", "K/N: measure the K-th of N parts of the plan, and stop (for job arrays)", "", _shard),
     Option("write-expected", "rewrite the trained checkpoint's expected verdicts from this run", "", flag=True),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}

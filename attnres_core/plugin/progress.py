@@ -41,6 +41,7 @@ class ProgressBar:
         with tqdm(total=total, desc="measuring", unit="bundle", leave=False, file=terminal) as bar:
             while not (self._stop.wait(0.2) or self.folder.has_record(DECIDED)):
                 bar.n = self.folder.measured
+                bar.set_postfix_str(self.folder.workers, refresh=False)
                 bar.total = max(total, bar.n)  # families chosen on exploration add bundles
                 bar.refresh()
 

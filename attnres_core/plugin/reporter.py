@@ -28,7 +28,7 @@ def watch_workers(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: something it was asked to use cannot be used, or an option needs one process.
     """
-    for name in ("write-expected", "register", "plan"):
+    for name in ("write-expected", "register", "plan", "shard"):
         if options.option(config, name):
             raise pytest.UsageError(f"--attnres-{name} needs one process: add -n 0")
     if any(config.getoption(option.ini) is not None or config.getini(option.ini) for option in options.OPTIONS):

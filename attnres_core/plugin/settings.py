@@ -37,10 +37,12 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         device_map=option(config, "device-map"),
         dtype=dtype,
         executor=option(config, "executor"),
+        ray_address=option(config, "ray-address"),
         store=written_path(config, "store"),
         memory=option(config, "memory"),
         quick=option(config, "quick"),
         sequential=option(config, "sequential"),
         registrations=registrations,
+        shard=option(config, "shard"),
         roots=(project_of(config.rootpath if config.inipath else config.invocation_params.dir), registrations),
     )

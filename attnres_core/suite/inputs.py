@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from attnres_core.claims.claim import Claim
-from attnres_core.engine.executors import check_executor
-from attnres_core.engine.resources import Resources, choose_resources, memory_words
+from attnres_core.engine.executors import check_executor, choose
+from attnres_core.engine.resources import Asked, Resources, memory_words
 from attnres_core.engine.store import Store
 from attnres_core.models.checkpoints.checkpoint import Checkpoint, Weights, earlier_step, inspect_checkpoint, kept_steps
 from attnres_core.planning.material import Material, reference_of
@@ -117,10 +117,7 @@ class Inputs:
             *lines,
             f"attnres: prompts: {self.prompt_set.name} ({counts}{quick}), digest {self.prompt_set.digest[:12]}"
             + self._short(),
-            f"attnres: device: {used.device_class}, {used.dtype}, {len(used.slots)} measuring "
-            f"slot{'s' if len(used.slots) > 1 else ''} x {used.threads} threads"
-            f"{f' over {len(used.spread)} devices' if used.spread else ''}; seed {intervals.SEED}; "
-            f"store {self.settings.store}",
+            f"attnres: device: {used}; seed {intervals.SEED}; store {self.settings.store}",
             f"attnres: memory: a slot needs up to {used.need}"
             + ("" if used.memory is None else f" beside the libraries; {memory_words(used.memory)}"),
             f"attnres: claims: {_tally(statuses)}; lock {registry.digest[:12] or 'none'} in {registry.folder}"
@@ -141,7 +138,7 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
         ValueError: a checkpoint, prompt file, device or store that cannot be used, with the remedy.
     """
     check_executor(settings.executor)
-    store = Store(settings.store)
+    store = Store(settings.store, shared=settings.shard is None)
     whole = load_prompts(settings.prompts)
     limits = [settings.n_prompts, QUICK_PROMPTS if settings.quick else None]
     limit = min((limit for limit in limits if limit is not None), default=None)
@@ -165,9 +162,11 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
         Role.STOCK: dataclasses.replace(wrapped, weights=Weights.STOCK),
         Role.UNTRAINED: dataclasses.replace(trained, weights=Weights.UNTRAINED),
     }
-    resources = choose_resources(
-        settings.device, settings.dtype, workers, checkpoints.values(), settings.memory, settings.device_map
+    models = tuple(checkpoints.values())
+    asked = Asked(
+        settings.device, settings.dtype, models, workers, settings.memory, settings.device_map, settings.ray_address
     )
+    resources = choose(settings.executor, asked)
     kept = {Step(number): folder for number, folder in kept_steps(trained).items()}
     named = {q.role for claim in claims for q in claim.quantities if isinstance(q.role, Step)} & kept.keys()
     for step in sorted(named, key=lambda step: step.number):

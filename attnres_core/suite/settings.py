@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from attnres_core.planning.shards import Shard
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -25,6 +27,8 @@ class Settings:
     dtype: str
     executor: str
     """Who measures: a name of `engine.executors.EXECUTORS`."""
+    ray_address: str | None
+    """Of the Ray cluster that measures; None: RAY_ADDRESS, or one started on this machine."""
     store: Path
     memory: int | None
     """Bytes that one measuring slot may use; None: what there is."""
@@ -33,5 +37,7 @@ class Settings:
     """Whether claims are looked at early; see `looks`."""
     registrations: Path
     """The folder of the claims' lock and ledger."""
+    shard: Shard | None = None
+    """The part of the plan that is measured, into a store that no other process writes to; None: all, and judged."""
     roots: tuple[Path, ...] = ()
     """The ledgers below these folders are pooled with it: the same prompts have one error budget."""

@@ -13,6 +13,7 @@ from attnres_core.judging.family_selection import needed_for
 from attnres_core.judging.judge import Judge, still_open
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.planning.bundles import Bundle, bundles_for
+from attnres_core.planning.shards import Shard
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.registration.ledger import explored, note_read
@@ -95,6 +96,22 @@ class Suite:
                 waiting = still_open(found)
         self.judge.remember_open(waiting.values())
         return self.judge.with_excesses(outcomes)
+
+    def measure(self, run: str, shard: Shard) -> dict[Bundle, str]:
+        """Measure one part of the plan, all documents of it; returns the bundles that failed, with the reason.
+
+        Every part's process plans the same: families that are chosen by what was measured are left to `decide`.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        standings = {claim.node_id: self.standing(claim) for claim in self.claims}
+        self.note_reads(standings)
+        bundles = shard.of(self.plan(self._known(standings)))
+        with self.executor(run) as executor:
+            if announce(bundles, self.inputs.store, run, self.header()):
+                self.inputs.check_prompts({bundle.role for bundle in bundles})
+            return executor.carry_out(bundles)
 
     def note_reads(self, standings: Mapping[str, Standing]) -> None:
         """Write down which prompts this run reads outside of a registration, before it reads them.

@@ -141,7 +141,7 @@ def test_prune_leaves_a_store_alone_while_a_run_uses_it(store, capsys):
     ("arguments", "message"),
     [
         (["prune", "zzz"], "holds no model 'zzz'; `list` names them"),
-        (["list", "aaa"], "KEY is for prune, not for list"),
+        (["list", "aaa"], "KEY is for prune and merge, not for list"),
         (["list", "--store", "/no/such"], "/no/such: there is no such store"),
     ],
 )
@@ -150,3 +150,53 @@ def test_what_makes_no_sense_is_refused(store, capsys, arguments, message):
     code, output = run(capsys, *given)
     assert code == 2
     assert message in output.err
+
+
+def test_merge_copies_what_is_lacking_and_leaves_out_what_is_of_another_version(store, tmp_path, capsys):
+    other = Store(tmp_path / "other")
+    other.add_units("a" * 32, "first", {"drop": unit(2.0), "keep": unit()}, NOW)  # `drop` is here: ours counts
+    other.add_units("d" * 32, "first", {"drop": unit()}, NOW)
+    other.add_units("b" * 32, "second", {"drop": unit()}, BEFORE)
+    other.add_judged("key", {"verdict": "REFUTED"})
+    other.add_judged("new", {"verdict": "INCONCLUSIVE"})
+    other.add_search("subject", "one", {"found": 1})
+    for line in (
+        "2 units copied, 1 were here; 2 decisions and searches copied; 1 models of another numerics version left out",
+        "0 units copied, 3 were here; 0 decisions and searches copied; 1 models of another numerics version left out",
+    ):
+        code, output = run(capsys, "merge", other.root, "--store", store.root)
+        assert code == 0
+        assert output.out == f"{other.root}: {line}\n"
+    merged = Store(store.root)
+    assert merged.units("a" * 32, "first")["drop"]["delta_nll"][0] == 1.0
+    assert merged.units("a" * 32, "first").keys() == {"drop", "routing", "keep"}
+    assert merged.units("d" * 32, "first").keys() == {"drop"}
+    assert merged.units("b" * 32, "second") == {}
+    assert (merged.judged("key"), merged.judged("new")) == ({"verdict": "SUPPORTED"}, {"verdict": "INCONCLUSIVE"})
+    assert merged.searches("subject") == [{"found": 1}]
+
+
+def test_merge_leaves_out_what_is_damaged_and_says_so(store, tmp_path, capsys):
+    other = Store(tmp_path / "other")
+    other.add_units("d" * 32, "first", {"drop": unit()}, NOW)
+    [damaged] = other.root.rglob("*.safetensors")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    code, output = run(capsys, "merge", other.root, "--store", store.root)
+    assert code == 1
+    assert f"{damaged} is damaged" in output.out
+    assert Store(store.root).units("d" * 32, "first") == {}
+    assert run(capsys, "verify", "--store", store.root)[0] == 0
+
+
+def test_what_cannot_be_merged_is_refused(store, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for given, why in (
+        ([], "merge needs the folders of the stores to copy from"),
+        ([tmp_path / "empty"], "there is no such store"),
+        ([tmp_path / "none"], "there is no such store"),
+    ):
+        code, output = run(capsys, "merge", *given, "--store", tmp_path / "joined")
+        assert code == 2
+        assert why in output.err
+    assert "into itself" in run(capsys, "merge", store.root, "--store", store.root)[1].err
+    assert not (tmp_path / "joined").exists()

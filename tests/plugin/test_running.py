@@ -247,7 +247,8 @@ BY_OPTION = {
 }
 
 
-STOPPING = {"register", "budget-claims", "plan"}  # these run no test; tests/judging/test_registry.py has them
+STOPPING = {"register", "budget-claims", "plan", "shard"}
+"""These run no test; tests/judging/test_registry.py and tests/plugin/test_job_arrays.py have them."""
 
 OF_HUB_IDS = {"revision", "vanilla-revision"}  # tests/models/test_hub.py has them
 

@@ -325,15 +325,15 @@ def test_records_that_cannot_be_held_together_are_refused(write, change, message
 
 def test_the_command_prints_a_table_or_writes_json(write, tmp_path, capsys):
     files = write([record(seed, entry(statement(0.1 + seed / 100))) for seed in range(5)])
-    main(["recipe", *map(str, files)])
+    main(["recipe", "decide", *map(str, files)])
     assert f"| {TITLE} | **SUPPORTED** | +0.120 [" in capsys.readouterr().out
-    main(["recipe", *map(str, files), "-o", str(tmp_path / "out.json")])
+    main(["recipe", "decide", *map(str, files), "-o", str(tmp_path / "out.json")])
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["claims"][0]["verdict"] == "SUPPORTED"
     found = [(checkpoint["label"], checkpoint["name"]) for checkpoint in written["checkpoints"]]
     assert found == [(f"{seed}", f"seed-{seed}") for seed in range(5)]
     with pytest.raises(SystemExit):
-        main(["recipe", *map(str, files[:2])])
+        main(["recipe", "decide", *map(str, files[:2])])
     assert "2 records; a claim about a recipe needs 5 or more" in capsys.readouterr().err
 
 

@@ -136,7 +136,7 @@ def test_a_hostile_verdict_is_refused_in_words_that_are_no_command(records, tmp_
 def test_a_record_that_nests_without_end_is_refused(tmp_path, capsys):
     file = tmp_path / "deep.json"
     file.write_text('{"schema": 1, "claims": ' + "[" * 100_000)
-    for command in (["compare", str(file), str(file)], ["card", str(file)], ["recipe", *[str(file)] * 5]):
+    for command in (["compare", str(file), str(file)], ["card", str(file)], ["recipe", "decide", *[str(file)] * 5]):
         with pytest.raises(SystemExit):
             main(command)
         assert f"{file}: unreadable (maximum recursion depth exceeded" in capsys.readouterr().err
@@ -154,7 +154,7 @@ def test_a_value_of_the_wrong_type_is_an_error_that_names_its_file_and_place(rec
     assert "give one that this version wrote" in told
 
 
-@pytest.mark.parametrize("command", ["compare", "card", "recipe"])
+@pytest.mark.parametrize("command", ["compare", "card", "recipe decide"])
 def test_what_cannot_be_written_is_named_as_it_was_given(records, tmp_path, capsys, monkeypatch, command):
     (tmp_path / "a.json").write_text(json.dumps(records[0]))
     monkeypatch.setattr(
@@ -162,7 +162,7 @@ def test_what_cannot_be_written_is_named_as_it_was_given(records, tmp_path, caps
     )
     file, out = str(tmp_path / "a.json"), tmp_path / "none" / "page.html"
     with pytest.raises(SystemExit):
-        main([command, *[file] * (1 + (command == "compare")), "--out", str(out)])
+        main([*command.split(), *[file] * (1 + (command == "compare")), "--out", str(out)])
     told = capsys.readouterr().err
     assert f"{out}: cannot be written (No such file or directory); give a place that is there" in told
     assert ".tmp" not in told

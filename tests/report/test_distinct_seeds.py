@@ -60,7 +60,7 @@ def test_five_copies_with_a_little_noise_are_refused_as_seeds(suite, pytester, s
     )  # none looks like another
     capsys.readouterr()
     with pytest.raises(SystemExit):
-        main(["recipe", *map(str, files)])
+        main(["recipe", "decide", *map(str, files)])
     assert "0 and 1 have related weights (cosine 1.00" in capsys.readouterr().err
 
 

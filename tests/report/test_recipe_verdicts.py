@@ -149,10 +149,10 @@ def test_the_shipped_lock_states_what_claims_lock_states():
 
 def test_the_command_registers_and_says_the_rule(folder, capsys):
     given = ["--claims", KEY, "--recipes", "tiny", "--seeds", *map(str, SEEDS)]
-    main(["register-recipe", str(folder), *given])
+    main(["recipe", "register", str(folder), *given])
     assert "of 8 seeds must agree" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        main(["register-recipe", str(folder), *given])
+        main(["recipe", "register", str(folder), *given])
 
 
 def change(file, **changed):
@@ -198,9 +198,9 @@ def command(lock, folder, give, tmp_path):
 
 def test_the_command_decides_when_all_registered_seeds_are_there(command, capsys):
     records, given = command
-    main(["recipe", *records[:2], *given])
+    main(["recipe", "decide", *records[:2], *given])
     assert capsys.readouterr().out.startswith("waiting for seeds: 2 of 8")
-    main(["recipe", *records, *given])
+    main(["recipe", "decide", *records, *given])
     printed = capsys.readouterr().out
     assert printed.count("**SUPPORTED**") == 10
     assert "recipes.lock: self-attested (not committed to git)" in printed
@@ -214,9 +214,9 @@ def test_the_command_tells_the_commit_of_the_lock_and_whether_a_seed_was_measure
     for began, told in (("2999-01-01T00:00:00+00:00", "committed"), ("2026-01-02T00:00:00Z", "self-attested")):
         for file in records:
             change(Path(file), run=json.loads(Path(file).read_text())["run"] | {"started": began})
-        main(["recipe", *records, *given])
+        main(["recipe", "decide", *records, *given])
         assert f"{LOCK}: {told} {git(folder, 'rev-parse', 'HEAD')[:12]} on 20" in capsys.readouterr().out
-    main(["recipe", *records, *given])
+    main(["recipe", "decide", *records, *given])
     assert "(a seed was measured on 2026-01-02, before it was committed)" in capsys.readouterr().out
 
 
@@ -243,13 +243,13 @@ def test_the_command_tells_the_commit_of_the_lock_and_whether_a_seed_was_measure
 )
 def test_the_command_says_what_it_cannot_do(command, change_of, told, capsys):
     with pytest.raises(SystemExit):
-        main(["recipe", *change_of(*command)])
+        main(["recipe", "decide", *change_of(*command)])
     assert told in capsys.readouterr().err
 
 
 def test_a_seed_that_is_no_number_is_not_registered(folder, capsys):
     with pytest.raises(SystemExit):
-        main(["register-recipe", str(folder), "--claims", KEY, "--recipes", "tiny", "--seeds", "101", "10x"])
+        main(["recipe", "register", str(folder), "--claims", KEY, "--recipes", "tiny", "--seeds", "101", "10x"])
     assert "`10x` is no seed; give whole numbers" in capsys.readouterr().err
     assert not (folder / LOCK).exists()
 

@@ -11,16 +11,17 @@ from collections.abc import Mapping, Sequence
 
 from attnres_core.engine.executors.local import LocalExecutor
 from attnres_core.engine.executors.protocol import Executor, MakesExecutor
-from attnres_core.engine.resources import Resources
+from attnres_core.engine.executors.ray_cluster import RayExecutor
+from attnres_core.engine.resources import Asked, Resources
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.planning.bundles import Bundle
 from attnres_core.quantities.vocabulary import AnyRole
 
-__all__ = ["EXECUTORS", "Executor", "announce", "check_executor", "open_executor"]
+__all__ = ["EXECUTORS", "Executor", "announce", "check_executor", "choose", "open_executor"]
 
-EXECUTORS: dict[str, MakesExecutor] = {"local": LocalExecutor}
+EXECUTORS: dict[str, MakesExecutor] = {"local": LocalExecutor, "ray": RayExecutor}
 """By the name that the option takes."""
 
 
@@ -32,6 +33,16 @@ def check_executor(name: str) -> None:
     """
     if name not in EXECUTORS:
         raise ValueError(f"--attnres-executor is {name!r}; allowed: {', '.join(EXECUTORS)}")
+
+
+def choose(name: str, asked: Asked) -> Resources:
+    """Where and how the executor of this name computes.
+
+    Raises:
+        ValueError: there is none of that name, or it cannot compute as asked.
+    """
+    check_executor(name)
+    return EXECUTORS[name].choose(asked)
 
 
 def open_executor(

@@ -11,8 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
+from attnres_core.engine.executors.attempts import begin, went_wrong
 from attnres_core.engine.executors.protocol import Tell, silent
-from attnres_core.engine.resources import Resources
+from attnres_core.engine.resources import Asked, Resources, choose_resources
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store, StoreError
 from attnres_core.engine.worker import Worker
@@ -20,8 +21,6 @@ from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.planning.bundles import Bundle
 from attnres_core.quantities.vocabulary import AnyRole
 
-ATTEMPTS = 2
-"""A bundle whose process dies this often becomes a named failure: it is deadly."""
 POLL_SECONDS = 0.1
 
 
@@ -47,6 +46,15 @@ class LocalExecutor:
         self.checkpoints, self.store, self.folder, self.resources = checkpoints, store, folder, resources
         self._stack = ExitStack()
         self._worker = worker
+
+    @staticmethod
+    def choose(asked: Asked) -> Resources:
+        """See `choose_resources`."""
+        if asked.address:
+            raise ValueError("--attnres-ray-address is for --attnres-executor ray; add it, or leave the address out")
+        return choose_resources(
+            asked.device, asked.dtype, asked.workers, asked.checkpoints, asked.budget, asked.device_map
+        )
 
     def __enter__(self) -> LocalExecutor:
         return self
@@ -89,15 +97,8 @@ class LocalExecutor:
             missing = self.store.missing(bundle)
             if not mine or not missing or self.folder.failure(bundle) is not None:
                 return False
-            if self.folder.deadly(bundle):
-                why = f"not measured: {bundle}, since measuring that model killed its process before"
-                self.folder.fail(bundle, why)
-                return True
-            attempts = self.folder.attempt(bundle)
-            if attempts >= ATTEMPTS:
-                self.folder.beware(bundle)
-                why = f"the process measuring {bundle} died {attempts} times; out of memory?"
-                self.folder.fail(bundle, why)
+            attempts = begin(self.folder, bundle)
+            if attempts is None:
                 return True
             try:
                 units = worker.measure(bundle, missing)
@@ -105,8 +106,7 @@ class LocalExecutor:
             except StoreError:  # no bundle's fault: the run ends with it
                 raise
             except Exception as error:  # whatever it is, it is this bundle's failure and not the run's
-                if attempts + 1 == ATTEMPTS or isinstance(error, ValueError):  # a ValueError is the same every time
-                    self.folder.fail(bundle, f"measuring {bundle} failed: {type(error).__name__}: {error}")
+                went_wrong(self.folder, bundle, error, attempts)
             else:
                 self.folder.finish(bundle)
             return True

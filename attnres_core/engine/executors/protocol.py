@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, Self
 
-from attnres_core.engine.resources import Resources
+from attnres_core.engine.resources import Asked, Resources
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
@@ -47,6 +47,13 @@ class Executor(Protocol):
 
 class MakesExecutor(Protocol):
     """What a row of EXECUTORS is."""
+
+    def choose(self, asked: Asked) -> Resources:
+        """Where and how such an executor computes.
+
+        Raises:
+            ValueError: it cannot compute as asked: what was given, what is allowed.
+        """
 
     def __call__(
         self, checkpoints: Mapping[AnyRole, Checkpoint], store: Store, folder: RunFolder, resources: Resources

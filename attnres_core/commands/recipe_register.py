@@ -1,4 +1,4 @@
-"""`register-recipe`: fix the claims, recipes and seeds before a seed is measured."""
+"""`recipe register`: fix the claims, recipes and seeds before a seed is measured."""
 
 from __future__ import annotations
 

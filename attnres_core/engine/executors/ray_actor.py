@@ -1,0 +1,188 @@
+"""What runs in every process of a Ray cluster: one loaded model, and bundles that become units."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from attnres_core.engine.resources import Resources
+from attnres_core.engine.worker import Worker
+from attnres_core.models.checkpoints.checkpoint import Checkpoint, weights_digest
+from attnres_core.models.errors import UnsupportedCheckpoint
+from attnres_core.planning.bundles import Bundle
+from attnres_core.planning.material import NUMERICS_VERSION
+from attnres_core.quantities.vocabulary import AnyRole
+from attnres_core.shapes import Unit
+
+TOKENIZER = "tokenizer.json"
+PIECE = 32 * 2**20
+"""Bytes of a file that travel as one object: small beside every object store."""
+LAST_WORDS = 2000
+"""Bytes of a dead process's stderr that are told."""
+Pieces = Mapping[str, list[Any]]
+"""References to the pieces of every file of a checkpoint, by its name."""
+
+
+def versions() -> dict[str, str]:
+    """What must be the same on every node, or the same bundle would yield other numbers."""
+    packages = ("attnres-core", "torch", "transformers", "numpy", "safetensors")
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "numerics": str(NUMERICS_VERSION),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """Where a measuring process runs."""
+
+    versions: Mapping[str, str]
+    stderr: Path
+    """The file on its node that its stderr goes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lacks:
+    """A node does not hold the checkpoint of a role: it must be sent."""
+
+    role: AnyRole
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Units of a bundle, and what was warned of on the way."""
+
+    units: Mapping[str, Unit]
+    notices: tuple[tuple[type[Warning], str], ...]
+
+
+class Measurer:
+    """One process of the cluster, with one loaded model at a time.
+
+    Args:
+        checkpoints: the model in every role, where the driver has it.
+        identities: what each must hold; see `identity`.
+        resources: how to compute; `slots` and `spread` are this process's own devices.
+    """
+
+    def __init__(
+        self, checkpoints: Mapping[AnyRole, Checkpoint], identities: Mapping[AnyRole, str], resources: Resources
+    ) -> None:
+        handle, name = tempfile.mkstemp(prefix="attnres-", suffix=".stderr")
+        os.dup2(handle, 2)
+        os.close(handle)
+        self._stderr = Path(name)
+        self._checkpoints, self._identities = dict(checkpoints), identities
+        self._here = set[AnyRole]()
+        self._worker = Worker(self._checkpoints, resources, resources.slots[0])
+
+    def station(self) -> Station:
+        """Where this is, once it is up."""
+        return Station(versions(), self._stderr)
+
+    def close(self) -> None:
+        """Leave nothing behind on this node but what was sent to it."""
+        self._stderr.unlink(missing_ok=True)
+
+    def measure(self, bundle: Bundle, missing: Mapping[str, frozenset[str]]) -> Measured | Lacks:
+        """Measure units of a bundle, as `Worker.measure` does, or name the checkpoint that is not here.
+
+        Raises:
+            ValueError: the model cannot be loaded, does not fit the device, or cannot read the prompts.
+        """
+        if not self._found(bundle.role):
+            return Lacks(bundle.role)
+        with warnings.catch_warnings(record=True) as notices:
+            warnings.simplefilter("always")
+            units = self._worker.measure(bundle, missing)
+        return Measured(units, tuple((notice.category, str(notice.message)) for notice in notices))
+
+    def receive(self, role: AnyRole, pieces: Pieces) -> None:
+        """Keep a checkpoint that was sent, once a node.
+
+        Raises:
+            ValueError: what arrived is not what was sent.
+        """
+        import ray
+
+        expected = self._identities[role]
+        folder = kept_folder(expected)
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(folder.with_suffix(".lock")):  # another process of this node may be at it
+            if identity(folder, folder / TOKENIZER) != expected:
+                shutil.rmtree(folder, ignore_errors=True)
+                part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
+                part.mkdir()
+                for name, references in pieces.items():
+                    with (part / name).open("wb") as stream:
+                        for reference in references:
+                            piece: Any = ray.get(reference)
+                            stream.write(piece)
+                part.replace(folder)
+        if not self._found(role):
+            raise ValueError(f"{folder}: what arrived is not the checkpoint that was sent; is the disk full?")
+
+    def _found(self, role: AnyRole) -> bool:
+        """Whether this node holds a role's checkpoint: where the driver has it, or a copy that was sent before."""
+        if role not in self._here:
+            checkpoint, expected = self._checkpoints[role], self._identities[role]
+            kept = kept_folder(expected)
+            if identity(checkpoint.folder, checkpoint.tokenizer_file) == expected:
+                self._here.add(role)
+            elif identity(kept, kept / TOKENIZER) == expected:
+                files = tuple(kept / file.name for file in checkpoint.files)
+                self._checkpoints[role] = dataclasses.replace(checkpoint, folder=kept, files=files)
+                self._here.add(role)
+        return role in self._here
+
+
+def identity(folder: Path, tokenizer: Path) -> str:
+    """What a checkpoint's files are known by: a digest of weights, config and tokenizer; empty: they are not there."""
+    try:
+        held = tokenizer.read_bytes() if tokenizer.is_file() else b""
+        return hashlib.sha256(weights_digest(folder).encode() + hashlib.sha256(held).digest()).hexdigest()
+    except (UnsupportedCheckpoint, OSError):
+        return ""
+
+
+def kept_folder(identity: str) -> Path:
+    """Where a node keeps a checkpoint that was sent to it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "attnres-core" / "sent" / identity[:32]
+
+
+def files_of(checkpoint: Checkpoint) -> dict[str, Path]:
+    """The files that make a checkpoint elsewhere, by the names that they have there."""
+    index = checkpoint.folder / "model.safetensors.index.json"
+    files = [checkpoint.folder / "config.json", *checkpoint.files, *([index] if index.is_file() else [])]
+    tokenizer = checkpoint.tokenizer_file
+    return {file.name: file for file in [*files, *([tokenizer] if tokenizer.is_file() else [])]}
+
+
+def pieces_of(file: Path) -> Iterable[bytes]:
+    """A file in pieces that an object store takes."""
+    with file.open("rb") as stream:
+        while piece := stream.read(PIECE):
+            yield piece
+
+
+def last_words(file: Path) -> str:
+    """The end of what a process wrote to its stderr."""
+    try:
+        return file.read_bytes()[-LAST_WORDS:].decode(errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,317 @@
+"""A Ray cluster of several nodes, simulated on this machine: it yields what one process yields, and survives faults."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from support.fire import LOGGING, command, held, written
+from support.small_suite import CLAIMS, record_of
+
+from attnres_core.engine import store_maintenance
+from attnres_core.engine.executors import choose, open_executor, ray_cluster
+from attnres_core.engine.executors.ray_cluster import LeftNodeWarning
+from attnres_core.engine.resources import Asked
+from attnres_core.engine.run_folder import RunFolder
+from attnres_core.engine.store import Store
+from attnres_core.exploration.pathway_map import map_quantities
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
+from attnres_core.planning import material as planning
+from attnres_core.planning.bundles import make_bundles
+from attnres_core.planning.material import Material, reference_of
+from attnres_core.prompts import Split, load_prompts
+from attnres_core.quantities.metrics import Metric
+from attnres_core.quantities.vocabulary import Role
+
+pytest.importorskip("ray", reason="ray is not installed: pip install 'attnres-core[ray]'")
+pytestmark = pytest.mark.filterwarnings("ignore:::ray", "ignore::ResourceWarning", "ignore::DeprecationWarning")
+
+OBJECT_STORE = 80 * 2**20
+OTHER_TORCH = """
+import importlib.metadata
+
+real = importlib.metadata.version
+importlib.metadata.version = lambda name: "1.0.0" if name == "torch" else real(name)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A head that computes nothing, and two nodes of one process each; their object stores are as small as can be."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_health_check_period_ms", "500")
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(2):
+            made.add_node(num_cpus=1, object_store_memory=OBJECT_STORE)
+        ray.init(address=made.address, log_to_driver=False, logging_level=logging.ERROR)
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture
+def more(cluster):
+    """Adds a node for one test."""
+    added = []
+
+    def add(**given):
+        added.append(cluster.add_node(num_cpus=1, **given))
+        return added[-1]
+
+    yield add
+    for node in added:
+        with contextlib.suppress(Exception):  # (the test removed it)
+            cluster.remove_node(node)
+
+
+@pytest.fixture
+def checkpoint(micro):
+    return inspect_checkpoint(micro / "trained")
+
+
+@pytest.fixture
+def plan(micro, monkeypatch):
+    """Bundles of a checkpoint's map, several for every process."""
+    monkeypatch.setattr(planning, "CHUNK", 5)
+    prompts = load_prompts(micro / "prompts.jsonl")
+
+    def made(checkpoint):
+        part = prompts.part(Split.EXPLORATION)
+        material = Material(
+            {Role.TRAINED: checkpoint}, (), {Split.EXPLORATION: part}, "cpu", "float32", reference_of(prompts)
+        )
+        return make_bundles(map_quantities(checkpoint, Role.TRAINED, Metric.DELTA_NLL), Split.EXPLORATION, material)
+
+    return made
+
+
+@pytest.fixture
+def opened(tmp_path, cluster):
+    """Opens an executor on a store of its own."""
+    count = iter(range(99))
+
+    def made(checkpoint, name="ray", run="run", device="cpu", store=None):
+        store = store or Store(tmp_path / f"store-{next(count)}")
+        address = cluster.address if name == "ray" else None
+        resources = choose(name, Asked(device, "float32", [checkpoint], address=address))
+        return store, open_executor(name, {Role.TRAINED: checkpoint}, store, run, resources)
+
+    return made
+
+
+def processes():
+    """The measuring processes of this machine's clusters that are at a bundle."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "ray::Measurer.measure" in process.cmdline()[:1]:
+                found.append(process)
+    return found
+
+
+def kill_one():
+    """Kill a process that measures, as soon as there is one."""
+    for _ in range(600):
+        for process in processes():
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGKILL)
+                return
+        time.sleep(0.05)
+    raise AssertionError("no process measured")
+
+
+def whole(store, bundles):
+    return not any(store.missing(bundle) for bundle in bundles) and "damaged" not in "".join(
+        store_maintenance.verify(store)
+    )
+
+
+@pytest.fixture
+def by_one_process(checkpoint, plan, opened):
+    """What this process alone measures, by model, chunk and ablation."""
+    bundles = plan(checkpoint)
+    store, executor = opened(checkpoint, "local")
+    with executor:
+        assert executor.carry_out(bundles) == {}
+    return {(b.model, b.chunk): store.units(b.model, b.chunk) for b in bundles}
+
+
+def equal(store, expected):
+    """Whether a store holds these units to the bit."""
+    for place, units in expected.items():
+        found = store.units(*place)
+        assert found.keys() == units.keys()
+        for key, unit in units.items():
+            for name, array in unit.items():
+                np.testing.assert_array_equal(found[key][name], array)
+    return True
+
+
+def test_a_cluster_measures_what_one_process_does_to_the_bit_and_survives_a_killed_process(
+    checkpoint, plan, opened, by_one_process
+):
+    bundles, told = plan(checkpoint), []
+    assert len(bundles) >= 8
+    store, executor = opened(checkpoint)
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    with executor:
+        assert executor.carry_out(bundles, told.append) == {}
+    killer.join()
+    assert equal(store, by_one_process)
+    assert whole(store, bundles)
+    assert told == sorted(told)
+    assert told[-1] == len(bundles)
+    folder = RunFolder(store.root, "run")
+    assert folder.measured == len(bundles)
+    assert folder.workers == "2 nodes, 2 processes"
+    assert not any((folder.path / "failed").iterdir())
+
+
+def test_a_node_that_is_lost_fails_no_bundle(cluster, checkpoint, plan, opened, more):
+    node, bundles = more(), plan(checkpoint)
+    store, executor = opened(checkpoint)
+
+    def lose(settled):
+        if settled == 2:
+            cluster.remove_node(node, allow_graceful=False)
+
+    with executor:
+        assert executor.carry_out(bundles, lose) == {}
+    assert whole(store, bundles)
+
+
+def test_a_bundle_that_kills_its_process_twice_fails_by_name_and_the_rest_goes_on(checkpoint, plan, opened):
+    deadly, *rest = plan(checkpoint)
+    store, executor = opened(checkpoint)
+    with executor:
+        killer = threading.Thread(target=lambda: (kill_one(), time.sleep(1), kill_one()))
+        killer.start()
+        [(failed, why)] = executor.carry_out([deadly]).items()
+        killer.join()
+        assert failed is deadly
+        assert f"the process measuring {deadly} died 2 times" in why
+        assert executor.carry_out([deadly, *rest]).keys() == {deadly}
+    assert whole(store, rest)
+    store, again = opened(checkpoint, run="another", store=store)
+    with again:
+        assert again.carry_out([deadly, *rest]) == {}
+
+
+def test_an_error_is_the_bundle_s_and_comes_back_with_its_words(checkpoint, plan, opened):
+    good, bad, *_ = plan(checkpoint)
+    bad = dataclasses.replace(bad, dtype="float8")
+    store, executor = opened(checkpoint)
+    with executor:
+        [(failed, why)] = executor.carry_out([good, bad]).items()
+    assert failed is bad
+    assert "float8" in why
+    assert not store.missing(good)
+
+
+def test_a_checkpoint_larger_than_the_object_stores_is_sent_once_to_a_node_that_lacks_it(plan, opened, micro, tmp_path):
+    large = tmp_path / "large"
+    shutil.copytree(micro / "trained", large)
+    with (large / "tokenizer.json").open("a") as stream:
+        stream.write(" " * int(1.5 * OBJECT_STORE))  # (no other change to a JSON file is none)
+    # The folder's name leads somewhere else in every other process.
+    handle = os.open(large, os.O_RDONLY | os.O_DIRECTORY)
+    here = Path(f"/proc/self/fd/{handle}")
+    checkpoint = inspect_checkpoint(large)
+    elsewhere = dataclasses.replace(checkpoint, folder=here, files=tuple(here / file.name for file in checkpoint.files))
+    bundles = plan(checkpoint)
+    store, executor = opened(elsewhere)
+    with executor:
+        assert executor.carry_out(bundles) == {}
+    os.close(handle)
+    assert whole(store, bundles)
+    kept = list((Path(os.environ["XDG_CACHE_HOME"]) / "attnres-core" / "sent").glob("*/tokenizer.json"))
+    assert [file.stat().st_size > OBJECT_STORE for file in kept] == [True]
+
+
+def test_a_node_of_another_version_is_refused_by_name_and_the_others_measure(checkpoint, plan, opened, more, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sitecustomize.py").write_text(OTHER_TORCH)
+    node = more(env_vars={"PYTHONPATH": os.pathsep.join([str(tmp_path / "other"), *sys.path])})
+    bundles = plan(checkpoint)
+    store, executor = opened(checkpoint)
+    with executor, pytest.warns(LeftNodeWarning) as told:
+        assert executor.carry_out(bundles) == {}
+    [message] = {str(each.message) for each in told if each.category is LeftNodeWarning}
+    assert f"node {node.node_id[:8]}" in message
+    assert "it runs torch 1.0.0 (here" in message
+    assert whole(store, bundles)
+
+
+def test_a_cluster_without_the_device_is_an_error_that_says_what_it_has(checkpoint, plan, opened):
+    _, executor = opened(checkpoint, device="cuda")
+    with executor, pytest.raises(ValueError, match=r"a process takes 1 GPU, 1 CPU and .* the nodes .* 1 CPU, 0 GPU"):
+        executor.carry_out(plan(checkpoint))
+
+
+def test_auto_asks_the_cluster_for_gpus(cluster, checkpoint, more):
+    def device():
+        return choose("ray", Asked("auto", "float32", [checkpoint], address=cluster.address)).device_class
+
+    assert device() == "cpu"
+    more(num_gpus=1)
+    assert device() == "cuda"
+
+
+def test_room_is_counted_by_what_a_process_takes():
+    demand = ray_cluster.Demand(cpus=2, gpus=1, memory=4)
+    assert demand.fitting({"CPU": 8, "GPU": 3, "memory": 100}) == 3
+    assert demand.fitting({"CPU": 8, "GPU": 3, "memory": 7}) == 1
+    assert demand.fitting({"CPU": 5, "GPU": 3, "memory": 100}) == 2
+    assert demand.fitting({"CPU": 8, "memory": 100}) == 0
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_killed_run_goes_on_and_workers_judge_while_one_of_them_drives(cluster, suite, pytester, micro):
+    ray = ("--attnres-executor=ray", f"--attnres-ray-address={cluster.address}", "--attnres-store=by-ray")
+    pytester.makepyfile(test_claims=CLAIMS)
+    pytester.makeconftest(LOGGING)
+    killed = subprocess.Popen(command(micro, "-n", "0", *ray), start_new_session=True, stdout=subprocess.DEVNULL)
+    while not (left := held(pytester.path / "by-ray")) and killed.poll() is None:
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert left, "nothing was measured before the kill"
+
+    def decided():
+        return [(claim["node_id"], claim["statements"]) for claim in record_of(pytester)["claims"]]
+
+    result = suite("-n", "2", *ray)
+    result.stdout.fnmatch_lines([f"*device: cpu, float32, processes of the Ray cluster at {cluster.address}*"])
+    verdicts = decided()
+    assert set(written(pytester).values()) == {1}
+    assert left < held(pytester.path / "by-ray")
+    suite("-n", "0", "--attnres-store=alone")
+    assert decided() == verdicts
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_what_cannot_work_is_told_with_the_remedy(suite, pytester):
+    result = suite("-n", "0", "--attnres-ray-address=auto")
+    result.stderr.fnmatch_lines(["*--attnres-ray-address is for --attnres-executor ray*"])
+    pytester.makeconftest("import sys\nsys.modules['ray'] = None\n")
+    result = suite("-n", "0", "--attnres-executor=ray")
+    result.stderr.fnmatch_lines(["*needs the package ray: pip install 'attnres-core?ray?' here and on every node*"])

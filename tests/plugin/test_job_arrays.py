@@ -1,0 +1,100 @@
+"""A job array: every job measures a part into a store of its own; joined, they decide what one run decides."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from support.small_suite import ONE, record_of
+
+from attnres_core.__main__ import main
+from attnres_core.commands import measure
+
+MEASURED = re.compile(r"part (\S+): (\d+) bundles measured, (\d+) were in the store, (\d+) failed")
+
+
+def told(result):
+    """The last line's counts: measured, found, failed."""
+    [counts] = MEASURED.findall(result.stdout.str())
+    return tuple(map(int, counts[1:]))
+
+
+def store(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["store", *map(str, arguments)])
+    return ended.value.code
+
+
+def decided(pytester):
+    """What a run measured, and its verdicts with their numbers."""
+    record = record_of(pytester)
+    return record["run"]["bundles_measured"], [(c["node_id"], c["statements"]) for c in record["claims"]]
+
+
+def test_parts_in_stores_of_their_own_joined_decide_what_one_run_decides(suite, pytester):
+    def part(number):
+        return suite(f"--attnres-shard={number}/2", f"--attnres-store=part-{number}", "-n", "0")
+
+    first, second = part(1), part(2)
+    assert (first.ret, second.ret) == (0, 0)
+    second.stdout.fnmatch_lines(["*1 claims choose families by what was measured; the run that decides*"])
+    measured = told(second)[0]
+    assert told(first)[0] > 0 < measured
+    for number in (1, 2):
+        assert not list((pytester.path / f"part-{number}" / "locks").iterdir())  # not every file system has locks
+        assert not list((pytester.path / f"part-{number}" / "runs").iterdir())
+    [*_, folder] = sorted((pytester.path / "part-2" / "units").glob("*/*/"))
+    shutil.rmtree(folder)  # as if the job had been killed, and begun again
+    again, found, failed = told(part(2))
+    assert 0 < again < measured
+    assert found > 0
+    assert failed == 0
+
+    assert store("merge", *(pytester.path / f"part-{k}" for k in (1, 2)), "--store", pytester.path / "joined") == 0
+    suite("-n", "0", "--attnres-store=joined")
+    left, verdicts = decided(pytester)
+    suite("-n", "0", "--attnres-store=alone")
+    assert left == 0
+    assert verdicts == decided(pytester)[1]
+
+
+BREAKS = """
+from attnres_core.engine.worker import Worker
+
+def measure(self, bundle, missing):
+    raise ValueError("it broke")
+
+Worker.measure = measure
+"""
+
+
+def test_a_bundle_that_fails_is_named_and_the_exit_status_tells(suite, pytester):
+    pytester.makeconftest(BREAKS)
+    result = suite("--attnres-shard=1/1", "-n", "0", claims=ONE)
+    assert result.ret == 1
+    assert told(result)[2] > 0
+    result.stdout.fnmatch_lines(["*attnres: measuring * failed: ValueError: it broke"])
+
+
+def test_workers_are_refused(suite):
+    result = suite("--attnres-shard=1/2", "-n", "2")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*--attnres-shard needs one process: add -n 0*"])
+
+
+def test_the_command_takes_its_own_options_on_either_side_of_the_files(monkeypatch):
+    ran = []
+
+    def noted(command, check):
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr(measure.subprocess, "run", noted)
+    before = ["--shard", "2/5", "--store", "mine", "a.py", "-k", "x"]
+    behind = ["a.py", "--shard", "2/5", "-k", "x", "--store=mine"]
+    for given in (before, behind):
+        with pytest.raises(SystemExit) as ended:
+            main(["measure", *given])
+        assert ended.value.code == 3
+    assert ran[0] == ran[1]
+    assert ran[0][-5:] == ["--attnres-shard=2/5", "--attnres-store=mine", "a.py", "-k", "x"]
