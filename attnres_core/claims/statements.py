@@ -134,6 +134,11 @@ def exact_text(number: float) -> str:
     return f"{number:g}" if float(f"{number:g}") == number else repr(number)
 
 
+def signed_text(number: float) -> str:
+    """A measured number with its sign, a true minus: `+0.0042`."""
+    return f"{number:+.4g}".replace("-", "\N{MINUS SIGN}")
+
+
 def _takes_worst(quantity: object) -> bool:
     """Whether a quantity, if it is one, speaks of the worst prompt: it is decided exactly, by its maximum."""
     what = getattr(quantity, "what", None)
@@ -156,6 +161,7 @@ class Decision:
         return self.verdict is Verdict.SUPPORTED
 
     def __str__(self) -> str:
-        """`INCONCLUSIVE: +0.0042 [-0.013, +0.021] for |x| < 0.01`."""
+        """`INCONCLUSIVE: +0.0042 [+0.001, +0.021] for |x| < 0.01`."""
         i = self.interval
-        return f"{self.verdict}: {i.mean:+.4g} [{i.low:+.4g}, {i.high:+.4g}] for {self.statement}"
+        mean, low, high = map(signed_text, (i.mean, i.low, i.high))
+        return f"{self.verdict}: {mean} [{low}, {high}] for {self.statement}"
