@@ -127,7 +127,8 @@ class Reporter:
 
         terminalreporter.section("verdicts")
         entries = sorted(self.entries.values(), key=lambda entry: str(entry["node_id"]))
-        for line, markup in verdict_table(entries, terminalreporter._tw.fullwidth):
+        width = terminalreporter._tw.fullwidth if terminalreporter.isatty else None
+        for line, markup in verdict_table(entries, width, full=terminalreporter.verbosity > 0):
             terminalreporter.write_line(line, **markup)
         for place, text in enumerate(self.scope):
             terminalreporter.write_line(text, bold=not place)

@@ -155,8 +155,15 @@ def junit_properties(entry: ClaimEntry) -> list[tuple[str, str]]:
         "low": low,
         "high": high,
         "threshold": entry["threshold"],
+        "unit": entry["statements"][entry["deciding"]]["unit"] if entry["deciding"] is not None else None,
         "n": entry["n"],
         "statement": entry["statement"],
+        "cites": entry["cites"],
+        "registration": entry["registration"],
+        "registration_note": entry["registration_note"],
+        "split": entry["split"],
+        "alpha": entry["alpha"],
+        "expected": entry["expected"]["verdict"] if entry["expected"] else None,
         "reason": entry["reason"],
     }
     return [(f"attnres_{name}", str(value)) for name, value in values.items() if value not in (None, "")]
