@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from attnres_core.quantities.quantity import Quantity, RoutingSummary
+from attnres_core.quantities.units import unit_of
 
 if TYPE_CHECKING:
     from attnres_core.shapes import Column
@@ -139,6 +141,16 @@ def signed_text(number: float) -> str:
     return f"{number:+.4g}".replace("-", "\N{MINUS SIGN}")
 
 
+def html_of(interval: Interval, form: Linear) -> str:
+    """An estimate in its unit with its interval, and what it is of, as HTML; every text in it is escaped."""
+    mean, low, high = (signed_text(number + form.constant) for number in (interval.mean, interval.low, interval.high))
+    units = {unit_of(quantity) for quantity, _ in form.terms if isinstance(quantity, Quantity)}
+    how = "exact" if interval.exact else f"{100 * (1 - 2 * interval.alpha):.4g} % interval [{low}, {high}]"
+    told = " ".join(filter(None, [mean, " and ".join(sorted(units))]))
+    what = html.escape(f"{form}{f' {signed_text(form.constant)}' if form.constant else ''}")
+    return f"<p><strong>{html.escape(told)}</strong>, {how}, n = {interval.n}, of <code>{what}</code></p>"
+
+
 def _takes_worst(quantity: object) -> bool:
     """Whether a quantity, if it is one, speaks of the worst prompt: it is decided exactly, by its maximum."""
     what = getattr(quantity, "what", None)
@@ -165,3 +177,9 @@ class Decision:
         i = self.interval
         mean, low, high = map(signed_text, (i.mean, i.low, i.high))
         return f"{self.verdict}: {mean} [{low}, {high}] for {self.statement}"
+
+    def _repr_html_(self) -> str:
+        """The verdict, the statement, the numbers and the reason, in a notebook."""
+        reason = f"<p>{html.escape(self.reason)}</p>" if self.reason else ""
+        head = f"<p><strong>{self.verdict}</strong>: <code>{html.escape(str(self.statement))}</code></p>"
+        return head + html_of(self.interval, self.statement.form) + reason

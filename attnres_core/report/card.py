@@ -52,10 +52,19 @@ def read_chosen(record_file: Path, only: str) -> tuple[Record, list[ClaimEntry]]
         ValueError: it is no record that this version wrote, or there is no such claim, with the remedy.
     """
     record = read_record(record_file)
-    shown = [c for c in record["claims"] if only.lower() in f"{claim_key(c['node_id'])} {c['title']}".lower()]
+    return record, having(record["claims"], only, str(record_file))
+
+
+def having(claims: Sequence[ClaimEntry], only: str, where: str) -> list[ClaimEntry]:
+    """The claims with this in their key or title.
+
+    Raises:
+        ValueError: there is none; `where` says in what.
+    """
+    shown = [c for c in claims if only.lower() in f"{claim_key(c['node_id'])} {c['title']}".lower()]
     if only and not shown:
-        raise ValueError(f"{record_file}: no claim has {only!r} in its key or title; give a part of one that it holds")
-    return record, shown
+        raise ValueError(f"{where}: no claim has {only!r} in its key or title; give a part of one that it holds")
+    return shown
 
 
 def _lines(record: Record, shown: Sequence[ClaimEntry], digest: str) -> list[str]:

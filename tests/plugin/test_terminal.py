@@ -43,13 +43,13 @@ def of(claims, verdict):
 def test_a_supported_claim_takes_a_line_with_its_effect_and_unit(claims):
     (line,) = own(claims, of(claims, "SUPPORTED"))
     statement = deciding(of(claims, "SUPPORTED"))
-    assert re.match(rf"  SUPPORTED +[+−]?[\d.,]+ {statement['unit']} ", line)
+    assert re.match(r"  SUPPORTED +[+\N{MINUS SIGN}]?[\d.,]+ " + statement["unit"], line)
 
 
 def test_what_did_not_hold_is_told_with_interval_threshold_and_why(claims):
     heading, numbers, *_ = own(claims, of(claims, "REFUTED"))
     assert heading.startswith("  REFUTED ")
-    assert re.fullmatch(r" +[+−]?[\d.,]+ [a-z/ ]+ \[.+, .+\], claimed (>|<|within) .+", numbers)
+    assert re.fullmatch(r" +[+\N{MINUS SIGN}]?[\d.,]+ [a-z/ ]+ \[.+, .+\], claimed (>|<|within) .+", numbers)
     claim = of(claims, "INCONCLUSIVE")
     claim["needed_prompts"] = 411
     assert [line.strip() for line in own(claims, claim)][2:] == ["about 411 prompts would decide it"]
