@@ -93,9 +93,9 @@ def verdict_table(entries: Sequence[ClaimEntry], width: int | None = None, *, fu
         full: tell of every claim so, with all that there is to know of its limits.
     """
     lines: list[Line] = []
-    for file, group in itertools.groupby(entries, lambda entry: entry["node_id"].split("::")[0]):
+    for file, members in itertools.groupby(entries, lambda entry: entry["node_id"].split("::")[0]):
         lines.append((file, {"bold": True}))
-        for entry in group:
+        for entry in members:
             brief = not full and entry["verdict"] in ("SUPPORTED", "NOT APPLICABLE") and not changed(entry)
             lines += [_brief(entry, width)] if brief else _at_length(entry, width, full=full)
     lines += _by_source(entries, width)
