@@ -105,7 +105,7 @@ class Reporter:
         self.part = bool(self.missing or any(self.config.getoption(name, None) for name in ("lf", "stepwise")))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.report = page.write(record, path, part=self.part)
+            self.report = page.write(record, path, part=self.part, columns=folder.columns)
             self._tell_github(self.report.with_suffix(".json"))
         except OSError as error:
             self.unwritten = f"the report could not be written ({error}); give another --attnres-report"

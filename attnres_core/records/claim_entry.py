@@ -276,11 +276,16 @@ def claimed(statement: Statement) -> tuple[str, list[float | None]]:
         Operator.BELOW: (None, edge),
         Operator.WITHIN: (-edge, edge),
     }[statement.operator]
-    terms = sorted(statement.form.terms, key=lambda term: str(term[0]))
-    if terms[0][1] < 0:
-        terms = [(quantity, -factor) for quantity, factor in terms]
+    if min(statement.form.terms, key=lambda term: str(term[0]))[1] < 0:
         low, high = (None if end is None else -end for end in (high, low))
-    return str(Linear(tuple(terms))), [low, high]
+    return str(canonical(statement.form)), [low, high]
+
+
+def canonical(form: Linear) -> Linear:
+    """The same form whichever way round it was written: its terms in order, and the first of them positive."""
+    terms = sorted(form.terms, key=lambda term: str(term[0]))
+    sign = -1.0 if terms[0][1] < 0 else 1.0
+    return Linear(tuple((quantity, sign * factor) for quantity, factor in terms))
 
 
 def _estimand_entry(outcome: Outcome) -> EstimandEntry:

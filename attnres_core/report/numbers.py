@@ -75,11 +75,11 @@ def given(value: float) -> str:
     return f"{sign}{factor}{_power(int(exponent))}"
 
 
-def interval(limits: tuple[float | None, float | None], unit: str | None = None) -> str:
+def interval(limits: tuple[float | None, float | None], unit: str | None = None, *, signed: bool | None = None) -> str:
     """`[+0.110, +0.160]`; a limit that is None is infinite."""
     low, high = limits
-    below = f"{MINUS}{INFINITY}" if low is None else number(low, unit)
-    above = f"+{INFINITY}" if high is None else number(high, unit)
+    below = f"{MINUS}{INFINITY}" if low is None else number(low, unit, signed=signed)
+    above = f"+{INFINITY}" if high is None else number(high, unit, signed=signed)
     return f"[{below}, {above}]"
 
 
