@@ -94,7 +94,7 @@ def _spec(rows: list[Row]) -> dict[str, Any]:
             ]
             tooltip = tooltips(**_TOLD, **(_COSTS if effects else {}))
             for name, colour in encodings.items():
-                is_last = (role, sublayer) == (roles[-1], sublayers[0])  # one legend for all that look alike
+                is_last = (role, sublayer) == (roles[-1], sublayers[-1])  # one legend for all that look alike
                 shown_colour = colour if is_last else colour.copy().legend(None)
                 panel = _panel(name, f"{role}-{sublayer}", shown_colour, tooltip, layers)
                 charts.append(panel.properties(title=f"{role} {sublayer}: {name}"))
@@ -103,7 +103,7 @@ def _spec(rows: list[Row]) -> dict[str, Any]:
     width = len(FAMILIES) * CELL
     whole = columns * (width + AXIS + GAP)
     return panels_in_rows(
-        finish(shown, **datasets), whole=whole, together=2, fixed=2 * (AXIS + GAP), flexible=2 * width
+        finish(shown, **datasets), whole=whole, together=2, fixed=2 * (AXIS + GAP) + 10, flexible=2 * width
     )
 
 
@@ -134,7 +134,7 @@ def _effect(rows: list[Row]) -> alt.Color:
 def _panel(name: str, data: str, colour: alt.Color, tooltip: list[alt.Tooltip], layers: list[int]) -> Any:
     """One heatmap; a dash where a family is there and its effect was not measured."""
     height = min(22, max(9, 420 // len(layers)))
-    x = alt.X("family:N", scale=alt.Scale(domain=list(FAMILIES)), axis=alt.Axis(title=None, labelAngle=-40, grid=False))
+    x = alt.X("family:N", scale=alt.Scale(domain=list(FAMILIES)), axis=alt.Axis(title=None, labelAngle=-90, grid=False))
     layer = alt.Axis(title=None, grid=False, labelOverlap=True, domain=False)
     y = alt.Y("layer:O", scale=alt.Scale(domain=layers), axis=layer)
     base = alt.Chart(alt.NamedData(name=data)).encode(x=x, y=y, tooltip=tooltip)

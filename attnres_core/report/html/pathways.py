@@ -113,11 +113,11 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
     mass = alt.X(
         "mass:Q",
         scale=alt.Scale(domain=[-0.02, 1.02], nice=False),
-        axis=alt.Axis(title="mass: mean depth weight on the family", values=[0, 0.2, 0.4, 0.6, 0.8, 1], format="~g"),
+        axis=alt.Axis(title="mass: mean depth weight", values=[0, 0.2, 0.4, 0.6, 0.8, 1], format="~g"),
     )
     families = [family for family in FAMILY_COLOURS if any(row["family"] == family for row in rows)]
     sublayers = [sublayer for sublayer in SUBLAYER_SHAPES if any(row["sublayer"] == sublayer for row in rows)]
-    legend: Row = {"orient": "bottom", "direction": "horizontal", "symbolOpacity": 1}
+    legend: Row = {"orient": "bottom", "direction": "horizontal", "symbolOpacity": 1, "columns": 2}
     colour = alt.Color(
         "family:N",
         scale=alt.Scale(domain=families, range=[FAMILY_COLOURS[family] for family in families]),
@@ -242,7 +242,7 @@ def _pairs(measured: dict[str, list[Row]], missing: dict[str, list[Row]], pathwa
     datasets |= {f"missing-{role}": rows for role, rows in missing.items()}
     spec = finish(alt.concat(*charts, columns=len(charts), spacing=GAP, align="each"), **datasets)
     whole = LABELS + len(measured) * (MASS + EFFECT + 2 * GAP) + 2 * GAP
-    return panels_in_rows(spec, whole=whole, together=2, fixed=LABELS + 3 * GAP, flexible=MASS + EFFECT)
+    return panels_in_rows(spec, whole=whole, together=2, fixed=LABELS + 4 * GAP, flexible=MASS + EFFECT)
 
 
 def _beside(role: str, pathways: list[str], labels: alt.Axis, *marks: Any, shift: int) -> Any:
@@ -274,7 +274,7 @@ def _masses(role: str, pathways: list[str], *, first: bool) -> Any:
 
 def _effects(role: str, pathways: list[str], axis: Axis) -> Any:
     """Points with their intervals: on a bent scale a bar's length says nothing."""
-    ticks = axis.axis("rise in loss, nats/token", "bottom", EFFECT)
+    ticks = axis.axis("nats/token", "bottom", EFFECT)
     labels = alt.Axis(labels=False, title=None, ticks=False, domain=False, grid=True)
 
     def x(field: str) -> alt.X:

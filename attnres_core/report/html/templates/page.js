@@ -37,14 +37,16 @@ function draw(place, spec) {
 
 /** The pixels that a figure has. */
 const room = () => document.querySelector("#evidence").clientWidth;
+const SMALLEST = 0.5; // of a plot's width, before fewer stand in a row
 const MARGIN = 12; // beside a narrow plot, for the ends of its axis
 
 /** A chart of panels as it fits: fewer in a row where the window is narrow, and narrower ones where one does not fit. */
 function fitted(spec) {
   const { whole, together, fixed, flexible } = spec.usermeta ?? {};
   if (whole === undefined || room() >= whole) return spec;
-  const groups = Math.max(1, Math.floor((room() + spec.spacing) / (fixed + flexible + spec.spacing)));
-  const share = Math.min(1, (room() - fixed) / flexible);
+  const groups = Math.max(1, Math.floor((room() + spec.spacing) / (fixed + SMALLEST * flexible + spec.spacing)));
+  const left = room() - groups * fixed - (groups - 1) * spec.spacing;
+  const share = Math.min(1, left / (groups * flexible));
   const narrower = (width) => (typeof width === "number" ? Math.floor(width * share) : { step: width.step * share });
   const concat = spec.concat.map((panel) => ({ ...panel, width: narrower(panel.width) }));
   return withParameters({ ...spec, concat, columns: Math.min(spec.columns, groups * together) }, { stacked: true });
@@ -97,7 +99,7 @@ function drawForest({ place, spec, figure }, shown, order) {
   const isNarrow = room() < below;
   const rows = spec.datasets.rows
     .filter((row) => shown.has(row.claim))
-    .map((row) => ({ ...row, title: row.label, label: cut(row.label, isNarrow ? room() - MARGIN : label) }));
+    .map((row) => ({ ...row, title: row.label, label: cut(row.label, isNarrow ? room() - 2 * MARGIN : label) }));
   figure.hidden = figure.previousElementSibling.hidden = rows.length === 0;
   if (rows.length === 0) return undefined;
   if (order) rows.sort((one, other) => order(one, other));
