@@ -6,7 +6,7 @@ pictures that changed.
 
 Two pictures are compared in tiles: the mean colour of each square of 16 pixels. Letters that are smoothed otherwise, or
 moved by a pixel, change a tile by a few hundredths of its range; a mark, a label or a line that comes, goes or changes
-its colour changes its tiles by more. Where the browser has other fonts, lines break elsewhere: nothing is compared then.
+its colour changes its tiles by more. Where the browser has other fonts, lines break elsewhere: those are not compared.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ function fitted(spec) {
   const groups = Math.max(1, Math.floor((room() + spec.spacing) / (fixed + SMALLEST * flexible + spec.spacing)));
   const left = room() - groups * fixed - (groups - 1) * spec.spacing;
   const share = Math.min(1, left / (groups * flexible));
-  const narrower = (width) => (typeof width === "number" ? Math.floor(width * share) : { step: width.step * share });
+  const narrower = (width) => (typeof width === "number" ? Math.floor(width * share) : { step: Math.floor(width.step * share) });
   const concat = spec.concat.map((panel) => ({ ...panel, width: narrower(panel.width) }));
   return withParameters({ ...spec, concat, columns: Math.min(spec.columns, groups * together) }, { stacked: true });
 }
