@@ -269,6 +269,8 @@ def test_paper_breaks_no_number_and_is_short(page: Any, tmp_path: Path) -> None:
             }).map((one) => one.textContent)"""
     )
     assert broken == []
+    heights = page.evaluate("[...document.querySelectorAll('figure')].map((one) => one.getBoundingClientRect().height)")
+    assert max(heights) < 1017  # of a sheet, in its margins
 
 
 def saved(page: Any, button: Any) -> tuple[str, bytes]:

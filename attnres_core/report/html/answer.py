@@ -66,7 +66,7 @@ class KindsTable:
     """The claims that were decided under several kinds of ablation, by source."""
 
     kinds: tuple[str, ...]
-    rows: Mapping[str, list[tuple[ClaimEntry, Mapping[str, KindEntry]]]]
+    rows: Mapping[str, list[tuple[ClaimEntry, dict[str, KindEntry]]]]
     """By source: a claim, and what it comes to under each kind."""
 
 
