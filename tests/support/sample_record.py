@@ -406,5 +406,7 @@ def sample_record() -> Record:
         },
         "counts": {word: sum(item["verdict"] == word for item in claims) for word in VERDICTS},
         "claims": claims, "columns": _columns(rng),
-        "routing": {"trained": _routing(rng, None), "wrapped": _routing(rng, 10.0)},
+        "routing": {
+            "trained": _routing(rng, None), "wrapped": _routing(rng, 10.0), "untrained": _routing(rng, 0.0),
+        },
     }  # fmt: skip

@@ -112,7 +112,7 @@ def cells(rows: list[Row], *keys: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(row[key] for key in keys) for row in rows)
 
 
-def panels_in_rows(spec: Row, *, whole: int, together: int, fixed: int, flexible: int) -> Row:
+def panels_in_rows(spec: Row, *, whole: int, together: int, fixed: int, flexible: int, smallest: float) -> Row:
     """What the page's script needs to lay a chart of panels out in less room.
 
     Args:
@@ -120,9 +120,11 @@ def panels_in_rows(spec: Row, *, whole: int, together: int, fixed: int, flexible
         whole: the pixels of all its columns.
         together: how many panels may not be parted.
         fixed: the pixels of so many that stay (axes, gaps).
-        flexible: those that shrink where the window is narrower still (plots).
+        flexible: those that shrink (plots).
+        smallest: the share to which they shrink before fewer panels stand in a row; one panel shrinks as far as it must.
     """
-    return spec | {"usermeta": {"whole": whole, "together": together, "fixed": fixed, "flexible": flexible}}
+    layout = {"whole": whole, "together": together, "fixed": fixed, "flexible": flexible, "smallest": smallest}
+    return spec | {"usermeta": layout}
 
 
 def finish(chart: Any, **datasets: list[Row]) -> dict[str, Any]:

@@ -102,8 +102,9 @@ def _spec(rows: list[Row]) -> dict[str, Any]:
     shown = alt.concat(*charts, columns=columns, spacing=GAP, align="each").resolve_scale(color="independent")
     width = len(FAMILIES) * CELL
     whole = columns * (width + AXIS + GAP)
+    fixed, flexible = 2 * (AXIS + GAP) + 10, 2 * width
     return panels_in_rows(
-        finish(shown, **datasets), whole=whole, together=2, fixed=2 * (AXIS + GAP) + 10, flexible=2 * width
+        finish(shown, **datasets), whole=whole, together=2, fixed=fixed, flexible=flexible, smallest=0.8
     )
 
 

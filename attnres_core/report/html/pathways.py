@@ -170,7 +170,7 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
     level = {"below": -NO_ROLE, "above": NO_ROLE, "matters": MATTERS}
     spec = finish(alt.concat(*charts, columns=len(charts), spacing=20), levels=[level], **datasets)
     whole = len(charts) * (width + AXIS + 20)
-    return panels_in_rows(spec, whole=whole, together=1, fixed=AXIS + 8, flexible=width)
+    return panels_in_rows(spec, whole=whole, together=1, fixed=AXIS + 8, flexible=width, smallest=0.5)
 
 
 def mass_beside_effect(columns: Sequence[ColumnEntry]) -> Figure | None:
@@ -242,7 +242,7 @@ def _pairs(measured: dict[str, list[Row]], missing: dict[str, list[Row]], pathwa
     datasets |= {f"missing-{role}": rows for role, rows in missing.items()}
     spec = finish(alt.concat(*charts, columns=len(charts), spacing=GAP, align="each"), **datasets)
     whole = LABELS + len(measured) * (MASS + EFFECT + 2 * GAP) + 2 * GAP
-    return panels_in_rows(spec, whole=whole, together=2, fixed=LABELS + 4 * GAP, flexible=MASS + EFFECT)
+    return panels_in_rows(spec, whole=whole, together=2, fixed=LABELS + 4 * GAP, flexible=MASS + EFFECT, smallest=0.5)
 
 
 def _beside(role: str, pathways: list[str], labels: alt.Axis, *marks: Any, shift: int) -> Any:

@@ -96,4 +96,4 @@ def _heatmap(panels: dict[tuple[str, str], list[Row]]) -> Row:
     columns = len({role for _, role in panels})
     spec = finish(alt.concat(*charts, columns=columns, spacing=20), **datasets)
     plot = round(width * len(sources))
-    return panels_in_rows(spec, whole=columns * (plot + 66), together=1, fixed=70, flexible=plot)
+    return panels_in_rows(spec, whole=columns * (plot + 66), together=1, fixed=70, flexible=plot, smallest=1.0)

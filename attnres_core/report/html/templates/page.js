@@ -37,14 +37,13 @@ function draw(place, spec) {
 
 /** The pixels that a figure has. */
 const room = () => document.querySelector("#evidence").clientWidth;
-const SMALLEST = 0.5; // of a plot's width, before fewer stand in a row
 const MARGIN = 12; // beside a narrow plot, for the ends of its axis
 
 /** A chart of panels as it fits: fewer in a row where the window is narrow, and narrower ones where one does not fit. */
 function fitted(spec) {
-  const { whole, together, fixed, flexible } = spec.usermeta ?? {};
+  const { whole, together, fixed, flexible, smallest } = spec.usermeta ?? {};
   if (whole === undefined || room() >= whole) return spec;
-  const groups = Math.max(1, Math.floor((room() + spec.spacing) / (fixed + SMALLEST * flexible + spec.spacing)));
+  const groups = Math.max(1, Math.floor((room() + spec.spacing) / (fixed + smallest * flexible + spec.spacing)));
   const left = room() - groups * fixed - (groups - 1) * spec.spacing;
   const share = Math.min(1, left / (groups * flexible));
   const narrower = (width) => (typeof width === "number" ? Math.floor(width * share) : { step: Math.floor(width.step * share) });
