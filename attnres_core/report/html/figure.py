@@ -121,7 +121,7 @@ def panels_in_rows(spec: Row, *, whole: int, together: int, fixed: int, flexible
         together: how many panels may not be parted.
         fixed: the pixels of so many that stay (axes, gaps).
         flexible: those that shrink (plots).
-        smallest: the share to which they shrink before fewer panels stand in a row; one panel shrinks as far as it must.
+        smallest: the share to which they shrink before fewer panels stand in a row; a panel alone shrinks as it must.
     """
     layout = {"whole": whole, "together": together, "fixed": fixed, "flexible": flexible, "smallest": smallest}
     return spec | {"usermeta": layout}
