@@ -9,7 +9,9 @@ import gzip
 import hashlib
 import html
 import html.parser
+import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -20,7 +22,7 @@ import pytest
 from support import sample_record
 
 from attnres_core.report import numbers, wording
-from attnres_core.report.html import forest
+from attnres_core.report.html import answer, figure, map_chart
 from attnres_core.report.html import page as report
 from attnres_core.report.html.page import json_block, render, write
 
@@ -86,7 +88,7 @@ def test_the_page_loads_nothing(page: str) -> None:
 
 def test_the_policy_allows_only_the_scripts_that_the_page_carries(page: str) -> None:
     policy = next(value for _, value in Page(page).attributes if value.startswith("default-src 'none'"))
-    assert policy.count("'sha256-") == 3
+    assert policy.count("'sha256-") == 4
     assert "unsafe-eval" not in policy
     assert "script-src 'unsafe-inline'" not in policy
 
@@ -382,16 +384,103 @@ def test_no_y_axis_is_drawn_along_the_bottom(record: dict[str, Any]) -> None:
 def test_whatever_a_tooltip_of_the_map_names_is_in_its_rows(record: dict[str, Any]) -> None:
     spec = json.loads(Page(render(record)).blocks["chart-map"])
     for panel in spec["concat"]:
-        named = {line["field"] for line in panel["encoding"]["tooltip"]}
-        assert all(named <= row.keys() for row in spec["datasets"][panel["data"]["name"]])
+        for part in panel.get("layer", [panel]):
+            named = {line["field"] for line in part["encoding"]["tooltip"]}
+            assert named
+            assert all(named <= row.keys() for row in spec["datasets"][(part.get("data") or panel["data"])["name"]])
 
 
-def test_a_long_label_is_cut_before_its_case() -> None:
-    title = "what a very long claim about many layers says of them, again and again and again"
-    assert len(forest.fitting(f"{title} [mlp-late]")) == forest.LETTERS
-    assert forest.fitting(f"{title} [mlp-late]").endswith("\N{HORIZONTAL ELLIPSIS} [mlp-late]")
-    assert forest.fitting(title).endswith("\N{HORIZONTAL ELLIPSIS}")
-    assert forest.fitting("short [case]") == "short [case]"
+def parts_of(spec: Any) -> list[dict[str, Any]]:
+    """All objects in a chart's specification."""
+    if isinstance(spec, list):
+        return [part for each in spec for part in parts_of(each)]
+    return (
+        [spec, *parts_of([part for name, part in spec.items() if name != "datasets"])] if isinstance(spec, dict) else []
+    )
+
+
+def test_no_bar_is_as_long_as_a_bent_scale_makes_it(record: dict[str, Any]) -> None:
+    """A bar between two given places (the zone that would support a claim) is shading; other bars stand on 0."""
+    blocks = Page(render(record)).blocks
+    parts = [
+        part for name, block in blocks.items() if name.startswith("chart-") for part in parts_of(json.loads(block))
+    ]
+    bars = [part["encoding"] for part in parts if isinstance(part.get("mark"), dict) and part["mark"]["type"] == "bar"]
+    lengths = [bar for bar in bars if "x2" not in bar]
+    assert lengths
+    assert {bar["x"]["scale"].get("type", "linear") for bar in lengths} == {"linear"}
+    assert {bar["x"]["scale"]["domain"][0] for bar in lengths} == {0}
+
+
+def test_zero_is_the_palest_colour_on_light_paper_and_the_darkest_on_dark() -> None:
+    def light(colour: str) -> float:
+        red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    on_light, on_dark = ([light(colour) for colour in colours] for colours in map_chart.DIVERGING)
+    assert on_light.index(max(on_light)) == on_dark.index(min(on_dark)) == 2
+    assert on_light == sorted(on_light[:3]) + sorted(on_light[3:], reverse=True)
+    assert on_dark == sorted(on_dark[:3], reverse=True) + sorted(on_dark[3:])
+
+
+def test_what_was_not_measured_has_a_mark_of_its_own(record: dict[str, Any]) -> None:
+    """Neither an empty place nor the mark of zero: the sample's wrapped model lacks all effects of single sites."""
+    specs = {
+        name: json.loads(block) for name, block in Page(render(record)).blocks.items() if name.startswith("chart-")
+    }
+    panels = [panel for panel in specs["chart-map"]["concat"] if panel["title"].startswith("wrapped")]
+    effects = [panel for panel in panels if panel["title"].endswith("effect")]
+    assert len(effects) == 2
+    for panel in effects:
+        assert [layer["mark"]["type"] for layer in panel["layer"]] == ["rect", "text"]
+    words = " ".join(" ".join(Page(render(record)).words).split())
+    assert "96 of 192 effects were measured; a dash marks the others" in words
+
+
+def ticks(axis: figure.Axis, pixels: int) -> list[float]:
+    return list(axis.axis("title", "bottom", pixels).to_dict()["values"])
+
+
+def test_ticks_keep_their_labels_apart() -> None:
+    """On a symlog axis of ±100 bent at 0.01: zero and its neighbours lie log(1 + x / 0.01) of 2 log(10,001) apart."""
+    axis = figure.Axis(0.01, -100.0, 100.0)
+    for pixels, sizes in ((1000, [0.1, 1, 10, 100]), (300, [1, 100]), (120, [100])):
+        assert ticks(axis, pixels) == [*(-size for size in reversed(sizes)), 0, *sizes]
+        places = [axis._forward(tick) / (2 * math.log(10_001)) * pixels for tick in ticks(axis, pixels)]
+        gaps = [after - before for before, after in itertools.pairwise(places)]
+        assert min(gaps) >= figure.LABEL_PIXELS["bottom"]
+
+
+def test_the_page_answers_its_own_question() -> None:
+    """Of the drops of single families that claims decide: which are causal, and which have no role."""
+    drop = sample_record.sample_record()
+    columns = {(c["family"], c["sublayer"], c["layers"]): c for c in drop["columns"] if c["role"] == "trained"}
+
+    def decided(family: str, op: Any, estimate: float, **given: Any) -> Any:
+        own = sample_record.statement("effect", op, estimate, 0.001, 0.02) | {
+            "column": columns[family, "mlp", "mid"]["name"]
+        }
+        return sample_record.claim(f"about {family}", own, group=None, **given)
+
+    wrapped = next(c for c in drop["columns"] if c["role"] == "wrapped")
+    other = sample_record.statement("effect", ">", 3.0, 0.1, 0.02) | {"column": wrapped["name"]}
+    drop["claims"] = [
+        decided("embedding", ">", 0.5),
+        decided("current", ">", 4.0),
+        decided("recent", "abs<", 0.001),
+        decided("older", ">", 0.001),
+        sample_record.claim("of another model", other, group=None),
+    ]
+    found = {what: [(f.pathway, f.effect) for f in own] for what, own in answer.pathway_findings(drop).items()}
+    assert found == {
+        "causal": [("current → mid mlp", "+4.00"), ("embedding → mid mlp", "+0.500")],
+        "no role": [("recent → mid mlp", "+0.00100")],
+        "less": [("older → mid mlp", "+0.00100")],
+    }
+    told = " ".join(" ".join(Page(render(drop)).words).split())
+    assert "2 pathways are causal in attnres-tiny-12L: current → mid mlp (+4.00) , embedding" in told
+    drop["claims"] = []
+    assert "No supported claim says of a single pathway" in render(drop)
 
 
 def test_numbers_that_are_none_are_written_as_what_they_are() -> None:

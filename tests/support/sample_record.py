@@ -25,6 +25,13 @@ from attnres_core.records.schema import (
 LAYERS, BLOCKS = 12, 4
 BANDS = {"early": range(0, 4), "mid": range(4, 8), "late": range(8, 12)}
 PUBLISHED = "arXiv:2606.13168"
+PATHWAYS = {
+    "Embedding source is necessary for early MLP": "drop(embedding, mlp, early) on trained [delta_nll]",
+    "Current state is necessary for early attention": "drop(current, attn, early) on trained [delta_nll]",
+    "Embedding has no role in late attention": "drop(embedding, attn, late) on trained [delta_nll]",
+    "Recent block is necessary for late MLP": "drop(recent, mlp, late) on trained [delta_nll]",
+}
+"""The claims whose statement is about a measured column alone."""
 
 
 def statement(
@@ -363,6 +370,9 @@ def sample_record() -> Record:
     """A complete run on a 12-layer checkpoint and its wrapped baseline."""
     rng = random.Random(7)
     claims = _claims()
+    for entry in claims:
+        for item in entry["statements"]:
+            item["column"] = PATHWAYS.get(entry["title"], item["column"])
     return {
         "schema": VERSION, "complete": True, "collected": len(claims), "question": "Which routing pathways are causal in this checkpoint?",
         "run": {
@@ -396,5 +406,7 @@ def sample_record() -> Record:
         },
         "counts": {word: sum(item["verdict"] == word for item in claims) for word in VERDICTS},
         "claims": claims, "columns": _columns(rng),
-        "routing": {"trained": _routing(rng, None), "wrapped": _routing(rng, 10.0)},
+        "routing": {
+            "trained": _routing(rng, None), "wrapped": _routing(rng, 10.0), "untrained": _routing(rng, 0.0),
+        },
     }  # fmt: skip

@@ -13,8 +13,8 @@ Row = dict[str, Any]
 
 SYMLOG_RANGE = 100
 """An axis is linear until its largest value exceeds its smallest threshold by more than this factor."""
-MIN_TICK_DISTANCE = 0.05
-"""Fraction of the axis that keeps a tick's label clear of zero's."""
+LABEL_PIXELS = {"top": 46, "bottom": 46, "left": 18, "right": 18}
+"""Pixels along an axis that a tick's label takes, its distance from the next among them."""
 INK = "#85898f"
 """Readable on light and on dark; the page's style sheet overrides it for words."""
 
@@ -29,6 +29,8 @@ class Figure:
     spec: dict[str, Any]
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    left_out: str = ""
+    """How much is not in the chart, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,20 @@ class Axis:
             return alt.Scale(domain=[self.low, self.high], nice=False, zero=False)
         return alt.Scale(type="symlog", constant=self.constant, domain=[self.low, self.high], nice=False)
 
-    def axis(self, title: str, orient: alt.AxisOrient_T) -> alt.Axis:
-        """The Vega-Lite axis, with a tick at each power of ten if symlog."""
+    def axis(self, title: str, orient: alt.AxisOrient_T, pixels: float) -> alt.Axis:
+        """The Vega-Lite axis, with as many ticks as so many pixels hold: if symlog, at zero and at powers of ten."""
         if self.constant is None:
-            return alt.Axis(title=title, format="~g", tickCount=7, orient=orient)
+            count = max(2, min(7, int(pixels / LABEL_PIXELS[orient])))
+            return alt.Axis(title=title, format="~g", tickCount=count, orient=orient)
         top = max(abs(self.low), abs(self.high))
         powers = range(math.floor(math.log10(self.constant)), math.ceil(math.log10(top)) + 1)
-        sizes = [float(f"1e{power}") for power in powers]
-        apart = MIN_TICK_DISTANCE * (self._forward(self.high) - self._forward(self.low))
-        sizes = [size for size in sizes if self._forward(size) >= apart]
-        ticks = sorted([-size for size in sizes] + [0.0, *sizes])
-        shown = [tick for tick in ticks if self.low <= tick <= self.high]
+        apart = LABEL_PIXELS[orient] / pixels * (self._forward(self.high) - self._forward(self.low))
+        sizes = [0.0]
+        for size in (float(f"1e{power}") for power in powers):
+            if self._forward(size) - self._forward(sizes[-1]) >= apart:
+                sizes.append(size)
+        ticks = sorted({sign * size for size in sizes for sign in (-1, 1)})
+        shown = [tick + 0.0 for tick in ticks if self.low <= tick <= self.high]
         return alt.Axis(title=title, format="~g", values=shown, orient=orient)
 
 
@@ -107,8 +112,27 @@ def cells(rows: list[Row], *keys: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(row[key] for key in keys) for row in rows)
 
 
+def panels_in_rows(spec: Row, *, whole: int, together: int, fixed: int, flexible: int, smallest: float) -> Row:
+    """What the page's script needs to lay a chart of panels out in less room.
+
+    Args:
+        spec: a concatenation.
+        whole: the pixels of all its columns.
+        together: how many panels may not be parted.
+        fixed: the pixels of so many that stay (axes, gaps).
+        flexible: those that shrink (plots).
+        smallest: the share to which they shrink before fewer panels stand in a row; a panel alone shrinks as it must.
+    """
+    layout = {"whole": whole, "together": together, "fixed": fixed, "flexible": flexible, "smallest": smallest}
+    return spec | {"usermeta": layout}
+
+
 def finish(chart: Any, **datasets: list[Row]) -> dict[str, Any]:
-    """The chart's spec in the report's look, with the data sets that it names."""
+    """The chart's spec in the report's look, with the data sets that it names.
+
+    Its parameters, which the page's script sets: `dark`, whether the page is; `stacked`, whether the panels of one row
+    stand in several.
+    """
     words: Row = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
     lines: Row = {"domainColor": INK, "tickColor": INK, "gridColor": INK, "gridOpacity": 0.18}
     look = alt.Config(
@@ -122,4 +146,5 @@ def finish(chart: Any, **datasets: list[Row]) -> dict[str, Any]:
     )
     spec: dict[str, Any] = chart.to_dict(validate=False)  # (a second for a whole page; its tests draw every chart)
     spec.pop("$schema")
-    return spec | {"config": look.to_dict(), "datasets": datasets}
+    params = [{"name": name, "value": False} for name in ("dark", "stacked")]
+    return spec | {"config": look.to_dict(), "datasets": datasets, "params": params}

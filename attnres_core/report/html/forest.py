@@ -23,15 +23,14 @@ from attnres_core.report.html.figure import (
     rounded,
     tooltips,
 )
+from attnres_core.report.numbers import given
 from attnres_core.report.verdict_signs import SIGNS
 
 DRAWN = {word: (sign.shape, sign.chart) for word, sign in SIGNS.items() if sign.chart is not None}
 """Shape and colour of the verdicts that a chart shows."""
-WIDTH, LABELS = 430, 450
-"""Pixels of the plot, and of the claims beside it."""
-LETTERS, FEWER = 72, 46
-"""Letters of a label that fit there, and above the plot where the window is narrow."""
-WHOLE = 1150
+WIDTH, LABELS, NARROW = 430, 472, 300
+"""Pixels of the plot, of the claims beside it, and of the plot at least where the window is narrow."""
+WHOLE = 1172
 """Pixels of the whole figure: in less, labels stand above their rows and the numbers are left to the list of claims."""
 _FALLBACK_BEND = 0.01
 
@@ -47,22 +46,12 @@ def forests(claims: Sequence[ClaimEntry]) -> list[Figure]:
     return [_forest(index, unit, rows) for index, (unit, rows) in enumerate(units.items())]
 
 
-def fitting(title: str, letters: int = LETTERS) -> str:
-    """A title of so many letters; a long one is cut before its case, which tells it from its neighbours."""
-    if len(title) <= letters:
-        return title
-    start, bracket, case = title.rpartition(" [")
-    end = bracket + case if bracket and len(case) < letters // 2 else ""
-    return f"{(start if end else title)[: letters - len(end) - 1].rstrip()}…{end}"
-
-
 def _row(group: str, place: int, claim: ClaimEntry, statement: StatementEntry) -> Row:
     more = len(claim["statements"]) - 1
     return {
         "claim": place,
         "group": group,
-        "label": fitting(claim["title"]),
-        "short": fitting(claim["title"], FEWER),
+        "label": claim["title"],
         "text": statement["text"] + (f" (and {more} more)" if more else ""),
         "verdict": claim["verdict"],
         "estimate": statement["estimate"],
@@ -107,7 +96,7 @@ def _forest(index: int, unit: str, rows: list[Row]) -> Figure:
     return Figure(
         key=f"forest-{index}",
         title=unit,
-        summary=f"Forest plot in {unit}: {len(rows)} claims, {counts}. Each row shows the "
+        summary=f"Forest plot in {unit}: {len(rows)} claim{'s' if len(rows) > 1 else ''}, {counts}. Each row shows the "
         "estimate with its interval; shading marks where the claim would be supported.",
         spec=finish(_chart(unit, axis), rows=rows, headings=headings) | {"usermeta": _narrow(unit, axis)},
         header=(),
@@ -118,7 +107,7 @@ def _forest(index: int, unit: str, rows: list[Row]) -> Figure:
 def _narrow(unit: str, axis: Axis) -> Row:
     """What the page's script draws in place of the chart where the window has fewer pixels than `below`."""
     spec = finish(_chart(unit, axis, narrow=True))
-    return {"below": WHOLE, "narrow": {name: spec[name] for name in ("layer", "height")}}
+    return {"below": WHOLE, "label": LABELS - 8, "narrow": {name: spec[name] for name in ("layer", "height")}}
 
 
 def _chart(unit: str, axis: Axis, *, narrow: bool = False) -> Any:
@@ -130,8 +119,10 @@ def _chart(unit: str, axis: Axis, *, narrow: bool = False) -> Any:
     base = alt.Chart().encode(y=line)
 
     def x(field: str) -> alt.X:
-        bent = "" if axis.constant is None else f", linear within ±{axis.constant:g} and logarithmic beyond"
-        return alt.X(f"{field}:Q", scale=axis.scale, axis=axis.axis(f"{unit}{bent}", orient="top"))
+        within = "" if axis.constant is None else f"±{given(axis.constant)}"
+        bent = within and (f", log beyond {within}" if narrow else f", linear within {within} and logarithmic beyond")
+        ticks = axis.axis(f"{unit}{bent}", orient="top", pixels=NARROW if narrow else WIDTH)
+        return alt.X(f"{field}:Q", scale=axis.scale, axis=ticks)
 
     def edge(field: str) -> Any:
         return base.mark_tick(color=INK, thickness=2, height=15).encode(x=x(field))
@@ -142,7 +133,8 @@ def _chart(unit: str, axis: Axis, *, narrow: bool = False) -> Any:
 
     def words(field: str, at: int, align: alt.Align_T, **style: Any) -> Any:
         mark = base.mark_text(align=align, fontSize=12, color=INK, **style)
-        return mark.encode(x=alt.value(at), text=f"{field}:N").properties(name=f"words_{field}")
+        name = "above" if field == "label" and narrow else field
+        return mark.encode(x=alt.value(at), text=f"{field}:N").properties(name=f"words_{name}")
 
     tooltip = tooltips(
         label="claim",
@@ -155,7 +147,7 @@ def _chart(unit: str, axis: Axis, *, narrow: bool = False) -> Any:
     left = 0 if narrow else -LABELS
     whole = alt.ExprRef("width") if narrow else LABELS + WIDTH
     headings = words("heading", left, "left", fontWeight="bold", dy=3, limit=whole)
-    label = words("short", 0, "left", dy=-16, limit=whole) if narrow else words("label", left, "left", limit=LABELS - 8)
+    label = words("label", left, "left", **({"dy": -16} if narrow else {}))  # (the page's script cuts it to its room)
     beside = [] if narrow else [words("numbers", WIDTH + 82, "right"), words("limits", WIDTH + 92, "left")]
     return alt.layer(
         headings.properties(data=alt.NamedData(name="headings")),

@@ -25,8 +25,8 @@ from attnres_core.files import atomic
 from attnres_core.records import document_columns
 from attnres_core.records.schema import Record
 from attnres_core.records.writing import record_text
-from attnres_core.report import numbers, scope, tables, verdict_signs, wording
-from attnres_core.report.html import distribution, sections
+from attnres_core.report import by_source, numbers, scope, tables, verdict_signs, wording
+from attnres_core.report.html import answer, distribution, figure, sections
 from attnres_core.shapes import Column
 
 __all__ = ["render", "write"]
@@ -89,7 +89,7 @@ def write(record: Record, html_path: Path, *, part: bool = False, columns: Mappi
 
 def render(record: Record) -> str:
     """The page: every script, style, chart and number in one document that loads nothing."""
-    scripts = [_asset("claims.js"), _asset("page.js")]
+    scripts = [_asset(name) for name in ("claims.js", "exports.js", "page.js")]
     with ThreadPoolExecutor(1) as beside:  # a second of compiled code, while the charts are made
         library = beside.submit(_vega_bundle)
         shown, values = sections.shown(record)
@@ -100,7 +100,7 @@ def render(record: Record) -> str:
             record=record,
             scripts=scripts,
             library=_packed(library.result()),
-            shared=_shared(),
+            shared=_shared(record),
             style=_style(),
             policy=_content_policy([library.result(), *scripts]),
             failed_controls=[claim for claim in record["claims"] if wording.control_failed(claim)],
@@ -121,10 +121,11 @@ def _style() -> str:
     return verdict_signs.style_sheet() + _asset("page.css")
 
 
-def _shared() -> dict[str, Any]:
-    """What the page's script must know to name verdicts and to write numbers as the page itself does."""
+def _shared(record: Record) -> dict[str, Any]:
+    """What the page's script must know to name verdicts and sources and to write numbers as the page itself does."""
     names = {word: sign.name for word, sign in verdict_signs.SIGNS.items()}
-    return {"verdicts": names, "numbers": numbers.RULES}
+    sources = [None if claim["control"] else by_source.source(claim) for claim in record["claims"]]
+    return {"verdicts": names, "numbers": numbers.RULES, "sources": sources, "ink": figure.INK}
 
 
 def effects_csv(record: Record) -> str:
@@ -187,6 +188,7 @@ def _environment() -> jinja2.Environment:
         "duration": numbers.duration,
         "count": numbers.count,
         "limits": wording.limits,
+        "ends": numbers.interval,
         "against": wording.against,
         "more_than_additive": wording.more_than_additive,
     }
@@ -196,6 +198,7 @@ def _environment() -> jinja2.Environment:
         "standing": wording.standing,
         "levels": wording.levels,
         "answer": wording.answer,
+        "pathway_findings": answer.pathway_findings,
         "attested": wording.attested,
         "scope": scope.scope,
         "counted": wording.counted,

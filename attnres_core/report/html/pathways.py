@@ -1,4 +1,4 @@
-"""The pathways: mass against effect as points and as bars, for each model beside the others.
+"""The pathways: mass against effect as points, and side by side, for each model beside the others.
 
 Text from the record reaches a spec as data only, never inside an expression.
 """
@@ -20,10 +20,11 @@ from attnres_core.report.html.figure import (
     clamped,
     finish,
     finite,
+    panels_in_rows,
     rounded,
     tooltips,
 )
-from attnres_core.report.numbers import interval, number
+from attnres_core.report.numbers import DASH, interval, number
 
 MATTERS, NO_ROLE = 0.02, 0.01
 """Nats per token: the effect that counts as causal, and the margin within which there is no role."""
@@ -79,6 +80,7 @@ def mass_against_effect(columns: Sequence[ColumnEntry]) -> Figure | None:
         for c in drops
     ]
     most = max(rows, key=lambda row: float(row["mean"]))
+    others = len(columns) - len(drops)
     return Figure(
         key="scatter",
         title="Mass against effect",
@@ -87,6 +89,11 @@ def mass_against_effect(columns: Sequence[ColumnEntry]) -> Figure | None:
         spec=_scatter(rows, axis),
         header=("model", "dropped", "mass", "mass if uniform", "effect, nats/token", "interval", "identical sources"),
         rows=cells(rows, "role", "pathway", "share", "even", "effect", "limits", "note"),
+        left_out=f"{len(rows)} of {len(columns)} measured columns are drawn: those that drop one family in one band of "
+        f"layers of one sublayer. The other {others} are combined drops, other kinds, metrics and models, and single "
+        "sites; the claims show those that they rest on."
+        if others
+        else "",
     )
 
 
@@ -94,19 +101,23 @@ def _split_rank(column: ColumnEntry) -> int:
     return _SPLITS.index(column["split"])
 
 
+PLOT_HEIGHT, AXIS = 380, 62
+"""Pixels of the scatter's plots, and of what stands left of each."""
+
+
 def _scatter(rows: list[Row], axis: Axis) -> Row:
     panels: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: ROLES.index(row["role"]) if row["role"] in ROLES else len(ROLES)):
         panels.setdefault(row["role"], []).append(row)
-    width = {1: 760, 2: 510}.get(len(panels), 310)
+    width = {1: 760, 2: 510}.get(len(panels), 312)
     mass = alt.X(
         "mass:Q",
         scale=alt.Scale(domain=[-0.02, 1.02], nice=False),
-        axis=alt.Axis(title="mass: mean depth weight on the family", values=[0, 0.2, 0.4, 0.6, 0.8, 1], format="~g"),
+        axis=alt.Axis(title="mass: mean depth weight", values=[0, 0.2, 0.4, 0.6, 0.8, 1], format="~g"),
     )
     families = [family for family in FAMILY_COLOURS if any(row["family"] == family for row in rows)]
     sublayers = [sublayer for sublayer in SUBLAYER_SHAPES if any(row["sublayer"] == sublayer for row in rows)]
-    legend: Row = {"orient": "bottom", "direction": "horizontal", "symbolOpacity": 1}
+    legend: Row = {"orient": "bottom", "direction": "horizontal", "symbolOpacity": 1, "columns": 2}
     colour = alt.Color(
         "family:N",
         scale=alt.Scale(domain=families, range=[FAMILY_COLOURS[family] for family in families]),
@@ -131,11 +142,11 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
 
     def y(field: str) -> alt.Y:
         title = "rise in loss when dropped (nats/token)"
-        return alt.Y(f"{field}:Q", scale=axis.scale, axis=axis.axis(title, orient="left"))
+        return alt.Y(f"{field}:Q", scale=axis.scale, axis=axis.axis(title, orient="left", pixels=PLOT_HEIGHT))
 
     def words(field: str, content: str) -> Any:
-        mark = backdrop.mark_text(align="right", baseline="bottom", dy=-2, fontSize=11, color=INK, text=content)
-        return mark.encode(x=alt.value(width - 2), y=y(field)).properties(name=f"words_{field}")
+        mark = backdrop.mark_text(align="right", baseline="bottom", dx=-2, dy=-2, fontSize=11, color=INK, text=content)
+        return mark.encode(x=alt.value("width"), y=y(field)).properties(name=f"words_{field}")
 
     levels = [
         backdrop.mark_rect(color=INK, opacity=0.16).encode(y=y("below"), y2="above"),
@@ -152,48 +163,59 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
     charts = [
         alt.layer(
             *levels, *points, *(names if index == 0 else []), data=alt.NamedData(name=f"panel-{index}")
-        ).properties(title=role, width=width, height=380)
+        ).properties(title=role, width=width, height=PLOT_HEIGHT)
         for index, role in enumerate(panels)
     ]
     datasets = {f"panel-{index}": members for index, members in enumerate(panels.values())}
     level = {"below": -NO_ROLE, "above": NO_ROLE, "matters": MATTERS}
-    return finish(alt.concat(*charts, columns=3, spacing=20), levels=[level], **datasets)
+    spec = finish(alt.concat(*charts, columns=len(charts), spacing=20), levels=[level], **datasets)
+    whole = len(charts) * (width + AXIS + 20)
+    return panels_in_rows(spec, whole=whole, together=1, fixed=AXIS + 8, flexible=width, smallest=0.5)
 
 
 def mass_beside_effect(columns: Sequence[ColumnEntry]) -> Figure | None:
-    """Bars of mass beside bars of effect, every family in every band: each model beside the others."""
-    drops = family_drops(columns)
+    """Mass as bars beside effects as points, every family in every band: each model beside the others."""
+    drops = sorted(family_drops(columns), key=_place)
     if not drops:
         return None
     axis = Axis.over([v for c in drops for v in finite(c["mean"], c["low"], c["high"])], NO_ROLE, symlog=True)
-    rows: list[Row] = [
-        clamped(rounded(c["low"]), rounded(c["high"]), axis)
-        | {
-            "role": c["role"],
-            "family": c["family"],
-            "mass": rounded(c["mass"]),
-            "mean": rounded(c["mean"]),
-            "uniform": rounded(c["uniform"]),
-            "pathway": f"{c['layers']} {c['sublayer']} ← {c['family']}",
-            "place": _place(c),
-            "effect": number(c["mean"], "nats/token"),
-            "share": number(c["mass"]),
-            "even": number(c["uniform"]),
-            "limits": interval((c["low"], c["high"]), "nats/token"),
-        }
-        for c in sorted(drops, key=_place)
-    ]
-    roles = [role for role in ROLES if any(row["role"] == role for row in rows)]
-    pathways = list(dict.fromkeys(row["pathway"] for row in rows))
+    pathways = {_name(c): c["family"] for c in drops}
+    roles = [role for role in ROLES if any(c["role"] == role for c in drops)]
+    measured = {role: [_pair(c, axis) for c in drops if c["role"] == role] for role in roles}
+    missing = {
+        role: [{"pathway": name} for name in pathways if name not in {row["pathway"] for row in rows}]
+        for role, rows in measured.items()
+    }
+    absent = ", ".join(f"{len(rows)} on {role}" for role, rows in missing.items() if rows)
     return Figure(
-        key="bars",
+        key="pairs",
         title="Mass beside effect",
-        summary=f"Bars of mass and of the rise in loss when dropped, for {len(pathways)} pathways on the "
-        f"{', '.join(roles)} models; a tick is the mass that uniform weights would give. No bar: not measured.",
-        spec=_bars({role: [row for row in rows if row["role"] == role] for role in roles}, pathways, axis),
+        summary=f"Mass as bars, and the rise in loss when dropped as points, for {len(pathways)} pathways on the "
+        f"{', '.join(roles)} models; a tick is the mass that uniform weights would give.",
+        spec=_pairs(measured, missing, list(pathways), axis),
         header=(),
         rows=(),  # the scatter's table has them
+        left_out=f"A dash marks what was not measured: {absent}." if absent else "",
     )
+
+
+def _pair(column: ColumnEntry, axis: Axis) -> Row:
+    return clamped(rounded(column["low"]), rounded(column["high"]), axis) | {
+        "role": column["role"],
+        "family": column["family"],
+        "mass": rounded(column["mass"]),
+        "mean": rounded(column["mean"]),
+        "uniform": rounded(column["uniform"]),
+        "pathway": _name(column),
+        "effect": number(column["mean"], "nats/token"),
+        "share": number(column["mass"]),
+        "even": number(column["uniform"]),
+        "limits": interval((column["low"], column["high"]), "nats/token"),
+    }
+
+
+def _name(column: ColumnEntry) -> str:
+    return f"{column['layers']} {column['sublayer']} ← {column['family']}"
 
 
 def _place(column: ColumnEntry) -> tuple[int, ...]:
@@ -203,27 +225,62 @@ def _place(column: ColumnEntry) -> tuple[int, ...]:
     return list(SUBLAYER_SHAPES).index(column["sublayer"]), bands, list(FAMILY_COLOURS).index(column["family"])
 
 
-def _bars(rows: dict[str, list[Row]], pathways: list[str], axis: Axis) -> Row:
-    families = alt.Scale(domain=list(FAMILY_COLOURS), range=list(FAMILY_COLOURS.values()))
-    told = {"pathway": "pathway", "role": "model", "share": "mass", "even": "mass if uniform", "effect": "effect"}
+LABELS, MASS, EFFECT, GAP = 160, 90, 206, 14
+"""Pixels of the pathways' names, of the two plots of a model, and between plots."""
+
+
+def _pairs(measured: dict[str, list[Row]], missing: dict[str, list[Row]], pathways: list[str], axis: Axis) -> Row:
+    charts = [
+        panel.properties(title=f"{role}: {measure}", width=width, height=alt.Step(17))
+        for index, role in enumerate(measured)
+        for measure, panel, width in (
+            ("mass", _masses(role, pathways, first=index == 0), MASS),
+            ("effect", _effects(role, pathways, axis), EFFECT),
+        )
+    ]
+    datasets = {f"pairs-{role}": rows for role, rows in measured.items()}
+    datasets |= {f"missing-{role}": rows for role, rows in missing.items()}
+    spec = finish(alt.concat(*charts, columns=len(charts), spacing=GAP, align="each"), **datasets)
+    whole = LABELS + len(measured) * (MASS + EFFECT + 2 * GAP) + 2 * GAP
+    return panels_in_rows(spec, whole=whole, together=2, fixed=LABELS + 4 * GAP, flexible=MASS + EFFECT, smallest=0.5)
+
+
+def _beside(role: str, pathways: list[str], labels: alt.Axis, *marks: Any, shift: int) -> Any:
+    """The marks of one model's panel, and a dash where a pathway was not measured."""
+    y = alt.Y("pathway:N", scale=alt.Scale(domain=pathways), axis=labels)
+    dash = alt.Chart(alt.NamedData(name=f"missing-{role}")).mark_text(text=DASH, color=INK, align="left", dx=shift)
+    dashes = dash.encode(y=y, x=alt.value(0), tooltip=tooltips(pathway="not measured"))
+    return alt.layer(*[mark.encode(y=y) for mark in marks], dashes, data=alt.NamedData(name=f"pairs-{role}"))
+
+
+_TOLD = {"pathway": "pathway", "role": "model", "share": "mass", "even": "mass if uniform", "effect": "effect"}
+_FAMILY = alt.Color(
+    "family:N", scale=alt.Scale(domain=list(FAMILY_COLOURS), range=list(FAMILY_COLOURS.values())), legend=None
+)
+
+
+def _masses(role: str, pathways: list[str], *, first: bool) -> Any:
+    """Bars from 0 on a linear scale, ended by a line, so that a mass of 0 is seen; a tick where weights are uniform."""
+    shown = "datum.label" if first else "stacked ? datum.label : ''"  # (`stacked`: see `figure.finish`)
+    labels = alt.Axis(title=None, grid=False, ticks=False, domain=False, labelLimit=LABELS, labelExpr=shown)
     share = alt.Axis(title="mass", format="~g", values=[0, 0.5, 1])
-    charts: list[Any] = []
-    for role in rows:
-        for measure in ("mass", "effect"):
-            labels = alt.Axis(title=None, grid=False, ticks=False, domain=False, labels=not charts, labelLimit=220)
-            base = alt.Chart().encode(y=alt.Y("pathway:N", scale=alt.Scale(domain=pathways), axis=labels))
-            bar = base.mark_bar(height=11).encode(
-                color=alt.Color("family:N", scale=families, legend=None), tooltip=tooltips(**told, limits="interval")
-            )
-            if measure == "mass":
-                mark, width = base.mark_tick(color=INK, thickness=2).encode(x="uniform:Q"), 90
-                bar = bar.encode(x=alt.X("mass:Q", scale=alt.Scale(domain=[0, 1]), axis=share))
-            else:
-                low, width = alt.X("low:Q", scale=axis.scale), 200
-                mark = base.mark_rule(color=INK, strokeWidth=1.5).encode(x=low, x2="high")
-                bar = bar.encode(
-                    x=alt.X("mean:Q", scale=axis.scale, axis=axis.axis("rise in loss, nats/token", "bottom"))
-                )
-            panel = alt.layer(bar, mark, data=alt.NamedData(name=f"bars-{role}"))
-            charts.append(panel.properties(title=f"{role}: {measure}", width=width, height=alt.Step(17)))
-    return finish(alt.hconcat(*charts, spacing=14), **{f"bars-{role}": members for role, members in rows.items()})
+    mass = alt.X("mass:Q", scale=alt.Scale(domain=[0, 1]), axis=share)
+    tooltip = tooltips(**_TOLD, limits="interval")
+    bar = alt.Chart().mark_bar(height=11, opacity=0.6).encode(x=mass, color=_FAMILY, tooltip=tooltip)
+    end = alt.Chart().mark_tick(thickness=2.5, height=11).encode(x=mass, color=_FAMILY, tooltip=tooltip)
+    uniform = alt.Chart().mark_tick(color=INK, thickness=2, height=15).encode(x="uniform:Q")
+    return _beside(role, pathways, labels, bar, end, uniform, shift=8)
+
+
+def _effects(role: str, pathways: list[str], axis: Axis) -> Any:
+    """Points with their intervals: on a bent scale a bar's length says nothing."""
+    ticks = axis.axis("nats/token", "bottom", EFFECT)
+    labels = alt.Axis(labels=False, title=None, ticks=False, domain=False, grid=True)
+
+    def x(field: str) -> alt.X:
+        return alt.X(f"{field}:Q", scale=axis.scale, axis=ticks)
+
+    limits = alt.Chart().mark_rule(strokeWidth=1.5).encode(x=x("low"), x2="high", color=_FAMILY)
+    tooltip = tooltips(**_TOLD, limits="interval")
+    point = alt.Chart().mark_point(filled=True, size=46, opacity=1).encode(x=x("mean"), color=_FAMILY, tooltip=tooltip)
+    return _beside(role, pathways, labels, limits, point, shift=4)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import altair as alt
 
 from attnres_core.records.schema import RoutingEntry
-from attnres_core.report.html.figure import Figure, Row, finish, rounded, tooltips
+from attnres_core.report.html.figure import Figure, Row, finish, panels_in_rows, rounded, tooltips
 from attnres_core.report.html.pathways import ROLES
 from attnres_core.report.numbers import number
 
@@ -93,4 +93,7 @@ def _heatmap(panels: dict[tuple[str, str], list[Row]]) -> Row:
         for index, (sublayer, role) in enumerate(panels)
     ]
     datasets = {f"panel-{index}": members for index, members in enumerate(panels.values())}
-    return finish(alt.concat(*charts, columns=len({role for _, role in panels}), spacing=20), **datasets)
+    columns = len({role for _, role in panels})
+    spec = finish(alt.concat(*charts, columns=columns, spacing=20), **datasets)
+    plot = round(width * len(sources))
+    return panels_in_rows(spec, whole=columns * (plot + 66), together=1, fixed=70, flexible=plot, smallest=1.0)

@@ -11,8 +11,8 @@ from typing import Any
 
 from attnres_core.records.contradictions import contradictions
 from attnres_core.records.schema import Record
-from attnres_core.report import wording
-from attnres_core.report.html import forest, map_chart, pathways, routing_chart
+from attnres_core.report import by_source, wording
+from attnres_core.report.html import answer, forest, map_chart, pathways, routing_chart
 
 Values = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ class Section:
     anchor: str
     """Its id in the page, and its template's name."""
     name: str
-    """What the navigation calls it."""
+    """Its heading, and what the navigation calls it."""
     values: Callable[[Record], Values] = nothing
     """What its template names; see `optional`."""
     optional: bool = False
@@ -41,23 +41,40 @@ class Section:
         return f"sections/{self.anchor}.html.j2"
 
 
+def _disagreeing(record: Record) -> Values:
+    claims = record["claims"]
+    return {
+        "contradictions": contradictions(claims),
+        "split": [claim for claim in claims if "disagree" in claim["disagreement"]],
+        "changed": list(filter(by_source.changed, claims)),
+    }
+
+
 SECTIONS = (
-    Section("evidence", "Evidence", lambda record: {"forests": forest.forests(record["claims"])}),
+    Section(
+        *("sources", "Verdicts by source"),
+        lambda record: {
+            "sources": by_source.by_source(record["claims"]),
+            "kinds_table": answer.under_each_kind(record),
+        },
+    ),
+    Section("disagreements", "What disagrees", _disagreeing, optional=True),
+    Section("evidence", "The evidence for each claim", lambda record: {"forests": forest.forests(record["claims"])}),
+    Section("verdicts", "The claims"),
     Section(
         *("effects", "Mass against effect"),
         lambda record: {
             "scatter": pathways.mass_against_effect(record["columns"]),
-            "bars": pathways.mass_beside_effect(record["columns"]),
+            "pairs": pathways.mass_beside_effect(record["columns"]),
         },
     ),
-    Section("map", "Site by site", lambda record: {"whole_map": map_chart.whole_map(record["maps"])}),
-    Section("routing", "Routing", lambda record: {"heatmap": routing_chart.routing_heatmap(record["routing"])}),
     Section(
-        *("contradictions", "Contradictions"),
-        lambda record: {"contradictions": contradictions(record["claims"])},
-        optional=True,
+        *("map", "Mass and effect, site by site"), lambda record: {"whole_map": map_chart.whole_map(record["maps"])}
     ),
-    Section("verdicts", "Claims"),
+    Section(
+        *("routing", "Where each sublayer reads from"),
+        lambda record: {"heatmap": routing_chart.routing_heatmap(record["routing"])},
+    ),
     Section("reproduce", "Reproduce"),
 )
 

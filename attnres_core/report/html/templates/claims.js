@@ -78,15 +78,26 @@ function verdictOf(word) {
   return element("span", [mark, ` ${word}`], { class: `verdict ${name}` });
 }
 
+const isNumber = /^(?:[[+\u2212\u221e<>\d]|within)/; // (or an interval, or a threshold: none breaks across lines)
+const numeric = (cell) => (typeof cell === "string" && isNumber.test(cell) ? { class: "num" } : {});
+
 /** A table; cells are strings or nodes. */
 function table(name, header, rows) {
-  const head = element("thead", element("tr", header.map((name) => element("th", name, { scope: "col" }))));
-  const body = element("tbody", rows.map((row) => element("tr", row.map((cell) => element("td", cell)))));
-  return element("div", element("table", [head, body]), { class: "scroll", tabindex: "0", role: "group", "aria-label": `${name}, table` });
+  const aligned = header.map((_, index) => (rows.length ? numeric(rows[0][index]) : {}));
+  const head = element("thead", element("tr", header.map((name, index) => element("th", name, { scope: "col", ...aligned[index] }))));
+  const body = element("tbody", rows.map((row) => element("tr", row.map((cell) => element("td", cell, numeric(cell))))));
+  const made = element("table", [head, body]);
+  exportable(made, name);
+  return element("div", made, { class: "scroll", tabindex: "0", role: "group", "aria-label": `${name}, table` });
 }
 
-function folded(title, content) {
-  return element("details", [element("summary", title), content]);
+/** What opens on a click, and is made then. */
+function folded(title, make) {
+  const details = element("details", element("summary", title));
+  details.addEventListener("toggle", () => {
+    if (details.open && details.children.length === 1) details.append(...[make()].flat());
+  });
+  return details;
 }
 
 /** A definition list of what is there: pairs without a value are left out. */
@@ -104,40 +115,49 @@ function estimand({ estimand: given }) {
   if (!given) return [];
   const list = facts([
     [given.relations.length > 1 ? "all of" : "whether", element("code", given.relations.join("; "))],
-    ...Object.entries(given.terms).map(([name, quantity]) => {
-      const { words, symbols } = record.estimands[quantity] ?? { words: quantity, symbols: "" };
-      return [name, [words, element("br"), element("code", symbols)]];
-    }),
+    ...Object.entries(given.terms).map(([name, quantity]) => [name, record.estimands[quantity]?.words ?? quantity]),
   ]);
   list.classList.add("estimand");
   return [list];
 }
 
+function formulas({ estimand: given }) {
+  if (!given) return [];
+  const pairs = Object.entries(given.terms).map(([name, quantity]) => [name, element("code", record.estimands[quantity]?.symbols ?? quantity)]);
+  return [folded("As formulas", () => facts(pairs))];
+}
+
 function under({ under: kinds }) {
   if (!kinds.length) return [];
-  const rows = kinds.map(({ kind, verdict, estimate, low, high, unit }) => [element("code", kind), verdictOf(verdict), number(estimate, unit), interval(low, high, unit)]);
-  return [table("Under each kind", ["under", "verdict", "estimate of its deciding statement", "interval"], rows)];
+  const rows = kinds.map(({ kind, verdict, estimate, low, high, unit }) => [element("code", kind), verdictOf(verdict), number(estimate, unit), interval(low, high, unit), unit]);
+  return [table("Under each kind", ["under", "verdict", "estimate", "interval", "unit"], rows)];
 }
 
 function statements({ statements: given }) {
   if (!given.length) return [];
   const rows = given.map((s) => {
-    const limits = s.exact ? [`${exact}, no sampling inference`] : [`${interval(s.low, s.high, s.unit)} at ${confidence(s.confidence)}`];
-    for (const [name, [low, high]] of Object.entries(s.methods ?? {})) {
-      limits.push(element("br"), element("span", `${name} ${interval(low, high, s.unit)}`, { class: "soft" }));
-    }
-    const given = element("span", limits, { class: "limits" });
-    const shown = [element("code", s.text), verdictOf(s.verdict), number(s.estimate, s.unit), given, threshold(s), s.unit];
-    return [...shown, String(s.n), number(s.p_value), number(s.detectable), s.reason];
+    const limits = s.exact ? exact : interval(s.low, s.high, s.unit);
+    return [element("code", s.text), verdictOf(s.verdict), number(s.estimate, s.unit), limits, threshold(s), s.unit, String(s.n), number(s.p_value)];
   });
-  const header = ["statement", "verdict", "estimate", "interval, and by each method", "threshold", "unit", "n", "p", "detectable at 80 % power", "reason"];
-  return [table("Statements", header, rows)];
+  return [table("Statements", ["statement", "verdict", "estimate", "interval", "threshold", "unit", "n", "p"], rows)];
+}
+
+/** How each statement came to its interval. */
+function methods({ statements: given }) {
+  if (!given.length) return [];
+  const rows = given.map((s) => {
+    const ways = Object.entries(s.methods ?? {}).flatMap(([name, [low, high]], index) => [...(index ? [element("br")] : []), element("span", `${name} ${interval(low, high, s.unit)}`, { class: "whole" })]);
+    const level = s.exact ? `${exact}, no sampling inference` : confidence(s.confidence);
+    return [element("code", s.text), level, ways, number(s.detectable), s.reason];
+  });
+  const header = ["statement", "confidence", "interval by each method", "detectable at 80 % power", "reason"];
+  return [folded("Confidence, methods and power", () => table("Methods", header, rows))];
 }
 
 function byLayer({ by_layer: rows }) {
   if (!rows.length) return [];
   const cells = rows.map((row) => [element("code", row.quantity), row.site, number(row.mean, row.unit), interval(row.low, row.high, row.unit), row.unit]);
-  const shown = table("Layer by layer", ["quantity", "site", "effect", "95 % t interval", "unit"], cells);
+  const shown = () => table("Layer by layer", ["quantity", "site", "effect", "95 % t interval", "unit"], cells);
   return [folded(`Layer by layer (${rows.length} single-site drops)`, shown)];
 }
 
@@ -150,16 +170,16 @@ function distribution(claim) {
   spec.datasets.means = strata.map(({ stratum, n, mean }) => ({ stratum, n, mean, value: mean }));
   spec.datasets.edges = (op === "abs<" ? [-edge, edge] : [edge]).map((value) => ({ value }));
   spec.description = `Distribution of the effect over documents, in ${strata.length} strata, in ${unit}; ${verdict}.`;
-  const chart = element("div", "", { class: "chart", role: "img", "aria-label": spec.description });
-  draw(chart, spec);
-  const drawn = element("div", chart, { class: "scroll", tabindex: "0", role: "group", "aria-label": "Over documents, chart" });
   const most = strata.some(({ n, values }) => n > values.length) ? "Evenly spaced quantiles of the documents, the smallest and the largest among them," : "The documents";
   const rows = strata.map(({ stratum, n, mean, values }) => [stratum, String(n), number(mean, unit), number(values[0], unit), number(values.at(-1), unit)]);
   return [
-    element("h4", "Over documents"),
-    soft(`${most} as dots, their mean as a tick, the threshold as dashes; ${unit}.`),
-    drawn,
-    folded(`The distribution as a table (${strata.length} strata)`, table("Over documents", ["stratum", "documents", "mean", "smallest", "largest"], rows)),
+    folded(`Over documents (${strata.length} strata)`, () => {
+      const chart = element("div", "", { class: "chart", role: "img", "aria-label": spec.description });
+      const figure = element("figure", element("div", chart, { class: "scroll", tabindex: "0", role: "group", "aria-label": "Over documents, chart" }), { "data-title": `${claim.title} over documents` });
+      show(figure, chart, spec);
+      const told = soft(`${most} as dots, their mean as a tick, the threshold as dashes; ${unit}.`);
+      return [told, figure, table("Over documents", ["stratum", "documents", "mean", "smallest", "largest"], rows)];
+    }),
   ];
 }
 
@@ -191,7 +211,7 @@ function example({ prompt, effect, trace }, scale, unit) {
     const told = changed.flatMap(({ token, rise }, index) => [index ? ", " : "", own(JSON.stringify(token)), ` ${nats(rise)}`]);
     const rows = rises.map(({ token, rise }, index) => [String(index + 2), own(token), nats(rise)]);
     block.append(soft(["Most changed: ", ...told, " nats."]));
-    block.append(folded("Token by token", table("Token by token", ["token", "text", "nats"], rows)));
+    block.append(folded("Token by token", () => table("Token by token", ["token", "text", "nats"], rows)));
   }
   return block;
 }
@@ -202,27 +222,31 @@ function examples(claim) {
   const scale = sizes[Math.floor(0.98 * sizes.length)] || 1;
   const { unit } = decisive(claim);
   const half = Math.ceil(claim.examples.length / 2);
-  const shown = claim.examples.map((given) => example(given, scale, unit));
   const relation = claim.estimand.relations[claim.statements.indexOf(decisive(claim))];
   const alone = relation.replace(/[<>|].*$/, "").trim().length === 1 || relation.startsWith("|A|");
   const what = alone
     ? "how much worse (orange, underlined) or better (blue, dotted) it is predicted under the intervention"
     : `how far the left side of ${relation}, taken of each token's rises in loss, is above (orange, underlined) or below (blue, dotted) zero`;
   const how = sizes.length ? `Each token is marked by ${what}; hover, or open the table, for nats. ` : "";
-  const parts = [
-    element("h4", "The prompts with the largest values"),
-    soft(`${how}Chosen after the fact: to look at, evidence of nothing.`),
-    ...shown.slice(0, half),
-    element("h4", "The prompts with the smallest values"),
-    ...shown.slice(half),
+  return [
+    folded(`Prompts with the largest and the smallest values (${claim.examples.length})`, () => {
+      const shown = claim.examples.map((given) => example(given, scale, unit));
+      const parts = [
+        element("h4", "The prompts with the largest values"),
+        soft(`${how}Chosen after the fact: to look at, evidence of nothing.`),
+        ...shown.slice(0, half),
+        element("h4", "The prompts with the smallest values"),
+        ...shown.slice(half),
+      ];
+      return element("div", parts, { class: "examples" });
+    }),
   ];
-  return [element("div", parts, { class: "examples" })];
 }
 
 /** What searches for a prompt on which the claim does not hold came to. */
 function counterexamples({ counterexamples: searches }) {
   if (!searches.length) return [];
-  const told = searches.map(({ statements, prompts, forwards, closest, unit, found, command }) => {
+  const told = () => searches.map(({ statements, prompts, forwards, closest, unit, found, command }) => {
     const among = ` found in ${forwards.toLocaleString("en")} forwards of `;
     const claimed = [own(prompts), ", to ", element("code", statements.join(" and "))];
     const block = element("div", "", { class: "example" });
@@ -242,23 +266,32 @@ function counterexamples({ counterexamples: searches }) {
     return block;
   });
   const what = "Exploratory: one prompt refutes a claim about every prompt, not one about their mean. The verdict does not rest on it.";
-  return [element("h4", "Searched for a counterexample"), soft(what), ...told];
+  const found = searches.filter((search) => search.found).length;
+  return [folded(`Searched for a counterexample (${found} found)`, () => [soft(what), ...told()])];
 }
 
-function about(claim) {
+/** What makes the claim: its code, what it cites, what its verdict may rest on, and where it is found again. */
+function origin(claim) {
+  const note = claim.registration_note ? `: ${claim.registration_note}` : "";
+  const level = isExact(claim) ? "by value: exact, it holds no \u03b1" : `at \u03b1 = ${given(claim.alpha)}`;
+  const code = claim.source ? [element("pre", claim.source, { "aria-label": "its code" })] : [];
+  const told = facts([
+    ["statement", claim.statements.length ? null : claim.statement],
+    ["registration", claim.registration && `${claim.registration}${note}; decided on the ${claim.split} split ${level}`],
+    ["cites", claim.cites],
+    ["link", element("a", element("code", claim.node_id), { href: `#${encodeURIComponent(claim.node_id)}` })],
+  ]);
+  return element("div", [...code, told]);
+}
+
+function details(claim) {
   const controls = record.claims.filter(({ control }) => control);
   const held = controls.filter(({ verdict }) => verdict === "SUPPORTED").length;
-  const note = claim.registration_note ? `: ${claim.registration_note}` : "";
   const same = "the same tensor there";
-  return facts([
-    ["test", element("a", element("code", claim.node_id), { href: `#${encodeURIComponent(claim.node_id)}` })],
-    ["its code", claim.source ? element("pre", claim.source) : null],
-    ["statement", claim.statements.length ? null : claim.statement],
-    ["cites", claim.cites],
+  return [folded("Details", () => facts([
     ["contradicts", claim.contradicts.join(", ")],
-    ["registration", claim.registration && `${claim.registration}${note}; decided on the ${claim.split} split ${isExact(claim) ? "by value: exact, it holds no \u03b1" : `at \u03b1 = ${claim.alpha}`}`],
     ["p-values", claim.p_value === null || isExact(claim) ? null : `${number(claim.p_value)}; over the registered set: Holm ${number(claim.p_holm)}, Benjamini-Yekutieli ${number(claim.p_by)}, max-T ${number(claim.p_max_t)}`],
-    ["expected", claim.expected && `${claim.expected.verdict}: ${claim.expected.reason}`],
+    ["expected", claim.expected && `${claim.expected.verdict}${claim.expected.reason ? `: ${claim.expected.reason}` : ""}`],
     ["prompts needed to decide", claim.needed_prompts?.toLocaleString("en")],
     ["documents", claim.documents && `${claim.documents}, with ${claim.prompts} prompts; the document is the unit of resampling`],
     ["mass kept", claim.kept_mass === null || claim.kept_mass === undefined ? null : `${number(claim.kept_mass)} on average before renormalising, at a token ${number(claim.kept_mass_min)} at least (of the ablation that takes most)`],
@@ -266,11 +299,12 @@ function about(claim) {
     ["sites touched", claim.sites_touched.length ? element("code", claim.sites_touched.join(", ")) : "none"],
     ["duplicate sources", claim.duplicates.length ? `${claim.duplicates.join(", ")}: a dropped source and a kept one are ${same}, read less but not lost` : null],
     ["structural no-ops", claim.no_ops.length ? `${claim.no_ops.join(", ")}: all sources are ${same}, so no weights change what is read` : null],
-  ]);
+  ]))];
 }
 
-/** Everything below a claim's finding. */
+/** Everything below a claim's finding: what it says in sight, what explains it folded. */
 function bodyOf(claim) {
-  const parts = [estimand, under, statements, byLayer, distribution, counterexamples, examples];
-  return [...parts.flatMap((part) => part(claim)), about(claim)];
+  const folds = [formulas, methods, distribution, byLayer, examples, counterexamples, details].flatMap((part) => part(claim));
+  const meaning = element("div", [...estimand(claim), origin(claim)], { class: "meaning" });
+  return [meaning, ...statements(claim), ...under(claim), element("div", folds, { class: "folds" })];
 }

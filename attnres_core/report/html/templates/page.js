@@ -16,39 +16,89 @@ const library = (async () => {
   document.head.append(script);
 })();
 
+const drawn = new Map(); // what each chart shows now, for its export
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+
+/** The spec with its parameters set. */
+const withParameters = (spec, values) => ({
+  ...spec,
+  params: spec.params.map((param) => (param.name in values ? { ...param, value: values[param.name] } : param)),
+});
+
 function draw(place, spec) {
-  return library.then(() => vegaEmbed(place, spec, options)).catch((error) => {
+  drawn.set(place, spec);
+  const shown = withParameters(spec, { dark: darkness.matches });
+  return library.then(() => vegaEmbed(place, shown, options)).catch((error) => {
     place.textContent = `This chart could not be drawn (${error.message}); its data are in the table below.`;
   });
 }
 
 // Charts ----------------------------------------------------------------------------------------------------------------
 
+/** The pixels that a figure has. */
+const room = () => document.querySelector("#evidence").clientWidth;
+const MARGIN = 12; // beside a narrow plot, for the ends of its axis
+
+/** A chart of panels as it fits: fewer in a row where the window is narrow, and narrower ones where one does not fit. */
+function fitted(spec) {
+  const { whole, together, fixed, flexible, smallest } = spec.usermeta ?? {};
+  if (whole === undefined || room() >= whole) return spec;
+  const groups = Math.max(1, Math.floor((room() + spec.spacing) / (fixed + smallest * flexible + spec.spacing)));
+  const left = room() - groups * fixed - (groups - 1) * spec.spacing;
+  const share = Math.min(1, left / (groups * flexible));
+  const narrower = (width) => (typeof width === "number" ? Math.floor(width * share) : { step: Math.floor(width.step * share) });
+  const concat = spec.concat.map((panel) => ({ ...panel, width: narrower(panel.width) }));
+  return withParameters({ ...spec, concat, columns: Math.min(spec.columns, groups * together) }, { stacked: true });
+}
+
+const unfiltered = []; // charts that no filter changes
 const forests = [];
 for (const block of document.querySelectorAll("script[data-chart]")) {
   const place = byId(block.dataset.chart);
   const spec = JSON.parse(block.textContent);
-  if (place.id.startsWith("chart-forest-")) forests.push({ place, spec, figure: place.closest("figure") });
-  else draw(place, spec);
+  const chart = { place, spec, figure: place.closest("figure") };
+  (place.id.startsWith("chart-forest-") ? forests : unfiltered).push(chart);
+  offerExports(chart.figure, place);
+}
+const drawUnfiltered = () => Promise.all(unfiltered.map(({ place, spec }) => draw(place, fitted(spec))));
+
+/** A chart of an opened claim. */
+function show(figure, place, spec) {
+  offerExports(figure, place);
+  const edges = 150; // for the names of its rows
+  return draw(place, { ...spec, width: Math.min(spec.width, figure.closest("body") ? figure.clientWidth - edges : room() - edges) });
 }
 
-function show(claim) {
+function reveal(claim) {
   const details = byId(`claim-${claim}`);
   if (details === null) return;
+  if (details.hidden) clear();
   details.open = true;
+  fill(details);
   details.scrollIntoView({ block: "start" });
   details.querySelector("summary").focus({ preventScroll: true });
 }
 
-const MARGIN = 12; // beside a narrow plot, for the ends of its axis
-/** The pixels that a figure has. */
-const room = () => document.querySelector("#evidence").clientWidth;
+const pencil = document.createElement("canvas").getContext("2d");
+pencil.font = "12px system-ui, sans-serif";
+
+/** A title in so many pixels; a long one is cut before its case, which tells it from its neighbours. */
+function cut(title, pixels) {
+  if (pencil.measureText(title).width <= pixels) return title;
+  const bracket = title.lastIndexOf(" [");
+  const end = bracket > 0 && title.endsWith("]") && pencil.measureText(title.slice(bracket)).width < pixels / 2 ? title.slice(bracket) : "";
+  let start = title.slice(0, title.length - end.length);
+  while (start && pencil.measureText(`${start}…${end}`).width > pixels) start = start.slice(0, -1).trimEnd();
+  return `${start}…${end}`;
+}
 
 /** Draw the rows of a forest whose claims are shown, on consecutive lines, under headings where groups stay together. */
 function drawForest({ place, spec, figure }, shown, order) {
-  const long = room() > 560; // whole labels above their rows, too
-  const own = spec.datasets.rows.filter((row) => shown.has(row.claim));
-  const rows = own.map((row) => ({ ...row, short: long ? row.label : row.short }));
+  const { below, narrow, label } = spec.usermeta;
+  const isNarrow = room() < below;
+  const rows = spec.datasets.rows
+    .filter((row) => shown.has(row.claim))
+    .map((row) => ({ ...row, title: row.label, label: cut(row.label, isNarrow ? room() - 2 * MARGIN : label) }));
   figure.hidden = figure.previousElementSibling.hidden = rows.length === 0;
   if (rows.length === 0) return undefined;
   if (order) rows.sort((one, other) => order(one, other));
@@ -58,12 +108,10 @@ function drawForest({ place, spec, figure }, shown, order) {
       headings.push({ heading: row.group, line: headings.length + index });
     row.line = headings.length + index;
   });
-  const { below, narrow } = spec.usermeta;
-  const fitting = room() < below ? { ...narrow, width: room() - 2 * MARGIN } : {};
-  const filtered = { ...spec, ...fitting, datasets: { rows, headings } };
-  return draw(place, filtered).then((drawn) => {
-    drawn?.view.addEventListener("click", (event, item) => {
-      if (item?.datum?.claim !== undefined) show(item.datum.claim);
+  const fitting = isNarrow ? { ...narrow, width: room() - 2 * MARGIN } : {};
+  return draw(place, { ...spec, ...fitting, datasets: { rows, headings } }).then((made) => {
+    made?.view.addEventListener("click", (event, item) => {
+      if (item?.datum?.claim !== undefined) reveal(item.datum.claim);
     });
   });
 }
@@ -83,6 +131,11 @@ const orders = {
   verdict: (one, other) => verdicts.indexOf(one.verdict) - verdicts.indexOf(other.verdict),
 };
 
+const drawnRows = new Set(forests.flatMap(({ spec }) => spec.datasets.rows.map(({ claim }) => claim)));
+const sourceOf = (claim) => shared.sources[claim] ?? "";
+const several = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+let matching = [];
+
 function filter() {
   const chosen = (name) => filters.querySelector(`[name=${name}]`).value;
   const text = chosen("text").trim().toLowerCase();
@@ -95,7 +148,8 @@ function filter() {
       const matches =
         wanted.includes(claim.dataset.verdict) &&
         words.get(claim).includes(text) &&
-        ["", group.dataset.group].includes(chosen("group"));
+        ["", group.dataset.group].includes(chosen("group")) &&
+        ["", sourceOf(claim.dataset.claim)].includes(chosen("source"));
       claim.hidden = !matches;
       here += matches;
       if (matches) shown.add(Number(claim.dataset.claim));
@@ -104,7 +158,13 @@ function filter() {
     const sorted = order ? [...claims].sort((one, other) => order(one.dataset, other.dataset)) : claims;
     group.querySelector(".claims").append(...sorted);
   }
-  filters.querySelector("output").textContent = `${shown.size} of ${words.size} shown`;
+  matching = [...shown];
+  const undrawn = matching.filter((claim) => !drawnRows.has(claim)).length;
+  const without = undrawn ? ` ${several(undrawn, "claim")} of these ${undrawn === 1 ? "has" : "have"} no estimate and ${undrawn === 1 ? "is" : "are"} in no chart.` : "";
+  const count = `${shown.size} of ${words.size} claims shown.`;
+  filters.querySelector("output").textContent = count + without;
+  document.querySelector(".matching").textContent = count;
+  for (const told of document.querySelectorAll(".nothing")) told.hidden = shown.size > 0 || words.size === 0;
   return Promise.all(forests.map((forest) => drawForest(forest, shown, order)));
 }
 let waiting;
@@ -112,14 +172,33 @@ filters.addEventListener("input", () => {
   clearTimeout(waiting);
   waiting = setTimeout(filter, 120);
 });
+
+/** Show all claims. */
+function clear() {
+  for (const field of filters.querySelectorAll("[type=search], select")) field.value = "";
+  for (const box of filters.querySelectorAll("[name=verdict]")) box.checked = true;
+  return filter();
+}
+for (const button of document.querySelectorAll("[data-clear]")) button.addEventListener("click", clear);
+for (const link of document.querySelectorAll("[data-source]")) {
+  link.addEventListener("click", () => {
+    clear();
+    filters.querySelector("[name=source]").value = link.dataset.source;
+    filter();
+  });
+}
 filters.hidden = false;
-filter();
+const redraw = () => Promise.all([filter(), drawUnfiltered()]);
 let drawnIn = room();
 addEventListener("resize", () => {
-  const limits = forests.map(({ spec }) => spec.usermeta.below);
-  if (limits.some((limit) => drawnIn < limit !== room() < limit)) filter();
-  drawnIn = room();
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    if (room() === drawnIn) return;
+    drawnIn = room();
+    redraw();
+  }, 150);
 });
+darkness.addEventListener("change", redraw);
 
 // Claims ----------------------------------------------------------------------------------------------------------------
 
@@ -135,10 +214,11 @@ for (const details of words.keys()) {
 function follow() {
   const name = decodeURIComponent(location.hash.slice(1));
   const place = record.claims.findIndex(({ node_id }) => node_id === name);
-  if (place >= 0) show(place);
+  if (place >= 0) reveal(place);
+  else if (name.startsWith("figure-")) byId(name)?.scrollIntoView();
 }
 addEventListener("hashchange", follow);
-follow();
+redraw().then(follow); // (what is above has its height then)
 
 // Copying ---------------------------------------------------------------------------------------------------------------
 
@@ -168,3 +248,20 @@ for (const button of document.querySelectorAll("[data-block]")) {
   button.hidden = false;
   copies(button, byId(button.dataset.block).textContent);
 }
+
+// Exports ---------------------------------------------------------------------------------------------------------------
+
+const claimCells = {
+  claim: ({ claim }) => claim.node_id,
+  ...Object.fromEntries(["title", "group", "cites", "control", "verdict", "registration"].map((name) => [name, ({ claim }) => claim[name]])),
+  ...Object.fromEntries(["estimate", "low", "high", "op", "threshold", "unit", "n", "p_value"].map((name) => [name, ({ only }) => only?.[name]])),
+  ...Object.fromEntries(["p_holm", "p_by", "p_max_t"].map((name) => [name, ({ claim }) => claim[name]])),
+};
+const asCsv = element("button", "CSV", { type: "button", title: "the claims shown, unrounded" });
+asCsv.addEventListener("click", () => {
+  const rows = matching.map((place) => record.claims[place]).map((claim) => ({ claim, only: claim.statements[claim.deciding] }));
+  const cells = rows.map((row) => Object.values(claimCells).map((read) => read(row)));
+  save("claims", "csv", csv([Object.keys(claimCells), ...cells]), "text/csv");
+});
+document.querySelector(".matching").after(" ", element("span", asCsv, { class: "tools" }));
+for (const made of document.querySelectorAll("main table")) exportable(made, made.parentElement.getAttribute("aria-label").replace(/, table$/, ""));
