@@ -6,6 +6,7 @@ python docs/site/options.py > docs/options.md
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 
 from attnres_core.__main__ import parser
@@ -23,8 +24,9 @@ Every option has a twin in the ini file: `--attnres-n-prompts 64` is `attnres_n_
 command line is seen from the folder that you are in, a path in an ini file from that file's folder. Reports and
 measured columns go to pytest's root folder, where these options do not say otherwise.
 
-[Checkpoints and prompts](checkpoints.md) says more about the first ten, [how a claim is decided](deciding.md) about
-`--attnres-sequential`, `--attnres-register` and `--attnres-budget-claims`.
+[Checkpoints and prompts](checkpoints.md) says more about models, prompts, memory and precision,
+[writing claims](writing-claims.md#register-then-confirm) about registration, [how a claim is decided](deciding.md#deciding-early)
+about `--attnres-sequential`.
 """
 COMMANDS = """
 ## Commands
@@ -34,8 +36,8 @@ COMMANDS = """
 
 
 def cell(text: object) -> str:
-    """A text as a cell of a table."""
-    return " ".join(str(text).split()).replace("|", "\\|")
+    """A text as a cell of a table, the options that it names as code."""
+    return re.sub(r"(?<![\w`-])--\w[\w-]*", r"`\g<0>`", " ".join(str(text).split()).replace("|", "\\|"))
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
