@@ -1,4 +1,4 @@
-"""What a run was asked for."""
+"""The settings of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run was asked for: the values of the `--attnres-*` options."""
+    """The settings of a run: the values of the `--attnres-*` options."""
 
     trained: str
     vanilla: str
@@ -24,13 +24,13 @@ class Settings:
     """"balanced": every model is spread over all CUDA devices; None: it lies on one."""
     dtype: str
     executor: str
-    """Who measures: a name of `engine.executors.EXECUTORS`."""
+    """The executor that measures: a name of `engine.executors.EXECUTORS`."""
     store: Path
     memory: int | None
     """Bytes that one measuring slot may use; None: what there is."""
     quick: bool
     sequential: bool
-    """Whether claims are looked at early; see `looks`."""
+    """True if claims are looked at early; see `looks`."""
     registrations: Path
     """The folder of the claims' lock and ledger."""
     roots: tuple[Path, ...] = ()

@@ -25,8 +25,8 @@ command line is seen from the folder that you are in, a path in an ini file from
 measured columns go to pytest's root folder, where these options do not say otherwise.
 
 [Checkpoints and prompts](checkpoints.md) says more about models, prompts, memory and precision,
-[writing claims](writing-claims.md#register-then-confirm) about registration, [how a claim is decided](deciding.md#deciding-early)
-about `--attnres-sequential`.
+[writing claims](writing-claims.md#register-then-confirm) about registration,
+[how a claim is decided](deciding.md#deciding-early) about `--attnres-sequential`.
 """
 COMMANDS = """
 ## Commands
