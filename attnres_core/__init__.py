@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attnres_core import plot as plot
     from attnres_core.claims.claim import NotSupported as NotSupported
     from attnres_core.claims.claim import claim as claim
     from attnres_core.claims.statements import ClaimError as ClaimError
@@ -110,6 +111,9 @@ _CHOICES = {
 _MEMBER_OF = {name: choice for choice, names in _CHOICES.items() for name in names}
 """The enum that has a member of this name."""
 
+_MODULES = ("plot",)
+"""Public modules; each is imported when it is first used, too."""
+
 __version__ = "0.1.0"
 __all__ = [*_MEMBER_OF, *_HOME]
 
@@ -121,6 +125,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(getattr(import_module(f"{__name__}.{module}"), choice), name)
     elif name in _HOME:
         value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
@@ -129,4 +135,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """The public names."""
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])

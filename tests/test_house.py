@@ -30,7 +30,9 @@ def test_type_checkers_see_every_public_name():
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     found = [(alias, node.module) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names]
     told = {alias.asname: module for alias, module in found if alias.asname}
-    assert told == {name: f"attnres_core.{module}" for name, module in attnres_core._HOME.items()}
+    assert told == {name: f"attnres_core.{module}" for name, module in attnres_core._HOME.items()} | dict.fromkeys(
+        attnres_core._MODULES, "attnres_core"
+    )
     choices = {alias.name: f"{module}.{alias.name}" for alias, module in found if not alias.asname}
     members = [each for node in block.body for each in ast.walk(node) if isinstance(each, ast.Attribute)]
     told = {member.attr: choices[ast.unparse(member.value)] for member in members}

@@ -11,7 +11,7 @@ import math
 from numbers import Real
 from typing import Any, NoReturn, Protocol
 
-from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Operator, Statement
+from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Operator, Statement, html_of
 
 
 def _finite(number: object) -> float:
@@ -141,6 +141,10 @@ class Estimate:
     def __repr__(self) -> str:
         """`Estimate(drop(...))`."""
         return f"Estimate({self._form})"
+
+    def _repr_html_(self) -> str:
+        """The estimate with its interval, in a notebook."""
+        return html_of(self._scope.summary(self._form), self._form)
 
 
 class Magnitude:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from attnres_core.quantities.quantity import Quantity, RoutingSummary
+from attnres_core.quantities.units import unit_of
 
 if TYPE_CHECKING:
     from attnres_core.shapes import Column
@@ -134,6 +136,21 @@ def exact_text(number: float) -> str:
     return f"{number:g}" if float(f"{number:g}") == number else repr(number)
 
 
+def signed_text(number: float) -> str:
+    """A measured number with its sign, a true minus: `+0.0042`."""
+    return f"{number:+.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def html_of(interval: Interval, form: Linear) -> str:
+    """An estimate in its unit with its interval, and what it is of, as HTML; every text in it is escaped."""
+    mean, low, high = (signed_text(number + form.constant) for number in (interval.mean, interval.low, interval.high))
+    units = {unit_of(quantity) for quantity, _ in form.terms if isinstance(quantity, Quantity)}
+    how = "exact" if interval.exact else f"{100 * (1 - 2 * interval.alpha):.4g} % interval [{low}, {high}]"
+    told = " ".join(filter(None, [mean, " and ".join(sorted(units))]))
+    what = html.escape(f"{form}{f' {signed_text(form.constant)}' if form.constant else ''}")
+    return f"<p><strong>{html.escape(told)}</strong>, {how}, n = {interval.n}, of <code>{what}</code></p>"
+
+
 def _takes_worst(quantity: object) -> bool:
     """Whether a quantity, if it is one, speaks of the worst prompt: it is decided exactly, by its maximum."""
     what = getattr(quantity, "what", None)
@@ -156,6 +173,13 @@ class Decision:
         return self.verdict is Verdict.SUPPORTED
 
     def __str__(self) -> str:
-        """`INCONCLUSIVE: +0.0042 [-0.013, +0.021] for |x| < 0.01`."""
+        """`INCONCLUSIVE: +0.0042 [+0.001, +0.021] for |x| < 0.01`."""
         i = self.interval
-        return f"{self.verdict}: {i.mean:+.4g} [{i.low:+.4g}, {i.high:+.4g}] for {self.statement}"
+        mean, low, high = map(signed_text, (i.mean, i.low, i.high))
+        return f"{self.verdict}: {mean} [{low}, {high}] for {self.statement}"
+
+    def _repr_html_(self) -> str:
+        """The verdict, the statement, the numbers and the reason, in a notebook."""
+        reason = f"<p>{html.escape(self.reason)}</p>" if self.reason else ""
+        head = f"<p><strong>{self.verdict}</strong>: <code>{html.escape(str(self.statement))}</code></p>"
+        return head + html_of(self.interval, self.statement.form) + reason

@@ -9,6 +9,7 @@ import argparse
 from typing import Protocol
 
 from attnres_core.commands import (
+    badge,
     card,
     compare,
     counterexample,
@@ -50,6 +51,7 @@ COMMANDS: dict[str, Command] = {
     "store": store,
     "compare": compare,
     "card": card,
+    "badge": badge,
     "register-recipe": register_recipe,
     "recipe": recipe,
     "counterexample": counterexample,

@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("first", "second"):
         parser.add_argument(name, type=Path, metavar=f"{name.upper()}.json", help="such as reports/latest.json")
     parser.add_argument("--out", type=Path, metavar="PAGE.html", help="also as a page; default: the terminal alone")
+    told = (
+        "also test each effect's difference document by document: both runs must have read the same prompts, and their "
+        ".columns.safetensors must lie beside the records"
+    )
+    parser.add_argument("--paired", action="store_true", help=told)
     told = "exit with 1 where a verdict changed, or where any claim differs (also restated, or in one run alone)"
     parser.add_argument("--fail-on", choices=tuple(FAILING), help=told)
 
@@ -29,7 +34,8 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     from attnres_core.report import comparison
 
     try:
-        text, pairs = comparison.compare(arguments.first, arguments.second, arguments.out)
+        given = (arguments.first, arguments.second, arguments.out)
+        text, pairs = comparison.compare(*given, by_document=arguments.paired)
         print(text)
         if arguments.out is not None:
             print(f"\npage: {arguments.out}")

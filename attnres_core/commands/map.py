@@ -55,6 +55,7 @@ def _map(arguments: argparse.Namespace) -> None:
     from attnres_core.prompts import Split, load_prompts
     from attnres_core.registration.ledger import note_read, notes_folder
     from attnres_core.registration.prompt_digests import scored_digests
+    from attnres_core.report.numbers import number
     from attnres_core.shipped import reference_prompts, resolved
 
     out = arguments.out or Path(f"map-{Path(arguments.checkpoint).name}.csv")
@@ -81,4 +82,5 @@ def _map(arguments: argparse.Namespace) -> None:
     top = sorted(rows, key=lambda row: -row["delta_nll"])[:5]
     print(f"{len(rows)} cells over {rows[0]['n']} documents -> {out}; the largest effects, nats per token:")
     for row in top:
-        print(f"  {row['family']:<9} at {row['site']:<8} {row['delta_nll']:+.4f}   mass {row['mass']:.3f}")
+        effect = number(row["delta_nll"], signed=True)
+        print(f"  {row['family']:<9} at {row['site']:<8} {effect:>9}   mass {row['mass']:.3f}")

@@ -8,6 +8,7 @@
     done/<bundle>        bundles that this run measured
     begun.json, decided.json
                          the run's record, but for its claims, before and after they were decided
+    columns.safetensors  the columns that it was decided on, one number a document
 
 The barrier is "every bundle has a result or a failure of this run", never "every worker arrived".
 """
@@ -26,12 +27,14 @@ from attnres_core.files import atomic
 
 if TYPE_CHECKING:
     from attnres_core.planning.bundles import Bundle
+    from attnres_core.shapes import Column
 
 DEADLY = 2
 """Once so many bundles of a run are deadly, the models of such bundles are left alone: xdist replaces only so many
 workers, and other claims need them."""
 BEGUN, DECIDED = "begun", "decided"
 """What a run's record is called before and after its claims are decided."""
+_COLUMNS = "columns.safetensors"
 _RECORDS = {DECIDED: "decided.json", BEGUN: "begun.json"}
 
 
@@ -133,6 +136,23 @@ class RunFolder:
                 found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
                 return found
         return None
+
+    def leave_columns(self, columns: Mapping[str, Column]) -> None:
+        """Leave the columns that the run was decided on, for the process that reports."""
+        from safetensors.numpy import save
+
+        with self._writing(), atomic(self.path / _COLUMNS) as temporary:
+            temporary.write_bytes(save(dict(columns)))
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The columns that were left; none: the run was decided on none, or not at all."""
+        file = self.path / _COLUMNS
+        if not file.is_file():
+            return {}
+        from safetensors.numpy import load
+
+        return dict(load(file.read_bytes()))
 
     def remove(self) -> None:
         """Forget the run; what it measured stays in the store."""

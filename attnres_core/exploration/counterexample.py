@@ -21,6 +21,7 @@ from hypothesis import Phase
 from hypothesis.errors import NoSuchExample, Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
+from attnres_core.claims.statements import signed_text
 from attnres_core.exploration.prompt_kinds import PromptKind
 from attnres_core.exploration.violations import Bench, Claimed, stated
 from attnres_core.models.model import AttnResModel
@@ -93,7 +94,7 @@ class CounterexampleSearch:
         return (
             f"smallest counterexample found in {self.forwards:,} forwards of {self.prompts}\n"
             f"  to {claimed} on {self.model}:\n"
-            f"  {found.text!r} {list(found.token_ids)}, where it is {found.value:+.4g}{which}\n"
+            f"  {found.text!r} {list(found.token_ids)}, where it is {signed_text(found.value)}{which}\n"
             f"{_EXPLORATORY}"
         )
 

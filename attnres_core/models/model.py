@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 import torch
@@ -46,6 +47,22 @@ class AttnResModel:
     def device(self) -> torch.device:
         """Where token ids go and results lie: where the weights are, or the first of them."""
         return self.network.device
+
+    def _repr_html_(self) -> str:
+        """What it is, and which families its sites read, in a notebook."""
+        own = self.checkpoint
+        families = dict.fromkeys(family.value for site in self.sites for family in site.sources if family)
+        rows = {
+            "dialect": self.dialect,
+            "layers": self.num_layers,
+            "routing sites": len(self.sites),
+            "families": ", ".join(families),
+            "context": f"{own.context} tokens",
+            "weights": f"{self.network.dtype} on {self.device}".removeprefix("torch."),
+            "digest": own.digest[:12] or "not known",
+        }
+        cells = "".join(f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in rows.items())
+        return f"<table><caption><strong>{html.escape(own.name)}</strong></caption><tbody>{cells}</tbody></table>"
 
     def site_at(self, key: SiteKey) -> Site:
         """The site at a key."""

@@ -21,6 +21,7 @@ from attnres_core.plugin.session import SESSION, TRACED, Session, is_worker
 from attnres_core.plugin.settings import settings_of
 from attnres_core.plugin.terminal import plan_table
 from attnres_core.prompts import IgnoredFieldWarning, Split
+from attnres_core.records.document_columns import gathered
 from attnres_core.records.run_record import base_record
 from attnres_core.registration.ledger import LOCK
 from attnres_core.registration.prompt_digests import SHINGLE, near_duplicates
@@ -167,4 +168,6 @@ def _leave_base_record(suite: Suite, mine: Session, collected: int, name: str) -
     folder = RunFolder(store.root, mine.run, store.writing).open()
     with store.held(f"{mine.run}-{name}", wait=name == BEGUN) as held:
         if held and not folder.has_record(name):
+            if name == DECIDED:
+                folder.leave_columns(gathered(suite, mine.outcomes.values()))
             folder.leave_record(name, base_record(suite, list(mine.outcomes.values()), collected))

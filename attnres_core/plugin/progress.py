@@ -1,12 +1,18 @@
-"""What a run says while it measures: what it works on, and a bar of bundles."""
+"""What a run says while it measures: what it works on, and how far it is, as a bar or where that is none as lines."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from attnres_core.engine.run_folder import DECIDED, RunFolder
+
+STEPS = 10
+"""Lines at most that tell of progress where there is no terminal."""
+APART = 5.0
+"""Seconds between two of them at least."""
 
 
 class ProgressBar:
@@ -15,8 +21,8 @@ class ProgressBar:
     It ends once the claims are decided: what is printed from then on are the tests.
     """
 
-    def __init__(self, folder: RunFolder, reporter: Any, *, header: bool = True) -> None:
-        self.folder, self.reporter, self.header = folder, reporter, header
+    def __init__(self, folder: RunFolder, reporter: Any, *, header: bool = True, apart: float = APART) -> None:
+        self.folder, self.reporter, self.header, self.apart = folder, reporter, header, apart
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -33,16 +39,43 @@ class ProgressBar:
         if self.header:
             write_header(self.reporter, announced.lines)
         terminal = self.reporter._tw._file  # stderr itself is captured while pytest collects
-        total = announced.bundles
-        if not total or not terminal.isatty():
+        if not announced.bundles:
             return
+        if terminal.isatty():
+            self._draw(announced.bundles, terminal)
+        else:
+            self._tell(announced.bundles)
+
+    def _draw(self, total: int, terminal: Any) -> None:
+        """A bar, where there is a terminal."""
         from tqdm import tqdm  # every controller has this thread, and few runs have claims
 
         with tqdm(total=total, desc="measuring", unit="bundle", leave=False, file=terminal) as bar:
-            while not (self._stop.wait(0.2) or self.folder.has_record(DECIDED)):
+            while self._measuring():
                 bar.n = self.folder.measured
                 bar.total = max(total, bar.n)  # families chosen on exploration add bundles
                 bar.refresh()
+
+    def _tell(self, total: int) -> None:
+        """A line every 10 %, where there is none; a run that takes a few seconds says nothing."""
+        started = told_at = time.monotonic()
+        steps = 0
+        while self._measuring():
+            done, now = self.folder.measured, time.monotonic()
+            if done < total and STEPS * done // total > steps and now - told_at >= self.apart:
+                steps, told_at = STEPS * done // total, now
+                write_header(self.reporter, [progress_line(done, total, now - started)])
+
+    def _measuring(self) -> bool:
+        return not (self._stop.wait(0.2) or self.folder.has_record(DECIDED))
+
+
+def progress_line(done: int, total: int, seconds: float) -> str:
+    """`measuring: 30 % (12 of 40 bundles), about 2 min 20 s left`, at the pace of the `seconds` so far."""
+    from attnres_core.report.numbers import duration
+
+    left = duration(round(seconds * (total - done) / done))
+    return f"attnres: measuring: {100 * done // total} % ({done} of {total} bundles), about {left} left"
 
 
 def write_header(reporter: Any, lines: Sequence[str]) -> None:

@@ -105,7 +105,7 @@ class Reporter:
         self.part = bool(self.missing or any(self.config.getoption(name, None) for name in ("lf", "stepwise")))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.report = page.write(record, path, part=self.part)
+            self.report = page.write(record, path, part=self.part, columns=folder.columns)
             self._tell_github(self.report.with_suffix(".json"))
         except OSError as error:
             self.unwritten = f"the report could not be written ({error}); give another --attnres-report"
@@ -127,7 +127,8 @@ class Reporter:
 
         terminalreporter.section("verdicts")
         entries = sorted(self.entries.values(), key=lambda entry: str(entry["node_id"]))
-        for line, markup in verdict_table(entries, terminalreporter._tw.fullwidth):
+        width = terminalreporter._tw.fullwidth if terminalreporter.isatty else None
+        for line, markup in verdict_table(entries, width, full=terminalreporter.verbosity > 0):
             terminalreporter.write_line(line, **markup)
         for place, text in enumerate(self.scope):
             terminalreporter.write_line(text, bold=not place)

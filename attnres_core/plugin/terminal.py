@@ -1,7 +1,9 @@
-"""What a run says once it is decided: a table of verdicts, a finding for every claim that did not hold."""
+"""What a run says once it is decided: its verdicts, and a finding for every claim that did not hold."""
 
 from __future__ import annotations
 
+import itertools
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +12,19 @@ from attnres_core.claims.statements import Verdict
 from attnres_core.judging.outcomes import Outcome
 from attnres_core.records.contradictions import absent, contradictions
 from attnres_core.records.schema import ClaimEntry, OperatorSign, StatementEntry
+from attnres_core.report.by_source import UNCITED, by_source, changed
 from attnres_core.report.numbers import confidence, interval, number, percent
 from attnres_core.report.verdict_signs import SIGNS
-from attnres_core.report.wording import against, deciding, limits, more_than_additive, standing
+from attnres_core.report.wording import against, deciding, expectation, limits, more_than_additive, standing, why_open
 
 Line = tuple[str, Mapping[str, bool]]
 """A line and its markup, as pytest's writer takes them."""
+VERDICT = len("NOT APPLICABLE")
+"""Columns of a verdict."""
+MIN_ROOM, LONGEST = 20, 100
+"""Columns that names and reasons have at least in a narrow terminal, and at most where there is none."""
+SOURCE = 50
+"""Columns of a cited source."""
 
 
 def failure_text(entry: ClaimEntry) -> str:
@@ -72,28 +81,24 @@ def _meaning(statement: StatementEntry) -> str:
     return f": {meanings[statement['op']]}"
 
 
-def verdict_table(entries: Sequence[ClaimEntry], width: int) -> list[Line]:
-    """The claims by file, with the numbers of the statement that decides each; then the counts.
+def verdict_table(entries: Sequence[ClaimEntry], width: int | None = None, *, full: bool = False) -> list[Line]:
+    """The claims by file, then how many of which verdict, by what they cite and in all.
 
-    One line a claim where `width` allows, otherwise the name above its numbers.
+    A claim that is SUPPORTED (or not applicable) takes a line. Every other, and one whose verdict is not the expected
+    one, is told with its interval, its threshold and the reason.
+
+    Args:
+        entries: the claims, in order of node id.
+        width: columns of the terminal, at which lines are cut or wrapped; None: there is no terminal, and none is cut.
+        full: tell of every claim so, with all that there is to know of its limits.
     """
-    names, numbers = [_name(entry) for entry in entries], _columns([_numbers(entry) for entry in entries])
-    name_width = max(map(len, names), default=0)
-    one_line = 2 + name_width + 17 + max(map(len, numbers), default=0) <= width
     lines: list[Line] = []
-    file = None
-    for entry, name, own in zip(entries, names, numbers, strict=True):
-        if entry["node_id"].split("::")[0] != file:
-            file = entry["node_id"].split("::")[0]
-            lines.append((file, {"bold": True}))
-        verdict, markup = entry["verdict"], SIGNS[entry["verdict"]].markup
-        known = entry["expected"] and verdict == entry["expected"]["verdict"] != "SUPPORTED"
-        word = verdict + (" *" if known else "")
-        told = f"{word:<15} {own}".rstrip()
-        if one_line:
-            lines.append((f"  {name:<{name_width}} {told}", markup))
-        else:
-            lines += [(f"  {name}"[:width], {}), (f"    {told}", markup)]
+    for file, members in itertools.groupby(entries, lambda entry: entry["node_id"].split("::")[0]):
+        lines.append((file, {"bold": True}))
+        for entry in members:
+            brief = not full and entry["verdict"] in ("SUPPORTED", "NOT APPLICABLE") and not changed(entry)
+            lines += [_brief(entry, width)] if brief else _at_length(entry, width, full=full)
+    lines += _by_source(entries, width)
     for label, control in (("claims", False), ("controls", True)):
         group = [entry["verdict"] for entry in entries if entry["control"] is control]
         if group:
@@ -103,9 +108,63 @@ def verdict_table(entries: Sequence[ClaimEntry], width: int) -> list[Line]:
         note = next(entry["registration_note"] for entry in entries if entry["registration"] == word)
         lines.append((f"{count} {word}: {note}", {"yellow": True}))
     lines += _contradictions(entries)
-    if any(" *" in line for line, _ in lines):
-        lines.append(("* as this reference checkpoint is known to give; the reason is in the report", {}))
+    if others := [f"{_name(entry)} {entry['verdict']}" for entry in entries if changed(entry)]:
+        lines.append((f"{len(others)} not as expected: {', '.join(others)}", {"red": True}))
     return lines
+
+
+def _brief(entry: ClaimEntry, width: int | None) -> Line:
+    """`SUPPORTED +0.561 nats/token current_source_is_necessary`: a verdict, its effect, the claim's name."""
+    own = deciding(entry)
+    effect = "" if own is None else f"{number(own['estimate'], own['unit']):>10} {own['unit']:<10} "
+    start = f"  {entry['verdict']:<{len('SUPPORTED')}} {effect}"
+    room = None if width is None else width - len(start)
+    return start + _cut(_name(entry), room), SIGNS[entry["verdict"]].markup
+
+
+def _at_length(entry: ClaimEntry, width: int | None, *, full: bool) -> list[Line]:
+    """A claim with its numbers, and why its verdict is what it is."""
+    room = None if width is None else width - VERDICT - 3
+    own, known = deciding(entry), expectation(entry)
+    why = entry["reason"] if full or own is None else why_open(entry) or own["reason"]
+    told = ["" if own is None else _numbers(own), why, ": ".join(known) if known else ""]
+    heading = f"  {entry['verdict']:<{VERDICT}} {_cut(_name(entry), room)}"
+    lines: list[Line] = [(heading, SIGNS[entry["verdict"]].markup)]
+    for text in filter(None, told):
+        wrapped = textwrap.wrap(text, max(MIN_ROOM, room or LONGEST), break_long_words=False, break_on_hyphens=False)
+        lines += [(" " * (VERDICT + 3) + line, {}) for line in wrapped]
+    return lines
+
+
+def _numbers(statement: StatementEntry) -> str:
+    """`+0.412 nats/token [+0.365, +0.462], claimed > 0`."""
+    effect = f"{number(statement['estimate'], statement['unit'])} {statement['unit']}"
+    return f"{effect} {limits(statement)}, claimed {against(statement)}"
+
+
+def _cut(name: str, room: int | None) -> str:
+    """A claim's name in so many columns; a long one loses its middle, since its end tells cases apart."""
+    if room is None or len(name) <= max(room, MIN_ROOM):
+        return name
+    end = max(room, MIN_ROOM) // 2
+    return f"{name[: max(room, MIN_ROOM) - end - 1]}…{name[-end:]}"
+
+
+def _by_source(entries: Sequence[ClaimEntry], width: int | None) -> list[Line]:
+    """How many claims have which verdict, by what they cite; nothing where no claim cites anything."""
+    rows = by_source(entries)
+    if all(row.source == UNCITED for row in rows):
+        return []
+    words = [word for word in SIGNS if any(row.counts[word] for row in rows)]
+    headings = f"  claims  {'  '.join(words)}"
+    room = SOURCE if width is None else min(SOURCE, width - len(headings))
+    sources = [_cut(row.source, room) for row in rows]
+    first = max(map(len, ("by cited source", *sources)))
+    lines: list[Line] = [("", {}), (f"{'by cited source':<{first}}{headings}", {"bold": True})]
+    for row, source in zip(rows, sources, strict=True):
+        counts = "  ".join(f"{row.counts[word] or '':>{len(word)}}" for word in words)
+        lines.append((f"{source:<{first}}  {len(row.claims):>6}  {counts}".rstrip(), {}))
+    return [*lines, ("", {})]
 
 
 def _contradictions(entries: Sequence[ClaimEntry]) -> list[Line]:
@@ -141,18 +200,3 @@ def plan_table(planned: Sequence[tuple[Claim, Outcome, int | None]], available: 
 
 def _name(entry: ClaimEntry) -> str:
     return entry["node_id"].split("::", 1)[-1].removeprefix("test_")
-
-
-def _numbers(entry: ClaimEntry) -> tuple[str, str, str]:
-    """Estimate, interval and threshold of the deciding statement."""
-    leading = deciding(entry)
-    if leading is None or entry["verdict"] == "ERROR":
-        return "", "", ""
-    return number(leading["estimate"], leading["unit"]), limits(leading), against(leading)
-
-
-def _columns(rows: Sequence[tuple[str, str, str]]) -> list[str]:
-    """The rows' cells under each other: numbers end at one place, intervals begin at one."""
-    first, second, third = ([len(row[place]) for row in rows] for place in range(3))
-    widths = [max(sizes, default=0) for sizes in (first, second, third)]
-    return [f"{one:>{widths[0]}} {two:<{widths[1]}} {three:>{widths[2]}}" for one, two, three in rows]

@@ -155,8 +155,15 @@ def junit_properties(entry: ClaimEntry) -> list[tuple[str, str]]:
         "low": low,
         "high": high,
         "threshold": entry["threshold"],
+        "unit": entry["statements"][entry["deciding"]]["unit"] if entry["deciding"] is not None else None,
         "n": entry["n"],
         "statement": entry["statement"],
+        "cites": entry["cites"],
+        "registration": entry["registration"],
+        "registration_note": entry["registration_note"],
+        "split": entry["split"],
+        "alpha": entry["alpha"],
+        "expected": entry["expected"]["verdict"] if entry["expected"] else None,
         "reason": entry["reason"],
     }
     return [(f"attnres_{name}", str(value)) for name, value in values.items() if value not in (None, "")]
@@ -269,11 +276,16 @@ def claimed(statement: Statement) -> tuple[str, list[float | None]]:
         Operator.BELOW: (None, edge),
         Operator.WITHIN: (-edge, edge),
     }[statement.operator]
-    terms = sorted(statement.form.terms, key=lambda term: str(term[0]))
-    if terms[0][1] < 0:
-        terms = [(quantity, -factor) for quantity, factor in terms]
+    if min(statement.form.terms, key=lambda term: str(term[0]))[1] < 0:
         low, high = (None if end is None else -end for end in (high, low))
-    return str(Linear(tuple(terms))), [low, high]
+    return str(canonical(statement.form)), [low, high]
+
+
+def canonical(form: Linear) -> Linear:
+    """The same form whichever way round it was written: its terms in order, and the first of them positive."""
+    terms = sorted(form.terms, key=lambda term: str(term[0]))
+    sign = -1.0 if terms[0][1] < 0 else 1.0
+    return Linear(tuple((quantity, sign * factor) for quantity, factor in terms))
 
 
 def _estimand_entry(outcome: Outcome) -> EstimandEntry:

@@ -40,20 +40,30 @@ def write_card(record_file: Path, only: str = "") -> str:
     Raises:
         ValueError: it is no record that this version wrote, or no claim is to be shown, with the remedy.
     """
-    record = read_record(record_file)
+    record, shown = read_chosen(record_file, only)
     digest = hashlib.sha256(record_file.read_bytes()).hexdigest()
-    return "\n".join(_lines(record, chosen(record, record_file, only), digest)) + "\n"
+    return "\n".join(_lines(record, shown, digest)) + "\n"
 
 
-def chosen(record: Record, record_file: Path, only: str) -> list[ClaimEntry]:
+def read_chosen(record_file: Path, only: str) -> tuple[Record, list[ClaimEntry]]:
+    """A run's JSON record, and its claims with this in their key or title.
+
+    Raises:
+        ValueError: it is no record that this version wrote, or there is no such claim, with the remedy.
+    """
+    record = read_record(record_file)
+    return record, having(record["claims"], only, str(record_file))
+
+
+def having(claims: Sequence[ClaimEntry], only: str, where: str) -> list[ClaimEntry]:
     """The claims with this in their key or title.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none; `where` says in what.
     """
-    shown = [c for c in record["claims"] if only.lower() in f"{claim_key(c['node_id'])} {c['title']}".lower()]
+    shown = [c for c in claims if only.lower() in f"{claim_key(c['node_id'])} {c['title']}".lower()]
     if only and not shown:
-        raise ValueError(f"{record_file}: no claim has {only!r} in its key or title; give a part of one that it holds")
+        raise ValueError(f"{where}: no claim has {only!r} in its key or title; give a part of one that it holds")
     return shown
 
 

@@ -10,6 +10,7 @@ from attnres_core.claims.claim import claim_key
 from attnres_core.files import atomic, writing
 from attnres_core.records.reading import one_line, read_record
 from attnres_core.records.schema import ClaimEntry, Record
+from attnres_core.report import paired
 from attnres_core.report.html.page import render_comparison
 from attnres_core.report.numbers import number
 from attnres_core.report.wording import deciding, limits
@@ -43,18 +44,28 @@ KINDS = {
 }
 
 
-def compare(first: Path, second: Path, page: Path | None = None) -> tuple[str, list[Pair]]:
+def compare(
+    first: Path, second: Path, page: Path | None = None, *, by_document: bool = False
+) -> tuple[str, list[Pair]]:
     """Two runs' records compared: as text and claim by claim, and where a page is wanted there, too.
 
+    Args:
+        first: the record of one run.
+        second: that of the other.
+        page: where a page goes; None: there is none.
+        by_document: test each column's difference over the same documents, too, and tell of it in the text.
+
     Raises:
-        ValueError: one of them is no record that this version wrote, or the page cannot be written, with the remedy.
+        ValueError: one of them is no record that this version wrote, the page cannot be written, or the runs cannot be
+            paired, with the remedy.
     """
     one, other = read_record(first), read_record(second)
+    tested = f"\n\n{paired.as_text(paired.paired(first, one, second, other))}" if by_document else ""
     if page is not None:
         told = as_page(one, other)
         with writing(page), atomic(page) as temporary:
             temporary.write_bytes(told.encode("utf-8", "backslashreplace"))
-    return as_text(one, other), compared(one, other)
+    return as_text(one, other) + tested, compared(one, other)
 
 
 def compared(first: Record, second: Record) -> list[Pair]:

@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 
 from attnres_core.claims.claim import claim_key
-from attnres_core.records.reading import one_line, read_record
+from attnres_core.records.reading import one_line
 from attnres_core.records.schema import ClaimEntry, Record
-from attnres_core.report.card import chosen
+from attnres_core.report.card import read_chosen
 from attnres_core.report.numbers import number
 from attnres_core.report.scope import scope
 from attnres_core.report.wording import against, answer, deciding, limits, standing, why_open
@@ -44,9 +44,8 @@ def write_latex(record_file: Path, only: str = "") -> str:
     Raises:
         ValueError: it is no record that this version wrote, or no claim is to be shown, with the remedy.
     """
-    record = read_record(record_file)
-    shown = [claim for claim in chosen(record, record_file, only) if not claim["control"]]
-    return "\n".join(_lines(record, shown)) + "\n"
+    record, shown = read_chosen(record_file, only)
+    return "\n".join(_lines(record, [claim for claim in shown if not claim["control"]])) + "\n"
 
 
 def _lines(record: Record, shown: list[ClaimEntry]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from attnres_core.quantities.vocabulary import Summary
 from attnres_core.records.schema import OperatorSign
 
 DASH, MINUS, TIMES, INFINITY, WITHIN = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "∞", "within ±"
@@ -14,8 +15,9 @@ DIGITS = 3
 """Significant digits of what was measured."""
 PLAIN = (-4, 6)
 """The powers of ten between which a measured number is written out."""
-SIGNED_UNITS = ("nats/token",)
-"""Units of effects, which carry their sign."""
+UNSIGNED_UNITS = tuple(dict.fromkeys(summary.spec.unit for summary in Summary))
+"""Units of amounts that are read off the depth weights. Numbers in any other unit are effects or correlations, which
+carry their sign."""
 EXACT = "exact"
 """Stands for the interval of a number that is no sample's."""
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -27,7 +29,7 @@ RULES = {
     "within": WITHIN,
     "digits": DIGITS,
     "plain": PLAIN,
-    "signed_units": SIGNED_UNITS,
+    "unsigned_units": UNSIGNED_UNITS,
     "exact": EXACT,
 }
 
@@ -37,7 +39,7 @@ def number(value: float | None, unit: str | None = None, *, signed: bool | None 
     if value is None:
         return DASH
     if signed is None:
-        signed = unit in SIGNED_UNITS
+        signed = bool(unit) and unit not in UNSIGNED_UNITS
     return _sign(value, signed) + _magnitude(abs(value))
 
 
@@ -73,11 +75,11 @@ def given(value: float) -> str:
     return f"{sign}{factor}{_power(int(exponent))}"
 
 
-def interval(limits: tuple[float | None, float | None], unit: str | None = None) -> str:
+def interval(limits: tuple[float | None, float | None], unit: str | None = None, *, signed: bool | None = None) -> str:
     """`[+0.110, +0.160]`; a limit that is None is infinite."""
     low, high = limits
-    below = f"{MINUS}{INFINITY}" if low is None else number(low, unit)
-    above = f"+{INFINITY}" if high is None else number(high, unit)
+    below = f"{MINUS}{INFINITY}" if low is None else number(low, unit, signed=signed)
+    above = f"+{INFINITY}" if high is None else number(high, unit, signed=signed)
     return f"[{below}, {above}]"
 
 

@@ -42,4 +42,4 @@ def test_a_row_of_the_table_is_chosen_by_its_name(suite, pytester):
 def test_another_name_is_an_error_that_lists_them(suite, workers):
     result = suite("-n", workers, "--attnres-executor=cluster", claims=CLAIM)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--attnres-executor is 'cluster'; allowed: local*"])
+    result.stderr.fnmatch_lines(["*there is no executor 'cluster'; allowed: local*"])

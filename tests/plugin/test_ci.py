@@ -3,6 +3,8 @@
 import pytest
 from support.small_suite import verdicts
 
+from attnres_core.__main__ import main
+
 pytestmark = pytest.mark.usefixtures("_quiet")
 
 
@@ -30,3 +32,14 @@ def test_what_else_may_be_allowed_is_said(suite):
     result = suite("-n", "0", "--attnres-allow=refuted")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--attnres-allow: 'refuted' is not valid (allowed: inconclusive)*"])
+
+
+def test_two_runs_on_the_same_prompts_are_compared_document_by_document(suite, pytester, micro, capsys):
+    only = ("-n", "0", "-k", "supported or refuted or closed or picked")
+    suite(*only, "--attnres-report=reports/one.html")
+    suite(*only, "--attnres-report=reports/two.html", f"--attnres-trained={micro / 'kimi'}")
+    main(["compare", *(str(pytester.path / "reports" / f"{name}.json") for name in ("one", "two")), "--paired"])
+    told = capsys.readouterr().out
+    assert "paired over the same 40 documents: " in told
+    assert "    drop(embedding, mlp, early) on trained [delta_nll]\n" in told
+    assert "1 about the worst prompt, which is no mean" in told

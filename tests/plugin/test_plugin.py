@@ -172,7 +172,9 @@ def test_expected_verdicts_turn_a_known_refutation_green_and_a_change_red(suite,
     file.write_text(json.dumps(content))
     green = suite(here, "-v")
     assert green.ret == pytest.ExitCode.OK
-    green.stdout.fnmatch_lines(["*test_refuted REFUTED (expected)*", "*REFUTED * *", "[*] as this reference*"])
+    green.stdout.fnmatch_lines(
+        ["*test_refuted REFUTED (expected)*", "  REFUTED * refuted", "* as expected: random weights"]
+    )
     assert verdicts(pytester)["test_refuted"]["verdict"] == "REFUTED"
 
     content["claims"]["test_claims.py::test_refuted"]["verdict"] = "INCONCLUSIVE"

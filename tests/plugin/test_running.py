@@ -34,6 +34,10 @@ def test_junit_xml_carries_effect_interval_and_verdict_as_properties(suite, pyte
         assert float(properties["attnres_threshold"]) == 5
         assert int(properties["attnres_n"]) == 40
         assert properties["attnres_statement"] == entry["statement"]
+        assert properties["attnres_unit"] == "nats/token"
+        assert properties["attnres_registration"] == entry["registration"] == "exploratory"
+        assert properties["attnres_split"] == "exploration"
+        assert found["test_supported"]["attnres_cites"] == "a paper"
         assert found["test_not_applicable"]["attnres_verdict"] == "NOT APPLICABLE"
         assert "attnres_effect" not in found["test_not_applicable"]
 
@@ -139,7 +143,7 @@ def test_one_progress_bar_while_measuring_and_none_beside_the_tests(pytester, mi
 
 def test_no_progress_bar_where_there_is_no_terminal(suite):
     result = suite("-n", "0")
-    assert "measuring: " not in result.stdout.str() + result.stderr.str()
+    assert not re.search(r"measuring: +\d+%", result.stdout.str() + result.stderr.str())
 
 
 def interruptible():

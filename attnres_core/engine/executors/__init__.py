@@ -31,7 +31,7 @@ def check_executor(name: str) -> None:
         ValueError: the names that are.
     """
     if name not in EXECUTORS:
-        raise ValueError(f"--attnres-executor is {name!r}; allowed: {', '.join(EXECUTORS)}")
+        raise ValueError(f"there is no executor {name!r}; allowed: {', '.join(EXECUTORS)}")
 
 
 def open_executor(

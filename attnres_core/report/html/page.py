@@ -12,6 +12,7 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ import markupsafe
 import vl_convert
 
 from attnres_core.files import atomic
+from attnres_core.records import document_columns
 from attnres_core.records.schema import Record
 from attnres_core.records.writing import record_text
 from attnres_core.report import numbers, scope, tables, verdict_signs, wording
 from attnres_core.report.html import distribution, sections
+from attnres_core.shapes import Column
 
 __all__ = ["render", "write"]
 
@@ -35,10 +38,11 @@ _DATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
 _SCRIPT_SAFE = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
-def write(record: Record, html_path: Path, *, part: bool = False) -> Path:
-    """Write the record as a page; beside it as .json, and its statements as .effects.csv; each atomically.
+def write(record: Record, html_path: Path, *, part: bool = False, columns: Mapping[str, Column] | None = None) -> Path:
+    """Write the record as a page; beside it as .json, its statements as .effects.csv, and its columns.
 
-    All files are rendered in full before any is touched: if rendering fails, the old ones stay. The same files are
+    All files are rendered in full before any is touched, and each is written atomically: if rendering fails, the old
+    ones stay. The same files are
     kept in a folder named for the run's start; of such folders the newest KEPT.
 
     Args:
@@ -46,6 +50,7 @@ def write(record: Record, html_path: Path, *, part: bool = False) -> Path:
         html_path: where the page goes.
         part: whether the run was cut short or ran a part: then it is kept in the folder alone, and an earlier page of
             a whole run stays.
+        columns: what it was decided on, one number a document; none: that is not kept.
 
     Returns:
         The page's path.
@@ -54,24 +59,30 @@ def write(record: Record, html_path: Path, *, part: bool = False) -> Path:
         ValueError: the record holds a NaN or an infinite number (write a missing limit as None).
     """
     kept = html_path.parent / record["run"]["started"].replace(":", "-").replace("+00-00", "Z")
+    as_json = record_text(record)
     texts = {
-        html_path.with_suffix(".json").name: record_text(record),
+        html_path.with_suffix(".json").name: as_json,
         html_path.with_suffix(".effects.csv").name: effects_csv(record),
         html_path.name: render(record),
     }
+    files = {name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
+    columns_name = html_path.with_suffix(document_columns.SUFFIX).name
+    if columns:
+        files[columns_name] = document_columns.packed(columns, as_json)
     try:
         with contextlib.ExitStack() as staged:
             for folder in (kept, *([] if part else [html_path.parent])):
                 folder.mkdir(parents=True, exist_ok=True)
-                for name, text in texts.items():
+                for name, content in files.items():
                     temporary = staged.enter_context(atomic(folder / name))
-                    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+                    temporary.write_bytes(content)
     finally:
         with contextlib.suppress(OSError):
             kept.rmdir()  # (where nothing came of it)
     dated = [path for path in html_path.parent.iterdir() if _DATED.fullmatch(path.name) and path.is_dir()]
     # Nobody else's folders are removed, whatever their names.
-    for folder in sorted(path for path in dated if {file.name for file in path.iterdir()} == texts.keys())[:-KEPT]:
+    ours = [path for path in dated if {file.name for file in path.iterdir()} - {columns_name} == texts.keys()]
+    for folder in sorted(ours)[:-KEPT]:
         shutil.rmtree(folder, ignore_errors=True)
     return kept / html_path.name if part else html_path
 

@@ -17,7 +17,7 @@ const soft = (text) => element("p", text, { class: "soft" });
 
 // Numbers: as report/numbers.py writes them, by its rules ---------------------------------------------------------------
 
-const { dash, minus, times, infinity, within, digits, plain, signed_units: signedUnits, exact } = shared.numbers;
+const { dash, minus, times, infinity, within, digits, plain, unsigned_units: unsignedUnits, exact } = shared.numbers;
 
 const powerOfTen = (exponent) =>
   `10${[...String(exponent)].map((character) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(character)]).join("")}`;
@@ -35,7 +35,7 @@ function decimals(value, count) {
 /** What was measured: significant digits with a true minus sign; effects carry their sign. */
 function number(value, unit = "") {
   if (value === null || value === undefined) return dash;
-  const sign = value < 0 ? minus : signedUnits.includes(unit) && value > 0 ? "+" : "";
+  const sign = value < 0 ? minus : unit && !unsignedUnits.includes(unit) && value > 0 ? "+" : "";
   const size = Math.abs(value);
   if (size === 0) return "0";
   const [mantissa, exponent] = size.toExponential(digits - 1).split("e").map(Number);
