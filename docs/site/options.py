@@ -36,8 +36,13 @@ COMMANDS = """
 
 
 def cell(text: object) -> str:
-    """A text as a cell of a table, the options that it names as code."""
-    return re.sub(r"(?<![\w`-])--\w[\w-]*", r"`\g<0>`", " ".join(str(text).split()).replace("|", "\\|"))
+    """A text as a cell of a table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def prose(text: object) -> str:
+    """A sentence of the code's, the options that it names as code: the site would join their hyphens."""
+    return re.sub(r"(?<![\w`-])--\w[\w-]*", r"`\g<0>`", cell(text))
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -50,7 +55,7 @@ def option_rows() -> list[tuple[str, str, str]]:
     return [
         (
             f"`--attnres-{option.name}`",
-            option.help,
+            prose(option.help),
             f"`{option.default}`" if option.default else "no" if option.flag else "",
         )
         for option in OPTIONS
@@ -75,13 +80,13 @@ def told(action: argparse.Action, command: argparse.ArgumentParser) -> str:
 
 def section(name: str, command: argparse.ArgumentParser) -> list[str]:
     """A command's description and arguments, and those of the commands below it."""
-    lines = ["", f"### {name}", "", f"`python -m attnres_core {name}`: {cell(command.description)}"]
+    lines = ["", f"### {name}", "", f"`python -m attnres_core {name}`: {prose(command.description)}"]
     rows, below = [], []
     for action in command._actions:  # (argparse offers no other list of them)
         if isinstance(action, argparse._SubParsersAction):
             below += [line for word, own in action.choices.items() for line in section(f"{name} {word}", own)]
         elif not isinstance(action, argparse._HelpAction):
-            rows.append((written(action), told(action, command)))
+            rows.append((written(action), prose(told(action, command))))
     return [*lines, "", *table(("argument", "what it is"), rows), *below] if rows else [*lines, *below]
 
 
