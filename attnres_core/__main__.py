@@ -8,10 +8,15 @@ from collections.abc import Sequence
 
 from attnres_core.commands import COMMANDS
 
+STATUSES = (
+    "Exit status: 0 done; 1 what was looked for is there: runs that differ (compare --fail-on), a damaged store (store "
+    "verify); 2 it cannot be done, and stderr says why. `plan` has pytest's."
+)
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    root = argparse.ArgumentParser(prog="python -m attnres_core", description=__doc__)
+    root = argparse.ArgumentParser(prog="python -m attnres_core", description=__doc__, epilog=STATUSES)
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         command.add_arguments(commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION))

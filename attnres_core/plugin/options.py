@@ -87,7 +87,9 @@ OPTIONS = (
     Option("executor", "who measures: local, this machine's processes", "local"),
     Option("store", "folder of measured columns, reused by later runs", ".attnres"),
     Option(
-        "report", "where the HTML report goes; its .json record and .effects.csv lie beside it", "reports/latest.html"
+        "report",
+        "where the HTML report goes; its .json record, .effects.csv and columns lie beside it",
+        "reports/latest.html",
     ),
     Option("quick", "64 prompts a split: a first look, never confirmatory", "", flag=True),
     Option("sequential", "decide early: look at a quarter and a half of the documents too", "", flag=True),
@@ -102,9 +104,15 @@ OPTIONS = (
 _BY_NAME = {option.name: option for option in OPTIONS}
 
 
+STATUSES = """\
+  (exit status: 0 every claim is SUPPORTED, not applicable, or as the checkpoint is known to give; 1 another verdict, or
+  a claim that cannot be decided; 2 interrupted, or a file that cannot be imported; 4 an option that cannot be used;
+  5 no test was collected)"""
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Register every option and its ini twin."""
-    group = parser.getgroup("attnres", "causal hypothesis tests for Attention-Residual models")
+    group = parser.getgroup("attnres", f"causal hypothesis tests for Attention-Residual models\n{STATUSES}")
     for option in OPTIONS:
         default = f" (default: {option.default})" if option.default else ""
         if option.flag:

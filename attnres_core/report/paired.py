@@ -9,8 +9,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tqdm import tqdm
 
 from attnres_core.records.document_columns import STRATA, columns_of, key
 from attnres_core.records.reading import one_line
@@ -89,7 +92,7 @@ def paired(first_file: Path, first: Record, second_file: Path, second: Record) -
         share = len(own) / len(testable)  # of alpha: Bonferroni over the splits, Holm within each
         pairs = [(one[key(*where)], other[key(*where)]) for where in own]
         noises = [(mine[where].noise or 0.0) + (yours[where].noise or 0.0) for where in own]
-        tested = differences(pairs, noises, _strata(one, split), ALPHA * share)
+        tested = differences(pairs, noises, _strata(one, split), ALPHA * share, _bar)
         for where, (before, after), result in zip(own, pairs, tested, strict=True):
             if isinstance(result, str):
                 left_out[result] += 1
@@ -99,6 +102,11 @@ def paired(first_file: Path, first: Record, second_file: Path, second: Record) -
                 found.append(PairedColumn(where[1], split, mine[where], *means, adjusted))
     documents = max(len(one[key(*where)]) for where in testable)
     return Paired(tuple(sorted(found, key=lambda each: each.difference.p)), documents, left_out)
+
+
+def _bar(blocks: range) -> Iterable[int]:
+    """Blocks of columns under a bar, where there is a terminal."""
+    return tqdm(blocks, desc="resampling", unit="block", leave=False, disable=None)
 
 
 def _check(first: Record, second: Record) -> None:

@@ -7,7 +7,7 @@ out. Holm's step-down keeps the probability of any wrong "differs" at most alpha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from attnres_core.claims.statements import Interval, Operator
@@ -41,6 +41,7 @@ def differences(
     noises: Sequence[float],
     strata: Strata | None = None,
     alpha: float = ALPHA,
+    progress: Callable[[range], Iterable[int]] = iter,
 ) -> list[Difference | str]:
     """Each pair's difference, or why none can be told: a gate, or that both are the same numbers.
 
@@ -49,6 +50,7 @@ def differences(
         noises: how far the arithmetic may have moved each difference; limits are moved out by it.
         strata: see `intervals.bootstrap_t`.
         alpha: the probability of any wrong "differs" at most.
+        progress: wraps the columns' blocks, to tell how far it is.
     """
     columns = [second - first for first, second in pairs]
     told: list[Difference | str] = ["the same numbers" if not column.any() else "" for column in columns]
@@ -56,7 +58,7 @@ def differences(
     most = len(open_ones)
     p_values: dict[int, float] = {}
     steps: dict[int, list[Interval]] = {}  # limits at the level of each step of Holm's, from the last to the first
-    for start in range(0, most, _BLOCK):
+    for start in progress(range(0, most, _BLOCK)):
         block = open_ones[start : start + _BLOCK]
         made = intervals.bootstraps([columns[place] for place in block], [alpha / 2 / most] * len(block), strata)
         for place, bootstrap in zip(block, made, strict=True):
