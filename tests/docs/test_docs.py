@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 
 import pytest
@@ -91,6 +92,20 @@ def test_the_readme_s_claim_is_decided_as_it_says(tutorial):
     assert status == 0, output
     hold(ROOT / "README.md", text, output)
     assert len([line for line in claim.splitlines() if line.strip()]) <= 8
+
+
+def test_pages_count_the_shipped_claims_as_the_lock_does():
+    """The first number of each page; later ones are of recorded runs, and of their day."""
+    lock = tomllib.loads((ROOT / "hypotheses" / "claims.lock").read_text())
+    groups = [entry["group"] for entry in lock.values() if isinstance(entry, dict)]
+    controls = groups.count("control")
+    for page in (
+        ROOT / "README.md",
+        *(ROOT / "docs" / name for name in ("README.md", "performance.md", "tutorial.md")),
+    ):
+        told = re.findall(r"(\d+) claims and (?:(\d+) )?controls", page.read_text())
+        wanted = {"README.md": (str(len(groups) - controls), str(controls))} if page.parent == ROOT else {}
+        assert told[0] == wanted.get(page.name, (str(len(groups)), "")), page
 
 
 def test_the_readme_is_short():
