@@ -34,7 +34,7 @@ class IgnoredFieldWarning(UserWarning):
 
 
 class Split(StrEnum):
-    """Which decisions a prompt may serve."""
+    """The decisions that a prompt may serve."""
 
     EXPLORATION = "exploration"
     """For choosing what to claim."""
@@ -49,14 +49,14 @@ class Prompt:
     id: str
     text: str
     document: str
-    """What it was taken from: the unit of resampling."""
+    """The document that it was taken from: the unit of resampling."""
     stratum: str
     """The collection the document belongs to."""
     split: Split
     answer: str = ""
-    """What should follow the text: its first token is the answer. Empty: nothing is asked."""
+    """The text that should follow: its first token is the answer. Empty: nothing is asked."""
     foil: str = ""
-    """What must not follow instead; its first token."""
+    """The text that must not follow instead; its first token."""
 
     @property
     def digest(self) -> str:
@@ -336,6 +336,6 @@ def split_of(document: str) -> Split:
 
 @cache
 def chunk_digest(prompts: tuple[Prompt, ...], tokenizer_digest: str, window: int = WINDOW) -> str:
-    """What identifies a chunk of tokenised prompts."""
+    """Return what identifies a chunk of tokenised prompts."""
     parts = [*(prompt.digest for prompt in prompts), tokenizer_digest, str(window)]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Column = NDArray[np.float64]
 """One number per prompt, `[prompt]`."""
 Unit = dict[str, NDArray[np.float64]]
-"""What one intervention was measured to do to one chunk: named arrays whose first axis is the chunk's prompts."""
+"""The measured effects of one intervention on one chunk: named arrays whose first axis is the chunk's prompts."""
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

@@ -39,7 +39,12 @@ def resolved(given: str) -> str:
     Raises:
         ValueError: it looks like a name, and there is none such.
     """
-    return str(reference(given)) if "/" not in given and not Path(given).exists() else given
+    if "/" in given or Path(given).exists():
+        return given
+    try:
+        return str(reference(given))
+    except ValueError as error:
+        raise ValueError(f"{error}; or give a folder that exists, or a hub id such as Qwen/Qwen3-0.6B") from None
 
 
 def reference_prompts(name: str = "docstrings") -> Path:

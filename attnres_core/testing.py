@@ -141,7 +141,7 @@ def weights_sum_to_one(trial: Trial) -> Iterator[str]:
 
 
 def reads_are_mixtures(trial: Trial) -> Iterator[str]:
-    """What a site reads is its sources, weighted by its depth weights."""
+    """Each site reads a mixture: its sources, weighted by its depth weights."""
     assert trial.clean is not None
     for key, (states, read) in trial.reads.items():
         expected = sum(weight.unsqueeze(-1) * state.float() for weight, state in zip(read.weights, states, strict=True))

@@ -35,7 +35,7 @@ class Claim:
     cites: str | None
     quantities: tuple[Quantity, ...]
     statements: tuple[Statement, ...]
-    """What is decided: the body's statements, once under each kind of ablation where there are several."""
+    """The statements that are decided: the body's, once under each kind of ablation where there are several."""
     under: tuple[Kind, ...] = ()
     """The kinds that it is decided under, in the order of its statements; none: as it is written."""
     contradicts: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Claim:
 
     @property
     def by_kind(self) -> int:
-        """How many of its statements belong to each kind of ablation."""
+        """The number of its statements that belong to each kind of ablation."""
         return len(self.statements) // max(1, len(self.under))
 
     @property
@@ -53,7 +53,7 @@ class Claim:
 
     @property
     def is_exact(self) -> bool:
-        """Whether nothing about it is sampled, so that it needs no alpha.
+        """True if nothing about it is sampled, so that it needs no alpha.
 
         So are statements about the worst prompt, and those about the routing of models without trained queries, whose
         weights no prompt changes.
@@ -114,7 +114,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 @dataclass(frozen=True, slots=True)
 class ClaimInfo:
-    """What `@claim` says about a test."""
+    """The arguments of `@claim` on a test."""
 
     quantities: Mapping[str, Quantity]
     statement: str | None = None

@@ -1,4 +1,4 @@
-"""What a statement is about, in words and in symbols.
+"""The subject of a statement, in words and in symbols.
 
 Symbols: d a document, x_d its prompt, L the mean next-token loss, s_i and a_i the sources and depth weights of a site,
 z_i the logits behind the weights, F the ablated family, do(...) what the intervention sets; E_d is the mean over the
@@ -47,7 +47,7 @@ _READERS = {Sublayer.ATTN: "attention", Sublayer.MLP: "MLP", Sublayer.FINAL: "th
 
 
 def estimands(statements: Sequence[Statement]) -> dict[str, Any]:
-    """What a claim's statements relate, with one letter for each quantity.
+    """The quantities that a claim's statements relate, with one letter for each.
 
     Returns:
         `{"relations": ["A - B > 0.02", ...], "terms": {"A": "drop(older, attn, late) on trained [delta_nll]", ...}}`

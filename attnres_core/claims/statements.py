@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(StrEnum):
-    """What the data say about a claim."""
+    """The outcome of a claim on the data."""
 
     SUPPORTED = "SUPPORTED"
     """The claim's limit clears its threshold."""
@@ -116,12 +116,12 @@ class Statement:
 
     @property
     def takes_worst(self) -> bool:
-        """Whether the statement is about the worst prompt rather than the mean."""
+        """True if the statement is about the worst prompt rather than the mean."""
         return any(_takes_worst(quantity) for quantity, _ in self.form.terms)
 
     @property
     def is_routing(self) -> bool:
-        """Whether every term is read off the depth weights."""
+        """True if every term is read off the depth weights."""
         return all(isinstance(q, Quantity) and isinstance(q.what, RoutingSummary) for q, _ in self.form.terms)
 
     def __str__(self) -> str:
@@ -169,7 +169,7 @@ class Decision:
     """One-sided; None where a gate forbids a verdict. Exact decisions have 0 or 1."""
 
     def __bool__(self) -> bool:
-        """Whether the statement is supported."""
+        """True if the statement is supported."""
         return self.verdict is Verdict.SUPPORTED
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a claim's body states, found by calling it with symbolic estimates at collection."""
+"""The statements of a claim's body, found by calling it with symbolic estimates at collection."""
 
 from __future__ import annotations
 

@@ -50,15 +50,15 @@ class Counterexample:
     statement: str
     """The statement that it violates."""
     value: float
-    """What that statement is about, on this prompt alone: one float32 forward per ablation, nothing shared."""
+    """The statement's value on this prompt alone: one float32 forward per ablation, nothing shared."""
 
 
 @dataclass(frozen=True, slots=True)
 class CounterexampleSearch:
-    """What a search found, or that it found nothing. Exploratory by nature."""
+    """The result of a search: a counterexample, or that none was found. Exploratory by nature."""
 
     statements: tuple[str, ...]
-    """What every prompt was to satisfy."""
+    """The statement that every prompt was to satisfy."""
     prompts: str
     """The kind of prompts, in words."""
     model: str

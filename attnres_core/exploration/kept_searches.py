@@ -31,13 +31,13 @@ class Speaking:
 
     @property
     def value(self) -> float | None:
-        """What the statement is about, on the prompt that was found; None: there was none."""
+        """The statement's value on the prompt that was found; None: there was none."""
         found = self.search["found"]
         return None if found is None else float(found["value"])
 
     @property
     def wrong_sign(self) -> bool:
-        """Whether that is on the other side of zero than the claim says: more than too small."""
+        """True if that is on the other side of zero than the claim says: more than too small."""
         threshold = self.statement.threshold
         if self.value is None or self.statement.operator is Operator.WITHIN:
             return False

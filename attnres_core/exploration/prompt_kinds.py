@@ -27,7 +27,7 @@ class PromptKind:
     """A kind of prompts. Made by `any_tokens`, `excerpts` and `texts`, or from any strategy of token ids."""
 
     words: str
-    """What they are, for whoever reads what was found among them."""
+    """A description of them, for whoever reads what was found among them."""
     strategy: SearchStrategy[list[int]]
 
 

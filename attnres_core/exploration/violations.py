@@ -1,4 +1,4 @@
-"""How far single prompts lie on the wrong side of a claim's statements: measured in batches, each prompt once."""
+"""The distance of single prompts from a claim's statements, on the wrong side. In batches, each prompt once."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Claimed = Callable[..., object] | Sequence[Statement] | Quantity | Request
 
 
 def parametrised(claim: Callable[..., object]) -> bool:
-    """Whether a test takes its quantities from pytest's `parametrize`."""
+    """Return whether a test takes its quantities from pytest's `parametrize`."""
     return any(mark.name == "parametrize" for mark in getattr(claim, "pytestmark", ()))
 
 
 def stated(claim: Claimed, threshold: float | None = None) -> tuple[Statement, ...]:
-    """What a claim says of every prompt; with a threshold, that one in place of its own.
+    """Return what a claim says of every prompt; with a threshold, that one in place of its own.
 
     Raises:
         ClaimError: the claim's body is none.
@@ -126,13 +126,13 @@ class Bench:
         return max(found, key=lambda each: each[0])
 
     def _values(self, units: Mapping[str, Unit]) -> list[tuple[Statement, Column]]:
-        """What each statement is about, `[prompt]`."""
+        """Return each statement's value, `[prompt]`."""
         columns = {quantity: values(asked, [units]) for quantity, asked in self._asked.items()}
         return [(statement, statement.form.of(columns)) for statement in self.statements]
 
 
 def _violation(statement: Statement, value: Column) -> Column:
-    """How far values lie on the wrong side of a statement's threshold."""
+    """Return how far values lie on the wrong side of a statement's threshold."""
     if statement.operator is Operator.ABOVE:
         return np.asarray(statement.threshold - value)
     size = np.abs(value) if statement.operator is Operator.WITHIN else value

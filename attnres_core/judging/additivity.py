@@ -37,7 +37,7 @@ class Parting:
         return tuple(part for part, _ in self.parts)
 
     def excess(self, column: Callable[[Quantity], Column]) -> Column:
-        """What the whole costs beyond the sum of its parts, `[document]`."""
+        """The cost of the whole beyond the sum of its parts, `[document]`."""
         return sum((-times * column(part) for part, times in self.parts), column(self.whole))
 
     def effects(self, column: Callable[[Quantity], Column]) -> list[float]:
@@ -115,7 +115,7 @@ def excesses(outcome: Outcome, found: Sequence[Parting], measurements: Measureme
 
 
 def _is_measured(parting: Parting, column: Callable[[Quantity], Column]) -> bool:
-    """Whether all its columns are there, on the split and the documents that are asked for."""
+    """Return whether all its columns are there, on the split and the documents that are asked for."""
     try:
         return all(len(column(quantity)) for quantity in (parting.whole, *parting.names))
     except KeyError:
@@ -123,7 +123,7 @@ def _is_measured(parting: Parting, column: Callable[[Quantity], Column]) -> bool
 
 
 def _comparable(ones: Sequence[float], others: Sequence[float], margin: float) -> bool:
-    """Whether two partings have as many parts, with effects that are comparable one by one."""
+    """Return whether two partings have as many parts, with effects that are comparable one by one."""
     if len(ones) != len(others):
         return False
     return all(
@@ -143,7 +143,7 @@ def _per_site(quantity: Quantity) -> bool:
 
 
 def _taken(quantity: Quantity, measurements: Measurements) -> Taken:
-    """What a quantity's ablation takes, over all its runs."""
+    """Return what a quantity's ablation takes, over all its runs."""
     runs = measurements.material.resolved(quantity).interventions  # (none where it does not apply)
     return frozenset((str(site), index) for run in runs for site, indices in run.touched for index in indices)
 

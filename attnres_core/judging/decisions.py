@@ -20,7 +20,7 @@ from attnres_core.statistics.sequential import EARLY_TAIL, ONLY, Look
 MOST_CONFIDENT = 0.9999
 """Beyond this a bootstrap needs more resamples (200 / alpha) than are worth their time."""
 DISAGREE = "the kinds of ablation disagree"
-"""How the reason begins where one kind supports a claim and another refutes it."""
+"""The beginning of the reason where one kind supports a claim and another refutes it."""
 MARGIN_FLOORS = 10
 """A threshold other than zero must be at least so many noise floors."""
 
@@ -37,15 +37,15 @@ class Question:
     noise: float = 0.0
     """The noise floor of its form: limits are moved out by it, and a margin must be ten times as large."""
     look: Look = ONLY
-    """Which look at the data this is."""
+    """The look at the data that this is."""
     bias: float = 0.0
-    """How far its estimate may be off beside that: limits are moved out by it, too."""
+    """The distance by which its estimate may be off beside that: limits are moved out by it, too."""
     gate: str = ""
-    """Why no verdict may rest on these columns; empty: nothing is known against it."""
+    """The reason why no verdict may rest on these columns; empty: nothing is known against it."""
 
     @property
     def supporting(self) -> float:
-        """What this look may spend of alpha: the level of a limit that supports."""
+        """The part of alpha that this look may spend: the level of a limit that supports."""
         return self.alpha * self.look.share
 
 
@@ -110,7 +110,7 @@ def _decide(question: Question, column: Column, bootstrap: Bootstrap | str | Non
 
 
 def noise_gate(statement: Statement, noise: float) -> str:
-    """Why a statement's margin cannot be told from the arithmetic's own error; empty when it can."""
+    """Return why a statement's margin cannot be told from the arithmetic's own error; empty when it can."""
     if not noise < np.inf:
         return "the noise floor of this effect is not finite: too few exploration prompts, or NaN"
     margin = abs(statement.threshold)

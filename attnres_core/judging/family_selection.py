@@ -18,7 +18,7 @@ from attnres_core.quantities.vocabulary import Family, Role
 
 
 def needed_for(claims: Iterable[Claim]) -> list[Quantity]:
-    """What must be measured, on the exploration split, before these claims' families can be chosen."""
+    """Return what must be measured, on the exploration split, before these claims' families can be chosen."""
     picks = {pick for claim in claims for quantity in claim.quantities for pick in quantity.picks}
     return [make(family, pick) for pick in picks for family in Family for make in (mass_of, _effect)]
 

@@ -1,4 +1,4 @@
-"""What may forbid a verdict on columns, or widen its limits, beside their own numbers."""
+"""Reasons that forbid a verdict on columns, or widen its limits, beside their own numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MATCHED = 0.9
 
 
 def gate(measured: Measurements, form: Linear, split: Split, documents: int | None = None) -> str:
-    """Why a form's columns cannot bear a verdict, whatever their numbers; empty where nothing is against it."""
+    """Return why a form's columns cannot bear a verdict, whatever their numbers; empty where nothing is against it."""
     quantities = [quantity for quantity, _ in form.terms]
     for quantity in quantities:
         if isinstance(quantity.what, Association):
@@ -43,7 +43,7 @@ def gate(measured: Measurements, form: Linear, split: Split, documents: int | No
 
 
 def bias(measured: Measurements, form: Linear, split: Split, documents: int | None = None) -> float:
-    """How far smoothing moves a form's associations from the statistics of the means."""
+    """Return how far smoothing moves a form's associations from the statistics of the means."""
     total = 0.0
     for quantity, coefficient in form.terms:
         if isinstance(quantity.what, Association):

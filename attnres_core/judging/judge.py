@@ -37,15 +37,15 @@ WAYS = {
 
 @dataclass(frozen=True)
 class Judge:
-    """What judging a run depends on."""
+    """The facts that judging a run depends on."""
 
     measurements: Measurements
     prompts_digest: str
     """Of the whole prompt set."""
     sequential: bool
-    """Whether claims are looked at early."""
+    """True if claims are looked at early."""
     whole: bool
-    """Whether the confirmation split is read whole: on a part, nothing is decided for good."""
+    """True if the confirmation split is read whole: on a part, nothing is decided for good."""
 
     def dtype(self, claim: Claim) -> str | None:
         """What a claim's columns must be measured in: float32 where it says that an effect is small; None: any."""
@@ -160,7 +160,7 @@ class Judge:
         return LOOK_BY_LOOK if self.sequential and outcome.may_end_early else AT_ONCE
 
     def _second_chance(self, outcome: Outcome) -> str:
-        """Why a claim may not be decided in this run's way; empty: it may."""
+        """Return why a claim may not be decided in this run's way; empty: it may."""
         store = self.measurements.store
         for way, (before, remedy) in WAYS.items():
             if way != self._own_way(outcome) and stored_decisions.was_open(self._way(outcome, way), store):

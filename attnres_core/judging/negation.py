@@ -1,4 +1,4 @@
-"""What refutes a claim: for one with picks the negation of its title, which is more than one statement of it failing.
+"""The refutation of a claim: for one with picks the negation of its title, which is more than one failing statement.
 
 `most_massive` names a family: that it has its rank must be SUPPORTED. `most_causal` and `least_causal` say that there
 is a family, for `most_causal` another than the most massive: the statements must fail for every family that could
@@ -19,7 +19,7 @@ from attnres_core.quantities.vocabulary import Family
 
 @dataclass(frozen=True, slots=True)
 class Negation:
-    """What must be found before a claim is REFUTED."""
+    """The conditions that must be found before a claim is REFUTED."""
 
     rankings: tuple[Statement, ...]
     """All of these SUPPORTED: the families that the title names by their mass have that rank."""
@@ -37,11 +37,11 @@ class Negation:
         return tuple(dict.fromkeys([*self.rankings, *itertools.chain(*self.fillings)]))
 
     def ranked(self, found: Mapping[Statement, Decision]) -> bool:
-        """Whether the families that the title names by their mass have that rank."""
+        """Return whether the families that the title names by their mass have that rank."""
         return all(found[statement].verdict is Verdict.SUPPORTED for statement in self.rankings)
 
     def holds(self, found: Mapping[Statement, Decision]) -> bool:
-        """Whether the claim is refuted."""
+        """Return whether the claim is refuted."""
         failed = [any(found[s].verdict is Verdict.REFUTED for s in filling) for filling in self.fillings]
         return self.ranked(found) and bool(failed) and all(failed)
 

@@ -1,4 +1,4 @@
-"""What a run finds: about each claim, and what deciding early left unmeasured."""
+"""The outcomes of a run: of each claim, and of what deciding early left unmeasured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attnres_core.registration.registry import Standing
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """What an ablation costs beyond the sum of its parts, with a descriptive 95 % t interval."""
+    """The cost of an ablation beyond the sum of its parts, with a descriptive 95 % t interval."""
 
     whole: Quantity
     parts: tuple[Quantity, ...]
@@ -31,7 +31,7 @@ class Excess:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run found about a claim."""
+    """The outcome of a claim in a run."""
 
     claim: Claim
     standing: Standing
@@ -39,22 +39,22 @@ class Outcome:
     decisions: tuple[Decision, ...] = ()
     reason: str = ""
     error: str = ""
-    """Why it could not be decided at all; such a claim has no verdict worth reading."""
+    """The reason why it could not be decided at all; such a claim has no verdict worth reading."""
     chosen: Mapping[Pick, Family] = field(default_factory=dict)
     """The families that its picks came out as."""
     quantities: tuple[Quantity, ...] = ()
     """Its quantities with the picks filled in, and those that its refutation takes beside them."""
     negations: tuple[Negation, ...] = ()
-    """What refutes it, under each kind of ablation."""
+    """The conditions that refute it, under each kind of ablation."""
     beside: tuple[Decision, ...] = ()
-    """What was decided for its refutation alone, beside its own statements."""
+    """The decisions that were taken for its refutation alone, beside its own statements."""
     documents: int | None = None
-    """How many documents its verdict rests on, where it was decided early; None: all of its split."""
+    """The number of documents that its verdict rests on, where it was decided early; None: all of its split."""
 
     disagreement: str = ""
-    """What each kind of ablation finds, where a claim is decided under several and they do not all find the same."""
+    """Each kind's findings, where a claim is decided under several kinds of ablation that do not agree."""
     excesses: tuple[Excess, ...] = ()
-    """Where a null effect is no absence: with others of this run it costs more than the sum of them. Exploratory."""
+    """Null effects that are no absence: with others of this run they cost more than the sum of both. Exploratory."""
 
     def decided(self, decisions: tuple[Decision, ...], documents: int | None) -> Outcome:
         """The same claim with the decisions of a look at its first `documents` (None: all), and what they come to.
@@ -72,7 +72,7 @@ class Outcome:
 
     @property
     def shown(self) -> int | None:
-        """Which of its decisions is shown for it."""
+        """The decision that is shown for it."""
         return deciding(list(self.by_kind.values()) or [self.decisions], self.verdict)
 
     @property
@@ -94,14 +94,14 @@ class Outcome:
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """What it comes to under each kind of ablation; one verdict where it is decided as it is written."""
+        """Its verdict under each kind of ablation; one verdict where it is decided as it is written."""
         groups = list(self.by_kind.values()) or [self.decisions]
         found = {decision.statement: decision for decision in (*self.decisions, *self.beside)}
         return [of_group(group, negation, found) for group, negation in zip(groups, self.negations, strict=True)]
 
     @property
     def may_end_early(self) -> bool:
-        """Whether it has looks before the last: registered, decided by sampling, and about means of documents.
+        """True if it has looks before the last: registered, decided by sampling, and about means of documents.
 
         The noise of single sites weakens a correlation of their means, more so with fewer documents: false REFUTED
         at 64 documents is several times alpha (benchmarks/calibration/early.py). Such claims have one look, and all of
@@ -120,7 +120,7 @@ def of_group(decisions: tuple[Decision, ...], negation: Negation, found: Mapping
 
 @dataclass(frozen=True, slots=True)
 class EarlyDeciding:
-    """What looking early saved."""
+    """The forwards that looking early saved."""
 
     shares: Mapping[int, float]
     """The share of each alpha that may be spent at a look, by its number of documents."""

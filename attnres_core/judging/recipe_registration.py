@@ -30,12 +30,12 @@ _HEAD = """\
 
 @dataclass(frozen=True, slots=True)
 class RecipeLock:
-    """What was registered about recipes."""
+    """The registrations about recipes."""
 
     alpha: float
     """Probability of a wrong verdict about one claim of one recipe."""
     agreeing: int
-    """How many seeds must have the same verdict."""
+    """The number of seeds that must have the same verdict."""
     recipes: tuple[str, ...]
     """Names of the recipes, as in the manifests of their trainings."""
     seeds: tuple[int, ...]
@@ -85,7 +85,7 @@ def register(folder: Path, wanted: Sequence[str], recipes: Sequence[str], seeds:
 
 
 def read(folder: Path) -> RecipeLock:
-    """What is registered in a folder.
+    """Return what is registered in a folder.
 
     Raises:
         ValueError: there is no lock, or it is not what the ledger holds the digest of.
@@ -106,7 +106,7 @@ def read(folder: Path) -> RecipeLock:
 
 
 def attestation(folder: Path, lock: RecipeLock, measured: Iterable[str]) -> Attestation:
-    """What stands behind the date of a lock.
+    """Return what stands behind the date of a lock.
 
     Args:
         folder: holds it.

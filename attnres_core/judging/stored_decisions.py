@@ -50,7 +50,7 @@ def remember_open(parts: Sequence[str], store: Store) -> None:
 
 
 def was_open(parts: Sequence[str], store: Store) -> bool:
-    """Whether what `parts` identify came out INCONCLUSIVE before, in any dtype and on any device."""
+    """Return whether what `parts` identify came out INCONCLUSIVE before, in any dtype and on any device."""
     return store.judged(_open_key(parts)) is not None
 
 

@@ -28,7 +28,7 @@ class Contradiction:
 
     @property
     def finding(self) -> str:
-        """What follows, in words that begin no sentence and name no claim."""
+        """The consequence, in words that begin no sentence and name no claim."""
         if any(complementary(*pair) for pair in ((self.first, self.second), (self.second, self.first))):
             return "one finding: both claims are about the same column"
         if self.winner is not None:
@@ -41,14 +41,14 @@ class Contradiction:
 
     @property
     def sentence(self) -> str:
-        """What follows, as a sentence."""
+        """The consequence, as a sentence."""
         if self.finding == "decided" and self.winner is not None:
             return f"Decided for “{self.winner['title']}”."
         return f"{self.finding[0].upper()}{self.finding[1:]}."
 
 
 def complementary(supported: ClaimEntry, refuted: ClaimEntry) -> bool:
-    """Whether a claim is refuted by nothing else than what supports another: two statements on one column.
+    """Return whether a claim is refuted by nothing else than what supports another: two statements on one column.
 
     `x > 0.02` SUPPORTED leaves nothing to decide of `abs(x) < 0.01`: no mean lies in both.
     """
@@ -62,7 +62,7 @@ def complementary(supported: ClaimEntry, refuted: ClaimEntry) -> bool:
 
 
 def _overlap(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
-    """Whether two open regions share a mean."""
+    """Return whether two open regions share a mean."""
     low = max(-math.inf if end is None else end for end in (one[0], other[0]))
     high = min(math.inf if end is None else end for end in (one[1], other[1]))
     return low < high

@@ -63,7 +63,7 @@ def extremes(outcome: Outcome, measurements: Measurements) -> dict[int, float]:
 
 
 def is_traced(form: Linear, material: Material) -> bool:
-    """Whether a form's value on a prompt is a mean over its tokens, as the trained model's tokenizer cuts it.
+    """Return whether a form's value on a prompt is a mean over its tokens, as the trained model's tokenizer cuts it.
 
     So it is for rises in loss alone, over all positions, of models that share that tokenizer.
     """

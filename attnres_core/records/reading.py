@@ -12,7 +12,7 @@ from attnres_core.records.schema import VERSION, Record
 from attnres_core.records.validation import Mismatch, check
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]|~$#@]|:(?=[/\w+-]*[:/]))")
-"""What Markdown may read as markup; a colon only in what could be an address or an emoji."""
+"""Characters that Markdown may read as markup; a colon only in what could be an address or an emoji."""
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 

@@ -48,7 +48,7 @@ QUESTION = "Which routing pathways are causal in this checkpoint?"
 
 
 def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> BegunRecord:
-    """What is known of a run once its claims are decided: everything but the claims as they were reported.
+    """Return everything that is known of a run once its claims are decided, but the claims as they were reported.
 
     Args:
         suite: the run's material.

@@ -1,4 +1,4 @@
-"""What a run's record holds: its types, as they stand in JSON, and their version.
+"""The types of a run's record, as they stand in JSON, and their version.
 
 A number that could not be told (infinite, or not measured) is null. `reading.checked` holds a value from elsewhere
 against these types; mypy holds everybody who writes or reads a record in this package against them.
@@ -29,9 +29,9 @@ class StatementEntry(TypedDict):
 
     text: str
     column: str
-    """What it is a statement about, the same text for the same column whichever way round it is written."""
+    """The column that it is a statement about: the same text whichever way round it is written."""
     region: list[float | None]
-    """Where that column's mean is claimed to lie: low and high; null: unbounded."""
+    """The region where that column's mean is claimed to lie: low and high; null: unbounded."""
     op: OperatorSign
     estimate: float | None
     low: float | None
@@ -59,7 +59,7 @@ class StatementEntry(TypedDict):
 
 
 class KindEntry(TypedDict):
-    """What a claim comes to under one kind of ablation."""
+    """A claim's verdict under one kind of ablation."""
 
     kind: str
     verdict: VerdictWord
@@ -77,14 +77,14 @@ class ExpectedEntry(TypedDict):
 
 
 class EstimandEntry(TypedDict):
-    """What a claim's statements relate, with one letter for each quantity."""
+    """The quantities that a claim's statements relate, with one letter for each."""
 
     relations: list[str]
     terms: dict[str, str]
 
 
 class ExcessEntry(TypedDict):
-    """What an ablation costs beyond the sum of its parts, with a 95 % t interval: exploratory."""
+    """The cost of an ablation beyond the sum of its parts, with a 95 % t interval: exploratory."""
 
     whole: str
     parts: list[str]
@@ -97,7 +97,7 @@ class ExcessEntry(TypedDict):
 
 
 class StratumEntry(TypedDict):
-    """How the deciding statement's form is distributed over the documents of a stratum."""
+    """The distribution of the deciding statement's form over the documents of a stratum."""
 
     stratum: str
     n: int
@@ -127,7 +127,7 @@ class ViolationEntry(TypedDict):
 
 
 class SearchEntry(TypedDict):
-    """What a search for a prompt that violates the claim came to: exploratory, and no part of the verdict."""
+    """The result of a search for a prompt that violates the claim: exploratory, and no part of the verdict."""
 
     statements: list[str]
     prompts: str
@@ -165,14 +165,14 @@ class ClaimEntry(TypedDict):
     node_id: str
     title: str
     group: str | None
-    """What it is reported with; `control`: it checks the suite itself."""
+    """The group that it is reported with; `control`: it checks the suite itself."""
     cites: str | None
     contradicts: list[str]
     control: bool
     verdict: VerdictWord
     expected: ExpectedEntry | None
     registration: str | None
-    """What its verdict may rest on: `registered`, `post hoc`, `exploratory`, `quick` ..."""
+    """Its standing, which its verdict rests on: `registered`, `post hoc`, `exploratory`, `quick` ..."""
     registration_note: str | None
     split: SplitName | None
     alpha: float | None
@@ -184,7 +184,7 @@ class ClaimEntry(TypedDict):
     statement: str
     statements: list[StatementEntry]
     deciding: int | None
-    """Which of its statements is shown for it."""
+    """The index of the statement that is shown for it."""
     quantities: list[str]
     estimate: float | None
     interval: list[float | None] | None
@@ -242,9 +242,9 @@ class RegistrationsEntry(TypedDict):
     lock: str
     """Its digest; empty: there is none."""
     claims: int
-    """How many it holds: the N of "k of N registered"."""
+    """The number of claims that it holds: the N of "k of N registered"."""
     withdrawn: NotRequired[int]
-    """How many it held once and holds no more."""
+    """The number of claims that it held once and holds no more."""
     attestation: NotRequired[Literal["none", "self-attested", "committed", "anchored"]]
     """What stands behind the lock's date; see `registration.attestation`."""
     commit: NotRequired[str | None]
@@ -252,7 +252,7 @@ class RegistrationsEntry(TypedDict):
     date: NotRequired[str | None]
     """The date of that commit, ISO 8601."""
     note: NotRequired[str]
-    """What makes it anchored, and whether that was checked; or why it is only self-attested."""
+    """The proof that makes it anchored, and whether that was checked; or why it is only self-attested."""
 
 
 class PromptsEntry(TypedDict):
@@ -266,7 +266,7 @@ class PromptsEntry(TypedDict):
 
 
 class SettingsEntry(TypedDict):
-    """What the run was asked for."""
+    """The settings of the run."""
 
     device: str
     dtype: str
@@ -281,7 +281,7 @@ class SettingsEntry(TypedDict):
 
 
 class EarlyEntry(TypedDict):
-    """What deciding early saved; `shares` and `ended` by a look's number of documents."""
+    """The forwards that deciding early saved; `shares` and `ended` by a look's number of documents."""
 
     text: str
     shares: dict[str, float]
@@ -291,7 +291,7 @@ class EarlyEntry(TypedDict):
 
 
 class BegunRunEntry(TypedDict):
-    """What is known of the run itself before its claims are reported."""
+    """Everything that is known of the run itself before its claims are reported."""
 
     versions: dict[str, str]
     seed: int
@@ -389,7 +389,7 @@ class RoutingEntry(TypedDict):
 
 
 class _Measured(TypedDict):
-    """What is known of a run once its claims are decided."""
+    """Everything that is known of a run once its claims are decided."""
 
     schema: int
     question: str
@@ -420,7 +420,7 @@ class Record(_Measured):
 
     run: RunEntry
     complete: bool
-    """Whether all its claims were reported."""
+    """True if all its claims were reported."""
     counts: dict[VerdictWord, int]
     claims: list[ClaimEntry]
     """In order of node id."""

@@ -1,4 +1,4 @@
-"""Who can attest that a lock came before its data: nobody but its author, the git history, or a proof of its time."""
+"""Proof that a lock came before its data: its author's word alone, the git history, or a proof of its time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Attestation:
     date: str = ""
     """The date of that commit, ISO 8601. Git takes it from its author's clock."""
     note: str = ""
-    """What makes it anchored, and whether that was checked; or why it is only self-attested."""
+    """The proof that makes it anchored, and whether that was checked; or why it is only self-attested."""
 
     def __str__(self) -> str:
         """`committed 0123456789ab on 2026-11-29`."""
@@ -36,7 +36,7 @@ class Attestation:
 
 
 def attested(folder: Path, lock: str, reads: list[Row], name: str = LOCK) -> Attestation:
-    """What stands behind a lock.
+    """Return what stands behind a lock.
 
     Args:
         folder: holds the lock.
@@ -89,12 +89,12 @@ def _proof(lock: Path) -> str:
 
 
 def _verified(folder: Path, tag: str) -> bool:
-    """Whether a tag is signed, by a key that git trusts here."""
+    """Return whether a tag is signed, by a key that git trusts here."""
     return _call(folder, "verify-tag", tag) is not None
 
 
 def _git(folder: Path, *arguments: str, strip: bool = True) -> str:
-    """What git says; empty where it fails or is not installed."""
+    """Return what git says; empty where it fails or is not installed."""
     said = _call(folder, *arguments) or ""
     return said.strip() if strip else said
 

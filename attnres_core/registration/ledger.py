@@ -32,7 +32,7 @@ _REMOVED = re.compile(rf"^({'|'.join(REMOVALS)})\(")
 
 @dataclass(frozen=True, slots=True)
 class PromptDigests:
-    """What identifies the prompts of a run, each by what is scored of it."""
+    """The digests that identify the prompts of a run, each by what is scored of it."""
 
     confirmation: tuple[str, ...] = ()
     exploration: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ def project_of(folder: Path) -> Path:
 
 
 def notes_folder(here: Path) -> Path:
-    """Where notes of what is read in a folder belong: beside the nearest lock upward, else in the folder itself."""
+    """Return where notes of reads in a folder belong: beside the nearest lock upward, else in the folder itself."""
     upward = (here, *here.parents)
     return next((f for f in upward if any((f / name).exists() for name in (LOCK, LEDGER, READS))), here)
 

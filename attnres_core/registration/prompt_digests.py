@@ -1,4 +1,4 @@
-"""Which prompts are the same, whatever they are called: digests of the tokens that are scored.
+"""Digests of the tokens that are scored: they tell which prompts are the same, whatever they are called.
 
 The digest of a prompt covers the text of its scored window and nothing else. Its id, its document, its stratum and
 its place in the file have no part in it, nor have blanks, invisible characters and a full stop at the end, nor anything

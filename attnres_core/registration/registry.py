@@ -63,18 +63,18 @@ class Entry:
     cites: str = ""
 
     def is_of(self, claim: Claim) -> bool:
-        """Whether the claim is as it was registered: statements, title, group and citation."""
+        """True if the claim is as it was registered: statements, title, group and citation."""
         return (self.statements, self.title, self.group, self.cites) == _locked(claim)
 
 
 def _locked(claim: Claim) -> tuple[tuple[str, ...], str, str, str]:
-    """What a lock holds of a claim."""
+    """The entry of a claim in a lock."""
     return claim.texts, claim.title, claim.group, claim.cites or ""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a claim's verdict may rest on in this run."""
+    """The standing of a claim in this run: what its verdict may rest on."""
 
     split: Split
     alpha: float
@@ -82,7 +82,7 @@ class Standing:
     """`registered`, `post hoc`, `other prompts`, `quick`, `fewer prompts` or `exploratory`."""
     note: str = ""
     error: str = ""
-    """Why it cannot be decided: its statements are not those registered."""
+    """The reason why it cannot be decided: its statements are not those registered."""
 
 
 def lock_folder(files: Iterable[Path], top: Path) -> Path:
@@ -123,7 +123,7 @@ class Registry:
         self.ledger: list[Row] = []
         self.format = FORMAT
         self.has_looks = False
-        """Whether the lock holds the plan that deciding early follows: looks, spending, which verdicts may fall."""
+        """True if the lock holds the plan that deciding early follows: looks, spending, which verdicts may fall."""
         lock, ledger = folder / LOCK, folder / LEDGER
         if not lock.exists() and not ledger.exists():
             return
@@ -149,7 +149,7 @@ class Registry:
 
     @property
     def outdated(self) -> str:
-        """Why nothing can be decided by this lock, and which command to type; empty: it can."""
+        """Return why nothing can be decided by this lock, and which command to type; empty: it can."""
         if self.format == FORMAT:
             return ""
         return (
@@ -159,7 +159,7 @@ class Registry:
         )
 
     def standing(self, claim: Claim, prompts: str, *, quick: bool = False, part: str = "") -> Standing:
-        """What this claim's verdict may rest on, given the run's prompt set and how much of it is read.
+        """Return a claim's standing, given the run's prompt set and how much of it is read.
 
         Args:
             claim: the claim.
@@ -187,7 +187,7 @@ class Registry:
         return Standing(Split.CONFIRMATION, entry.alpha, status, self._told(claim_key(claim.node_id), entry))
 
     def _told(self, key: str, entry: Entry) -> str:
-        """Why a claim is post hoc, and since when these prompts have had another registration of it."""
+        """Return why a claim is post hoc, and since when these prompts have had another registration of it."""
         rows = [row["registered"] for row in self.ledger if row["prompts"] == entry.prompts and key in row["spent"]]
         known = not rows[:-1] or "restated" in entry.post_hoc
         again = "" if known else f"registered on these prompts before, on {', '.join(dict.fromkeys(rows[:-1]))}"
@@ -316,7 +316,7 @@ class Registry:
         return [f"migrated from format {self.format} to {FORMAT}; every mark and every share of alpha stays"]
 
     def _before(self, rows: Sequence[Row], prompts: str, digests: PromptDigests) -> _Before:
-        """What is known to come before a registration on these prompts.
+        """Return what is known to come before a registration on these prompts.
 
         Args:
             rows: the registrations on them, of every pooled ledger.
@@ -359,9 +359,9 @@ class _Before:
     looked: Mapping[str, str]
     """The confirmation prompts that were explored, and when."""
     count: int
-    """How many confirmation prompts there are."""
+    """The number of confirmation prompts."""
     measured: Sequence[str]
-    """When confirmation prompts were measured without a registration."""
+    """The time when confirmation prompts were measured without a registration."""
 
     def __call__(self, claim: Claim) -> list[str]:
         told = []
@@ -404,7 +404,7 @@ def _named(rows: Iterable[Row]) -> set[str]:
 
 
 def _same(row: Row, digests: PromptDigests) -> bool:
-    """Whether a registration was for the same confirmation prompts, under whatever names."""
+    """Return whether a registration was for the same confirmation prompts, under whatever names."""
     return set(row.get("documents", ())) in (set(digests.confirmation), set(digests.formerly))
 
 

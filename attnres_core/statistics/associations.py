@@ -1,4 +1,4 @@
-"""How two numbers go together, made into columns: one number a document, whose mean is the statistic."""
+"""Statistics of two numbers together, made into columns: one number a document, whose mean is the statistic."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def influence(statistic: Statistic, first: Table, second: Table) -> Column:
 
 @functools.lru_cache(maxsize=1)  # (claims ask for the same number of documents, one after the other)
 def _draws(n: int) -> Table:
-    """How often each sample draws each of `n` documents, `[sample, document]`, read-only."""
+    """Return how often each sample draws each of `n` documents, `[sample, document]`, read-only."""
     counts = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
     counts.setflags(write=False)
     return counts
 
 
 def smoothing_bias(statistic: Statistic, first: Table, second: Table, smoothed: Column) -> float:
-    """How far smoothing moved a statistic whose column is `smoothed`; other arguments as for `influence`."""
+    """Return how far smoothing moved a statistic whose column is `smoothed`; other arguments as for `influence`."""
     (plain,) = _STATISTICS[statistic](first.mean(1)[None], second.mean(1)[None])
     return abs(float(plain - smoothed.mean()))
 

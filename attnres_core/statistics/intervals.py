@@ -135,7 +135,7 @@ def residuals(column: Column, strata: Strata | None = None) -> Column:
 
 
 def describe_gate(column: Column, alpha: float, strata: Strata | None = None) -> str:
-    """Why no verdict may rest on this column at level `alpha`; empty when one may.
+    """Return why no verdict may rest on this column at level `alpha`; empty when one may.
 
     Values that differ by rounding alone count as one, and support is counted within strata.
     """
@@ -312,7 +312,7 @@ def t_interval(column: Column) -> tuple[float, float, float]:
 
 
 def noise_floor(errors: Column, alpha: float) -> float:
-    """How far the arithmetic may move a mean effect: |mean error| + t sd / sqrt(n), at one-sided level `alpha`.
+    """Return how far the arithmetic may move a mean effect: |mean error| + t sd / sqrt(n), at one-sided level `alpha`.
 
     Args:
         errors: measured effect minus its float32 plain-path value, `[prompt]`.

@@ -1,4 +1,4 @@
-"""How many seeds must agree before a claim about a training recipe is decided.
+"""The number of seeds that must agree before a claim about a training recipe is decided.
 
 The claim: more than half of the seeds of this recipe have the trait. Each seed has a verdict from documents, wrong with
 probability at most `document_alpha` given the seed's weights. All seeds share the documents, so those errors may depend

@@ -14,7 +14,7 @@ FRACTIONS = (0.25, 0.5, 1.0)
 SPENDING = (0.25, 0.25, 0.5)
 """The share of alpha that a verdict may spend at each look."""
 EARLY_VERDICTS = ("SUPPORTED", "REFUTED")
-"""What a look before the last may find, of every sampled statement; locks hold it beside the looks."""
+"""The verdicts that a look before the last may find, of every sampled statement; locks hold it beside the looks."""
 LEAST = 64
 """No look has fewer documents than this: limits from fewer are too wide to be worth spending alpha on."""
 EARLY_TAIL = 0.5
@@ -26,11 +26,11 @@ class Look:
     """One look at the first documents."""
 
     documents: int | None = None
-    """How many; None: all there are."""
+    """The number of documents; None: all there are."""
     share: float = 1.0
     """Of the claim's alpha: what any verdict may spend here."""
     final: bool = True
-    """Whether it is the last: only then are all documents there, which exact verdicts and the strata's shares need."""
+    """True if it is the last: only then are all documents there, which exact verdicts and the strata's shares need."""
 
 
 ONLY = Look()

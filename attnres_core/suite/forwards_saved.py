@@ -1,4 +1,4 @@
-"""What deciding early left unmeasured."""
+"""The forwards that deciding early left unmeasured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attnres_core.suite.inputs import Inputs
 
 
 def forwards_saved(inputs: Inputs, outcomes: Iterable[Outcome]) -> EarlyDeciding | None:
-    """What deciding early left unmeasured of the confirmation split; None where it was not asked for."""
+    """Return what deciding early left unmeasured of the confirmation split; None where it was not asked for."""
     if not inputs.settings.sequential:
         return None
     split = inputs.prompts[Split.CONFIRMATION]

@@ -1,4 +1,4 @@
-"""What a run works on: read once from its settings and claims, and frozen from then on."""
+"""The inputs of a run: read once from its settings and claims, and frozen from then on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Inputs:
     prompt_set: PromptSet
     """The prompt file, whole."""
     prompts: Mapping[Split, PromptSet]
-    """What is read of it."""
+    """The prompts that are read of it."""
     registry: Registry
     checkpoints: Mapping[AnyRole, Checkpoint]
     """The model in every role; of the trained one's earlier steps those that claims name."""
@@ -52,7 +52,7 @@ class Inputs:
 
     @property
     def part(self) -> str:
-        """How much of the registered prompts this run reads, where it is not all; empty where it is."""
+        """Return how much of the registered prompts this run reads, where it is not all; empty where it is."""
         used, whole = len(self.prompts[Split.CONFIRMATION]), len(self.prompt_set.part(Split.CONFIRMATION))
         return f"{used} of {whole} confirmation prompts" if used < whole else ""
 
@@ -80,7 +80,7 @@ class Inputs:
 
     @cached_property
     def material(self) -> Material:
-        """What the keys of stored units depend on."""
+        """The facts that the keys of stored units depend on."""
         return Material(
             self.checkpoints,
             tuple(map(str, self.kept)),
@@ -103,7 +103,7 @@ class Inputs:
                 check_tokens(part.token_ids(tokenizer), [repr(p.id) for p in part.prompts], vocabulary, context)
 
     def lines(self, statuses: Iterable[str]) -> list[str]:
-        """What a reader must know of a run whose claims have these statuses, in a few lines."""
+        """Return what a reader must know of a run whose claims have these statuses, in a few lines."""
         lines = [
             f"attnres: {role}: {c.name} ({c.dialect.name}, {c.num_layers} layers, {c.dialect.num_blocks} blocks"
             f"{'' if c.wrap is None else f', recency bias {c.wrap:g}'}), digest {c.digest[:12]}"
@@ -125,7 +125,7 @@ class Inputs:
         ]
 
     def _short(self) -> str:
-        """How many prompts have few tokens; empty: none has."""
+        """Return how many prompts have few tokens; empty: none has."""
         rows = [row for part in self.prompts.values() for row in part.token_ids(self.trained.tokenizer_file)]
         short = sum(len(row) < SHORT for row in rows)
         return f"; {short} have fewer than {SHORT} tokens and count as much as longer ones" if short else ""

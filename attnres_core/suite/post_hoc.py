@@ -1,4 +1,4 @@
-"""What was read before a claim is registered: then it is post hoc."""
+"""Reads before a claim was registered, which make it post hoc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many documents each claim needs, from the exploration split alone."""
+"""The number of documents that each claim needs, from the exploration split alone."""
 
 from __future__ import annotations
 

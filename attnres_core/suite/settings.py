@@ -1,4 +1,4 @@
-"""What a run was asked for."""
+"""The settings of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attnres_core.planning.shards import Shard
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run was asked for: the values of the `--attnres-*` options."""
+    """The settings of a run: the values of the `--attnres-*` options."""
 
     trained: str
     vanilla: str
@@ -26,15 +26,15 @@ class Settings:
     """"balanced": every model is spread over all CUDA devices; None: it lies on one."""
     dtype: str
     executor: str
-    """Who measures: a name of `engine.executors.EXECUTORS`."""
+    """The executor that measures: a name of `engine.executors.EXECUTORS`."""
     ray_address: str | None
-    """Of the Ray cluster that measures; None: RAY_ADDRESS, or one started on this machine."""
+    """The address of the Ray cluster that measures; None: RAY_ADDRESS, or one started on this machine."""
     store: Path
     memory: int | None
     """Bytes that one measuring slot may use; None: what there is."""
     quick: bool
     sequential: bool
-    """Whether claims are looked at early; see `looks`."""
+    """True if claims are looked at early; see `looks`."""
     registrations: Path
     """The folder of the claims' lock and ledger."""
     shard: Shard | None = None

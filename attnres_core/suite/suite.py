@@ -44,23 +44,23 @@ class Suite:
 
     @cached_property
     def measurements(self) -> Measurements:
-        """What the store holds of this run's columns."""
+        """The columns of this run that are in the store."""
         return Measurements(self.inputs.store, self.inputs.material)
 
     @cached_property
     def judge(self) -> Judge:
-        """What turns this run's columns into outcomes."""
+        """The judge that turns this run's columns into outcomes."""
         digest, sequential = self.inputs.prompt_set.digest, self.inputs.settings.sequential
         return Judge(self.measurements, digest, sequential, whole=not self.inputs.part)
 
     def standing(self, claim: Claim) -> Standing:
-        """What a claim's verdict may rest on."""
+        """Return the standing of a claim."""
         inputs = self.inputs
         quick, digest = inputs.settings.quick, inputs.prompt_set.digest
         return inputs.registry.standing(claim, digest, quick=quick, part=inputs.part)
 
     def header(self) -> list[str]:
-        """What a reader must know of this run, in a few lines."""
+        """Return what a reader must know of this run, in a few lines."""
         return [*self.inputs.lines(self.standing(claim).status for claim in self.claims), *self.notes]
 
     def executor(self, run: str) -> Executor:
@@ -140,7 +140,7 @@ class Suite:
             note_read(folder, Split.CONFIRMATION, digests.confirmation, lock=registry.digest)
 
     def plan(self, asked: Iterable[tuple[Split, Quantity]], documents: int | None = None) -> list[Bundle]:
-        """What is to be measured: exploration whole, the first `documents` of confirmation (None: all)."""
+        """Return what is to be measured: exploration whole, the first `documents` of confirmation (None: all)."""
         return bundles_for(asked, self.inputs.material, documents)
 
     def _known(self, standings: Mapping[str, Standing]) -> list[tuple[Split, Quantity]]:

@@ -38,7 +38,8 @@ html_theme = "alabaster"
 html_theme_options = {
     "description": "Claims about Attention-Residual language models, decided by ablation",
     "fixed_sidebar": True,
-    "page_width": "1120px",
+    "page_width": "1200px",
+    "body_max_width": "900px",
     "code_font_size": "0.8em",
     "sidebar_width": "240px",
 }

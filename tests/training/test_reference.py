@@ -14,7 +14,7 @@ from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.loading import load_model
 from attnres_core.models.model import AttnResModel
 from attnres_core.prompts import WINDOW, PromptSet, Split, load_prompts
-from attnres_core.shipped import fixtures, reference, reference_prompts
+from attnres_core.shipped import fixtures, reference, reference_prompts, resolved
 
 FOLDERS = sorted((fixtures() / "checkpoints").glob("*/"))
 EVERY = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -100,6 +100,8 @@ def test_a_misspelt_reference_is_answered_with_the_known_names() -> None:
     with pytest.raises(ValueError, match="no reference checkpoint") as caught:
         reference("tiny-open-blok")
     assert str(caught.value) == f"no reference checkpoint 'tiny-open-blok'; there are: {known}"
+    with pytest.raises(ValueError, match="or give a folder that exists, or a hub id such as"):
+        resolved("tiny-open-blok")
 
 
 def test_misspelt_reference_prompts_are_answered_with_the_known_names() -> None:
