@@ -9,8 +9,8 @@ import tomllib
 from collections import Counter
 
 import pytest
-from support.warm_processes import warm
 from support.doc_blocks import BLOCK, ROOT, hold, shell
+from support.warm_processes import warm
 
 import attnres_core
 from attnres_core.plugin.options import OPTIONS
