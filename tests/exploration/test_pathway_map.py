@@ -122,7 +122,7 @@ def test_screening_says_how_well_it_ranks(micro, tmp_path, capsys):
         (["--out", "map.txt"], "map.txt: a map is written as .csv or .parquet"),
         (["--memory", "lots"], "give an amount of memory such as 8GiB"),
         (["--prompts", "/no/such.jsonl"], "there is no such prompt file"),
-        (["--wrap", "10"], "Only a vanilla Qwen3 can be wrapped"),
+        (["--wrap", "10"], "Only a vanilla checkpoint can be wrapped"),
     ],
 )
 def test_what_cannot_be_mapped_is_refused_before_measuring(micro, tmp_path, capsys, arguments, message):

@@ -115,7 +115,7 @@ def test_family_without_a_site_is_not_applicable():
         (lambda: ac.drop(E, ac.FINAL, ac.LATE), "the read-out \\(FINAL\\) is one site: leave `layers` out"),
         (lambda: ac.drop(E, ac.MLP).on("train"), "`role` is 'train'; allowed: TRAINED"),
         (lambda: ac.drop(E, ac.MLP).on(ac.TRAINED, metric="nll"), "`metric` is 'nll'; allowed: DELTA_NLL"),
-        (lambda: ac.most_massive(ac.MLP, rank=4), "`rank` is 4; allowed: 0"),
+        (lambda: ac.most_massive(ac.MLP, rank=5), "`rank` is 5; allowed: 0"),
     ],
 )
 def test_misspelt_requests_are_errors_that_list_what_is_allowed(request_, message):

@@ -20,7 +20,19 @@ DIALECTS = {
     "open_full_13": "open_full",
     "open_reset_12": "open_reset",
     "kimi_block_14": "kimi_block",
+    "delta_34": "delta",
+    "delta_null_35": "delta",
+    "delta_block_36": "delta_block",
+    "delta_block_null_37": "delta_block",
+    "delta_v_38": "delta_v",
+    "block_v_39": "block_v",
+    "nanogpt_31": "kimi_block",
+    "nanogpt_32": "kimi_block",
+    "nanogpt_static_33": "kimi_static",
+    "fla_transformer_42": "kimi_block",
+    "fla_full_43": "kimi_full",
 }
+"""Every conformance checkpoint that routes, and its schedule."""
 EMBEDDING = "model.embed_tokens.weight"
 IDS = torch.arange(12).reshape(2, 6)
 Copy = Callable[..., Path]
