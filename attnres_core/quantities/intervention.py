@@ -183,6 +183,10 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
     if family is None:
         addressed = sites_within(sites, ablation.sublayer, ablation.layers, num_layers, ablation.stream)
         choosing = [site for site in addressed if len(site.sources) > 1]
+        if spec.of_current and choosing:
+            choosing = [site for site in choosing if Family.CURRENT in site.sources]
+            if not choosing:
+                raise NotApplicable(f"`{ablation}`: the current state is no source of any site of this checkpoint")
         if spec.counts:
             assert ablation.amount is not None, "kinds that count have a count"
             choosing = [site for site in choosing if len(site.sources) > ablation.amount]

@@ -69,7 +69,7 @@ class RMSNorm(Qwen3RMSNorm):
 class DecoderLayer(nn.Module):
     """A decoder layer's modules, and the routing parameters of its sites."""
 
-    def __init__(self, config: Any, attention: nn.Module, mlp: nn.Module, dialect: Dialect) -> None:
+    def __init__(self, config: Any, attention: Any, mlp: nn.Module, dialect: Dialect) -> None:
         super().__init__()
         self.self_attn = attention
         self.mlp = mlp
@@ -93,7 +93,7 @@ class DecoderLayer(nn.Module):
             output, _ = self.self_attn(self.input_layernorm(read[0]), inputs.rotary, inputs.mask)
         else:
             state, values = (self.input_layernorm(each) for each in read)
-            output = attend_apart(self.self_attn, state, values, inputs)
+            output = self.self_attn.apart(state, values, inputs.rotary, inputs.mask)
         return output.to(read[0].dtype)
 
 
@@ -101,18 +101,25 @@ _VALUES = "v"
 """The stream of attention's values, in dialects that read them apart."""
 
 
-def attend_apart(
-    attention: Any, state: Float[Tensor, "batch pos d"], values: Float[Tensor, "batch pos d"], inputs: Inputs
-) -> Float[Tensor, "batch pos d"]:
-    """What `transformers`' attention computes, with values made of another state than queries and keys."""
-    shape = (*state.shape[:-1], -1, attention.head_dim)
-    query, key = attention.q_proj(state).view(shape), attention.k_proj(state).view(shape)
-    if hasattr(attention, "q_norm"):
-        query, key = attention.q_norm(query), attention.k_norm(key)
-    query, key = apply_rotary_pos_emb(query.transpose(1, 2), key.transpose(1, 2), *inputs.rotary)
-    value = attention.v_proj(values).view(shape).transpose(1, 2)
-    mixed, _ = sdpa_attention_forward(attention, query, key, value, inputs.mask, scaling=attention.scaling)
-    return attention.o_proj(mixed.reshape(*state.shape[:-1], -1))
+class ReadsApart:
+    """A library's attention that can make its values of another state than its queries and keys."""
+
+    def apart(
+        self: Any,
+        state: Float[Tensor, "batch pos d"],
+        values: Float[Tensor, "batch pos d"],
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+    ) -> Float[Tensor, "batch pos d"]:
+        """What `forward` gives, with values made of `values`."""
+        heads = (*state.shape[:-1], -1, self.head_dim)
+        query, key = self.q_proj(state).view(heads), self.k_proj(state).view(heads)
+        if hasattr(self, "q_norm"):
+            query, key = self.q_norm(query), self.k_norm(key)
+        query, key = apply_rotary_pos_emb(query.transpose(1, 2), key.transpose(1, 2), *rotary)
+        value = self.v_proj(values).view(heads).transpose(1, 2)
+        mixed, _ = sdpa_attention_forward(self, query, key, value, mask, scaling=self.scaling)
+        return self.o_proj(mixed.reshape(*state.shape[:-1], -1))
 
 
 class DecoderBody(nn.Module):
@@ -151,7 +158,7 @@ class DecoderNetwork(LayeredNetwork, PreTrainedModel):
     @staticmethod
     @abstractmethod
     def attention(config: Any, index: int) -> nn.Module:
-        """A layer's attention: from a state, rotary tables and a mask to its output and anything."""
+        """A layer's attention: from a state, rotary tables and a mask to its output and anything; with `apart`."""
 
     @staticmethod
     @abstractmethod

@@ -14,7 +14,7 @@ from transformers.models.llama.modeling_llama import (
     LlamaRotaryEmbedding,
 )
 
-from attnres_core.models.networks.decoder import DecoderNetwork
+from attnres_core.models.networks.decoder import DecoderNetwork, ReadsApart
 
 
 class LlamaAttnResConfig(LlamaConfig):
@@ -37,6 +37,10 @@ def llama_config(sizes: Mapping[str, int], *, eps: float, theta: float, ties: bo
     return LlamaAttnResConfig(**fields)
 
 
+class Attention(ReadsApart, LlamaAttention):
+    """`transformers`' attention."""
+
+
 class LlamaAttnResForCausalLM(DecoderNetwork, LlamaPreTrainedModel):
     """A language model of any Llama-shaped dialect; a subclass of `PreTrainedModel` for `save_pretrained`."""
 
@@ -46,7 +50,7 @@ class LlamaAttnResForCausalLM(DecoderNetwork, LlamaPreTrainedModel):
     @staticmethod
     def attention(config: Any, index: int) -> nn.Module:
         """A layer's attention."""
-        return LlamaAttention(config=config, layer_idx=index)
+        return Attention(config=config, layer_idx=index)
 
     @staticmethod
     def feed_forward(config: Any) -> nn.Module:

@@ -41,14 +41,22 @@ class NanoGPTAttention(nn.Module):
 
     def forward(self, state: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None) -> tuple[Tensor, None]:
         """The output `[batch, pos, d]`, and nothing."""
+        return self.apart(state, state, rotary, mask), None
+
+    def apart(self, state: Tensor, values: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        """The output `[batch, pos, d]`, with values made of another state than queries, keys and gate."""
         heads = (*state.shape[:-1], -1, self.head_dim)
-        query, key, value = (part.view(heads).transpose(1, 2) for part in self.c_attn(state).chunk(3, dim=-1))
+        made = list(self.c_attn(state).chunk(3, dim=-1))
+        if values is not state:
+            made[2] = self.c_attn(values).chunk(3, dim=-1)[2]
+        query, key, value = (part.view(heads).transpose(1, 2) for part in made)
         query, key = apply_rotary_pos_emb(query, key, *rotary)
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
         mixed = mixed.transpose(1, 2).reshape(state.shape)
         if self.gate is not None:
             mixed = mixed * self.gate(state).sigmoid()
-        return self.o_proj(mixed), None
+        projected: Tensor = self.o_proj(mixed)
+        return projected
 
 
 class NanoGPTForCausalLM(LlamaAttnResForCausalLM):

@@ -13,13 +13,17 @@ from transformers.models.qwen3.modeling_qwen3 import (
     Qwen3RotaryEmbedding,
 )
 
-from attnres_core.models.networks.decoder import DecoderNetwork
+from attnres_core.models.networks.decoder import DecoderNetwork, ReadsApart
 
 
 class Qwen3AttnResConfig(Qwen3Config):
     """A Qwen3 config that also holds the routing's own fields (`attnres_mode`, `attnres_num_blocks`, ...)."""
 
     model_type = "qwen3_attnres"
+
+
+class Attention(ReadsApart, Qwen3Attention):
+    """`transformers`' attention."""
 
 
 class Qwen3AttnResForCausalLM(DecoderNetwork, Qwen3PreTrainedModel):
@@ -31,7 +35,7 @@ class Qwen3AttnResForCausalLM(DecoderNetwork, Qwen3PreTrainedModel):
     @staticmethod
     def attention(config: Any, index: int) -> nn.Module:
         """A layer's attention."""
-        return Qwen3Attention(config=config, layer_idx=index)
+        return Attention(config=config, layer_idx=index)
 
     @staticmethod
     def feed_forward(config: Any) -> nn.Module:
