@@ -8,7 +8,7 @@ import operator
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.checkpoint_copies import IDS, configure, refusal, rewrite
+from support.checkpoint_copies import IDS, baseline, configure, refusal, rewrite
 from support.random_models import BACKBONES, SCHEDULES, random_model
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
@@ -73,20 +73,6 @@ def test_a_wrapped_llama_is_the_library_s(llama):
 
 
 # A baseline of each backbone, saved as its own code saves it: its routing left out.
-
-
-def baseline(folder, to):
-    """A conformance checkpoint without its routing: the plain model of the same weights."""
-    to.mkdir()
-    tensors = {key: value for key, value in load_file(folder / "model.safetensors").items() if "_res" not in key}
-    tensors = {key: value for key, value in tensors.items() if not key.startswith("model.res_")}
-    save_file(tensors, to / "model.safetensors")
-    config = json.loads((folder / "config.json").read_text())
-    for field, value in {"use_attn_res": False, "attnres_block_size": None}.items():
-        if field in config:
-            config[field] = value
-    (to / "config.json").write_text(json.dumps(config))
-    return to
 
 
 def plain(model, ids):

@@ -59,12 +59,29 @@ def test_a_config_that_is_a_folder_is_refused(copy: Copy) -> None:
     assert refusal(folder)[0].startswith("unreadable ([Errno 21] Is a directory: ")
 
 
+ADAPT = "Other architectures need an adapter: help(attnres_core.adapt), docs/adapters.md."
+
+
 @pytest.mark.parametrize("kind", ["mistral", "kimi_linear", None, 7])
-def test_an_unknown_model_type_is_refused(copy: Copy, kind: object) -> None:
-    assert refusal(copy(model_type=kind)) == (
-        f"model_type {kind!r}",
-        "Other architectures need an adapter: help(attnres_core.adapt), docs/adapters.md.",
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("open_block_11", "qwen3"), ("nanogpt_32", "nanogpt"), ("fla_full_43", "transformer"), ("delta_34", "qwen3")],
+)
+def test_an_unknown_model_type_is_refused_and_the_nearest_named(copy: Copy, kind: object, name: str, near: str) -> None:
+    folder = configure(copy(name), model_type=kind, attnres_block_size=None, attn_res_block_size=None)
+    if near == "transformer":
+        rewrite(
+            folder, lambda tensors: tensors.pop("model.res_proj.weight")
+        )  # (by which FLA's other families are known)
+    assert refusal(folder) == (
+        f"model_type {kind!r}, with tensors named as those of model_type {near!r} are",
+        f"Where its layers compute what {near}'s do, save it as such a model. {ADAPT}",
     )
+
+
+def test_an_unknown_model_type_with_unknown_tensors_is_refused(copy: Copy) -> None:
+    folder = rewrite(copy(model_type="rwkv7"), lambda tensors: [tensors.pop(key) for key in list(tensors)[1:]])
+    assert refusal(folder) == ("model_type 'rwkv7'", ADAPT)
 
 
 JUNK = (None, "x", -1, 0, 0.5, [], {}, [[1]], [{}], 10**9, True)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnres_core.models.networks.routing import PseudoQuery, Removal, SiteOverride, Source, route
+from attnres_core.models.networks.routing import LearnedLogits, PseudoQuery, Removal, SiteOverride, Source, route
 
 EPS = 0.0
 
@@ -115,3 +115,28 @@ def test_keys_do_not_see_a_source_s_scale(site, factor):
     assert torch.allclose(
         route(scaled, PseudoQuery(query, bias)).weights, route(plain, PseudoQuery(query, bias)).weights, atol=1e-4
     )
+
+
+def test_learned_logits_are_the_first_of_a_site_s():
+    """Softmax of (0, ln 3) is (1/4, 3/4), whatever the sources hold."""
+    scoring = LearnedLogits(torch.tensor([0.0, math.log(3), 7.0]))
+    read = route([state(4, 0), state(0, 8)], scoring)
+    assert read.weights.flatten().tolist() == pytest.approx([0.25, 0.75])
+    assert read.mixture.flatten().tolist() == pytest.approx([1, 6])
+
+
+def test_the_running_state_is_read_beside_the_mixture():
+    beside = torch.tensor([[[1.0, 1.0]]])
+    read = route([state(4, 0), state(0, 8)], PseudoQuery(torch.zeros(2)), beside=beside)
+    assert read.mixture.flatten().tolist() == pytest.approx([3, 5])
+    assert beside.flatten().tolist() == [1, 1]  # (it is the stream's own, and never written to)
+
+
+def test_a_read_that_lost_every_source_is_the_running_state():
+    """Row 0 loses both sources, row 1 one of them: 1 + 8, beside a state of ones."""
+    sources = [Source(torch.tensor([[[4.0, 0.0]]]).repeat(2, 1, 1), EPS), Source(torch.full((2, 1, 2), 8.0), EPS)]
+    bias = torch.tensor([[-torch.inf, -torch.inf], [-torch.inf, 0.0]])[..., None]
+    read = route(sources, PseudoQuery(torch.zeros(2)), SiteOverride(logit_bias=bias), torch.ones(2, 1, 2))
+    assert read.mixture[:, 0].tolist() == [[1, 1], [9, 9]]
+    assert read.weights[:, :, 0].tolist() == [[0, 0], [0, 1]]
+    assert read.kept.flatten().tolist() == [0, 0.5]

@@ -65,6 +65,20 @@ def shard(folder: Path) -> Path:
     return folder
 
 
+def baseline(folder: Path, to: Path) -> Path:
+    """A conformance checkpoint without its routing: the plain model of the same weights."""
+    to.mkdir()
+    tensors = {key: value for key, value in load_file(folder / "model.safetensors").items() if "_res" not in key}
+    tensors = {key: value for key, value in tensors.items() if not key.startswith("model.res_")}
+    save_file(tensors, to / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    for field, value in {"use_attn_res": False, "attnres_block_size": None}.items():
+        if field in config:
+            config[field] = value
+    (to / "config.json").write_text(json.dumps(config))
+    return to
+
+
 def refusal(path: Path | str, **options: Any) -> tuple[str, str]:
     """What was found, and the remedy; the message names the place and what is supported in between."""
     with pytest.raises(UnsupportedCheckpoint) as caught:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +54,33 @@ def recognise(
     if not isinstance(kind, str) or kind not in BACKBONES:
         if foreign := foreign_kind(config, shapes):
             raise ForeignCheckpoint(folder, foreign)
-        raise UnsupportedCheckpoint(folder, *_other_kind(kind))
+        raise UnsupportedCheckpoint(folder, *_other_kind(kind, shapes))
     layers = _check_sizes(folder, config, shapes)
     if config.get("quantization_config"):
         raise UnsupportedCheckpoint(folder, "quantised weights", "Save the model in float32, bfloat16 or float16.")
     return BACKBONES[kind].dialect(Found(folder, config, shapes, layers, wrap, num_blocks))
 
 
-def _other_kind(kind: object) -> tuple[str, str]:
-    """What is said of a model_type that is not read."""
+_NEAREST = {
+    "self_attn.q_norm.": "qwen3",
+    "self_attn.q_proj.": "llama",
+    "attn.c_attn.": "nanogpt",
+    ".attn.q_proj.": "transformer",
+}
+"""Parts of tensor names, the most telling first, and the model_type whose files have them."""
+
+
+def _other_kind(kind: object, names: Iterable[str]) -> tuple[str, str]:
+    """What is said of a model_type that is not read: the nearest that is, by its tensors' names."""
     if kind == "inkling2":
         remedy = "Save its language model alone: transformers' Inkling2ForCausalLM, in bfloat16, with save_pretrained."
         return "model_type 'inkling2', an image-and-text model", remedy
-    return f"model_type {kind!r}", "Other architectures need an adapter: help(attnres_core.adapt), docs/adapters.md."
+    remedy = "Other architectures need an adapter: help(attnres_core.adapt), docs/adapters.md."
+    near = next((near for part, near in _NEAREST.items() if any(part in name for name in names)), None)
+    if near is None:
+        return f"model_type {kind!r}", remedy
+    told = f"model_type {kind!r}, with tensors named as those of model_type {near!r} are"
+    return told, f"Where its layers compute what {near}'s do, save it as such a model. {remedy}"
 
 
 def _positive(folder: Path, config: Mapping[str, Any], field: str) -> int:

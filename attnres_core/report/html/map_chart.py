@@ -16,7 +16,7 @@ from attnres_core.report.html.pathways import MATTERS, NO_ROLE
 from attnres_core.report.numbers import interval, number
 
 FAMILIES = ("embedding", "older", "recent", "current")
-"""In order of depth."""
+"""In order of depth; a null source, which few models have, comes before them."""
 
 
 def whole_map(maps: Mapping[str, Sequence[MapCell]]) -> Figure | None:
@@ -71,7 +71,8 @@ def _spec(rows: list[Row]) -> dict[str, Any]:
     sublayers = [name for name in ("attn", "mlp", "final") if any(row["sublayer"] == name for row in rows)]
     top = max(NO_ROLE, *(abs(float(row["delta_nll"])) for row in rows if row["delta_nll"] is not None))
     height = min(22, max(9, 420 // len({row["layer"] for row in rows})))
-    x = alt.X("family:N", scale=alt.Scale(domain=list(FAMILIES)), axis=alt.Axis(title=None, labelAngle=-40, grid=False))
+    families = ["null"] * any(row["family"] == "null" for row in rows) + list(FAMILIES)
+    x = alt.X("family:N", scale=alt.Scale(domain=families), axis=alt.Axis(title=None, labelAngle=-40, grid=False))
     y = alt.Y("layer:O", axis=alt.Axis(title="layer", grid=False, labelOverlap=True, domain=False))
     legend: Row = {"orient": "bottom", "direction": "horizontal", "gradientLength": 220, "format": "~g"}
     mass = alt.Color(
