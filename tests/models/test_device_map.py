@@ -56,7 +56,7 @@ def spread(layers, devices=CUDA):
 
 def everything(model):
     """All that is measured of a model: logits, depth weights, every kind of ablation resumed and from the start."""
-    late_starts = [ac.drop(ac.CURRENT, ac.MLP, ac.MID), ac.drop(ac.CURRENT, ac.FINAL)]
+    late_starts = [ac.drop(newest(model), ac.MLP, ac.MID), ac.drop(ac.CURRENT, ac.FINAL)]
     wanted = [*applicable(model), *applicable(model, late_starts)]
     interventions = [i for what in wanted for i in resolved(what, model.checkpoint).check().interventions]
     reference = Reference(model.network, PROMPTS)

@@ -42,7 +42,7 @@ def test_roles(trained, untrained, stock):
 
 def vanilla_llama(folder):
     config = LlamaConfig(
-        vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4
+        vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=5, num_attention_heads=4
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
