@@ -7,6 +7,12 @@ from support.checkpoint_copies import baseline
 from support.small_suite import record_of
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from attnres_core.models.dialects.delta import Delta
+from attnres_core.models.dialects.delta_v import DeltaV
+from attnres_core.models.dialects.kimi_block import KimiBlock
+from attnres_core.models.dialects.open_block import OpenBlock
+from attnres_core.models.dialects.schedule import sites_of
+from attnres_core.report.html.routing_chart import routing_heatmap
 from conftest import write_tokenizer
 
 CLAIMS = """
@@ -74,3 +80,30 @@ def test_a_suite_decides_claims_on_it(suite, conformance, tmp_path, pytester, na
     assert max(floor for floor in noise if floor is not None) < 1e-4
     families = {row["family"] for row in record["maps"]["trained"]}
     assert ("null" in families, "current" in families) == (delta, not delta)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "columns"),
+    [
+        (OpenBlock(4, 4), ["emb.", "1", "2", "3", "current"]),
+        (KimiBlock(2, 1), ["emb.", "current"]),
+        (Delta(2, 1, null_source=True), ["null", "emb.", "1", "2", "3"]),
+        (DeltaV(2, 1), ["1", "2", "3"]),
+    ],
+    ids=lambda given: getattr(given, "name", None),
+)
+def test_the_page_names_each_source_for_what_it_is(schedule, columns):
+    sites = sites_of(schedule)
+    entry = {
+        "sites": [str(site) for site in sites],
+        "sources": [[family and family.value for family in site.sources] for site in sites],
+        "mass": [[1 / len(site.sources)] * len(site.sources) for site in sites],
+        "entropy": [0.0] * len(sites),
+        "peak": [1.0] * len(sites),
+    }
+    figure = routing_heatmap({"trained": entry})
+    domains = [layer["encoding"]["x"]["scale"]["domain"] for panel in figure.spec["concat"] for layer in panel["layer"]]
+    assert all(domain == columns for domain in domains)
+    listed = dict(zip(entry["sites"], (row[2] for row in figure.rows), strict=True))
+    last = sites[-1]
+    assert [part.split()[0] for part in listed[str(last)].split(", ")] == columns[: len(last.sources)]
