@@ -64,7 +64,8 @@ def _nanogpt_config(checkpoint: Checkpoint) -> Any:
     given = checkpoint.config
     eps, theta = float(given.get("layer_norm_epsilon", 1e-5)), float(given.get("rope_theta", 10000.0))
     sizes = {**checkpoint.sizes, "num_hidden_layers": checkpoint.num_layers}
-    return nanogpt_config(sizes, eps=eps, theta=theta, gate=bool(given.get("use_attn_gate", False)))
+    gate, ties = bool(given.get("use_attn_gate", False)), bool(given.get("tie_word_embeddings", True))
+    return nanogpt_config(sizes, eps=eps, theta=theta, gate=gate, ties=ties)
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {

@@ -220,6 +220,34 @@ def test_two_tensors_in_one_place_are_refused(copy):
     assert refusal(folder)[0] == "two tensors in the place of model.embeddings.weight"
 
 
+def test_sizes_that_a_config_leaves_out_are_its_code_s_own(copy):
+    """FLA's MLP: 2/3 of four times the width, up to a multiple of 256; as many key heads as heads."""
+    folder = configure(copy("fla_full_43"), intermediate_size=None)
+    config = json.loads((folder / "config.json").read_text()) | {"intermediate_size": None, "hidden_ratio": None}
+    (folder / "config.json").write_text(json.dumps(config))
+    found = inspect_checkpoint(folder)
+    assert (found.size("intermediate_size"), found.size("num_key_value_heads")) == (256, 4)
+    assert inspect_checkpoint(copy("nanogpt_31", swiglu_mult=None)).size("intermediate_size") == 64
+
+
+def test_heads_of_their_own_are_read_where_the_config_says_so(copy):
+    """An unembedding that is not the embedding, in a nanoGPT; one that is, in an FLA transformer."""
+    folder = copy("nanogpt_31")
+    tied = ac.load_model(folder).logits(IDS)
+    assert refusal(configure(folder, tie_word_embeddings=False))[0] == "1 missing tensors (lm_head.weight)"
+    rewrite(folder, lambda tensors: tensors.update({"lm_head.weight": tensors["transformer.wte.weight"] * 2}))
+    torch.testing.assert_close(ac.load_model(folder).logits(IDS), tied * 2)
+    fla = rewrite(copy("fla_full_43"), lambda tensors: tensors.pop("lm_head.weight", None))
+    network = ac.load_model(configure(fla, tie_word_embeddings=True)).network
+    assert network.lm_head.weight is network.model.embed_tokens.weight
+
+
+def test_a_number_of_blocks_that_a_schedule_does_not_use_may_be_its_code_s_default(copy):
+    """The public code's is 8, whatever the number of layers."""
+    assert ac.load_model(copy("delta_34", attnres_num_blocks=8)).logits(IDS).isfinite().all()
+    assert refusal(copy("delta_block_36", attnres_num_blocks=8))[0] == "attnres_num_blocks 8 for 6 layers"
+
+
 def test_a_static_arm_read_as_a_dynamic_one_is_refused(copy):
     folder = configure(copy("nanogpt_static_33"), use_static_attn_res=False)
     assert refusal(folder)[0].startswith("17 missing tensors (attn_res_normf.weight, ")

@@ -113,5 +113,8 @@ def _check_sizes(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, t
     return layers
 
 
-_MAY_BE_NULL = ("num_key_value_heads", "num_kv_heads", "head_dim", "intermediate_size", "attnres_block_size")
+_MAY_BE_NULL = (
+    *("num_key_value_heads", "num_kv_heads", "head_dim", "intermediate_size", "hidden_ratio"),
+    "attnres_block_size",
+)
 """Sizes that stand for a default, or for nothing, where a config has null."""

@@ -23,6 +23,7 @@ class Delta(Dialect):
     has_bias: ClassVar[bool] = False
     has_readout: ClassVar[bool] = False
     adds_to_state: ClassVar[bool] = True
+    has_blocks: ClassVar[bool] = False
     has_embedding: ClassVar[bool] = True
     """Whether the embedding is among the sources, from the first MLP on."""
 

@@ -19,6 +19,7 @@ class DeltaBlock(Delta):
     """
 
     name: ClassVar[str] = "delta_block"
+    has_blocks: ClassVar[bool] = True
 
     def after_read(self, stream: DepthStream[State], layer: int, sublayer: Sublayer) -> None:
         """Commit the finished block; before the first one, the embedding."""

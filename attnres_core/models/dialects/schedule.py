@@ -82,6 +82,8 @@ class Dialect(ABC):
     """Whether a site's logits are learned numbers, the same for every token, instead of a pseudo-query's products."""
     adds_to_state: ClassVar[bool] = False
     """Whether a read is the running state, with weight one, plus the mixture: then the state itself is no source."""
+    has_blocks: ClassVar[bool] = True
+    """Whether the number of blocks means anything; else a config's is what its code has by default."""
     unread_streams: ClassVar[frozenset[str]] = frozenset()
     """Streams whose reads are computed, and used by nothing."""
 

@@ -15,16 +15,19 @@ KEY_EPS = 1e-5
 """Of the norms that make sources keys, whatever `layer_norm_epsilon` says."""
 
 
-def nanogpt_config(sizes: Mapping[str, int], *, eps: float, theta: float, gate: bool) -> LlamaAttnResConfig:
-    """The config of a model of nanoGPT's shape, whose embedding is its unembedding.
+def nanogpt_config(
+    sizes: Mapping[str, int], *, eps: float, theta: float, gate: bool, ties: bool = True
+) -> LlamaAttnResConfig:
+    """The config of a model of nanoGPT's shape.
 
     Args:
         sizes: by the names of Llama's config.
         eps: of the norms before sublayers and the last one.
         theta: the base of the rotary angles.
         gate: whether attention's output is gated.
+        ties: whether the embedding is the unembedding, too.
     """
-    config = llama_config(sizes, eps=eps, theta=theta, ties=True)
+    config = llama_config(sizes, eps=eps, theta=theta, ties=ties)
     config.use_attn_gate = gate
     return config
 

@@ -40,8 +40,6 @@ def routed(found: Found) -> Dialect:
     if not isinstance(blocks, int) or isinstance(blocks, bool) or blocks < 1:
         raise found.refused(f"config.json has attnres_num_blocks = {blocks!r}", "Give a positive whole number.")
     found.check_blocks(blocks, f"attnres_num_blocks {blocks} in config.json")
-    if blocks > layers:
-        raise found.refused(f"attnres_num_blocks {blocks} for {layers} layers", "Correct config.json.")
     gate = config.get("attnres_gate_type", "bias")
     if gate != "bias":
         raise found.refused(f"attnres_gate_type {gate!r}", "Only the gate type 'bias', which is no gate, is read.")
@@ -66,6 +64,8 @@ def routed(found: Found) -> Dialect:
         )
         raise found.refused(told, f"No dialect is like that ({known}).")
     kind = DIALECTS[features]
+    if kind.has_blocks and blocks > layers:
+        raise found.refused(f"attnres_num_blocks {blocks} for {layers} layers", "Correct config.json.")
     null = config.get("attnres_use_null_source")
     if not null:
         return kind(layers, blocks)
