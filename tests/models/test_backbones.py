@@ -195,7 +195,12 @@ def test_the_schedule_is_not_applicable_where_the_state_is_no_source(conformance
         ("nanogpt_31", {"n_layer": 7}, "n_layer 7 in config.json, and tensors of 8 layers", "Correct config.json or"),
         ("fla_transformer_42", {"attnres_block_size": 3}, "attnres_block_size 3 in config.json", "FLA has blocks of 1"),
         ("fla_transformer_42", {"attnres_block_size": 0}, "config.json has attnres_block_size = 0", "Give a positive"),
-        ("fla_transformer_42", {"qk_norm": True}, "a FLA checkpoint (attnres_block_size)", "FLA models need the pack"),
+        (
+            "fla_transformer_42",
+            {"qk_norm": True},
+            "a FLA checkpoint (attnres_block_size, qk_norm True)",
+            "FLA models need the pack",
+        ),
         ("delta_34", {"attnres_use_null_source": "x"}, "attnres_mode 'delta', attnres_use_null_source 'x'", "A null s"),
     ],
 )

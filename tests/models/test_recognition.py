@@ -104,6 +104,20 @@ def test_no_junk_in_a_config_escapes_as_another_error(copy: Copy, field: str) ->
             assert "config" in str(error) or field in str(error)  # noqa: PT017 (some junk is harmless)
 
 
+@pytest.mark.parametrize("name", ["nanogpt_31", "fla_transformer_42", "delta_null_35"])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_no_junk_in_another_backbone_s_config_escapes_as_another_error(copy: Copy, name: str) -> None:
+    folder = copy(name)
+    config = json.loads((folder / "config.json").read_text())
+    for field in config:
+        for junk in (None, "x", -1, 0.5, []):
+            (folder / "config.json").write_text(json.dumps({**config, field: junk}))
+            try:
+                load_model(folder)
+            except UnsupportedCheckpoint as error:
+                assert "config" in str(error) or field in str(error)  # noqa: PT017 (some junk is harmless)
+
+
 def test_a_config_field_of_the_wrong_type_is_named(copy: Copy) -> None:
     found, remedy = refusal(copy(tie_word_embeddings="x"))
     assert found.startswith("a config.json that describes no Qwen3 model (")

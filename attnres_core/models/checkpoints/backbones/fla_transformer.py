@@ -58,9 +58,9 @@ def _dialect(found: Found) -> Dialect:
     config, layers = found.config, found.layers
     size = config.get("attnres_block_size")
     if other := {name: config[name] for name, plain in _PLAIN.items() if config.get(name, plain) != plain}:
-        if size is not None:
-            raise ForeignCheckpoint(found.folder, FLA)
         told = ", ".join(f"{name} {value!r}" for name, value in other.items())
+        if size is not None:
+            raise ForeignCheckpoint(found.folder, FLA, told)
         plain = ", ".join(f"{name} {value!r}" for name, value in _PLAIN.items())
         raise found.refused(f"an FLA transformer with {told}", f"Read is the one with {plain}.")
     if size is None:
