@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from attnres_core.shipped import reference_prompts as reference_prompts
 
     EMBEDDING, CURRENT, RECENT, OLDER = Family.EMBEDDING, Family.CURRENT, Family.RECENT, Family.OLDER
+    NULL = Family.NULL
     ATTN, MLP, FINAL = Sublayer.ATTN, Sublayer.MLP, Sublayer.FINAL
     EARLY, MID, LATE, ALL = Band.EARLY, Band.MID, Band.LATE, Band.ALL
     TRAINED, WRAPPED, STOCK, UNTRAINED = Role.TRAINED, Role.WRAPPED, Role.STOCK, Role.UNTRAINED
@@ -101,7 +102,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 _CHOICES = {
-    "quantities.vocabulary.Family": ("EMBEDDING", "CURRENT", "RECENT", "OLDER"),
+    "quantities.vocabulary.Family": ("EMBEDDING", "CURRENT", "RECENT", "OLDER", "NULL"),
     "quantities.vocabulary.Sublayer": ("ATTN", "MLP", "FINAL"),
     "quantities.vocabulary.Band": ("EARLY", "MID", "LATE", "ALL"),
     "quantities.vocabulary.Role": ("TRAINED", "WRAPPED", "STOCK", "UNTRAINED"),

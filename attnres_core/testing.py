@@ -27,7 +27,7 @@ from attnres_core.models.networks.routing import Read, Source
 from attnres_core.quantities.ablations import Kind, drop
 from attnres_core.quantities.intervention import SHAM, Intervention, cell, cells
 from attnres_core.quantities.metrics import Metric
-from attnres_core.quantities.vocabulary import Site, SiteKey, Sublayer
+from attnres_core.quantities.vocabulary import Family, Site, SiteKey, Sublayer
 
 LENGTHS = (11, 7, 11)
 """Tokens of the prompts that a model is tried on: two of one length, one shorter."""
@@ -100,7 +100,7 @@ class Trial:
 
 
 def sites_are_well_formed(trial: Trial) -> Iterator[str]:
-    """Each site once, in forward order, its families those that its number of sources gives; every one is read."""
+    """Each site once, in forward order, its families those that its sources give; every one is read."""
     model, last = trial.model, -1
     keys = [site.key for site in model.sites]
     if not trial.choosing:
@@ -114,8 +114,8 @@ def sites_are_well_formed(trial: Trial) -> Iterator[str]:
         allowed = [model.num_layers] if site.sublayer is Sublayer.FINAL else range(model.num_layers)
         if site.layer not in allowed:
             yield f"expected the layer of {site} among {list(allowed)}, found {site.layer}"
-        if site.sources != families(len(site.sources)):
-            words, found = (", ".join(map(str, each)) for each in (families(len(site.sources)), site.sources))
+        if site.sources != (expected := _families(site)):
+            words, found = (", ".join(map(str, each)) for each in (expected, site.sources))
             yield f"{site}: expected the families {words}, found {found}"
     assert trial.clean is not None
     for key in (key for key in trial.reads if key not in keys):
@@ -125,6 +125,28 @@ def sites_are_well_formed(trial: Trial) -> Iterator[str]:
             yield f"{site}: expected it to be read, found it listed and never read"
         elif len(trial.reads[site.key][0]) != len(site.sources):
             yield f"{site}: expected {len(site.sources)} sources, found {len(trial.reads[site.key][0])} read"
+
+
+def _families(site: Site) -> tuple[Family | None, ...]:
+    """The families that a site's number of sources gives, a null source first where it has one.
+
+    Where the running state is read beside them, none is the current state, and the embedding may not be among them.
+    """
+    null = (Family.NULL,) * (Family.NULL in site.sources)
+    count = len(site.sources) - len(null)
+    if not site.adds_to_state:
+        return (*null, *families(count))
+    embedding = (Family.EMBEDDING,) * (Family.EMBEDDING in site.sources)
+    deltas = count - len(embedding)
+    return (*null, *embedding, *(Family.OLDER,) * (deltas - 1), *(Family.RECENT,) * min(deltas, 1))
+
+
+def _mixture(states: Sequence[Tensor], weights: Tensor, read: Read) -> Tensor:
+    """The weighted sum of states, `[batch, pos, d]`, beside the running state where a read has it."""
+    total = torch.zeros_like(states[0]).float() if read.beside is None else read.beside.float()
+    for weight, state in zip(weights, states, strict=True):
+        total = total + weight.unsqueeze(-1) * state.float()
+    return total
 
 
 def weights_sum_to_one(trial: Trial) -> Iterator[str]:
@@ -144,8 +166,7 @@ def reads_are_mixtures(trial: Trial) -> Iterator[str]:
     """Each site reads a mixture: its sources, weighted by its depth weights."""
     assert trial.clean is not None
     for key, (states, read) in trial.reads.items():
-        expected = sum(weight.unsqueeze(-1) * state.float() for weight, state in zip(read.weights, states, strict=True))
-        assert isinstance(expected, Tensor)
+        expected = _mixture(states, read.weights, read)
         if (off := trial.off(read.mixture, expected)) > trial.tolerance:
             yield f"{trial.model.site_at(key)}: expected the weighted sum of the sources, found one {off:.2g} away"
 
@@ -188,8 +209,7 @@ def drop_renormalises(trial: Trial) -> Iterator[str]:
         expected /= expected.sum(0)
         if (off := float((read.weights - expected).abs().max())) > WEIGHT_TOLERANCE:
             yield f"{site}: expected the clean weights without {family}, renormalised; found weights {off:.2g} away"
-        mixture = sum(weight.unsqueeze(-1) * state.float() for weight, state in zip(expected, states, strict=True))
-        assert isinstance(mixture, Tensor)
+        mixture = _mixture(states, expected, read)
         if (off := trial.off(read.mixture, mixture)) > trial.tolerance:
             yield f"{site}: expected the mixture without {family}, renormalised; found one {off:.2g} away"
 

@@ -38,7 +38,7 @@ from attnres_core.engine.resources import keep_freed_memory
 from attnres_core.engine.sweep import sweep_chunk, validated
 from attnres_core.exploration.pathway_map import map_quantities
 from attnres_core.models.model import AttnResModel
-from attnres_core.models.networks.qwen3 import Inputs
+from attnres_core.models.networks.decoder import Inputs
 from attnres_core.planning.material import CHUNK
 from attnres_core.planning.requests import resolved
 from attnres_core.quantities.intervention import SHAM, Intervention, resolve

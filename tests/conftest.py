@@ -20,7 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; torch's thre
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 install_import_hook(
-    [f"attnres_core.models.networks.{module}" for module in ("routing", "network", "qwen3", "inkling2")],
+    [f"attnres_core.models.networks.{module}" for module in ("routing", "network", "decoder", "nanogpt", "inkling2")],
     "beartype.beartype",
 )
 

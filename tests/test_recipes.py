@@ -130,12 +130,12 @@ def test_a_schedule_is_a_file_and_a_row(copy, decide, micro, tmp_path):
     models = copy / "attnres_core/models"
     (models / "dialects/mlp_block.py").write_text(SCHEDULE)
     add_line(
-        models / "checkpoints/recognition.py",
+        models / "checkpoints/backbones/attnres_modes.py",
         r"^from attnres_core\.models\.dialects\.kimi_block import KimiBlock\n",
         "from attnres_core.models.dialects.mlp_block import MlpBlock\n",
     )
     add_line(
-        models / "checkpoints/recognition.py",
+        models / "checkpoints/backbones/attnres_modes.py",
         r'^    \(True, False, "block"\): OpenBlock,\n',
         '    (True, False, "mlp"): MlpBlock,\n',
     )

@@ -167,7 +167,8 @@ class _EffectObserver:
             assert read.kept is not None, "a touched site has an override"
             natural, kept = read.natural[:, rows], read.kept[rows]
             own = [Source(source.state[rows], source.eps) for source in sources]
-            moved = (read.mixture[rows] - mix(own, natural)).abs().amax(-1)  # (prompt, pos)
+            beside = None if read.beside is None else read.beside[rows]
+            moved = (read.mixture[rows] - mix(own, natural, beside)).abs().amax(-1)  # (prompt, pos)
             for watched, found in ((self.kept, kept), (self.change, moved)):
                 watched.setdefault(intervention, []).append(found.to(self.batch.ids.device))
 

@@ -2,6 +2,8 @@
 
 A drop of family f moves a position's depth weights from a to a / (1 - a_f) on the kept sources. To first order in the
 weights, the loss rises by -(dL/db_f) / (1 - a_f), with b_f a bias added to the family's logits and a_f its weight.
+Where a read adds to the running state and the family is all that is added, it rises by -dL/dc, with c a factor of the
+mixture.
 """
 
 from __future__ import annotations
@@ -43,15 +45,22 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
     network, batch = model.network, Batch.of(token_ids, model.device)
     network.requires_grad_(False)
     biases: dict[SiteKey, Tensor] = {}
+    factors: dict[SiteKey, Tensor] = {}
     weights: dict[SiteKey, Tensor] = {}
     for site in model.sites:
         shape = (len(site.sources), *batch.ids.shape)
         biases[site.key] = torch.zeros(shape, device=model.device, requires_grad=True)
+        if site.adds_to_state and len(set(site.sources)) == 1:
+            factors[site.key] = torch.ones(shape[1:], device=model.device, requires_grad=True)
 
     def keep(key: SiteKey, sources: list[Source], read: Read) -> None:
         weights[key] = read.natural.detach()
 
-    overrides = {key: SiteOverride(logit_bias=bias) for key, bias in biases.items()}
+    def override(key: SiteKey) -> SiteOverride:
+        scaled = ((slice(None), lambda weights: weights.clone() * factors[key]),) if key in factors else ()
+        return SiteOverride(logit_bias=biases[key], rewrites=scaled)
+
+    overrides = {key: override(key) for key in biases}
     with torch.enable_grad():
         hidden = network.run(network.begin(batch.ids), network.prepare(batch.ids), overrides=overrides, observe=keep)
         scored = torch.nonzero(batch.scored, as_tuple=True)
@@ -59,7 +68,9 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
         share = 1 / batch.scored.sum(1)[scored[0]]  # of its prompt's mean
         blocks = zip(*(part.split(SCORE_ROWS) for part in (states, target, share)), strict=True)
         loss = torch.stack([_loss(network, *block) for block in blocks]).sum()
-        grads = dict(zip(biases, torch.autograd.grad(loss, list(biases.values()), allow_unused=True), strict=True))
+        moved = [*biases.values(), *factors.values()]
+        slopes = torch.autograd.grad(loss, moved, allow_unused=True)
+    grads, of_factors = dict(zip(biases, slopes, strict=False)), dict(zip(factors, slopes[len(biases) :], strict=True))
     found: dict[tuple[Site, Family], Column] = {}
     for site in model.sites:
         grad = grads[site.key]
@@ -68,7 +79,8 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
                 continue
             index = [place for place, member in enumerate(site.sources) if member is family]
             kept = (1 - weights[site.key][index].sum(0)).clamp(min=LEAST_KEPT)
-            rise = torch.zeros_like(kept) if grad is None else -grad[index].sum(0) / kept  # (prompt, pos)
+            slope = of_factors[site.key] if site.key in factors else None if grad is None else grad[index].sum(0) / kept
+            rise = torch.zeros_like(kept) if slope is None else -slope  # (prompt, pos)
             found[site, family] = np.asarray(rise.sum(1).double().cpu())
     return found
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 SUPPORTED = (
-    "Qwen3-shaped AttnRes checkpoints (model_type qwen3_attnres), inkling2 language models (inkling2_text) "
-    "and vanilla Qwen3 ones to wrap (qwen3)"
+    "AttnRes checkpoints on a Qwen3 or Llama backbone (model_type qwen3_attnres, llama_attnres), nanoGPT's (nanogpt), "
+    "FLA's transformer (transformer), inkling2 language models (inkling2_text), and vanilla ones to wrap (qwen3, "
+    "llama, nanogpt, transformer)"
 )
 
 

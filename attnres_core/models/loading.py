@@ -22,37 +22,65 @@ from attnres_core.models.checkpoints.placement import BALANCED, DeviceMap, Place
 from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.inkling2 import Inkling2AttnResForCausalLM, own_names
+from attnres_core.models.networks.llama import LlamaAttnResConfig, LlamaAttnResForCausalLM, llama_config
+from attnres_core.models.networks.nanogpt import NanoGPTForCausalLM, nanogpt_config
 from attnres_core.models.networks.network import LayeredNetwork
 from attnres_core.models.networks.qwen3 import Qwen3AttnResConfig, Qwen3AttnResForCausalLM
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The network of a model_type."""
+    """The network of a backbone."""
 
-    name: str
-    config: Callable[..., Any]
+    config: Callable[[Checkpoint], Any]
     network: Callable[[Any, Any], Any]
     """From a config and the dialect."""
-    attention: str
+    attention: str = "sdpa"
     """The attention implementation of `transformers`."""
-    ties: bool
+    ties: bool = True
     """Whether its embedding can serve as its unembedding."""
-    renamed: Callable[[Mapping[str, Tensor], Any, torch.dtype], dict[str, Tensor]]
-    """Stored tensors under the network's own names."""
+    renamed: Callable[[Mapping[str, Tensor], Any, torch.dtype], dict[str, Tensor]] | None = None
+    """Stored tensors under the network's own names, by a library's conversion; None: by the backbone's names."""
 
 
-def _as_stored(tensors: Mapping[str, Tensor], config: Any, dtype: torch.dtype) -> dict[str, Tensor]:
-    return dict(tensors)
+def _of_fields(config: Callable[..., Any]) -> Callable[[Checkpoint], Any]:
+    """A config of `transformers` made from the fields of config.json."""
+
+    def made(checkpoint: Checkpoint) -> Any:
+        skipped = ("model_type", "architectures")
+        return config(**{key: value for key, value in checkpoint.config.items() if key not in skipped})
+
+    return made
 
 
-_QWEN3 = Architecture("Qwen3", Qwen3AttnResConfig, Qwen3AttnResForCausalLM, "sdpa", ties=True, renamed=_as_stored)
-_INKLING2 = Architecture(
-    "inkling2", Inkling2TextConfig, Inkling2AttnResForCausalLM, "eager", ties=False, renamed=own_names
-)
-ARCHITECTURES = {"qwen3": _QWEN3, "qwen3_attnres": _QWEN3, "inkling2_text": _INKLING2}
-PSEUDO_QUERIES = ("_res_proj.weight", "_input.query")
-"""How the names of pseudo-queries end."""
+def _fla_config(checkpoint: Checkpoint) -> Any:
+    given = checkpoint.config
+    eps, theta = float(given.get("norm_eps", 1e-6)), float(given.get("rope_theta", 10000.0))
+    sizes = {**checkpoint.sizes, "num_hidden_layers": checkpoint.num_layers}
+    return llama_config(sizes, eps=eps, theta=theta, ties=bool(given.get("tie_word_embeddings", False)))
+
+
+def _nanogpt_config(checkpoint: Checkpoint) -> Any:
+    given = checkpoint.config
+    eps, theta = float(given.get("layer_norm_epsilon", 1e-5)), float(given.get("rope_theta", 10000.0))
+    sizes = {**checkpoint.sizes, "num_hidden_layers": checkpoint.num_layers}
+    gate, ties = bool(given.get("use_attn_gate", False)), bool(given.get("tie_word_embeddings", True))
+    return nanogpt_config(sizes, eps=eps, theta=theta, gate=gate, ties=ties)
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "Qwen3": Architecture(_of_fields(Qwen3AttnResConfig), Qwen3AttnResForCausalLM),
+    "Llama": Architecture(_of_fields(LlamaAttnResConfig), LlamaAttnResForCausalLM),
+    "FLA transformer": Architecture(_fla_config, LlamaAttnResForCausalLM),
+    "nanoGPT": Architecture(_nanogpt_config, NanoGPTForCausalLM),
+    "inkling2": Architecture(
+        _of_fields(Inkling2TextConfig), Inkling2AttnResForCausalLM, "eager", ties=False, renamed=own_names
+    ),
+}
+"""By the backbone's name."""
+PSEUDO_QUERIES = ("_res_proj.weight", "_res_logits", "_input.query")
+"""How the names of pseudo-queries, and of what stands in their place, end."""
+_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 UNTRAINED_SEED = 0
 
@@ -67,11 +95,11 @@ def load_model(
     revision: str | None = None,
     device_map: DeviceMap | str | None = None,
 ) -> AttnResModel:
-    """Load an AttnRes checkpoint, or a vanilla Qwen3 as a wrapped baseline.
+    """Load an AttnRes checkpoint, or a vanilla one as a wrapped baseline.
 
     Args:
         path_or_repo_id: a `save_pretrained` folder (safetensors), a hub id, or the name of a shipped checkpoint.
-        wrap: a recency bias; makes a vanilla Qwen3 a wrapped baseline. 10 changes its function by about 1e-4.
+        wrap: a recency bias; makes a vanilla model a wrapped baseline. 10 changes its function by about 1e-4.
         num_blocks: the wrapped baseline's number of blocks.
         device: where to put it, such as "cpu" or "cuda:0".
         dtype: float32, bfloat16 or float16.
@@ -141,18 +169,17 @@ def load_checkpoint(
 ) -> AttnResModel:
     """Load a checkpoint that was recognised before; arguments and errors as for `load_model`."""
     placement = place_of(checkpoint, device, dtype, device_map)
-    fields = {key: value for key, value in checkpoint.config.items() if key not in ("model_type", "architectures")}
-    architecture = ARCHITECTURES[checkpoint.config["model_type"]]
+    backbone, architecture = checkpoint.backbone.name, ARCHITECTURES[checkpoint.backbone.name]
     try:
-        config = architecture.config(**fields)
+        config = architecture.config(checkpoint)
         config._attn_implementation = architecture.attention
         with torch.device("meta"):
             expected = architecture.network(config, checkpoint.dialect).state_dict()
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
-        found = f"a config.json that describes no {architecture.name} model ({error})"
+        found = f"a config.json that describes no {backbone} model ({error})"
         raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json.") from error
     except StrictDataclassError as error:  # a field of the wrong type; its message has several lines
-        found = f"a config.json that describes no {architecture.name} model ({' '.join(str(error).split())})"
+        found = f"a config.json that describes no {backbone} model ({' '.join(str(error).split())})"
         raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json.") from error
     if checkpoint.weights is Weights.UNTRAINED:
         return AttnResModel(checkpoint, _placed(_untrained(architecture, config, checkpoint), placement, dtype))
@@ -163,17 +190,20 @@ def load_checkpoint(
         except (SafetensorError, OSError) as error:  # changed since it was recognised
             found = f"unreadable safetensors ({error})"
             raise UnsupportedCheckpoint(file, found, "Copy or download it again.") from error
+    _check_values(checkpoint, tensors, dtype)
+    if architecture.renamed is None:
+        tensors = _ours(checkpoint, tensors, expected)
+    else:
+        tensors = architecture.renamed(tensors, config, DTYPES[dtype])
     if checkpoint.wrap is not None:
         tensors |= _constant_routing(expected, checkpoint.wrap)
     if checkpoint.weights is Weights.STOCK:
         tensors |= _random_queries(expected, config.initializer_range)
-    if architecture.ties and config.tie_word_embeddings and "model.embed_tokens.weight" in tensors:
-        embedding = tensors["model.embed_tokens.weight"]
-        if not torch.equal(tensors.setdefault("lm_head.weight", embedding), embedding):
-            found = "tie_word_embeddings, and an lm_head.weight that differs from model.embed_tokens.weight"
+    if architecture.ties and config.tie_word_embeddings and _EMBEDDING in tensors:
+        embedding, theirs = tensors[_EMBEDDING], checkpoint.backbone.names(checkpoint.config).theirs
+        if not torch.equal(tensors.setdefault(_HEAD, embedding), embedding):
+            found = f"tie_word_embeddings, and an {theirs(_HEAD)} that differs from {theirs(_EMBEDDING)}"
             raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json or the weights.")
-    _check_values(checkpoint, tensors, dtype)
-    tensors = architecture.renamed(tensors, config, DTYPES[dtype])
     _check_names(checkpoint, tensors, expected)
     with torch.device("meta"):  # the stored tensors become the weights: no second copy
         network = architecture.network(config, checkpoint.dialect)
@@ -181,6 +211,19 @@ def load_checkpoint(
     network.tie_weights()
     del tensors
     return AttnResModel(checkpoint, _placed(network, placement, dtype))
+
+
+def _ours(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Stored tensors under the network's own names; a pseudo-query that is stored as a vector has a row of its own."""
+    names, found = checkpoint.backbone.names(checkpoint.config), dict[str, Tensor]()
+    for name, tensor in tensors.items():
+        own = names.ours(name)
+        if own in found:
+            told = f"two tensors in the place of {names.theirs(own)}"
+            raise UnsupportedCheckpoint(checkpoint.folder, told, "Correct the weights.")
+        row = own in expected and tensor[None].shape == expected[own].shape
+        found[own] = tensor[None] if row else tensor
+    return found
 
 
 def _placed(network: LayeredNetwork, placement: Placement, dtype: str) -> LayeredNetwork:
@@ -226,7 +269,10 @@ def _random_queries(expected: Mapping[str, Tensor], std: float) -> dict[str, Ten
 
 
 def _check_names(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    theirs = checkpoint.backbone.names(checkpoint.config).theirs
+    missing, unexpected = (
+        sorted(map(theirs, names)) for names in (expected.keys() - tensors.keys(), tensors.keys() - expected.keys())
+    )
     if missing or unexpected:
         found = "; ".join(
             f"{len(keys)} {what} tensors ({', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''})"
@@ -235,7 +281,7 @@ def _check_names(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], expected
         )
         raise UnsupportedCheckpoint(checkpoint.folder, found, "config.json and the weights must describe one model.")
     wrong = [
-        f"{key} is {tuple(tensors[key].shape)}, config.json implies {tuple(tensor.shape)}"
+        f"{theirs(key)} is {tuple(tensors[key].shape)}, config.json implies {tuple(tensor.shape)}"
         for key, tensor in expected.items()
         if tensors[key].shape != tensor.shape
     ]

@@ -30,7 +30,7 @@ class AttnResModel:
 
     @property
     def dialect(self) -> str:
-        """`open_block`, `open_full`, `open_reset`, `kimi_block`, `wrapped`, `inkling2`, or what an adapter calls it."""
+        """The name of its schedule, such as `open_block`, `kimi_block`, `delta` or `wrapped`; or an adapter's own."""
         return self.checkpoint.dialect_name
 
     @property

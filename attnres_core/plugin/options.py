@@ -77,9 +77,7 @@ def _shard(text: str) -> Any:
 
 OPTIONS = (
     Option("trained", "AttnRes checkpoint the claims are about: folder, hub id or shipped name", "tiny-open-block"),
-    Option(
-        "vanilla", "vanilla Qwen3 checkpoint, wrapped as the baseline: folder, hub id or shipped name", "tiny-vanilla"
-    ),
+    Option("vanilla", "vanilla checkpoint, wrapped as the baseline: folder, hub id or shipped name", "tiny-vanilla"),
     Option("revision", "branch, tag or commit of the trained checkpoint's hub id (default: its main branch)", ""),
     Option("vanilla-revision", "branch, tag or commit of the vanilla checkpoint's hub id", ""),
     Option("recency-bias", "the wrapped baseline's recency bias b", "10", float),

@@ -112,6 +112,7 @@ class Kind(AnyKind):
         KindSpec(
             "the weights are the recency schedule's",
             "a_i ∝ exp({amount} [i is current])",
+            of_current=True,
         ),
     )
     KEEP_TOP = (
@@ -298,7 +299,8 @@ def schedule(
 ) -> Ablation:
     """Replace the weights by the closed-form recency schedule: e^bias / (e^bias + n - 1) on the last of n sources.
 
-    Estimand: what routing is worth beyond reading the current state, as a plain residual stream does.
+    Estimand: what routing is worth beyond reading the current state, as a plain residual stream does. Sites whose reads
+    add to the running state (delta models) have no such source, and no such schedule.
     """
     made = _rewrite(Kind.SCHEDULE, sublayer, layers, per_site, stream)
     return dataclasses.replace(made, amount=_finite(bias, "bias"))

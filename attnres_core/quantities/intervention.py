@@ -89,10 +89,22 @@ class Intervention:
 
     @property
     def no_ops(self) -> tuple[str, ...]:
-        """Sites where all sources are one tensor, so that no weights can change what is read: structural no-ops."""
-        if self.spec.fills:
-            return ()
-        return tuple(str(site) for site, _ in self.touched if _all_one(site))
+        """Sites where nothing can change by construction: structural no-ops.
+
+        All sources are one tensor, so that no weights can change what is read (unless none is left beside the running
+        state), or nothing uses what is read.
+        """
+        gone = _leaves_nothing(self.spec) and self.control is None
+        return tuple(
+            str(site)
+            for site, indices in self.touched
+            if site.unread
+            or (
+                not self.spec.fills
+                and _all_one(site)
+                and not (gone and site.adds_to_state and len(indices) == len(site.sources))
+            )
+        )
 
     def by_layer(self) -> tuple[Intervention, ...]:
         """The same, one layer at a time."""
@@ -171,6 +183,10 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
     if family is None:
         addressed = sites_within(sites, ablation.sublayer, ablation.layers, num_layers, ablation.stream)
         choosing = [site for site in addressed if len(site.sources) > 1]
+        if spec.of_current and choosing:
+            choosing = [site for site in choosing if Family.CURRENT in site.sources]
+            if not choosing:
+                raise NotApplicable(f"`{ablation}`: the current state is no source of any site of this checkpoint")
         if spec.counts:
             assert ablation.amount is not None, "kinds that count have a count"
             choosing = [site for site in choosing if len(site.sources) > ablation.amount]
@@ -194,7 +210,11 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         kind = Kind(spec.others)
         touched = tuple((site, tuple(i for i in range(len(site.sources)) if i not in own)) for site, own in touched)
     matched = control in (Control.MATCHED_MASS, Control.MATCHED_COUNT)
-    emptied = [str(site) for site, indices in touched if family is not None and len(indices) == len(site.sources)]
+    emptied = [
+        str(site)
+        for site, indices in touched
+        if family is not None and len(indices) == len(site.sources) and (matched or not site.adds_to_state)
+    ]
     if emptied and (_leaves_nothing(kind.spec) or matched):
         why = "finds no other source to take from" if matched else "would leave no source"
         raise ValueError(f"`{ablation}` {why} at {', '.join(emptied)}; keep at least one family")
@@ -286,6 +306,7 @@ def composed(interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
         for site, indices in each.touched
         for _ in indices
     )
-    if emptied := [str(site) for site, count in gone.items() if count == len(site.sources)]:
+    alone = {site: count for site, count in gone.items() if not site.adds_to_state}
+    if emptied := [str(site) for site, count in alone.items() if count == len(site.sources)]:
         raise ValueError(f"together they would leave no source at {', '.join(emptied)}; keep at least one family")
     return tuple(sorted(interventions, key=lambda intervention: intervention.key))

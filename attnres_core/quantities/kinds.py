@@ -36,6 +36,8 @@ class KindSpec:
     """How an ablation's text gives its number, in kinds that have one."""
     counts: bool = False
     """Whether that number is of the sources a site keeps: sites that have no more are left out."""
+    of_current: bool = False
+    """Whether it speaks of the current state, so that a site must have it among its sources."""
 
 
 class AnyKind(Row):

@@ -42,6 +42,8 @@ class Family(StrEnum):
     """The newest completed block other than the embedding."""
     OLDER = "older"
     """The completed blocks before the newest."""
+    NULL = "null"
+    """A learned vector, the same for every token, that some models can read in the place of any state."""
 
     def __and__(self, other: object) -> Joint:
         """Both families at once: `drop(RECENT & OLDER, ...)`."""
@@ -274,6 +276,10 @@ class Site:
     """The stream (q, k or v) in models with several pseudo-queries per sublayer."""
     copies: tuple[tuple[int, int], ...] = ()
     """Pairs of sources that are one and the same tensor here."""
+    adds_to_state: bool = False
+    """Whether the running state is read beside the mixture, with weight one: such a site may lose every source."""
+    unread: bool = False
+    """Whether nothing uses what is read here, so that nothing done here changes anything."""
 
     @property
     def key(self) -> SiteKey:

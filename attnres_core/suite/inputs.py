@@ -105,7 +105,7 @@ class Inputs:
     def lines(self, statuses: Iterable[str]) -> list[str]:
         """Return what a reader must know of a run whose claims have these statuses, in a few lines."""
         lines = [
-            f"attnres: {role}: {c.name} ({c.dialect.name}, {c.num_layers} layers, {c.dialect.num_blocks} blocks"
+            f"attnres: {role}: {c.name} ({c.architecture}, {c.num_layers} layers, {c.dialect.num_blocks} blocks"
             f"{'' if c.wrap is None else f', recency bias {c.wrap:g}'}), digest {c.digest[:12]}"
             for role, c in self.checkpoints.items()
             if c.weights is Weights.STORED
@@ -154,7 +154,8 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
         if not len(part):
             raise ValueError(f"{settings.prompts}: no prompt belongs to the {split} split; add some or name the split")
     trained = inspect_checkpoint(settings.trained, revision=settings.revision)
-    blocks = settings.num_blocks or trained.dialect.num_blocks  # the wrapped baseline follows the trained one
+    # The wrapped baseline follows the trained one, whose blocks may be single sublayers; its own are layers at least.
+    blocks = settings.num_blocks or min(trained.dialect.num_blocks, trained.num_layers)
     wrapped = inspect_checkpoint(settings.vanilla, settings.recency_bias, blocks, revision=settings.vanilla_revision)
     checkpoints: dict[AnyRole, Checkpoint] = {
         Role.TRAINED: trained,

@@ -1,9 +1,10 @@
-"""The page on adapters: its example runs, the tests that its table names are there."""
+"""The pages on adapters and architectures: the example runs, the tests that their tables name are there."""
 
 import ast
 import re
 from pathlib import Path
 
+from attnres_core.models.checkpoints.recognition import BACKBONES
 from attnres_core.testing import CHECKS
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,21 @@ def test_every_cell_of_the_table_of_architectures_names_a_test_that_is_there():
         assert labels or cell in ("none", "not tested") or cell.startswith("no:"), cell
         used |= labels
     assert used == set(named)
+
+
+def test_every_test_that_the_page_of_architectures_names_is_there_and_every_checkpoint_in_it():
+    page = (ROOT / "docs" / "architectures.md").read_text()
+    named = dict(re.findall(r"^- (\w+): `(tests/.+)`$", page, re.MULTILINE))
+    assert len(named) > 10
+    for place in named.values():
+        file, _, name = place.partition("::")
+        functions = {node.name for node in ast.parse((ROOT / file).read_text()).body if hasattr(node, "name")}
+        assert name in functions, place
+    cells = re.findall(r"(?:yes|no): ((?:[A-Z]\d?(?: \([a-z]+\))?(?:, )?)+)", page)
+    assert set(re.findall(r"\b[A-Z]\d?\b", " ".join(cells))) == set(named)
+    folders = {folder.parent.name for folder in ROOT.glob("fixtures/conformance/*/expected.safetensors")}
+    assert set(re.findall(r"\| `(\w+_\d\d)` \|", page)) == folders
+    assert {f"`{kind}`" for kind in BACKBONES} <= set(re.findall(r"`\w+`", page))
 
 
 def test_every_check_of_the_kit_is_documented():

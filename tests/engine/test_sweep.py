@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from support.every_kind import newest
 
 import attnres_core as ac
 from attnres_core.engine.sweep import sweep_chunk
@@ -11,6 +12,7 @@ from attnres_core.quantities.intervention import SHAM, NotApplicable
 from attnres_core.quantities.vocabulary import Band, Family, Sublayer
 
 FOLDERS = ("open_block_11", "kimi_block_14", "open_full_13", "open_reset_12", "vanilla_21")
+FOLDERS += ("nanogpt_static_33", "fla_full_43", "delta_null_35", "delta_block_36", "delta_v_38", "block_v_39")
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +119,11 @@ def test_a_duplicate_is_read_less_but_not_lost(conformance, token_ids):
 
 
 def test_a_per_site_drop_is_the_mean_over_layers(model, token_ids):
-    whole = ac.drop(ac.CURRENT, ac.MLP, ac.EARLY)
-    each = ac.drop(ac.CURRENT, ac.MLP, ac.EARLY, per_site=True)
-    layers = Band.EARLY.layers(model.num_layers)
-    alone = [ac.drop(ac.CURRENT, ac.MLP, range(layer, layer + 1)) for layer in layers]
+    family, band = newest(model), Band.EARLY if newest(model) is ac.CURRENT else Band.LATE
+    whole = ac.drop(family, ac.MLP, band)
+    each = ac.drop(family, ac.MLP, band, per_site=True)
+    layers = band.layers(model.num_layers)
+    alone = [ac.drop(family, ac.MLP, range(layer, layer + 1)) for layer in layers]
     columns = ac.measure(model, token_ids, [whole, each, *alone])
     assert columns[each] == pytest.approx(np.mean([columns[drop] for drop in alone], axis=0), abs=1e-6)
     assert columns.record(each).sites == columns.record(whole).sites

@@ -23,6 +23,7 @@ from attnres_core.models.adapters.adapter import site_of
 from attnres_core.models.adapters.foreign import FLA, KIMI_K3
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.models.dialects.inkling2 import STREAMS
+from attnres_core.models.networks.routing import PseudoQuery
 
 FLA_CALL = ac.RoutingCall(foreign_models, FLA.call, FLA.describe)
 KIMI_CALL = ac.RoutingCall(foreign_models, KIMI_K3.call, KIMI_K3.describe)
@@ -119,7 +120,8 @@ class Own(Naive):
 
         def read(query, residuals, rms_weight, output_rms_weight=None, rms_eps=1e-6):
             site, states = next(sites), torch.stack([state[0] for state in residuals])
-            weights, mixture = self.read(site, states, rms_eps, query[0] * rms_weight, None, tokens, intervention)
+            scoring = PseudoQuery(query[0] * rms_weight)
+            weights, mixture = self.read(site, states, rms_eps, scoring, tokens, intervention)
             found[site] = (states, weights)
             if output_rms_weight is not None:
                 mixture = mixture / (mixture.pow(2).mean(-1, keepdim=True) + rms_eps).sqrt() * output_rms_weight

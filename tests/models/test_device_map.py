@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.every_kind import applicable
+from support.every_kind import applicable, newest
 from support.inkling2_models import inkling2_library, save_inkling2
 from support.pretended_devices import PretendedDevices
 from support.small_suite import verdicts
@@ -20,7 +20,7 @@ from attnres_core.engine.sweep import sweep_chunk
 from attnres_core.engine.worker import Worker
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.models.checkpoints.placement import Placement, balanced, layer_weights, placement_of
-from attnres_core.models.networks import qwen3, routing
+from attnres_core.models.networks import decoder, routing
 from attnres_core.models.networks.network import LayeredNetwork, Network
 from attnres_core.models.networks.reference_states import Reference
 from attnres_core.planning.requests import resolved
@@ -29,6 +29,7 @@ from attnres_core.testing import check_adapter
 
 CUDA = ("cuda:0", "cuda:1", "cuda:2")
 MODELS = ["open_block_11", "open_full_13", "open_reset_12", "kimi_block_14", "vanilla_21", "inkling2"]
+MODELS += ["nanogpt_static_33", "fla_transformer_42", "delta_null_35", "delta_block_36", "delta_v_38"]
 PROMPTS = [[1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15, 16]]
 ANSWERS = [(3, 4), (5, None), (6, 7)]
 IDS = torch.tensor([[0, 0, 1, 2, 3], [4, 5, 6, 7, 8]])
@@ -55,12 +56,12 @@ def spread(layers, devices=CUDA):
 
 def everything(model):
     """All that is measured of a model: logits, depth weights, every kind of ablation resumed and from the start."""
-    late_starts = [ac.drop(ac.CURRENT, ac.MLP, ac.MID), ac.drop(ac.CURRENT, ac.FINAL)]
+    late_starts = [ac.drop(newest(model), ac.MLP, ac.MID), ac.drop(ac.CURRENT, ac.FINAL)]
     wanted = [*applicable(model), *applicable(model, late_starts)]
     interventions = [i for what in wanted for i in resolved(what, model.checkpoint).check().interventions]
     reference = Reference(model.network, PROMPTS)
     given = dict(reference=reference, answers=ANSWERS)
-    ablation = ac.resample(ac.EMBEDDING, ac.MLP, draws=1)
+    ablation = ac.resample(newest(model), ac.MLP, draws=1)
     found = {
         "fast": sweep_chunk(model, PROMPTS, interventions, **given),
         "plain": plain_chunk(model, PROMPTS, interventions[::8], **given),
@@ -99,7 +100,7 @@ def stays(given, device):
 
 MISTAKES = {
     "sources": (routing.Source, "to", stays),
-    "rotary tables and masks": (qwen3.Inputs, "to", stays),
+    "rotary tables and masks": (decoder.Inputs, "to", stays),
     "the batch that is scored": (Batch, "to", stays),
     "token ids": (LayeredNetwork, "device", Network.device),  # open_reset's first parameter is its read-out's
     "the tied head": (Placement, "ends_apart", False),

@@ -5,11 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attnres_core as ac
+from attnres_core.models.dialects.delta import Delta
+from attnres_core.models.dialects.delta_block import DeltaBlock
+from attnres_core.models.dialects.delta_v import DeltaV
 from attnres_core.models.dialects.kimi_block import KimiBlock
+from attnres_core.models.dialects.kimi_full import KimiFull
 from attnres_core.models.dialects.open_block import OpenBlock
 from attnres_core.models.dialects.open_full import OpenFull
 from attnres_core.models.dialects.open_reset import OpenReset
-from attnres_core.models.dialects.schedule import families, sites_of
+from attnres_core.models.dialects.schedule import Arithmetic, families, sites_of
 from attnres_core.quantities.intervention import NotApplicable, resolve
 
 E, OLD, R, C = ac.EMBEDDING, ac.OLDER, ac.RECENT, ac.CURRENT
@@ -38,6 +42,46 @@ def test_kimi_block_of_four_layers_in_two_blocks_reads_before_it_commits():
 
 def test_open_full_gains_a_source_at_every_site():
     assert [len(site.sources) for site in sites_of(OpenFull(2, 1))] == [2, 3, 4, 5]
+
+
+def test_kimi_full_has_a_source_a_sublayer_and_no_site_where_there_is_no_choice():
+    assert sources(KimiFull(2, 4, first_is_site=False)) == {
+        "0.mlp": (E, C),
+        "1.attn": (E, R, C),
+        "1.mlp": (E, OLD, R, C),
+        "2.final": (E, OLD, OLD, R, C),
+    }
+
+
+def test_delta_reads_what_was_added_and_never_the_state():
+    found = {str(site): site.sources for site in sites_of(Delta(2, 1))}
+    assert found == {"0.mlp": (E, R), "1.attn": (E, OLD, R), "1.mlp": (E, OLD, OLD, R)}
+    assert all(site.adds_to_state for site in sites_of(Delta(2, 1)))
+    null = {str(site): site.sources for site in sites_of(Delta(2, 1, null_source=True))}
+    assert null == {"0.attn": (ac.NULL,), **{name: (ac.NULL, *families) for name, families in found.items()}}
+    assert [str(site) for site in sites_of(DeltaV(2, 1))] == ["0.mlp", "1.attn.qk", "1.attn.v", "1.mlp"]
+    assert sources(DeltaV(2, 1))["1.mlp"] == (OLD, OLD, R)
+
+
+def test_delta_block_s_sources_are_the_state_less_the_source_before():
+    """s_1 - x, then s_2 - s_1 + x: with x = 1 and outputs of 10, 100, ... the sources are 1, 110 and 11001."""
+    dialect = DeltaBlock(3, 3)
+    stream = dialect.begin(1, Arithmetic(add=lambda a, b: a + b, subtract=lambda a, b: a - b))
+    for place, (layer, sublayer) in enumerate(
+        (layer, sublayer) for layer in range(3) for sublayer in (ac.ATTN, ac.MLP)
+    ):
+        dialect.before_read(stream, layer, sublayer)
+        dialect.after_read(stream, layer, sublayer)
+        dialect.add(stream, 10 ** (place + 1))
+    assert dialect.sources(stream) == [1, 110, 11111 - 110]
+    assert stream.current == 1111111
+
+
+def test_the_published_shapes_of_nanogpt_have_eight_blocks():
+    """16 layers by 4 sublayers, 32 by 8."""
+    for layers, size in ((16, 2), (32, 4)):
+        dialect = KimiBlock(layers, 8, block_layers=size)
+        assert [len(site.sources) for site in sites_of(dialect)][1 :: 2 * size] == list(range(2, 10))
 
 
 def test_families_of_five_sources():
@@ -115,7 +159,7 @@ def test_family_without_a_site_is_not_applicable():
         (lambda: ac.drop(E, ac.FINAL, ac.LATE), "the read-out \\(FINAL\\) is one site: leave `layers` out"),
         (lambda: ac.drop(E, ac.MLP).on("train"), "`role` is 'train'; allowed: TRAINED"),
         (lambda: ac.drop(E, ac.MLP).on(ac.TRAINED, metric="nll"), "`metric` is 'nll'; allowed: DELTA_NLL"),
-        (lambda: ac.most_massive(ac.MLP, rank=4), "`rank` is 4; allowed: 0"),
+        (lambda: ac.most_massive(ac.MLP, rank=5), "`rank` is 5; allowed: 0"),
     ],
 )
 def test_misspelt_requests_are_errors_that_list_what_is_allowed(request_, message):

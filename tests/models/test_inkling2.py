@@ -14,6 +14,7 @@ from transformers.models.inkling2 import modeling_inkling2 as library
 
 import attnres_core as ac
 from attnres_core.models.dialects.inkling2 import STREAMS
+from attnres_core.models.networks.routing import PseudoQuery
 from conftest import write_tokenizer
 
 STREAMED = [
@@ -44,7 +45,7 @@ class Library(Naive):
             mixtures = []
             for query in module.query.view(-1, states.shape[-1]) * states.shape[-1] ** -0.5:
                 site = next(sites)
-                weights, mixture = self.read(site, states, None, query, None, tokens, intervention)
+                weights, mixture = self.read(site, states, None, PseudoQuery(query), tokens, intervention)
                 found[site] = (states, weights)
                 mixtures.append(mixture[None])
             return tuple(mixtures)

@@ -187,16 +187,16 @@ def test_an_untied_head_that_is_missing_is_named(copy: Copy) -> None:
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_every_weight_of_the_file_is_in_the_model(conformance: Path, name: str) -> None:
-    loaded = load_model(conformance / name).network.state_dict()
-    assert all(
-        torch.equal(loaded[key], value) for key, value in load_file(conformance / name / "model.safetensors").items()
-    )
+    model, stored = load_model(conformance / name), load_file(conformance / name / "model.safetensors")
+    loaded, names = model.network.state_dict(), model.checkpoint.backbone.names(model.checkpoint.config)
+    assert all(torch.equal(loaded[names.ours(key)].reshape(value.shape), value) for key, value in stored.items())
 
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_the_rotary_tables_follow_their_formula_after_loading(conformance: Path, name: str) -> None:
     network = load_model(conformance / name).network
-    frequencies = 10000.0 ** (-torch.arange(0, 8, 2) / 8)  # head_dim 8, rope_theta 10000
+    width = inspect_checkpoint(conformance / name).size("head_dim")
+    frequencies = 10000.0 ** (-torch.arange(0, width, 2) / width)  # rope_theta 10000
     angles = torch.arange(6)[:, None] * frequencies
     cos, sin = network.prepare(IDS).rotary
     torch.testing.assert_close(cos[0], torch.cat([angles, angles], -1).cos())

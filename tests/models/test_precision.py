@@ -8,7 +8,7 @@ from support.small_suite import verdicts
 import attnres_core as ac
 from attnres_core.engine.plain_path import plain_chunk
 from attnres_core.exploration.screening import screen
-from attnres_core.models.networks.routing import Source, route
+from attnres_core.models.networks.routing import PseudoQuery, Source, route
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -68,7 +68,7 @@ def test_routing_is_softmaxed_in_float32_in_half_precision(conformance):
     state = torch.ones(1, 1, 256, dtype=torch.bfloat16)
     close = torch.cat([torch.ones(1, 1, 255), torch.full((1, 1, 1), 1.5)], -1).to(torch.bfloat16)
     query = torch.full((256,), 0.5, dtype=torch.bfloat16)
-    read = route([Source(state, 1e-6), Source(close, 1e-6)], query, None)
+    read = route([Source(state, 1e-6), Source(close, 1e-6)], PseudoQuery(query))
     assert read.weights.dtype is torch.float32
     logits = torch.stack(
         [(s.float() * s.float().pow(2).mean().add(1e-6).rsqrt() @ query.float()) for s in (state, close)]

@@ -59,12 +59,29 @@ def test_a_config_that_is_a_folder_is_refused(copy: Copy) -> None:
     assert refusal(folder)[0].startswith("unreadable ([Errno 21] Is a directory: ")
 
 
-@pytest.mark.parametrize("kind", ["llama", "kimi_linear", None, 7])
-def test_an_unknown_model_type_is_refused(copy: Copy, kind: object) -> None:
-    assert refusal(copy(model_type=kind)) == (
-        f"model_type {kind!r}",
-        "Other architectures need an adapter: help(attnres_core.adapt), docs/adapters.md.",
+ADAPT = "Other architectures need an adapter: help(attnres_core.adapt), docs/adapters.md."
+
+
+@pytest.mark.parametrize("kind", ["mistral", "kimi_linear", None, 7])
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("open_block_11", "qwen3"), ("nanogpt_32", "nanogpt"), ("fla_full_43", "transformer"), ("delta_34", "qwen3")],
+)
+def test_an_unknown_model_type_is_refused_and_the_nearest_named(copy: Copy, kind: object, name: str, near: str) -> None:
+    folder = configure(copy(name), model_type=kind, attnres_block_size=None, attn_res_block_size=None)
+    if near == "transformer":
+        rewrite(
+            folder, lambda tensors: tensors.pop("model.res_proj.weight")
+        )  # (by which FLA's other families are known)
+    assert refusal(folder) == (
+        f"model_type {kind!r}, with tensors named as those of model_type {near!r} are",
+        f"Where its layers compute what {near}'s do, save it as such a model. {ADAPT}",
     )
+
+
+def test_an_unknown_model_type_with_unknown_tensors_is_refused(copy: Copy) -> None:
+    folder = rewrite(copy(model_type="rwkv7"), lambda tensors: [tensors.pop(key) for key in list(tensors)[1:]])
+    assert refusal(folder) == ("model_type 'rwkv7'", ADAPT)
 
 
 JUNK = (None, "x", -1, 0, 0.5, [], {}, [[1]], [{}], 10**9, True)
@@ -85,6 +102,20 @@ def test_no_junk_in_a_config_escapes_as_another_error(copy: Copy, field: str) ->
             load_model(folder)
         except UnsupportedCheckpoint as error:
             assert "config" in str(error) or field in str(error)  # noqa: PT017 (some junk is harmless)
+
+
+@pytest.mark.parametrize("name", ["nanogpt_31", "fla_transformer_42", "delta_null_35"])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_no_junk_in_another_backbone_s_config_escapes_as_another_error(copy: Copy, name: str) -> None:
+    folder = copy(name)
+    config = json.loads((folder / "config.json").read_text())
+    for field in config:
+        for junk in (None, "x", -1, 0.5, []):
+            (folder / "config.json").write_text(json.dumps({**config, field: junk}))
+            try:
+                load_model(folder)
+            except UnsupportedCheckpoint as error:
+                assert "config" in str(error) or field in str(error)  # noqa: PT017 (some junk is harmless)
 
 
 def test_a_config_field_of_the_wrong_type_is_named(copy: Copy) -> None:
@@ -134,6 +165,9 @@ def test_a_vanilla_checkpoint_to_wrap_is_recognised(conformance: Path) -> None:
         ("kimi_block_14", "full", "no recency bias and a final read-out"),
         ("open_reset_12", "full", "a recency bias and a final read-out"),
         ("open_block_11", "delta", "a recency bias and no final read-out"),
+        ("delta_34", "delta_block_v", "no recency bias and no final read-out"),
+        ("delta_34", "full_v", "no recency bias and no final read-out"),
+        ("block_v_39", "delta_v", "no recency bias and a final read-out"),
         ("open_block_11", None, "a recency bias and no final read-out"),
     ],
 )
@@ -144,20 +178,21 @@ def test_an_attnres_mode_that_contradicts_the_tensors_is_refused(
     assert found == f"config.json says attnres_mode {str(mode)!r}; the tensors have {features}"
     assert remedy == (
         "No dialect is like that (open_block: mode block, bias yes, read-out no; open_full: mode full, bias yes, "
-        "read-out no; open_reset: mode block, bias yes, read-out yes; kimi_block: mode block, bias no, read-out yes)."
+        "read-out no; open_reset: mode block, bias yes, read-out yes; kimi_block: mode block, bias no, read-out yes; "
+        "block_v: mode block_v, bias no, read-out yes; delta: mode delta, bias no, read-out no; delta_v: mode delta_v, "
+        "bias no, read-out no; delta_block: mode delta_block, bias no, read-out no)."
     )
 
 
 def test_another_gate_type_is_refused(copy: Copy) -> None:
-    expected = ("attnres_gate_type 'sigmoid', attnres_use_null_source None", "Only the gate type 'bias' without")
-    found, remedy = refusal(copy(attnres_gate_type="sigmoid"))
-    assert (found, remedy[: len(expected[1])]) == expected
+    expected = ("attnres_gate_type 'sigmoid'", "Only the gate type 'bias', which is no gate, is read.")
+    assert refusal(copy(attnres_gate_type="sigmoid")) == expected
 
 
-def test_a_null_source_is_refused(copy: Copy) -> None:
+def test_a_null_source_where_no_code_has_one_is_refused(copy: Copy) -> None:
     found, remedy = refusal(copy("kimi_block_14", attnres_use_null_source=True))
-    assert found == "attnres_gate_type 'bias', attnres_use_null_source True"
-    assert remedy == "Only the gate type 'bias' without a null source is read."
+    assert found == "attnres_mode 'block', attnres_use_null_source True"
+    assert remedy == "A null source (true) is read in delta, delta_v, delta_block."
 
 
 def test_an_attnres_config_over_vanilla_weights_is_refused(copy: Copy) -> None:
@@ -207,7 +242,7 @@ def test_a_recency_bias_is_a_finite_number(copy: Copy, wrap: Any) -> None:
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_an_attnres_checkpoint_cannot_be_wrapped(copy: Copy, name: str) -> None:
-    expected = ("an AttnRes checkpoint, and `wrap`", "Only a vanilla Qwen3 can be wrapped.")
+    expected = ("an AttnRes checkpoint, and `wrap`", "Only a vanilla checkpoint can be wrapped.")
     assert refusal(copy(name), wrap=10.0) == expected
 
 

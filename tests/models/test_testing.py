@@ -19,7 +19,7 @@ from attnres_core.models.dialects.schedule import families
 from attnres_core.models.dialects.wrapped import Wrapped
 from attnres_core.models.geometry import Outline
 from attnres_core.models.networks import network
-from attnres_core.models.networks.routing import Source
+from attnres_core.models.networks.routing import PseudoQuery, Source
 from attnres_core.testing import CHECKS, Nonconforming, check_adapter
 
 
@@ -141,8 +141,8 @@ def broken_route(monkeypatch, change):
     """The routing operation of the layered networks with one thing wrong."""
     original = network.route
 
-    def route(sources, query, recency_bias, override=None):
-        return change(original, sources, query, recency_bias, override)
+    def route(sources, scoring, override=None, beside=None):
+        return change(original, sources, scoring, override, beside)
 
     monkeypatch.setattr(network, "route", route)
 
@@ -176,16 +176,16 @@ def test_a_mixture_that_is_not_the_weighted_sum_fails(fresh, monkeypatch):
 
 
 def test_an_override_that_changes_something_by_being_there_fails(fresh, monkeypatch):
-    def change(original, sources, query, bias, override):
-        return original(sources, query * 1.1 if override is not None else query, bias, override)
+    def change(original, sources, scoring, override, beside):
+        return original(sources, scoring if override is None else PseudoQuery(scoring.query * 1.1), override, beside)
 
     broken_route(monkeypatch, change)
     assert "expected raising every logit by 0 to change nothing" in failing(fresh)["sham_is_the_identity"]
 
 
 def test_a_drop_that_does_not_renormalise_fails(fresh, monkeypatch):
-    def change(original, sources, query, bias, override):
-        read = original(sources, query, bias, override)
+    def change(original, sources, scoring, override, beside):
+        read = original(sources, scoring, override, beside)
         if override is None or override.logit_bias is None:
             return read
         kept = read.natural * (override.logit_bias == 0)
@@ -196,8 +196,8 @@ def test_a_drop_that_does_not_renormalise_fails(fresh, monkeypatch):
 
 
 def test_a_drop_that_is_ignored_fails(fresh, monkeypatch):
-    def change(original, sources, query, bias, override):
-        clean, read = original(sources, query, bias, None), original(sources, query, bias, override)
+    def change(original, sources, scoring, override, beside):
+        clean, read = original(sources, scoring, None, beside), original(sources, scoring, override, beside)
         return read._replace(weights=clean.weights, mixture=clean.mixture)
 
     broken_route(monkeypatch, change)
@@ -216,7 +216,7 @@ def test_what_is_read_and_not_used_fails(adapted, monkeypatch):
     def used(asked, answer):
         answer(asked)
         states = [Source(state[None], asked.eps) for state in asked.sources]
-        return adapter.route(states, asked.query, None).mixture[0]
+        return adapter.route(states, PseudoQuery(asked.query)).mixture[0]
 
     monkeypatch.setattr(adapter, "_standing_in", aside)
     assert "what is read there is not what is used" in failing(adapted)["drops_reach_the_logits"]

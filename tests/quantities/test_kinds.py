@@ -5,7 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.every_kind import REMOVALS, applicable, scores
+from support.checkpoint_copies import DIALECTS
+from support.every_kind import REMOVALS, applicable, newest, scores
 from support.naive import Naive
 from support.random_models import models, wrapped_model
 
@@ -15,7 +16,7 @@ from attnres_core.models.networks.reference_states import Reference
 from attnres_core.quantities.intervention import NotApplicable, resolve
 from attnres_core.quantities.vocabulary import Family, Site, Sublayer
 
-FOLDERS = ("open_block_11", "kimi_block_14", "open_full_13", "open_reset_12", "vanilla_21")
+FOLDERS = ("vanilla_21", *DIALECTS)
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +241,7 @@ def test_random_sites_are_elsewhere_and_the_same_for_every_kind(conformance):
 
 
 def test_the_other_sublayer_is_the_other_sublayer(model):
-    base = ac.resample(ac.CURRENT, ac.MLP, ac.LATE)
+    base = ac.resample(newest(model), ac.MLP, ac.LATE)
     other = resolve(ac.other_sublayer(base), model.sites, model.num_layers)
     assert {site.sublayer for site, _ in other.touched} == {ac.ATTN}
     assert ac.other_sublayer(ac.other_sublayer(base)) == base
@@ -249,7 +250,8 @@ def test_the_other_sublayer_is_the_other_sublayer(model):
 def test_a_matched_count_takes_as_many_others(model):
     """At every row as many sources as the family has, or all the others; never the family's own."""
     tokens = [[1, 2, 3], [4, 5], [6, 7, 8, 9]]
-    what = resolve(ac.matched_count(ac.drop(ac.EMBEDDING, ac.MLP)), model.sites, model.num_layers)
+    family = ac.EMBEDDING if newest(model) is ac.CURRENT else ac.RECENT
+    what = resolve(ac.matched_count(ac.drop(family, ac.MLP, ac.LATE)), model.sites, model.num_layers)
     overrides = Overrides([what], tokens, torch.arange(4).expand(3, 4))
     for site, indices in what.touched:
         bias = overrides.get(site.key).logit_bias
@@ -271,8 +273,8 @@ def test_to_keep_a_family_is_to_drop_the_others(model):
     for site in model.sites:
         if site.sublayer is ac.MLP and len(set(site.sources)) == 3:
             layer = range(site.layer, site.layer + 1)
-            kept = resolve(ac.keep(ac.CURRENT, ac.MLP, layer), model.sites, model.num_layers)
-            others = {family for family in site.sources if family is not ac.CURRENT}
+            kept = resolve(ac.keep(site.sources[-1], ac.MLP, layer), model.sites, model.num_layers)
+            others = {family for family in site.sources if family is not site.sources[-1]}
             joint = ac.drop(others.pop() & others.pop(), ac.MLP, layer)
             assert kept.key == resolve(joint, model.sites, model.num_layers).key
 
@@ -312,7 +314,8 @@ def test_reference_prompts_that_cannot_be_read_are_refused(conformance, given_, 
 
 def test_a_row_of_padding_alone_harms_no_other(model, reference):
     ids, mask = torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([[1, 1, 1], [0, 0, 0]])
-    for what in (ac.matched_mass(ac.drop(ac.CURRENT, ac.MLP)), ac.shuffle(ac.MLP), ac.mean(ac.CURRENT, ac.MLP)):
+    family = newest(model)
+    for what in (ac.matched_mass(ac.drop(family, ac.MLP, ac.LATE)), ac.shuffle(ac.MLP), ac.mean(family, ac.MLP)):
         alone = model.logits(ids[:1], ablation=what, reference=reference)
         assert torch.allclose(model.logits(ids, mask, what, reference=reference)[:1], alone, atol=1e-5)
 

@@ -237,8 +237,8 @@ def deaf(monkeypatch):
 def unnormalised(monkeypatch):
     """Dropped sources lose their weight, and the others do not gain it."""
 
-    def masked(sources, query, recency_bias, override=None):
-        read = route(sources, query, recency_bias, override)
+    def masked(sources, scoring, override=None, beside=None):
+        read = route(sources, scoring, override, beside)
         if override is None:
             return read
         weights = read.natural * (override.logit_bias == 0)

@@ -20,7 +20,19 @@ DIALECTS = {
     "open_full_13": "open_full",
     "open_reset_12": "open_reset",
     "kimi_block_14": "kimi_block",
+    "delta_34": "delta",
+    "delta_null_35": "delta",
+    "delta_block_36": "delta_block",
+    "delta_block_null_37": "delta_block",
+    "delta_v_38": "delta_v",
+    "block_v_39": "block_v",
+    "nanogpt_31": "kimi_block",
+    "nanogpt_32": "kimi_block",
+    "nanogpt_static_33": "kimi_static",
+    "fla_transformer_42": "kimi_block",
+    "fla_full_43": "kimi_full",
 }
+"""Every conformance checkpoint that routes, and its schedule."""
 EMBEDDING = "model.embed_tokens.weight"
 IDS = torch.arange(12).reshape(2, 6)
 Copy = Callable[..., Path]
@@ -51,6 +63,20 @@ def shard(folder: Path) -> Path:
     index = {"metadata": {}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return folder
+
+
+def baseline(folder: Path, to: Path) -> Path:
+    """A conformance checkpoint without its routing: the plain model of the same weights."""
+    to.mkdir()
+    tensors = {key: value for key, value in load_file(folder / "model.safetensors").items() if "_res" not in key}
+    tensors = {key: value for key, value in tensors.items() if not key.startswith("model.res_")}
+    save_file(tensors, to / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    for field, value in {"use_attn_res": False, "attnres_block_size": None}.items():
+        if field in config:
+            config[field] = value
+    (to / "config.json").write_text(json.dumps(config))
+    return to
 
 
 def refusal(path: Path | str, **options: Any) -> tuple[str, str]:

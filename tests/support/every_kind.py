@@ -21,10 +21,29 @@ EVERY = [
     *(ac.amplify(FAMILY, ac.MLP, by=1.5), ac.amplify(ac.CURRENT, ac.ATTN, by=-2)),
     *(ac.drop(ac.CURRENT, ac.ATTN, ac.LATE, copies=True), ac.keep(ac.CURRENT, ac.ATTN), ac.keep(FAMILY, ac.MLP)),
 ]
+DELTAS = [
+    *(kind(ac.RECENT, ac.MLP) for kind in REMOVALS),
+    *(kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in REMOVALS),
+    *(kind(ac.RECENT, ac.ATTN, recomputed=True) for kind in REMOVALS[1:]),
+    *(kind(ac.NULL, ac.ATTN) for kind in REMOVALS),
+    *(kind(ac.EMBEDDING & ac.RECENT & ac.OLDER & ac.NULL, ac.MLP) for kind in REMOVALS),  # everything
+    *(ac.matched_mass(kind(ac.RECENT, ac.MLP, ac.LATE)) for kind in REMOVALS),
+    *(ac.matched_count(kind(ac.RECENT, ac.ATTN, ac.LATE), draws=2) for kind in REMOVALS),
+    *(ac.random_sites(kind(ac.RECENT, ac.MLP, ac.LATE)) for kind in REMOVALS),
+    *(ac.keep(ac.RECENT, ac.MLP), ac.keep(ac.OLDER, ac.ATTN, ac.LATE), ac.amplify(ac.RECENT, ac.MLP, by=1.5)),
+]
+"""Where the current state is no source: a site may lose all that it has."""
 
 
-def applicable(model, ablations=EVERY):
+def newest(model):
+    """The family of a site's last source: the current state, or the newest delta where that is no source."""
+    return ac.RECENT if any(site.adds_to_state for site in model.sites) else ac.CURRENT
+
+
+def applicable(model, ablations=(*EVERY, *DELTAS)):
     """The ablations that this model has sites for."""
+    if ablations == (*EVERY, *DELTAS) and not any(site.adds_to_state for site in model.sites):
+        ablations = EVERY
     found = []
     for what in ablations:
         try:

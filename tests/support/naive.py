@@ -1,4 +1,7 @@
-"""Every kind of ablation as its docstring says it, token by token: slow, plain, and sharing only the random choices."""
+"""Every kind of ablation as its docstring says it, token by token: slow, plain, and sharing only the random choices.
+
+A read is the weighted sum of states, beside the running state in the models whose reads add to it.
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +10,7 @@ from torch import Tensor
 
 from attnres_core.models.networks import network as networks
 from attnres_core.models.networks.reference_states import Reference, generator
-from attnres_core.models.networks.routing import Read
+from attnres_core.models.networks.routing import LearnedLogits, Read
 from attnres_core.quantities.intervention import resolve
 
 
@@ -28,12 +31,14 @@ class Naive:
     def run(self, tokens, intervention):
         network, found, sites = self.model.network, {}, iter(self.model.sites)
 
-        def routed(sources, query, recency_bias, override=None):
+        def routed(sources, scoring, override=None, beside=None):
             assert override is None
             site = next(sites)
             states = torch.stack([source.state[0] for source in sources])  # (source, pos, d)
-            weights, mixture = self.read(site, states, sources[0].eps, query, recency_bias, tokens, intervention)
+            weights, mixture = self.read(site, states, sources[0].eps, scoring, tokens, intervention)
             found[site] = (states, weights)
+            if beside is not None:
+                mixture = mixture + beside[0]
             return Read(mixture[None], weights[:, None], weights[:, None])
 
         ids = torch.tensor([list(tokens)])
@@ -42,19 +47,19 @@ class Naive:
             hidden = network.run(network.begin(ids), network.prepare(ids))
             return network.unembed(hidden)[0], found
 
-    def read(self, site, states, eps, query, bias, tokens, intervention):
-        weights = softmax(states, eps, query, bias)
+    def read(self, site, states, eps, scoring, tokens, intervention):
+        weights = softmax(states, eps, scoring)
         indices = dict(intervention.touched).get(site) if intervention else None
         if indices is None:
             return weights, torch.einsum("sp,spd->pd", weights, states)
         used, mixture = torch.zeros_like(weights), torch.zeros_like(states[0])
         for pos in range(states.shape[1]):
             used[:, pos], mixture[pos] = self.read_token(
-                site, states[:, pos], weights[:, pos], eps, query, bias, tokens, pos, intervention, indices
+                site, states[:, pos], weights[:, pos], eps, scoring, tokens, pos, intervention, indices
             )
         return used, mixture
 
-    def read_token(self, site, states, weights, eps, query, bias, tokens, pos, what, indices):
+    def read_token(self, site, states, weights, eps, scoring, tokens, pos, what, indices):
         """(depth weights, mixture) of one token."""
         n, kind = len(weights), what.kind
         others = [index for index in range(n) if index not in indices]
@@ -87,6 +92,9 @@ class Naive:
                 taken[others[place]] = weights[others[place]]
         else:
             taken[list(indices)] = weights[list(indices)]
+        if kind == "drop" and len(indices) == n and not what.control:  # (the running state is all that is read)
+            assert site.adds_to_state
+            return torch.zeros(n), torch.zeros_like(states[0])
         if kind == "drop":
             kept = (weights - taken) / (weights - taken).sum()
             return kept, kept @ states
@@ -96,7 +104,7 @@ class Naive:
         if what.recomputed:
             changed = states.clone()
             changed[list(indices)] = new[list(indices)]
-            again = softmax(changed[:, None], eps, query, bias)[:, 0]
+            again = softmax(changed[:, None], eps, scoring)[:, 0]
             return again, again @ changed
         return weights, (weights - taken) @ states + taken @ new
 
@@ -117,10 +125,15 @@ class Naive:
         return self.clean[prompt][site][1][:, place]
 
 
-def softmax(states, eps, query, bias):
-    """Depth weights `[source, pos]`: query . key, the bias on the last source; no eps: a state is its own key."""
+def softmax(states, eps, scoring):
+    """Depth weights `[source, pos]`: query . key, the bias on the last source; no eps: a state is its own key.
+
+    Or those of learned logits, one a source.
+    """
+    if isinstance(scoring, LearnedLogits):
+        return torch.stack([scoring.values[index].expand(states.shape[1]) for index in range(len(states))]).softmax(0)
     keys = states if eps is None else states / (states.pow(2).mean(-1, keepdim=True) + eps).sqrt()
-    logits = torch.stack([key @ query for key in keys])
-    if bias is not None:
-        logits[-1] += bias
+    logits = torch.stack([key @ scoring.query for key in keys])
+    if scoring.recency_bias is not None:
+        logits[-1] += scoring.recency_bias
     return logits.softmax(0)

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnres_core.models.dialects.schedule import DepthStream, families
+from attnres_core.models.dialects.schedule import Arithmetic, DepthStream, families
 from attnres_core.models.geometry import Outline
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.network import BeforeLayer, Network, Observer, SiteOverrides
-from attnres_core.models.networks.routing import Source, route
+from attnres_core.models.networks.routing import PseudoQuery, Source, route
 from attnres_core.quantities.vocabulary import Site, SiteKey, Sublayer
 from attnres_core.shapes import Float, Int
 
@@ -150,7 +150,7 @@ class AdaptedNetwork(Network):
 
     def begin(self, input_ids: Int[Tensor, "batch pos"]) -> DepthStream[Source]:
         """The token ids, in a stream's form."""
-        return DepthStream([], Source(input_ids, None), lambda state, output: output)
+        return DepthStream([], Source(input_ids, None), Arithmetic(lambda _, output: output, lambda state, _: state))
 
     def run(
         self,
@@ -172,7 +172,8 @@ class AdaptedNetwork(Network):
         def answer(asked: Asked) -> Tensor:
             key, shape = self.place(asked), asked.sources[-1].shape
             states = [Source(state.reshape(batch, length, shape[-1]), asked.eps) for state in asked.sources]
-            found = route(states, asked.query, asked.recency_bias, None if overrides is None else overrides.get(key))
+            scoring = PseudoQuery(asked.query, asked.recency_bias)
+            found = route(states, scoring, None if overrides is None else overrides.get(key))
             if observe is not None:
                 observe(key, states, found)
             mixture = found.mixture.reshape(shape)
@@ -290,7 +291,7 @@ def _watching(
             if key in reads:
                 raise AdapterError(f"two reads are of {_words(key)}; give each its own `parameter` or `stream`")
             states = [Source(state.reshape(*shape, -1), asked.eps) for state in asked.sources]
-            ours = route(states, asked.query, asked.recency_bias).mixture.reshape(asked.sources[-1].shape)
+            ours = route(states, PseudoQuery(asked.query, asked.recency_bias)).mixture.reshape(asked.sources[-1].shape)
             ours = ours if asked.finish is None else asked.finish(ours)
             far = float((ours.float() - own.float()).abs().max() / own.float().abs().max().clamp(min=1e-6))
             if far > max(TOLERANCE, 4 * torch.finfo(own.dtype).eps):

@@ -106,10 +106,10 @@ def foreign_kind(config: Mapping[str, Any], names: Mapping[str, Any]) -> Foreign
 class ForeignCheckpoint(UnsupportedCheckpoint):
     """A checkpoint of foreign models, given to something that reads only our own networks."""
 
-    def __init__(self, folder: Path, kind: Foreign) -> None:
+    def __init__(self, folder: Path, kind: Foreign, beside: str = "") -> None:
         self.folder, self.kind = folder, kind
         remedy = "Load it with ac.load_model and measure with ac.measure: a suite's workers cannot share its model."
         if reason := kind.missing():
             read = "can be read by ac.adapt: help(attnres_core.adapt), docs/adapters.md."
             remedy = f"{reason}. A model that is loaded by other means {read}"
-        super().__init__(folder, f"a {kind.name} checkpoint ({kind.field})", remedy)
+        super().__init__(folder, f"a {kind.name} checkpoint ({kind.field}{beside and f', {beside}'})", remedy)

@@ -1,4 +1,4 @@
-"""What a checkpoint is, from its config and tensor headers alone: dialect, sites, digest. No torch."""
+"""What a checkpoint is, from its config and tensor headers alone: backbone, dialect, sites, digest. No torch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from attnres_core.models.checkpoints.backbones.backbone import Backbone
 from attnres_core.models.checkpoints.hub import locate
-from attnres_core.models.checkpoints.recognition import SIZES, recognise
+from attnres_core.models.checkpoints.recognition import BACKBONES, recognise
 from attnres_core.models.dialects.schedule import Dialect, sites_of
 from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.quantities.vocabulary import Site
@@ -82,6 +83,16 @@ class Checkpoint:
         return self.dialect.name
 
     @property
+    def backbone(self) -> Backbone:
+        """What its layers compute."""
+        return BACKBONES[self.config["model_type"]]
+
+    @property
+    def architecture(self) -> str:
+        """`Llama backbone, open_block schedule`."""
+        return f"{self.backbone.name} backbone, {self.dialect.name} schedule"
+
+    @property
     def num_layers(self) -> int:
         """The number of decoder layers."""
         return self.dialect.num_layers
@@ -97,17 +108,18 @@ class Checkpoint:
         return sum(file.stat().st_size for file in self.files)
 
     def size(self, field: str) -> int:
-        """A size from the config, or the architecture's own default where it leaves that out."""
-        return int(self.config.get(field) or self._sizes[field])
+        """A size by its name in Qwen3's config, or the backbone's own default where the config leaves it out."""
+        return self.sizes[field]
 
-    @property
-    def _sizes(self) -> Mapping[str, int]:
-        return SIZES[self.config["model_type"]]
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """The backbone's sizes, by the names of Qwen3's config."""
+        return self.backbone.sizes(self.config)
 
     @property
     def vocabulary(self) -> int:
         """How many tokens there are."""
-        return min(self.size(field) for field in ("vocab_size", "unpadded_vocab_size") if field in self._sizes)
+        return min(self.size(field) for field in ("vocab_size", "unpadded_vocab_size") if field in self.sizes)
 
     @property
     def context(self) -> int:
@@ -138,7 +150,7 @@ def inspect_checkpoint(
 
     Args:
         path_or_repo_id: a `save_pretrained` folder, or `owner/name` on the model hub.
-        wrap: a recency bias; reads a vanilla Qwen3 as a wrapped baseline.
+        wrap: a recency bias; reads a vanilla checkpoint as a wrapped baseline.
         num_blocks: the wrapped baseline's number of blocks.
         revision: a branch, tag or commit of a hub id; default: its main branch.
 

@@ -84,11 +84,12 @@ def balanced(checkpoint: Checkpoint, devices: Sequence[str]) -> Placement:
 
 def layer_weights(checkpoint: Checkpoint) -> list[int]:
     """The number of weights that lie with each layer; a tied embedding counts with the first and with the last."""
-    counts = [0] * checkpoint.num_layers
-    for name, shape in checkpoint.shapes.items():
+    counts, names = [0] * checkpoint.num_layers, checkpoint.backbone.names(checkpoint.config)
+    ours = {names.ours(name): shape for name, shape in checkpoint.shapes.items()}
+    for name, shape in ours.items():
         layer, count = _LAYER.search(name), math.prod(shape)
         counts[int(layer[1]) if layer else 0 if "embed" in name else -1] += count
-    if not any("head" in name for name in checkpoint.shapes):
+    if not any("head" in name for name in ours):
         counts[-1] += checkpoint.size("vocab_size") * checkpoint.size("hidden_size")
     return counts
 

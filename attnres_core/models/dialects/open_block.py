@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
-from attnres_core.models.dialects.schedule import DepthStream, Dialect, State
+from attnres_core.models.dialects.schedule import Arithmetic, DepthStream, Dialect, State
 from attnres_core.quantities.vocabulary import Sublayer
 
 
@@ -19,9 +18,9 @@ class OpenBlock(Dialect):
     has_bias: ClassVar[bool] = True
     has_readout: ClassVar[bool] = False
 
-    def begin(self, embedding: State, accumulate: Callable[[State, State], State]) -> DepthStream[State]:
+    def begin(self, embedding: State, arithmetic: Arithmetic[State]) -> DepthStream[State]:
         """The embedding is both source 0 and the start of the stream."""
-        return DepthStream([embedding], embedding, accumulate)
+        return DepthStream([embedding], embedding, arithmetic)
 
     def before_read(self, stream: DepthStream[State], layer: int, sublayer: Sublayer) -> None:
         """Each block but the first opens with a snapshot of the stream."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 from attnres_core.models.dialects.kimi_block import KimiBlock
-from attnres_core.models.dialects.schedule import DepthStream, State
+from attnres_core.models.dialects.schedule import Arithmetic, DepthStream, State
 from attnres_core.quantities.vocabulary import Sublayer
 
 
@@ -16,9 +15,9 @@ class OpenReset(KimiBlock):
     name: ClassVar[str] = "open_reset"
     has_bias: ClassVar[bool] = True
 
-    def begin(self, embedding: State, accumulate: Callable[[State, State], State]) -> DepthStream[State]:
+    def begin(self, embedding: State, arithmetic: Arithmetic[State]) -> DepthStream[State]:
         """The embedding is source 0 and the start of block 1."""
-        return DepthStream([embedding], embedding, accumulate)
+        return DepthStream([embedding], embedding, arithmetic)
 
     def after_read(self, stream: DepthStream[State], layer: int, sublayer: Sublayer) -> None:
         """As `kimi_block`, except at layer 0."""

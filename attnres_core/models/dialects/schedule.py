@@ -2,7 +2,7 @@
 
 A dialect is a schedule over a `DepthStream`. The schedule never looks inside the states it moves about, so one
 file serves twice: run over tensors it is the model's forward pass, run over plain tokens (`sites_of`) it gives
-every site's sources, families and duplicates without importing torch.
+every site's sources, families and duplicates without importing torch. What a layer computes is the backbone's affair.
 """
 
 from __future__ import annotations
@@ -18,28 +18,40 @@ from attnres_core.quantities.vocabulary import Family, Site, Sublayer
 State = TypeVar("State")
 
 
+@dataclass(frozen=True, slots=True)
+class Arithmetic(Generic[State]):
+    """What a schedule may do with states; it never looks inside them."""
+
+    add: Callable[[State, State], State]
+    subtract: Callable[[State, State], State]
+
+
 @dataclass(slots=True)
 class DepthStream(Generic[State]):
     """The depth sources as the forward pass builds them up."""
 
     completed: list[State]
-    """The embedding and every completed block, oldest first."""
+    """The embedding and every completed block, oldest first (in delta dialects: what was added, piece by piece)."""
     current: State | None
     """What the running block has accumulated; None right after a reset."""
-    accumulate: Callable[[State, State], State]
-    """How a sublayer's output joins the current state (addition, for tensors)."""
+    arithmetic: Arithmetic[State]
 
     def sources(self) -> list[State]:
-        """The sources a site reads now, in order."""
+        """The sources a site reads now, in order, where the current state is one of them."""
         return self.completed if self.current is None else [*self.completed, self.current]
 
     def add(self, output: State) -> None:
         """A sublayer has written its output."""
-        self.current = output if self.current is None else self.accumulate(self.current, output)
+        self.current = output if self.current is None else self.arithmetic.add(self.current, output)
+
+    def state(self) -> State:
+        """The running state, where a dialect has one at this point."""
+        assert self.current is not None, "asked only where no reset has just been"
+        return self.current
 
     def copy(self) -> DepthStream[State]:
         """A snapshot; the states themselves are shared, never written in place."""
-        return DepthStream(list(self.completed), self.current, self.accumulate)
+        return DepthStream(list(self.completed), self.current, self.arithmetic)
 
     def mapped(self, change: Callable[[State], State]) -> DepthStream[State]:
         """The stream of changed states; one that serves as two sources is changed once and stays one."""
@@ -51,7 +63,7 @@ class DepthStream(Generic[State]):
             return made[id(state)]
 
         current = None if self.current is None else changed(self.current)
-        return DepthStream([changed(state) for state in self.completed], current, self.accumulate)
+        return DepthStream([changed(state) for state in self.completed], current, self.arithmetic)
 
 
 @dataclass(frozen=True)
@@ -66,11 +78,24 @@ class Dialect(ABC):
     """Whether a learned recency bias joins the current source's logit."""
     has_readout: ClassVar[bool]
     """Whether a final routing site replaces the plain stream before the last norm."""
+    has_logits: ClassVar[bool] = False
+    """Whether a site's logits are learned numbers, the same for every token, instead of a pseudo-query's products."""
+    adds_to_state: ClassVar[bool] = False
+    """Whether a read is the running state, with weight one, plus the mixture: then the state itself is no source."""
+    has_blocks: ClassVar[bool] = True
+    """Whether the number of blocks means anything; else a config's is what its code has by default."""
+    unread_streams: ClassVar[frozenset[str]] = frozenset()
+    """Streams whose reads are computed, and used by nothing."""
 
     @property
     def layers_per_block(self) -> int:
         """ceil(layers / blocks); the last block may be shorter."""
         return math.ceil(self.num_layers / self.num_blocks)
+
+    @property
+    def has_null_source(self) -> bool:
+        """Whether every site has a learned vector as its first source."""
+        return False
 
     def streams(self, layer: int, sublayer: Sublayer) -> tuple[str | None, ...]:
         """The streams that a sublayer reads, each a site; `(None,)` where it reads one; none: the state as it is."""
@@ -81,7 +106,7 @@ class Dialect(ABC):
         return sublayer is Sublayer.ATTN and layer % self.layers_per_block == 0
 
     @abstractmethod
-    def begin(self, embedding: State, accumulate: Callable[[State, State], State]) -> DepthStream[State]:
+    def begin(self, embedding: State, arithmetic: Arithmetic[State]) -> DepthStream[State]:
         """The stream before layer 0."""
 
     def before_read(  # noqa: B027 (most dialects do nothing here)
@@ -89,14 +114,26 @@ class Dialect(ABC):
     ) -> None:
         """What happens to the stream just before a site reads it."""
 
+    def sources(self, stream: DepthStream[State]) -> list[State]:
+        """The states that a site reads of the stream, in order; none: what is there is read as it is."""
+        return stream.sources()
+
+    def families(self, num_sources: int) -> tuple[Family | None, ...]:
+        """The family of each source of a site, in order."""
+        return families(num_sources)
+
     def after_read(  # noqa: B027
         self, stream: DepthStream[State], layer: int, sublayer: Sublayer
     ) -> None:
         """What happens just after, before the sublayer's output is added."""
 
+    def add(self, stream: DepthStream[State], output: State) -> None:
+        """A sublayer has written its output."""
+        stream.add(output)
+
 
 def families(num_sources: int) -> tuple[Family | None, ...]:
-    """The family of each source of a site, in order."""
+    """The family of each source of a site whose last source is the current state, in order."""
     if num_sources == 1:
         return (None,)
     blocks = num_sources - 2
@@ -108,21 +145,26 @@ def families(num_sources: int) -> tuple[Family | None, ...]:
 def sites_of(dialect: Dialect) -> tuple[Site, ...]:
     """Every site of a model in forward order, from the schedule alone."""
     fresh = iter(range(10**9))
-    stream = dialect.begin(next(fresh), lambda state, output: next(fresh))
+    new: Arithmetic[int] = Arithmetic(add=lambda *_: next(fresh), subtract=lambda *_: next(fresh))
+    stream = dialect.begin(next(fresh), new)
     sites = []
 
     def read(layer: int, sublayer: Sublayer) -> None:
-        states = stream.sources()
+        states = [next(fresh)] * dialect.has_null_source + dialect.sources(stream)
+        if not states:
+            return
         copies = tuple((i, j) for j in range(len(states)) for i in range(j) if states[i] == states[j])
         for name in dialect.streams(layer, sublayer):
-            sites.append(Site(layer, sublayer, families(len(states)), name, copies))
+            unread = name in dialect.unread_streams
+            found = dialect.families(len(states))
+            sites.append(Site(layer, sublayer, found, name, copies, dialect.adds_to_state, unread))
 
     for layer in range(dialect.num_layers):
         for sublayer in (Sublayer.ATTN, Sublayer.MLP):
             dialect.before_read(stream, layer, sublayer)
             read(layer, sublayer)
             dialect.after_read(stream, layer, sublayer)
-            stream.add(next(fresh))
+            dialect.add(stream, next(fresh))
     if dialect.has_readout:
         read(dialect.num_layers, Sublayer.FINAL)
     return tuple(sites)

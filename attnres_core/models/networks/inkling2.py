@@ -15,9 +15,9 @@ from transformers.models.inkling2.modeling_inkling2 import Inkling2ForCausalLM, 
 from transformers.utils import logging
 
 from attnres_core.models.dialects.inkling2 import STREAMS, Inkling2
-from attnres_core.models.dialects.schedule import DepthStream
+from attnres_core.models.dialects.schedule import Arithmetic, DepthStream
 from attnres_core.models.networks.network import LayeredNetwork
-from attnres_core.models.networks.routing import Source
+from attnres_core.models.networks.routing import PseudoQuery, Source
 from attnres_core.quantities.vocabulary import SiteKey, Sublayer
 from attnres_core.shapes import Float, Int
 
@@ -88,16 +88,17 @@ class Inkling2AttnResForCausalLM(LayeredNetwork, Inkling2ForCausalLM):
         """The depth stream before layer 0."""
         eps = self.model.final_input.norm.eps
 
-        def accumulate(state: Source, output: Source) -> Source:  # in float32, kept in the output's dtype
-            return Source((state.state.float() + output.state.float()).to(output.state.dtype), eps)
+        def joined(state: Source, output: Source, sign: float) -> Source:  # in float32, kept in the output's dtype
+            return Source((state.state.float() + sign * output.state.float()).to(output.state.dtype), eps)
 
-        return self.dialect.begin(Source(self.model.embed_tokens(input_ids), eps), accumulate)
+        arithmetic: Arithmetic[Source] = Arithmetic(lambda a, b: joined(a, b, 1.0), lambda a, b: joined(a, b, -1.0))
+        return self.dialect.begin(Source(self.model.embed_tokens(input_ids), eps), arithmetic)
 
-    def sources(self, stream: DepthStream[Source]) -> list[Source]:
+    def sources(self, stream: DepthStream[Source], key: SiteKey) -> list[Source]:
         """The states RMS-normalised: keys and values in one."""
-        return [source.normalised for source in stream.sources()]
+        return [source.normalised for source in self.dialect.sources(stream)]
 
-    def query(self, key: SiteKey) -> tuple[Tensor, None]:
+    def scoring(self, key: SiteKey) -> PseudoQuery:
         """A stream's pseudo-query over sqrt(d)."""
         if key.sublayer is Sublayer.FINAL:
             site = self.model.final_input
@@ -105,7 +106,7 @@ class Inkling2AttnResForCausalLM(LayeredNetwork, Inkling2ForCausalLM):
             layer = self.model.layers[key.layer]
             site = layer.attention_input if key.sublayer is Sublayer.ATTN else layer.mlp_input
         queries = site.query.float().view(-1, self.config.hidden_size)  # (stream, d)
-        return queries[STREAMS.index(key.stream) if key.stream else 0] * self.config.hidden_size**-0.5, None
+        return PseudoQuery(queries[STREAMS.index(key.stream) if key.stream else 0] * self.config.hidden_size**-0.5)
 
     def write(self, layer: int, sublayer: Sublayer, read: Sequence[Tensor], inputs: Inputs) -> Source:
         """A sublayer's output: attention's in float32 and the MLP's in the weights' dtype, as the library adds them."""

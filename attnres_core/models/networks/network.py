@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attnres_core.models.dialects.schedule import DepthStream, Dialect
-from attnres_core.models.networks.routing import Read, SiteOverride, Source, route
+from attnres_core.models.networks.routing import Read, Scoring, SiteOverride, Source, route
 from attnres_core.quantities.vocabulary import SiteKey, Sublayer
 from attnres_core.shapes import Float, Int
 
@@ -119,12 +119,12 @@ class LayeredNetwork(Network):
     """Parts of the names of tensors that stay in float32 whatever the dtype."""
 
     @abstractmethod
-    def query(self, key: SiteKey) -> tuple[Tensor, Tensor | None]:
-        """A site's pseudo-query times its key norm's gain, `[d]`, and its recency bias in dialects that have one."""
+    def scoring(self, key: SiteKey) -> Scoring:
+        """What gives a site's sources their logits."""
 
     @abstractmethod
     def write(self, layer: int, sublayer: Sublayer, read: Sequence[Tensor], inputs: Any) -> Source:
-        """A sublayer's output for what each of its streams has read (or the current state, where it has no site)."""
+        """A sublayer's output for what each of its streams has read (or the running state, where it has no site)."""
 
     @abstractmethod
     def normalise(self, state: Tensor) -> Tensor:
@@ -144,9 +144,9 @@ class LayeredNetwork(Network):
         norm = self.model.layers[layer].post_attention_layernorm if inside else self.model.norm
         return norm.weight.device
 
-    def sources(self, stream: DepthStream[Source]) -> list[Source]:
-        """What the sites read of the stream's states, in order."""
-        return stream.sources()
+    def sources(self, stream: DepthStream[Source], key: SiteKey) -> list[Source]:
+        """What a site reads of the stream's states, in order; none: it reads the running state as it is."""
+        return self.dialect.sources(stream)
 
     def run(
         self,
@@ -165,12 +165,16 @@ class LayeredNetwork(Network):
         def read(layer: int, sublayer: Sublayer) -> list[Tensor]:
             mixtures = []
             for name in dialect.streams(layer, sublayer):
-                key, sources = SiteKey(layer, sublayer, name), self.sources(stream)
-                found = route(sources, *self.query(key), None if overrides is None else overrides.get(key))
+                key = SiteKey(layer, sublayer, name)
+                if not (sources := self.sources(stream, key)):
+                    break
+                beside = stream.state().state if dialect.adds_to_state else None
+                found = route(sources, self.scoring(key), None if overrides is None else overrides.get(key), beside)
                 if observe is not None:
                     observe(key, sources, found)
-                mixtures.append(found.mixture)
-            return mixtures or [stream.sources()[-1].state]
+                if name not in dialect.unread_streams:
+                    mixtures.append(found.mixture)
+            return mixtures or [stream.state().state]
 
         for layer in range(start, dialect.num_layers):
             if before_layer is not None:
@@ -179,7 +183,7 @@ class LayeredNetwork(Network):
                 dialect.before_read(stream, layer, sublayer)
                 mixtures = read(layer, sublayer)
                 dialect.after_read(stream, layer, sublayer)
-                stream.add(self.write(layer, sublayer, mixtures, inputs))
+                dialect.add(stream, self.write(layer, sublayer, mixtures, inputs))
             if (following := self.device_of(layer + 1)) != device:
                 device = following
                 stream, inputs = _brought(stream, inputs, device)
@@ -187,7 +191,7 @@ class LayeredNetwork(Network):
             before_layer(dialect.num_layers, stream)
         if dialect.has_readout:
             return self.normalise(read(dialect.num_layers, Sublayer.FINAL)[0])
-        return self.normalise(stream.sources()[-1].state)
+        return self.normalise(stream.state().state)
 
 
 def _brought(

@@ -1,8 +1,8 @@
 """The routing operation: every dialect's depth mixing, with its three places to intervene.
 
-logit_i = w . (g * s_i / rms(s_i)) (+ recency bias on the last source) (+ logit bias)
+logit_i = w . (g * s_i / rms(s_i)) (+ recency bias on the last source) (+ logit bias)    or a learned number
 alpha   = softmax_i(logit)                                             (or a weight override)
-h       = sum_i alpha_i * s_i                                          (or a value override)
+h       = (running state +) sum_i alpha_i * s_i                        (or a value override)
 """
 
 from __future__ import annotations
@@ -75,6 +75,39 @@ class Source:
         return moved
 
 
+@dataclass(frozen=True, slots=True)
+class PseudoQuery:
+    """Logits of content: w . RMSNorm(s_i), the recency bias added to the last source (arXiv:2603.15031, eq. 2-4)."""
+
+    query: Float[Tensor, "d"]
+    """The pseudo-query times its key norm's gain."""
+    recency_bias: Float[Tensor, ""] | None = None
+    """Of the last source, which is the current state, in dialects that have one."""
+
+    def logits(self, sources: Sequence[Source]) -> Float[Tensor, "source batch pos"]:
+        """The site's logits, in float32."""
+        gain = self.query.float()
+        logits = torch.stack([source.key_logit(gain) for source in sources])
+        if self.recency_bias is not None:
+            logits = torch.cat([logits[:-1], logits[-1:] + self.recency_bias.float()])
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedLogits:
+    """Logits that are parameters: the same for every token, whatever the sources hold."""
+
+    values: Float[Tensor, "most"]
+    """One for each source that a site of the model can have; a site takes the first of them."""
+
+    def logits(self, sources: Sequence[Source]) -> Float[Tensor, "source batch pos"]:
+        """The site's logits, in float32."""
+        own = self.values[: len(sources)].float()
+        return own[:, None, None].expand(-1, *sources[0].state.shape[:-1])
+
+
+Scoring = PseudoQuery | LearnedLogits
+"""What gives a site's sources their logits."""
 Rule = Callable[[Tensor], Tensor]
 """From depth weights `[source, rows, pos]` to a tensor of their shape."""
 
@@ -112,28 +145,16 @@ class Read(NamedTuple):
     weights: Tensor  # (source, batch, pos), float32: the weights used, on sources and what takes their place
     natural: Tensor  # (source, batch, pos), float32: the weights without an intervention
     kept: Tensor | None = None  # (batch, pos): the natural weight that stays on its source; None: all
+    beside: Tensor | None = None  # (batch, pos, d): the running state, where it is part of the mixture with weight one
 
 
-def depth_logits(
-    sources: Sequence[Source], query: Float[Tensor, "d"], recency_bias: Float[Tensor, ""] | None
-) -> Float[Tensor, "source batch pos"]:
-    """W . RMSNorm(s_i), the recency bias added to the last source; float32 (arXiv:2603.15031, eq. 2-4).
-
-    Args:
-        sources: the site's sources in order, the current one last.
-        query: pseudo-query times the key norm's gain.
-        recency_bias: the site's bias, in dialects that have one.
-    """
-    gain = query.float()
-    logits = torch.stack([source.key_logit(gain) for source in sources])
-    if recency_bias is not None:
-        logits = torch.cat([logits[:-1], logits[-1:] + recency_bias.float()])
-    return logits
-
-
-def mix(sources: Sequence[Source], weights: Float[Tensor, "source batch pos"]) -> Float[Tensor, "batch pos d"]:
-    """The weighted sum of the raw sources, accumulated source by source (never stacked)."""
-    mixed: Tensor | None = None
+def mix(
+    sources: Sequence[Source],
+    weights: Float[Tensor, "source batch pos"],
+    beside: Float[Tensor, "batch pos d"] | None = None,
+) -> Float[Tensor, "batch pos d"]:
+    """The weighted sum of the raw sources, accumulated source by source (never stacked), and a state beside them."""
+    mixed = None if beside is None else beside.clone()
     for source, weight in zip(sources, weights, strict=True):
         state = source.state
         weight = weight.to(state.dtype).unsqueeze(-1)  # (batch, pos, 1)
@@ -144,23 +165,32 @@ def mix(sources: Sequence[Source], weights: Float[Tensor, "source batch pos"]) -
 
 def route(
     sources: Sequence[Source],
-    query: Float[Tensor, "d"],
-    recency_bias: Float[Tensor, ""] | None,
+    scoring: Scoring,
     override: SiteOverride | None = None,
+    beside: Float[Tensor, "batch pos d"] | None = None,
 ) -> Read:
-    """What a sublayer reads, and the depth weights it read with."""
-    logits = depth_logits(sources, query, recency_bias)
+    """What a sublayer reads, and the depth weights it read with.
+
+    Args:
+        sources: the site's sources in order.
+        scoring: what gives them their logits.
+        override: what interventions do here.
+        beside: the running state, where it is read with weight one beside the mixture; without sources it is all.
+    """
+    logits = scoring.logits(sources)
     natural = torch.softmax(logits, dim=0)
     if override is None:
-        return Read(mix(sources, natural), natural, natural)
+        return Read(mix(sources, natural, beside), natural, natural, beside=beside)
     used = logits
     for removal in override.removals:
         if removal.keys:
             used = used.clone() if used is logits else used
-            used[:, removal.rows] = depth_logits(replaced(sources, removal), query, recency_bias)
+            used[:, removal.rows] = scoring.logits(replaced(sources, removal))
     if override.logit_bias is not None:
         used = used + override.logit_bias.to(used.device)
     weights = torch.softmax(used, dim=0)
+    if beside is not None:  # (a site that lost every source reads the running state alone)
+        weights = weights.masked_fill(used.isneginf().all(0), 0.0)
     for rows, rule in override.rewrites:
         weights[:, rows] = rule(weights[:, rows])
     takes = [removal.taken(weights[:, removal.rows]) for removal in override.removals]
@@ -171,14 +201,14 @@ def route(
     for removal in override.removals:
         if removal.renormalised:
             direct[:, removal.rows] /= direct[:, removal.rows].sum(0)
-    mixture = mix(sources, direct)
+    mixture = mix(sources, direct, beside)
     for removal, taken in zip(override.removals, takes, strict=True):
         if removal.states is None:
             weights[:, removal.rows] = direct[:, removal.rows]
         else:
             instead = replaced(sources, removal)
             mixture[removal.rows] += mix([instead[i] for i in removal.states], taken[list(removal.states)])
-    return Read(mixture, weights, natural, kept)
+    return Read(mixture, weights, natural, kept, beside)
 
 
 def replaced(sources: Sequence[Source], removal: Removal) -> list[Source]:

@@ -16,7 +16,7 @@ from attnres_core.report.html.pathways import MATTERS, NO_ROLE
 from attnres_core.report.numbers import DASH, interval, number
 
 FAMILIES = ("embedding", "older", "recent", "current")
-"""In order of depth."""
+"""In order of depth; a null source, which few models have, comes before them."""
 
 
 def whole_map(maps: Mapping[str, Sequence[MapCell]]) -> Figure | None:
@@ -82,6 +82,7 @@ def _spec(rows: list[Row]) -> dict[str, Any]:
     sublayers = [name for name in ("attn", "mlp", "final") if any(row["sublayer"] == name for row in rows)]
     roles = list(dict.fromkeys(row["role"] for row in rows))
     layers = list(range(1 + max(row["layer"] for row in rows)))
+    families = ["null"] * any(row["family"] == "null" for row in rows) + list(FAMILIES)
     encodings = {"mass": _mass(), "effect": _effect(rows)}
     charts, datasets = [], dict[str, list[Row]]()
     for role in roles:
@@ -96,11 +97,11 @@ def _spec(rows: list[Row]) -> dict[str, Any]:
             for name, colour in encodings.items():
                 is_last = (role, sublayer) == (roles[-1], sublayers[-1])  # one legend for all that look alike
                 shown_colour = colour if is_last else colour.copy().legend(None)
-                panel = _panel(name, f"{role}-{sublayer}", shown_colour, tooltip, layers)
+                panel = _panel(name, f"{role}-{sublayer}", shown_colour, tooltip, layers, families)
                 charts.append(panel.properties(title=f"{role} {sublayer}: {name}"))
     columns = 2 * len(sublayers)
     shown = alt.concat(*charts, columns=columns, spacing=GAP, align="each").resolve_scale(color="independent")
-    width = len(FAMILIES) * CELL
+    width = len(families) * CELL
     whole = columns * (width + AXIS + GAP)
     fixed, flexible = 2 * (AXIS + GAP) + 10, 2 * width
     return panels_in_rows(
@@ -132,10 +133,12 @@ def _effect(rows: list[Row]) -> alt.Color:
     )
 
 
-def _panel(name: str, data: str, colour: alt.Color, tooltip: list[alt.Tooltip], layers: list[int]) -> Any:
+def _panel(
+    name: str, data: str, colour: alt.Color, tooltip: list[alt.Tooltip], layers: list[int], families: list[str]
+) -> Any:
     """One heatmap; a dash where a family is there and its effect was not measured."""
     height = min(22, max(9, 420 // len(layers)))
-    x = alt.X("family:N", scale=alt.Scale(domain=list(FAMILIES)), axis=alt.Axis(title=None, labelAngle=-90, grid=False))
+    x = alt.X("family:N", scale=alt.Scale(domain=families), axis=alt.Axis(title=None, labelAngle=-90, grid=False))
     layer = alt.Axis(title=None, grid=False, labelOverlap=True, domain=False)
     y = alt.Y("layer:O", scale=alt.Scale(domain=layers), axis=layer)
     base = alt.Chart(alt.NamedData(name=data)).encode(x=x, y=y, tooltip=tooltip)

@@ -5,7 +5,8 @@ Text from the record reaches a spec as data only, never inside an expression.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 
@@ -29,12 +30,12 @@ def routing_heatmap(routing: Mapping[str, RoutingEntry]) -> Figure | None:
             weights = [
                 {
                     "layer": int(layer),
-                    "source": _place(index, len(mass)),
+                    "source": place,
                     "family": family or "only source",
                     "mass": rounded(weight),
                     "share": number(weight),
                 }
-                for index, (family, weight) in enumerate(zip(families, mass, strict=True))
+                for place, family, weight in zip(_places(families), families, mass, strict=True)
             ]
             panels.setdefault((sublayer, role), []).extend(weights)
             listed = ", ".join(f"{row['source']} {row['share']}" for row in weights)
@@ -45,7 +46,7 @@ def routing_heatmap(routing: Mapping[str, RoutingEntry]) -> Figure | None:
         key="heatmap",
         title="Where each sublayer reads from",
         summary=f"Heatmap of mean depth weights at {len(table)} sites: rows are layers, columns are the "
-        "embedding, the completed blocks in order and the current state.",
+        "embedding, the completed blocks (in delta models: what was added) in order and the current state.",
         spec=_heatmap(dict(sorted(panels.items(), key=_panel_order))),
         header=("model", "site", "mean depth weights", "entropy, nats", "peak"),
         rows=tuple(table),
@@ -57,16 +58,21 @@ def _panel_order(panel: tuple[tuple[str, str], list[Row]]) -> tuple[bool, str, i
     return sublayer == "final", sublayer, ROLES.index(role) if role in ROLES else len(ROLES)
 
 
-def _place(index: int, num_sources: int) -> str:
-    if index == num_sources - 1:
-        return "current"
-    return str(index) if index else "emb."
+_NAMED = {"null": "null", "embedding": "emb.", "current": "current", None: "current"}
+"""The columns of sources that there is one of; the others are numbered."""
+
+
+def _places(families: Sequence[str | None]) -> list[str]:
+    """The column of each source of a site, from the sources' families."""
+    numbers = itertools.count(1)
+    return [_NAMED[family] if family in _NAMED else str(next(numbers)) for family in families]
 
 
 def _heatmap(panels: dict[tuple[str, str], list[Row]]) -> Row:
     rows = [row for panel in panels.values() for row in panel]
     blocks = sorted({int(row["source"]) for row in rows if row["source"].isdecimal()})
-    sources = ["emb.", *map(str, blocks), "current"]
+    there = {row["source"] for row in rows}
+    sources = [place for place in ("null", "emb.", *map(str, blocks), "current") if place in there]
     num_layers = len({row["layer"] for row in rows})
     width, height = min(46.0, max(3.0, 216 / len(sources))), min(22, max(9, 420 // num_layers))
     x = alt.X(
