@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from attnres_core.quantities.summaries import peak as peak
     from attnres_core.quantities.summaries import spread as spread
     from attnres_core.quantities.summaries import summary_and_loss as summary_and_loss
+    from attnres_core.quantities.summaries import turn as turn
+    from attnres_core.quantities.summaries import turn_and_effect as turn_and_effect
     from attnres_core.quantities.summaries import uniform_mass as uniform_mass
     from attnres_core.quantities.vocabulary import Band, Family, Positions, Role, Sublayer
     from attnres_core.quantities.vocabulary import at_step as at_step
@@ -92,7 +94,7 @@ _HOMES = {
     "quantities.controls": ("matched_mass", "matched_count", "random_sites", "other_sublayer"),
     "quantities.summaries": (
         *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error", "mass_and_effect"),
-        "summary_and_loss",
+        *("summary_and_loss", "turn", "turn_and_effect"),
         *("most_massive", "most_causal", "least_causal"),
     ),
     "quantities.vocabulary": ("at_step",),

@@ -76,7 +76,7 @@ def words(quantity: Quantity) -> str:
         assert quantity.metric is not None, "an effect has a metric"
         effect = quantity.metric.spec.words.removeprefix("the mean ").rstrip(",")
         every = f"over every family dropped at every site of {_where(what)}, in {model}"
-        statistic = _STATISTICS[what.kind].format(x="mass", y="effect")
+        statistic = _STATISTICS[what.kind].format(x=what.by, y="effect")
         return f"{statistic}, the effect being the {effect}, {every}"
     if isinstance(what, Prediction):
         read = f"{what.summary.kind.spec.words.removeprefix('the ').format(f=family)} at {_where(what.summary)}"
@@ -111,7 +111,7 @@ def symbols(quantity: Quantity) -> str:
     metric = quantity.metric.spec.formula
     if isinstance(what, Association):
         effect = metric.format(act="a_F ← 0, a ← a / Σa at s")
-        return ", ".join([f"{what.kind}(E_d[Σ a_i, i in F], E_d[{effect}]) over (s, F), s in S", *letters])
+        return ", ".join([f"{what.kind}({what.by.spec.formula}, E_d[{effect}]) over (s, F), s in S", *letters])
     act = what.kind.spec.formula.format(**_amounts(what))
     place = "s" if what.per_site else "S"
     formula = f"E_d[{metric.format(act=f'{act} at {place}')}]"

@@ -13,7 +13,7 @@ from attnres_core.engine.columns import InterventionRecord
 from attnres_core.engine.store import Store
 from attnres_core.planning.bundles import Bundle
 from attnres_core.planning.material import CHUNK, Material
-from attnres_core.planning.requests import RECORD_FIELDS, ROUTING_FIELDS, TRACE
+from attnres_core.planning.requests import RECORD_FIELDS, ROUTING, ROUTING_FIELDS, TRACE
 from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities.intervention import SHAM
 from attnres_core.quantities.quantity import Quantity
@@ -176,5 +176,7 @@ class Measurements:
                 missing = self.store.missing(bundle)
                 reads = {asked.field, *RECORD_FIELDS} if asked.interventions else ROUTING_FIELDS
                 if any(missing.get(key, frozenset()) & reads for key in asked.keys):
+                    return why
+                if missing.get(ROUTING, frozenset()) & asked.clean_fields:
                     return why
         return ""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from attnres_core.engine.metrics import Answers
 from attnres_core.engine.resources import BATCH_TOKENS
@@ -24,11 +25,11 @@ from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.reference_states import Reference
 from attnres_core.models.networks.routing import Read, Source, mix
-from attnres_core.planning.requests import ROUTING
+from attnres_core.planning.requests import ROUTING, TURN
 from attnres_core.prompts import PromptSet, token_rows
 from attnres_core.quantities.intervention import SHAM, Intervention
 from attnres_core.quantities.metrics import TOGETHER, Metric
-from attnres_core.quantities.vocabulary import SiteKey
+from attnres_core.quantities.vocabulary import Family, Site, SiteKey
 from attnres_core.shapes import Unit
 
 
@@ -63,7 +64,7 @@ def sweep_chunk(
 
     Each effect unit holds, per prompt: the metrics (`field_of`), `kept_mass`, `kept_mass_min`, `input_change`, and
     `TRACE`, each token's rise in loss. The clean unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source
-    `mean`, `low`, `high` depth weight.
+    `mean`, `low`, `high` depth weight, and per family `TURN`.
     """
     network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
@@ -123,10 +124,23 @@ class RoutingObserver:
     model: AttnResModel
     batch: Batch
     found: dict[SiteKey, Tensor] = field(default_factory=dict)
+    turns: dict[SiteKey, Tensor] = field(default_factory=dict)
+    """By site, `[family, prompt, pos]`."""
 
     def __call__(self, key: SiteKey, sources: list[Source], read: Read) -> None:
-        """Keep the site's weights (they are small)."""
+        """Keep the site's weights, and how far its read turns without each family (they are small)."""
         self.found[key] = read.weights.to(self.batch.ids.device)
+        self.turns[key] = self._turned(self.model.site_at(key), sources, read).to(self.batch.ids.device)
+
+    def _turned(self, site: Site, sources: list[Source], read: Read) -> Tensor:
+        """1 - cos(h, h without a family), 0 for a family that the site lacks."""
+        turned = torch.zeros(len(Family), *read.weights.shape[1:], device=read.weights.device)
+        for place, family in enumerate(Family):
+            others = [index for index, own in enumerate(site.sources) if own is not family]
+            if len(others) < len(sources):
+                without = mix([sources[index] for index in others], read.weights[others])
+                turned[place] = 1 - cosine_similarity(read.mixture.float(), without.float(), dim=-1)
+        return turned
 
     def unit(self) -> Unit:
         """What the clean run's unit holds of the weights, per prompt, site and source."""
@@ -135,6 +149,7 @@ class RoutingObserver:
         shape = (len(self.batch.ids), len(sites), widest)
         unit = {name: np.zeros(shape) for name in ("mean", "low", "high")}
         unit |= {name: np.zeros(shape[:2]) for name in ("entropy", "peak")}
+        unit[TURN] = np.zeros((*shape[:2], len(Family)))
         for row, site in enumerate(sites):
             weights = self.found[site.key]  # (source, prompt, pos)
             n = len(site.sources)
@@ -144,6 +159,7 @@ class RoutingObserver:
             unit["high"][:, row, :n] = weights.masked_fill(hidden, -torch.inf).amax(-1).double().cpu().numpy().T
             unit["entropy"][:, row] = self.batch.per_prompt(torch.special.entr(weights).sum(0))
             unit["peak"][:, row] = self.batch.per_prompt(weights.amax(0))
+            unit[TURN][:, row] = self.batch.per_prompt(self.turns[site.key]).T
         return unit
 
 

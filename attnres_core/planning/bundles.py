@@ -42,12 +42,15 @@ class Bundle:
     """What some kinds of ablation take from."""
     about: str = ""
     """The model and its arithmetic, in words."""
+    clean: frozenset[str] = ROUTING_FIELDS
+    """What must stand in the clean run's unit."""
 
     @cached_property
     def id(self) -> str:
         """Identifies the bundle across workers and runs."""
         each = zip(self.interventions, self.fields, strict=True)
         parts = [self.model, self.chunk, *(f"{i.key}|{','.join(sorted(fields))}" for i, fields in each)]
+        parts += sorted(self.clean - ROUTING_FIELDS)
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
     @property
@@ -58,7 +61,7 @@ class Bundle:
     @cached_property
     def needs(self) -> dict[str, frozenset[str]]:
         """The units it yields, by key, with the fields that must stand in each."""
-        units = {ROUTING: ROUTING_FIELDS} if self.plain else {ROUTING: ROUTING_FIELDS, SHAM.key: _SHAM_FIELDS}
+        units = {ROUTING: self.clean} if self.plain else {ROUTING: self.clean, SHAM.key: _SHAM_FIELDS}
         each = zip(self.interventions, self.fields, strict=True)
         return units | {intervention.key: fields for intervention, fields in each}
 
@@ -82,8 +85,8 @@ def make_bundles(
     chunks = material.chunks(split, documents)
     return [
         bundle
-        for (role, dtype), asked in _wanted(quantities, material)
-        for bundle in _bundles(role, dtype, asked, split, chunks, material)
+        for (role, dtype), asked, clean in _wanted(quantities, material)
+        for bundle in _bundles(role, dtype, asked, split, chunks, material, clean)
     ]
 
 
@@ -92,9 +95,9 @@ def noise_bundles(quantities: Iterable[Quantity], material: Material) -> list[Bu
     chunks = material.noise_chunks
     return [
         bundle
-        for (role, dtype), asked in _wanted(quantities, material)
+        for (role, dtype), asked, clean in _wanted(quantities, material)
         for plain in (False, True)
-        for bundle in _bundles(role, dtype, asked, Split.EXPLORATION, chunks, material, plain=plain)
+        for bundle in _bundles(role, dtype, asked, Split.EXPLORATION, chunks, material, clean, plain=plain)
     ]
 
 
@@ -119,17 +122,26 @@ def bundles_for(
     return sorted(found, key=lambda bundle: bundle.loading)
 
 
-def _wanted(quantities: Iterable[Quantity], material: Material) -> list[tuple[tuple[AnyRole, str], list[_Asked]]]:
-    """The interventions asked for, by role and dtype, in order of where they resume."""
+def _wanted(
+    quantities: Iterable[Quantity], material: Material
+) -> list[tuple[tuple[AnyRole, str], list[_Asked], frozenset[str]]]:
+    """The interventions asked for, by role and dtype, in order of where they resume; and fields of the clean run."""
     wanted: dict[tuple[AnyRole, str], dict[str, tuple[Intervention, set[str]]]] = {}
+    clean: dict[tuple[AnyRole, str], frozenset[str]] = {}
     for quantity in quantities:
         asked = material.resolved(quantity)
         if asked.resolved:  # (of what is not, its claims say why)
-            own = wanted.setdefault((quantity.role, quantity.dtype or material.dtype), {})
+            measured = (quantity.role, quantity.dtype or material.dtype)
+            own = wanted.setdefault(measured, {})
+            clean[measured] = clean.get(measured, ROUTING_FIELDS) | asked.clean_fields
             for intervention in asked.interventions:
                 own.setdefault(intervention.key, (intervention, set()))[1].add(asked.field)
     return [
-        (own, [(each, frozenset(fields)) for _, (each, fields) in sorted(wanted[own].items(), key=_resumes)])
+        (
+            own,
+            [(each, frozenset(fields)) for _, (each, fields) in sorted(wanted[own].items(), key=_resumes)],
+            clean[own],
+        )
         for own in sorted(wanted, key=lambda own: (str(own[0]), own[1]))
     ]
 
@@ -147,6 +159,7 @@ def _bundles(
     split: Split,
     chunks: Sequence[tuple[Prompt, ...]],
     material: Material,
+    clean: frozenset[str],
     *,
     plain: bool = False,
 ) -> list[Bundle]:
@@ -159,7 +172,7 @@ def _bundles(
     for taken in (False, True):  # apart: a drop does not depend on the reference prompts, nor on whether they will do
         own = [(each, fields) for each, fields in asked if each.needs_reference is taken]
         groups = [own[i : i + GROUP] for i in range(0, len(own), GROUP)]
-        if not asked and not taken:
+        if not taken and not groups and (not asked or clean > ROUTING_FIELDS):
             groups = [[]]  # the clean run alone
         model, about = (
             name(role, plain=plain, dtype=dtype, from_reference=taken) for name in (material.model_key, material.about)
@@ -173,9 +186,10 @@ def _bundles(
                 dtype="float32" if plain else dtype,
                 reference=material.reference if taken else (),
                 about=about,
+                clean=ROUTING_FIELDS if taken or place else clean,  # (once is enough)
             )
             for chunk, without in zip(chunks, unanswered, strict=True)
-            for group in groups
+            for place, group in enumerate(groups)
         ]
     return found
 

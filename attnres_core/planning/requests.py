@@ -27,6 +27,8 @@ NLL = "nll"
 """The clean unit's field of each prompt's loss, nats per token."""
 ROUTING_FIELDS = frozenset({"mean", "low", "high", "entropy", "peak", NLL})
 """What the clean run's unit holds."""
+TURN = "turn"
+"""The clean unit's field of how far each read turns without a family, `[prompt, site, family]`; where asked for."""
 TRACE = "trace"
 """An effect's field of each token's rise in loss, `[prompt, pos]`; the plain path gives none."""
 RECORD_FIELDS = frozenset({"kept_mass", "kept_mass_min", "input_change", TRACE})
@@ -68,6 +70,13 @@ class ResolvedQuantity:
         if not self.resolved:
             return frozenset()
         return frozenset(each.key for each in self.interventions) or frozenset({ROUTING})
+
+    @property
+    def clean_fields(self) -> frozenset[str]:
+        """What the column reads of the clean run's unit that not every such unit holds."""
+        what = self.what.summary if isinstance(self.what, Prediction) else self.what
+        by = what.by if isinstance(what, Association) else what.kind
+        return frozenset({TURN}) if by is Summary.TURN else frozenset()
 
     @property
     def resolved(self) -> bool:

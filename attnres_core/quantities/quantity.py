@@ -144,12 +144,17 @@ class RoutingSummary:
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """How mass removed and effect go together over every family dropped at every site. Made by `mass_and_effect`."""
+    """How a summary of a family at a site and the effect of dropping it there go together over all of them.
+
+    Made by `mass_and_effect` and `turn_and_effect`.
+    """
 
     kind: Statistic
     sublayer: Sublayer | None
     """None: both attention and MLP."""
     layers: Layers
+    by: Summary = Summary.MASS
+    """What is held against the effect: the mass that a drop removes, or how far it turns the read."""
 
     @property
     def family(self) -> None:
@@ -162,7 +167,7 @@ class Association:
 
     def __str__(self) -> str:
         """`spearman(mass, effect; attn, late)`."""
-        return f"{self.kind}(mass, effect; {self.sublayer or 'attn and mlp'}, {layers_text(self.layers)})"
+        return f"{self.kind}({self.by}, effect; {self.sublayer or 'attn and mlp'}, {layers_text(self.layers)})"
 
 
 @dataclass(frozen=True, slots=True)

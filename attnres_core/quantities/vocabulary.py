@@ -177,6 +177,15 @@ class Summary(Row):
     """Entropy of the depth weights, nats, averaged over positions and sites."""
     PEAK = "peak", SummarySpec("depth weight", "the mean of the largest depth weight", "E_d[max a_i]")
     """Largest depth weight, averaged over positions and sites."""
+    TURN = (
+        "turn",
+        SummarySpec(
+            "1 − cosine",
+            "the mean turn of the read when {f} is left out, as 1 less the cosine,",
+            "E_d[1 − cos(h, h − Σ a_i s_i, i in F)]",
+        ),
+    )
+    """How far the read turns when a family is left out of it, averaged over positions and sites: 1 less the cosine."""
     SPREAD = (
         "spread",
         SummarySpec(

@@ -12,11 +12,12 @@ CONTROLS = [control(REMOVALS[0]) for control in (ac.matched_mass, ac.matched_cou
 ABLATIONS = [ac.keep_top(2, ac.MLP), *REMOVALS, *REWRITES, *CONTROLS, ac.amplify(ac.OLDER, ac.ATTN, by=-2)]
 METRICS = ("delta_nll", "kl", "logit_difference", "answer_probability")
 SUMMARIES = [
-    *(kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.mass, ac.uniform_mass)),
+    *(kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.mass, ac.uniform_mass, ac.turn)),
     *(kind(ac.ATTN, ac.LATE) for kind in (ac.entropy, ac.peak, ac.spread, ac.closed_form_error)),
 ]
 PREDICTIONS = [ac.summary_and_loss(kind, of) for kind in ("slope", "spearman") for of in SUMMARIES[:4]]
 STATISTICS = [ac.mass_and_effect(kind, ac.ATTN) for kind in ("slope", "pearson", "spearman", "kendall")]
+STATISTICS += [ac.turn_and_effect(kind, ac.ATTN) for kind in ("slope", "spearman")]
 
 
 DROP = ac.drop(ac.OLDER, ac.ATTN, ac.LATE)

@@ -74,6 +74,16 @@ def logits(model, ids, ablation=None, position=0):
     return model.logits(torch.tensor([ids]), ablation=ablation)[0, position].tolist()
 
 
+# A read's turn, by hand, with no anchor: 0.attn reads the embedding (1, 0, 0), its norm makes it (2, 0, 0), it writes
+# (0, 2, 0). 0.mlp reads half of each, h = (1/2, 1, 0): without the embedding it keeps 2 / sqrt 5 of its direction,
+# without the current state 1 / sqrt 5. The MLP writes nothing.
+def test_the_turn_of_a_read_by_hand(tmp_path):
+    model = micro(tmp_path, "kimi_block", [(move(X, Y), ZERO)], [axis(X)] * 2, [axis(X), axis(Y)])
+    wanted = [ac.turn(family, ac.MLP, FIRST) for family in (ac.EMBEDDING, ac.CURRENT)]
+    columns = ac.measure(model, [[0, 0]], wanted)
+    assert [columns[what][0] for what in wanted] == near([1 - 2 / math.sqrt(5), 1 - 1 / math.sqrt(5)])
+
+
 READ_Y, READ_ONE = axis(Y, LN2), axis(ONE, LN2 / ANCHOR)
 """Pseudo-queries of anchored models: y ln 2; ln 2 for a source that contains the embedding, 0 for one that does not."""
 
