@@ -23,10 +23,10 @@ from attnres_core.models.dialects.schedule import DepthStream
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
-from attnres_core.models.networks.reference_states import Reference
+from attnres_core.models.networks.reference_states import Donors, Reference
 from attnres_core.models.networks.routing import Read, Source, mix
 from attnres_core.planning.requests import ROUTING, TURN
-from attnres_core.prompts import PromptSet, token_rows
+from attnres_core.prompts import Pairs, PromptSet, token_rows
 from attnres_core.quantities.intervention import SHAM, Intervention
 from attnres_core.quantities.metrics import TOGETHER, Metric
 from attnres_core.quantities.vocabulary import Family, Site, SiteKey
@@ -57,6 +57,7 @@ def sweep_chunk(
     reference: Reference | None = None,
     answers: Answers | None = None,
     metrics: Sequence[Metric] = TOGETHER,
+    pairs: Pairs | None = None,
 ) -> dict[str, Unit]:
     """Units of one chunk of prompts: the clean run's and every intervention's (`SHAM` may be among them), by key.
 
@@ -69,7 +70,8 @@ def sweep_chunk(
     network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
     wanted = list(dict.fromkeys(interventions))
-    first = {i: i.first_layer if network.resumes else 0 for i in wanted if i != SHAM}
+    donors = Donors(network, token_ids, pairs)
+    first = {i: i.first_layer if network.resumes else 0 for i in wanted if i != SHAM and not i.spec.whole}
     starts = set(first.values()) or {0}
     first |= {SHAM: sorted(starts)[sum(map(sum, token_ids)) % len(starts)]}
     snapshots: dict[int, DepthStream[Source]] = {}
@@ -86,7 +88,7 @@ def sweep_chunk(
     places = torch.arange(batch.ids.shape[1], device=model.device).expand_as(batch.ids)
     together = max(1, batch_tokens // batch.ids.numel())
     for layer, stream in sorted(snapshots.items()):
-        starting = [intervention for intervention in wanted if first[intervention] == layer]
+        starting = [intervention for intervention in wanted if first.get(intervention) == layer]
         for start in range(0, len(starting), together):
             group = starting[start : start + together]
             observer = _EffectObserver(model, batch, group)
@@ -95,12 +97,16 @@ def sweep_chunk(
                 picked_rows(stream, index.to(network.device_of(layer))),
                 inputs.rows(index),
                 start=layer,
-                overrides=Overrides(group, token_ids, places, reference),
+                overrides=Overrides(group, token_ids, places, reference, donors),
                 observe=observer,
             )
             for intervention, state in zip(group, states.split(rows_each), strict=True):
                 hidden[intervention] = state
                 effects[intervention] = observer
+    for intervention in wanted:
+        if intervention.spec.whole:
+            hidden[intervention] = donors.of(intervention.control).final
+            effects[intervention] = _EffectObserver(model, batch, [])
     scored = batch.to(clean.device)  # (where the head is)
     scores = score(model, scored, clean, hidden, metrics)
     if answers is not None:

@@ -10,10 +10,10 @@ from functools import cached_property
 from attnres_core.planning.material import Material
 from attnres_core.planning.requests import RECORD_FIELDS, ROUTING, ROUTING_FIELDS, field_of, metric_of
 from attnres_core.prompts import Prompt, Split
-from attnres_core.quantities.intervention import SHAM, Intervention
+from attnres_core.quantities.intervention import SHAM, Intervention, self_swap
 from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Quantity
-from attnres_core.quantities.vocabulary import AnyRole
+from attnres_core.quantities.vocabulary import AnyRole, Control
 
 GROUP = 48
 """Interventions of a bundle: what a killed worker loses stays small."""
@@ -44,6 +44,8 @@ class Bundle:
     """The model and its arithmetic, in words."""
     clean: frozenset[str] = ROUTING_FIELDS
     """What must stand in the clean run's unit."""
+    self_swap: Intervention | None = None
+    """Where there are interchanges, that of every prompt with itself."""
 
     @cached_property
     def id(self) -> str:
@@ -58,10 +60,17 @@ class Bundle:
         """Bundles sorted by this change the model that a slot holds as seldom as can be."""
         return str(self.role), self.dtype, self.plain
 
+    @property
+    def shams(self) -> tuple[Intervention, ...]:
+        """What measures the engine's own noise beside the interventions."""
+        if self.plain:
+            return ()
+        return (SHAM, self.self_swap) if self.self_swap else (SHAM,)
+
     @cached_property
     def needs(self) -> dict[str, frozenset[str]]:
         """The units it yields, by key, with the fields that must stand in each."""
-        units = {ROUTING: self.clean} if self.plain else {ROUTING: self.clean, SHAM.key: _SHAM_FIELDS}
+        units = {ROUTING: self.clean} | {sham.key: _SHAM_FIELDS for sham in self.shams}
         each = zip(self.interventions, self.fields, strict=True)
         return units | {intervention.key: fields for intervention, fields in each}
 
@@ -172,6 +181,8 @@ def _bundles(
     for taken in (False, True):  # apart: a drop does not depend on the reference prompts, nor on whether they will do
         own = [(each, fields) for each, fields in asked if each.needs_reference is taken]
         groups = [own[i : i + GROUP] for i in range(0, len(own), GROUP)]
+        swapped = any(each.needs_donor for each, _ in own)
+        swap = self_swap(material.checkpoint(role).sites, material.checkpoint(role).num_layers) if swapped else None
         if not taken and not groups and (not asked or clean > ROUTING_FIELDS):
             groups = [[]]  # the clean run alone
         model, about = (
@@ -180,18 +191,26 @@ def _bundles(
         found += [
             Bundle(
                 *(role, split, model, material.chunk_key(role, chunk), chunk),
-                interventions=tuple(each for each, _ in group),
-                fields=_needed(group, without, plain=plain),
+                interventions=tuple(each for each, _ in served),
+                fields=_needed(served, without, plain=plain),
                 plain=plain,
                 dtype="float32" if plain else dtype,
                 reference=material.reference if taken else (),
                 about=about,
                 clean=ROUTING_FIELDS if taken or place else clean,  # (once is enough)
+                self_swap=swap if any(each.needs_donor for each, _ in served) else None,
             )
             for chunk, without in zip(chunks, unanswered, strict=True)
             for place, group in enumerate(groups)
+            for served in [[one for one in group if _has_donors(one[0], chunk)]]
         ]
     return found
+
+
+def _has_donors(intervention: Intervention, chunk: Sequence[Prompt]) -> bool:
+    """Whether a chunk has what an intervention takes from its donors; where not, its claims are refused."""
+    field = "placebo" if intervention.control is Control.PLACEBO else "donor"
+    return not intervention.needs_donor or all(getattr(prompt, field) for prompt in chunk)
 
 
 def _needed(group: Sequence[_Asked], without: frozenset[str], *, plain: bool) -> tuple[frozenset[str], ...]:

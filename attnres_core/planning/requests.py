@@ -86,7 +86,7 @@ class ResolvedQuantity:
     @property
     def no_op(self) -> str:
         """The sites, in words, where the interventions change nothing by construction; empty where one can act."""
-        if not self.interventions or any(each.no_ops != each.sites for each in self.interventions):
+        if not self.interventions or any(each.no_ops != each.sites or not each.sites for each in self.interventions):
             return ""
         return ", ".join(site for each in self.interventions for site in each.sites)
 

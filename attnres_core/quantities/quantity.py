@@ -17,6 +17,7 @@ from attnres_core.quantities.vocabulary import (
     Family,
     Joint,
     Layers,
+    Part,
     Positions,
     Statistic,
     Sublayer,
@@ -85,6 +86,8 @@ class Ablation:
     """The matched control that this is, of the ablation without it."""
     stream: str | None = None
     """The stream (q, k or v) of sites that have several; None: all."""
+    part: Part | None = None
+    """What an interchange takes from the donor."""
 
     def on(
         self,
@@ -107,14 +110,19 @@ class Ablation:
 
     def __str__(self) -> str:
         """`drop(embedding, mlp, early)`; options follow, a control stands around it."""
-        words = [str(word) for word in (self.family, self.sublayer) if word is not None]
+        spec = self.kind.spec
+        if spec.whole:
+            return f"{self.kind}()"
+        family = f"keeping {self.family}" if spec.spares and self.family else self.family
+        words = [str(word) for word in (family, self.sublayer) if word is not None]
         words.append(layers_text(self.layers))
+        words += [str(self.part)] if self.part else []
         words += [f"stream {self.stream}"] if self.stream else []
         words += ["per site"] if self.per_site else []
         words += ["recomputed"] if self.recomputed else []
         words += ["with copies"] if self.copies else []
         if self.amount is not None:
-            words.append(self.kind.spec.amount.format(self.amount))
+            words.append(spec.amount.format(self.amount))
         words += [f"{self.draws} draws"] if self.draws > 1 else []
         text = f"{self.kind}({', '.join(words)})"
         return f"{self.control}({text})" if self.control else text

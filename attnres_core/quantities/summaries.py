@@ -133,8 +133,8 @@ def _association(
     by: Summary, statistic: Statistic | str, sublayer: Sublayer | str | None, layers: Layers | str
 ) -> Association:
     reader = None if sublayer is None else choice(Sublayer, sublayer, "sublayer")
-    if reader is Sublayer.FINAL:
-        raise ValueError("`sublayer` is final; the read-out is one site: give ATTN, MLP or None")
+    if reader in (Sublayer.FINAL, Sublayer.ALL_SITES):
+        raise ValueError(f"`sublayer` is {reader}; the read-out is one site: give ATTN, MLP or None")
     span = layers_of(layers, reader or Sublayer.ATTN)
     return Association(choice(Statistic, statistic, "statistic"), reader, span, by)
 

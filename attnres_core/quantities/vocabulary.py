@@ -61,11 +61,13 @@ class Joint:
         return Joint(tuple(family for family in Family if family in both))
 
     def __str__(self) -> str:
-        """`recent & older`."""
-        return " & ".join(self.families)
+        """`recent & older`; `any`, where it is every family."""
+        return "any" if len(self.families) == len(Family) else " & ".join(self.families)
 
 
 Families = Family | Joint
+ANY = Joint(tuple(Family))
+"""Every family: all sources of a site."""
 
 
 def parts(family: Families) -> tuple[Family, ...]:
@@ -82,6 +84,19 @@ class Sublayer(StrEnum):
     """The MLP sublayer."""
     FINAL = "final"
     """The read-out before the unembedding, in dialects that have one."""
+    ALL_SITES = "all_sites"
+    """A request for every site: attention, MLP and, where all layers are asked for, the read-out. No site's own."""
+
+
+class Part(StrEnum):
+    """Which part of a read an interchange takes from the donor's run: h is the sum of a_i s_i."""
+
+    STATES = "states"
+    """The sources' states s_i, under the run's own weights."""
+    WEIGHTS = "weights"
+    """The depth weights a_i, on the run's own states."""
+    BOTH = "both"
+    """States and weights."""
 
 
 class Band(StrEnum):
@@ -300,6 +315,9 @@ class Control(StrEnum):
     MATCHED_MASS = "matched_mass"
     MATCHED_COUNT = "matched_count"
     RANDOM_SITES = "random_sites"
+    PLACEBO = "placebo"
+    SELF_SWAP = "self_swap"
+    """An interchange of a prompt with itself: the engine's own noise, no word of a claim."""
 
 
 def layers_text(layers: Layers) -> str:

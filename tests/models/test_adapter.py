@@ -9,7 +9,7 @@ import pytest
 import torch
 from support import foreign_models
 from support.checkpoint_copies import refusal, rewrite
-from support.every_kind import EVERY, applicable, scores
+from support.every_kind import EVERY, applicable, donors_of, scores
 from support.foreign_models import FLA_NAMES, KIMI_NAMES, FLAConfig, FLALike, KimiLike, with_weights_of
 from support.inkling2_models import VOCABULARY, inkling2_library, save_inkling2
 from support.naive import Naive
@@ -87,7 +87,7 @@ def test_logits_weights_and_ablated_logits_are_those_of_the_dialect(model, kimi_
         assert (theirs[site] - ours[site]).abs().max() < 3e-6, site
     for what in applicable(model):
         if what.draws == 1 and what in applicable(kimi_block):
-            found = model.logits(ids, mask, what, reference=reference)
+            found = model.logits(ids, mask, what, reference=reference, donors=donors_of(prompts, model))
             expected = kimi_block.logits(ids, mask, what, reference=reference)
             assert (found - expected)[real].abs().max() < 2e-5, what
 
@@ -136,7 +136,7 @@ def test_blocks_that_end_inside_a_layer_are_read_as_the_model_reads_them(kimi_bl
     sources = {str(site): len(site.sources) for site in model.sites}
     assert [sources[name] for name in ("0.mlp", "1.attn", "1.mlp", "2.attn", "2.mlp", "3.attn")] == [2, 2, 2, 3, 3, 3]
     every = applicable(model, EVERY)
-    columns = ac.measure(model, prompts, every, reference=reference)
+    columns = ac.measure(model, prompts, every, reference=reference, donors=donors_of(prompts, model))
     plain = Own(model, reference, monkeypatch)
     for what in every:
         for row, tokens in enumerate(prompts):
@@ -166,7 +166,7 @@ def test_an_adapter_on_transformers_inkling2_is_our_inkling2(tmp_path):
     assert model.sites == own.sites
     tokens = [[1, 2, 3, 4, 5, 6], [7, 8, 9], [10, 11]]
     every = applicable(own, [*EVERY, *STREAMED])
-    theirs, ours = (ac.measure(each, tokens, every) for each in (model, own))
+    theirs, ours = (ac.measure(each, tokens, every, donors=donors_of(tokens, own)) for each in (model, own))
     for what in every:
         assert theirs[what] == pytest.approx(ours[what], abs=1e-5), what
 

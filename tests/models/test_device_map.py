@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.every_kind import applicable
+from support.every_kind import applicable, donors_of
 from support.inkling2_models import inkling2_library, save_inkling2
 from support.pretended_devices import PretendedDevices
 from support.small_suite import verdicts
@@ -24,6 +24,7 @@ from attnres_core.models.networks import qwen3, routing
 from attnres_core.models.networks.network import LayeredNetwork, Network
 from attnres_core.models.networks.reference_states import Reference
 from attnres_core.planning.requests import resolved
+from attnres_core.prompts import Pairs
 from attnres_core.quantities.vocabulary import Role
 from attnres_core.testing import check_adapter
 
@@ -59,7 +60,7 @@ def everything(model):
     wanted = [*applicable(model), *applicable(model, late_starts)]
     interventions = [i for what in wanted for i in resolved(what, model.checkpoint).check().interventions]
     reference = Reference(model.network, PROMPTS)
-    given = dict(reference=reference, answers=ANSWERS)
+    given = dict(reference=reference, answers=ANSWERS, pairs=Pairs(donors_of(PROMPTS, model)))
     ablation = ac.resample(ac.EMBEDDING, ac.MLP, draws=1)
     found = {
         "fast": sweep_chunk(model, PROMPTS, interventions, **given),
