@@ -171,4 +171,4 @@ def test_a_metric_is_a_row_and_a_file_and_a_store_stays_valid(copy, decide, micr
     (statement,) = claims["test_new"]["statements"]
     assert statement["unit"] == "nats/token"
     assert statement["noise_floor"] < 1e-4  # (the fast way is held against the plain one)
-    assert "rise in the entropy" in json.dumps(after["estimands"])
+    assert "lead over the next one" in json.dumps(after["estimands"])

@@ -5,23 +5,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from attnres_core.commands import prompt_pairs
+
 HELP = "make the shipped prompt sets"
 DESCRIPTION = (
     "docstrings: 512 prompts, one from each of 512 held-out documents, half for exploration. "
-    "structured: induction, recall, closing and headers, 256 prompts each with answers and foils, half so."
+    "structured: induction, recall, closing and headers, 256 prompts each with answers and foils, half so. "
+    f"{prompt_pairs.DESCRIPTION}"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which sets, for which tokenizer."""
-    parser.add_argument("which", nargs="?", choices=("docstrings", "structured"), default="docstrings")
+    parser.add_argument("which", nargs="?", choices=("docstrings", "structured", "pairs"), default="docstrings")
     told = "whose tokenizer structured prompts are for: folder or shipped name (default: tiny-open-block)"
     parser.add_argument("--checkpoint", metavar="CHECKPOINT", help=told)
     parser.add_argument("--out", type=Path, default=Path("fixtures/prompts"), help="default: %(default)s")
+    prompt_pairs.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the files."""
+    if arguments.which == "pairs":
+        prompt_pairs.run(arguments, root)
+        return
     from attnres_core.shipped import resolved
     from attnres_core.training import prompts, structured
 
