@@ -55,7 +55,9 @@ def main() -> None:
             swaps = {}
             for words, what in SWAPS.items():
                 try:
-                    ac.measure(model, prompts.part("exploration", 2), [what.on(ac.TRAINED, metric=metric)], progress=False)
+                    ac.measure(
+                        model, prompts.part("exploration", 2), [what.on(ac.TRAINED, metric=metric)], progress=False
+                    )
                 except ac.NotApplicable:
                     continue
                 swaps[words] = what.on(ac.TRAINED, metric=metric)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 DESCRIPTION = (
-    "pairs: six tasks whose prompts come in pairs that differ in one token and in their answer, each the other's donor; "
+    "pairs: six tasks whose prompts come in pairs that differ in a token and in their answer, each the other's donor; "
     "exploration pairs are kept where the clean model solves them, and tasks that it does not solve are left out."
 )
 

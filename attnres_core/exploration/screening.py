@@ -24,7 +24,7 @@ from attnres_core.models.loading import load_checkpoint
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.network import LayeredNetwork, Network
 from attnres_core.models.networks.precision import exact_arithmetic
-from attnres_core.models.networks.routing import Read, Source, mix
+from attnres_core.models.networks.routing import Read, SiteOverride, Source, mix
 from attnres_core.planning.material import CHUNK
 from attnres_core.prompts import PromptSet
 from attnres_core.quantities.intervention import cells
@@ -34,11 +34,11 @@ from attnres_core.shapes import Column
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What a sublayer of the clean run read and wrote."""
+    """What a sublayer of the clean run wrote; where no sublayer is at hand, what was read."""
 
-    read: list[Tensor]
-    """What each of its streams read, `[prompt, pos, d]`."""
     inputs: Any
+    reads: list[Tensor]
+    """What each of the sublayer's streams read, `[prompt, pos, d]`; none where there is no sublayer at hand."""
     output: Tensor
 
 
@@ -49,28 +49,28 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
     Where the mean loss is stationary the numbers of single prompts cancel: rank cells by the mean of their sizes.
 
     Args:
-        model: from `load_model`, a network whose layers are at hand.
+        model: from `load_model` or `adapt`. Of an adapted model no sublayer is at hand, and of the read-out there is
+            none: there the read itself is what is taken to first order.
         token_ids: prompts that the model can read, together in memory (with all states of one backward pass).
     """
     network, batch = model.network, Batch.of(token_ids, model.device)
-    assert isinstance(network, LayeredNetwork), "checkpoints are loaded as such"
     network.requires_grad_(False)
     sources: dict[SiteKey, tuple[list[Source], Tensor]] = {}
-    writers: dict[tuple[int, Sublayer], _Written] = {}
+    writers: dict[SiteKey, _Written] = {}
 
     def keep(key: SiteKey, own: list[Source], read: Read) -> None:
         sources[key] = [Source(source.state.detach(), source.eps) for source in own], read.weights.detach()
-        if key.sublayer is Sublayer.FINAL:  # its sublayer is the last norm
-            writers[key.layer, key.sublayer] = _Written([read.mixture], None, read.mixture)
+        writers[key] = _Written(None, [], read.mixture)
 
     def written(layer: int, sublayer: Sublayer, read: list[Tensor], inputs: Any, output: Source) -> None:
-        writers[layer, sublayer] = _Written([each.detach() for each in read], inputs, output.state)
+        for name in network.dialect.streams(layer, sublayer):
+            writers[SiteKey(layer, sublayer, name)] = _Written(inputs, [each.detach() for each in read], output.state)
 
+    nothing = torch.zeros(1, 1, 1, device=model.device, requires_grad=True)  # (weights have none: gradients begin here)
+    options: dict[str, Any] = {"overrides": {site.key: SiteOverride(logit_bias=nothing) for site in model.sites}}
+    options |= {"after_write": written} if isinstance(network, LayeredNetwork) else {}
     with torch.enable_grad():
-        stream = network.begin(batch.ids)
-        stream.sources()[0].state.requires_grad_()  # (weights have no gradients, so that all begin here)
-        inputs: Any = network.prepare(batch.ids)
-        hidden = network.run(stream, inputs, observe=keep, after_write=written)
+        hidden = network.run(network.begin(batch.ids), network.prepare(batch.ids), observe=keep, **options)
         scored = torch.nonzero(batch.scored, as_tuple=True)
         states, target = hidden[scored], batch.ids[scored[0], scored[1] + 1]
         share = 1 / batch.scored.sum(1)[scored[0]]  # of its prompt's mean
@@ -81,7 +81,7 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
     found: dict[tuple[Site, Family], Column] = {}
     with torch.inference_mode():
         for site in model.sites:
-            writer, slope = writers[site.layer, site.sublayer], slopes[site.layer, site.sublayer]
+            writer, slope = writers[site.key], slopes[site.key]
             own, weights = sources[site.key]
             for family in dict.fromkeys(site.sources):
                 if family is None:
@@ -102,12 +102,12 @@ def _without(sources: Sequence[Source], weights: Tensor, site: Site, family: Fam
     return mix([sources[index] for index in others], kept / kept.sum(0).clamp(min=torch.finfo(kept.dtype).tiny))
 
 
-def _rewritten(network: LayeredNetwork, site: Site, writer: _Written, read: Tensor) -> Tensor:
+def _rewritten(network: Network, site: Site, writer: _Written, read: Tensor) -> Tensor:
     """What the site's sublayer writes when one of its streams reads something else."""
-    if site.sublayer is Sublayer.FINAL:
+    if not isinstance(network, LayeredNetwork) or not writer.reads:
         return read
     streams = network.dialect.streams(site.layer, site.sublayer)
-    reads = [read if name == site.stream else own for name, own in zip(streams, writer.read, strict=True)]
+    reads = [read if name == site.stream else own for name, own in zip(streams, writer.reads, strict=True)]
     return network.write(site.layer, site.sublayer, reads, writer.inputs).state
 
 
