@@ -15,6 +15,7 @@ import numpy as np
 from scipy import stats
 
 import attnres_core as ac
+from attnres_core.planning.requests import resolved
 from attnres_core.shipped import fixtures
 
 CHECKPOINTS = ("tiny-open-block", "tiny-kimi-block")
@@ -55,9 +56,7 @@ def main() -> None:
             swaps = {}
             for words, what in SWAPS.items():
                 try:
-                    ac.measure(
-                        model, prompts.part("exploration", 2), [what.on(ac.TRAINED, metric=metric)], progress=False
-                    )
+                    resolved(what, model.checkpoint).check()
                 except ac.NotApplicable:
                     continue
                 swaps[words] = what.on(ac.TRAINED, metric=metric)
