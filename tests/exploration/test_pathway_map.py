@@ -14,7 +14,9 @@ from attnres_core.__main__ import main
 from attnres_core.engine.worker import Worker
 from attnres_core.exploration import pathway_map
 from attnres_core.exploration.screening import screen
+from attnres_core.models.networks.overrides import Overrides
 from attnres_core.prompts import Split
+from attnres_core.quantities.intervention import resolve
 from attnres_core.quantities.vocabulary import Role
 
 
@@ -100,7 +102,8 @@ def test_screening_is_the_slope_of_the_loss(folder, conformance):
 
     def output(site, ablation):
         kept = {}
-        together = None if ablation is None else model._overrides(ablation, batch, None, None)
+        acting = [] if ablation is None else [resolve(ablation, model.sites, model.num_layers)]
+        together = Overrides(acting, ids, torch.arange(len(ids[0]))[None])
         with torch.inference_mode():
             network.run(
                 *(network.begin(batch), network.prepare(batch)),
