@@ -57,8 +57,8 @@ class Intervention:
     def key(self) -> str:
         """A short canonical text, the same for equal interventions."""
         places = {str(site): list(indices) for site, indices in self.touched}
-        options = {"recomputed": self.recomputed or None, "amount": self.amount, "control": self.control}
-        options |= {"draw": self.draw or None, "part": self.part}
+        options: dict[str, object] = {"recomputed": self.recomputed or None, "amount": self.amount}
+        options |= {"control": self.control, "draw": self.draw or None, "part": self.part}
         given = {name: value for name, value in options.items() if value is not None}
         return json.dumps([self.kind, places, *([given] if given else [])], separators=(",", ":"))
 

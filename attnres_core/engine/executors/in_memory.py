@@ -50,8 +50,10 @@ class InMemory:
         self, token_ids: Sequence[Sequence[int]], answers: Answers | None = None, pairs: Pairs | None = None
     ) -> dict[str, Unit]:
         """The units of prompts that are swept together, by key."""
-        given = {"reference": self._reference, "answers": answers, "metrics": self._metrics, "pairs": pairs}
-        return sweep_chunk(self.model, token_ids, self.interventions, **given)
+        model, what, metrics = self.model, self.interventions, self._metrics
+        return sweep_chunk(
+            model, token_ids, what, reference=self._reference, answers=answers, metrics=metrics, pairs=pairs
+        )
 
     def plain_units(self, token_ids: Sequence[Sequence[int]]) -> dict[str, Unit]:
         """The same the plain way, one full forward per ablation."""

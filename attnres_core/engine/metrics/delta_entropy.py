@@ -17,11 +17,13 @@ def fast(clean: CleanBlock) -> Callable[[AblatedBlock], Float[Tensor, "position"
 
     def rise(ablated: AblatedBlock) -> Tensor:
         log_p = ablated.logits - ablated.norm[:, None]
-        return -torch.linalg.vecdot(log_p.exp(), log_p) - before
+        found: Tensor = -torch.linalg.vecdot(log_p.exp(), log_p) - before
+        return found
 
     return rise
 
 
 def plain(clean: PlainRun, ablated: PlainRun) -> Float[Tensor, "pos"]:
     """By torch's own function of probabilities."""
-    return (torch.special.entr(ablated.probability) - torch.special.entr(clean.probability)).sum(-1)
+    rise: Tensor = (torch.special.entr(ablated.probability) - torch.special.entr(clean.probability)).sum(-1)
+    return rise

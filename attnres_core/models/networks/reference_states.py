@@ -136,9 +136,9 @@ class Donors:
 
     def __init__(self, network: Network, token_ids: Sequence[Sequence[int]], pairs: Pairs | None) -> None:
         self.network = network
-        self._rows = {
-            None: pairs and pairs.donors,
-            Control.PLACEBO: pairs and pairs.placebos,
+        self._rows: dict[Control | None, Sequence[Sequence[int]] | None] = {
+            None: None if pairs is None else pairs.donors,
+            Control.PLACEBO: None if pairs is None else pairs.placebos,
             Control.SELF_SWAP: token_ids,
         }
         self._runs: dict[Control | None, Reference] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -19,9 +21,9 @@ def act(at: Acting) -> SiteOverride:
     def taken(weights: Tensor) -> Tensor:
         theirs = donor.weights_at(at.site.key, at.positions).to(weights.device)
         found = theirs.clone()
-        if others:  # (the same sums of the same weights: a swap with itself changes no bit)
-            rest = weights[others].sum(0).clamp(min=torch.finfo(weights.dtype).tiny)
-            found[others] = weights[others] * (theirs[others].sum(0) / rest)
+        if others:  # (the same sums of the same weights, in the same order: a swap with itself changes no bit)
+            left, wanted = (reduce(torch.add, [each[index] for index in others]) for each in (weights, theirs))
+            found[others] = weights[others] * (wanted / left.clamp(min=torch.finfo(weights.dtype).tiny))
         return found
 
     states = {} if part is Part.WEIGHTS else {i: donor.states_at(at.site.key, i, at.positions) for i in meant}
