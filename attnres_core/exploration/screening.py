@@ -63,6 +63,7 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
         writers[key] = _Written(None, [], read.mixture)
 
     def written(layer: int, sublayer: Sublayer, read: list[Tensor], inputs: Any, output: Source) -> None:
+        assert isinstance(network, LayeredNetwork), "no other calls this"
         for name in network.dialect.streams(layer, sublayer):
             writers[SiteKey(layer, sublayer, name)] = _Written(inputs, [each.detach() for each in read], output.state)
 
