@@ -31,18 +31,24 @@ if TYPE_CHECKING:
     from attnres_core.prompts import load_prompts as load_prompts
     from attnres_core.quantities.ablations import amplify as amplify
     from attnres_core.quantities.ablations import average as average
+    from attnres_core.quantities.ablations import donor_gap as donor_gap
     from attnres_core.quantities.ablations import drop as drop
+    from attnres_core.quantities.ablations import interchange as interchange
     from attnres_core.quantities.ablations import keep as keep
     from attnres_core.quantities.ablations import keep_top as keep_top
+    from attnres_core.quantities.ablations import keep_wired as keep_wired
     from attnres_core.quantities.ablations import mean as mean
+    from attnres_core.quantities.ablations import permute as permute
     from attnres_core.quantities.ablations import resample as resample
     from attnres_core.quantities.ablations import schedule as schedule
+    from attnres_core.quantities.ablations import sharpen as sharpen
     from attnres_core.quantities.ablations import shuffle as shuffle
     from attnres_core.quantities.ablations import uniform as uniform
     from attnres_core.quantities.ablations import zero as zero
     from attnres_core.quantities.controls import matched_count as matched_count
     from attnres_core.quantities.controls import matched_mass as matched_mass
     from attnres_core.quantities.controls import other_sublayer as other_sublayer
+    from attnres_core.quantities.controls import placebo as placebo
     from attnres_core.quantities.controls import random_sites as random_sites
     from attnres_core.quantities.intervention import NotApplicable as NotApplicable
     from attnres_core.quantities.metrics import Metric
@@ -56,8 +62,11 @@ if TYPE_CHECKING:
     from attnres_core.quantities.summaries import peak as peak
     from attnres_core.quantities.summaries import spread as spread
     from attnres_core.quantities.summaries import summary_and_loss as summary_and_loss
+    from attnres_core.quantities.summaries import turn as turn
+    from attnres_core.quantities.summaries import turn_and_effect as turn_and_effect
     from attnres_core.quantities.summaries import uniform_mass as uniform_mass
-    from attnres_core.quantities.vocabulary import Band, Family, Positions, Role, Sublayer
+    from attnres_core.quantities.vocabulary import ANY as ANY
+    from attnres_core.quantities.vocabulary import Band, Family, Part, Positions, Role, Sublayer
     from attnres_core.quantities.vocabulary import at_step as at_step
     from attnres_core.report.loaded import LoadedRecord as LoadedRecord
     from attnres_core.report.loaded import load_record as load_record
@@ -66,11 +75,13 @@ if TYPE_CHECKING:
 
     EMBEDDING, CURRENT, RECENT, OLDER = Family.EMBEDDING, Family.CURRENT, Family.RECENT, Family.OLDER
     NULL = Family.NULL
-    ATTN, MLP, FINAL = Sublayer.ATTN, Sublayer.MLP, Sublayer.FINAL
+    ATTN, MLP, FINAL, ALL_SITES = Sublayer.ATTN, Sublayer.MLP, Sublayer.FINAL, Sublayer.ALL_SITES
+    STATES, WEIGHTS, BOTH = Part.STATES, Part.WEIGHTS, Part.BOTH
     EARLY, MID, LATE, ALL = Band.EARLY, Band.MID, Band.LATE, Band.ALL
     TRAINED, WRAPPED, STOCK, UNTRAINED = Role.TRAINED, Role.WRAPPED, Role.STOCK, Role.UNTRAINED
     DELTA_NLL, KL = Metric.DELTA_NLL, Metric.KL
     LOGIT_DIFFERENCE, ANSWER_PROBABILITY = Metric.LOGIT_DIFFERENCE, Metric.ANSWER_PROBABILITY
+    TOP1_AGREEMENT, DELTA_ENTROPY = Metric.TOP1_AGREEMENT, Metric.DELTA_ENTROPY
     FIRST_THIRD, LAST = Positions.FIRST_THIRD, Positions.LAST
 
 _HOMES = {
@@ -89,24 +100,27 @@ _HOMES = {
     "engine.measuring": ("measure",),
     "quantities.ablations": (
         *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),
-        *("keep_top",),
+        *("keep_top", "keep_wired", "sharpen", "permute", "interchange", "donor_gap"),
     ),
-    "quantities.controls": ("matched_mass", "matched_count", "random_sites", "other_sublayer"),
+    "quantities.controls": ("matched_mass", "matched_count", "random_sites", "other_sublayer", "placebo"),
     "quantities.summaries": (
         *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error", "mass_and_effect"),
-        "summary_and_loss",
+        *("summary_and_loss", "turn", "turn_and_effect"),
         *("most_massive", "most_causal", "least_causal"),
     ),
-    "quantities.vocabulary": ("at_step",),
+    "quantities.vocabulary": ("ANY", "at_step"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 _CHOICES = {
     "quantities.vocabulary.Family": ("EMBEDDING", "CURRENT", "RECENT", "OLDER", "NULL"),
-    "quantities.vocabulary.Sublayer": ("ATTN", "MLP", "FINAL"),
+    "quantities.vocabulary.Sublayer": ("ATTN", "MLP", "FINAL", "ALL_SITES"),
+    "quantities.vocabulary.Part": ("STATES", "WEIGHTS", "BOTH"),
     "quantities.vocabulary.Band": ("EARLY", "MID", "LATE", "ALL"),
     "quantities.vocabulary.Role": ("TRAINED", "WRAPPED", "STOCK", "UNTRAINED"),
-    "quantities.metrics.Metric": ("DELTA_NLL", "KL", "LOGIT_DIFFERENCE", "ANSWER_PROBABILITY"),
+    "quantities.metrics.Metric": (
+        *("DELTA_NLL", "KL", "LOGIT_DIFFERENCE", "ANSWER_PROBABILITY", "TOP1_AGREEMENT", "DELTA_ENTROPY"),
+    ),
     "quantities.vocabulary.Positions": ("FIRST_THIRD", "LAST"),
 }
 _MEMBER_OF = {name: choice for choice, names in _CHOICES.items() for name in names}

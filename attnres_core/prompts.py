@@ -26,7 +26,7 @@ WINDOW = 64
 _TOO_SHORT = "has {} tokens; a next-token loss needs at least 2: lengthen it or leave it out"
 SHORT = 8
 """A prompt of fewer tokens is told of: its mean over a few predictions counts as much as one over a full window."""
-FIELDS = ("id", "text", "document", "stratum", "split", "answer", "foil")
+FIELDS = ("id", "text", "document", "stratum", "split", "answer", "foil", "donor", "placebo")
 
 
 class IgnoredFieldWarning(UserWarning):
@@ -57,13 +57,30 @@ class Prompt:
     """The text that should follow: its first token is the answer. Empty: nothing is asked."""
     foil: str = ""
     """The text that must not follow instead; its first token."""
+    donor: str = ""
+    """A text of as many tokens that ends in the same one, and whose answer is the foil: what interchanges take from."""
+    placebo: str = ""
+    """Another such text, whose answer is the prompt's own."""
 
     @property
     def digest(self) -> str:
         """SHA-256 of every field but the split, which changes no measured number."""
         asked = [self.answer, self.foil] if self.answer else []
-        fields = [self.id, self.text, self.document, self.stratum, *asked]
+        given = [["donor", self.donor], ["placebo", self.placebo]] if self.donor else []
+        fields = [self.id, self.text, self.document, self.stratum, *asked, *given]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What interchanges take from, for each of some prompts: token ids of equal length."""
+
+    donors: list[list[int]]
+    placebos: list[list[int]] | None = None
+
+    def part(self, rows: slice) -> Pairs:
+        """Those of some of the prompts."""
+        return Pairs(self.donors[rows], self.placebos and self.placebos[rows])
 
 
 @dataclass(frozen=True)
@@ -168,6 +185,48 @@ class PromptSet:
             found.append((answer[0], foil[0] if foil else None))
         return found
 
+    def pair_ids(self, tokenizer_file: Path, window: int = WINDOW) -> Pairs | None:
+        """Token ids of each prompt's donor and placebo; None where the set has no donors.
+
+        Raises:
+            ValueError: a donor cannot stand in for its prompt, and why.
+        """
+        if not any(prompt.donor for prompt in self.prompts):
+            return None
+        rows, names = self.token_ids(tokenizer_file, window), [repr(prompt.id) for prompt in self.prompts]
+        found = []
+        for field in ("donor", "placebo"):
+            given = [getattr(prompt, field) for prompt in self.prompts]
+            own = _encoded(tokenizer_file, given) if all(given) else None
+            if own is not None:
+                check_pairs(rows, own, names, field)
+            found.append(own)
+        donors, placebos = found
+        assert donors is not None, "a file gives all of its prompts a donor, or none"
+        return Pairs(donors, placebos)
+
+
+def check_pairs(
+    rows: Sequence[Sequence[int]], donors: Sequence[Sequence[int]], names: Sequence[object], field: str = "donor"
+) -> None:
+    """Refuse donors that cannot stand in for their prompts, position by position.
+
+    Raises:
+        ValueError: which prompt (by its name), and what is wrong with its donor.
+    """
+    if len(rows) != len(donors):
+        raise ValueError(f"there are {len(donors)} {field}s for {len(rows)} prompts; give one for each")
+    for name, row, donor in zip(names, rows, donors, strict=True):
+        if len(row) != len(donor):
+            why = f"has {len(donor)} tokens and the prompt {len(row)}; positions must match: give one of equal length"
+        elif row[-1] != donor[-1]:
+            why = f"ends in token {donor[-1]} and the prompt in {row[-1]}; the answer must follow the same token"
+        elif list(row) == list(donor):
+            why = "is the prompt itself; give a text that differs"
+        else:
+            continue
+        raise ValueError(f"the {field} of prompt {name} {why}")
+
 
 def _pieces(text: str, offsets: Sequence[tuple[int, int]]) -> list[str]:
     pieces, told = [], 0
@@ -242,7 +301,7 @@ def check_tokens(rows: Sequence[Sequence[int]], names: Sequence[object], vocabul
 
 
 def load_prompts(path: str | Path) -> PromptSet:
-    """Read a JSONL file of prompts: `id`, `text`, and where known `document`, `stratum`, `split`, `answer`, `foil`.
+    """Read a JSONL file of prompts: `id`, `text`, and where known the other `FIELDS`.
 
     A missing document is the prompt's own id, a missing stratum the file's name, a missing split comes from a hash of
     the document. Other fields are ignored, with a warning that names them.
@@ -276,7 +335,7 @@ def load_prompts(path: str | Path) -> PromptSet:
     ids = Counter(prompt.id for prompt in prompts)
     if twice := sorted(name for name, count in ids.items() if count > 1):
         raise ValueError(f"{path}: id {twice[0]!r} stands on several lines; give each its own")
-    for field in ("answer", "foil"):
+    for field in ("answer", "foil", "donor", "placebo"):
         if len({bool(getattr(prompt, field)) for prompt in prompts}) > 1:
             raise ValueError(f"{path}: some prompts have `{field}` and some have none; give it to all, or to none")
     for field in ("stratum", "split"):
@@ -324,7 +383,11 @@ def _prompt(path: Path, number: int, row: dict[str, Any]) -> Prompt:
         raise ValueError(f"{where}: `split` is {split!r}; allowed: {', '.join(Split)}")
     if "foil" in row and "answer" not in row:
         raise ValueError(f"{where}: a `foil` without an `answer`; give both")
-    asked = (row.get("answer", ""), row.get("foil", ""))
+    if "donor" in row and "foil" not in row:
+        raise ValueError(f"{where}: a `donor` without a `foil`; give the donor's answer as `foil`")
+    if "placebo" in row and "donor" not in row:
+        raise ValueError(f"{where}: a `placebo` without a `donor`; give both")
+    asked = (row.get(field, "") for field in ("answer", "foil", "donor", "placebo"))
     return Prompt(row["id"], row["text"], row["document"], row["stratum"], Split(split), *asked)
 
 

@@ -34,44 +34,43 @@ class MlpBlock(OpenBlock):
         return sublayer is Sublayer.MLP and layer % self.layers_per_block == 0
 '''
 METRIC_ROW = '''
-    DELTA_ENTROPY = (
-        "delta_entropy",
+    DELTA_MARGIN = (
+        "delta_margin",
         MetricSpec(
             "nats/token",
-            "the mean rise in the entropy of the next-token distribution, nats per token,",
-            "H(x_d | do({act})) - H(x_d)",
+            "the mean loss of the most likely token's lead over the next one, nats per token,",
+            "lead(x_d) - lead(x_d | do({act}))",
         ),
     )
-    """Entropy of the ablated run's next-token distribution minus that of the clean run's."""
+    """Lead of the clean run's most likely token over the next one minus that of the ablated run's."""
 '''
 METRIC = '''\
-"""Rise in the entropy of the next-token distribution, nats per token."""
+"""Loss of the most likely token's lead over the next one, nats per token."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from attnres_core.engine.metrics import AblatedBlock, CleanBlock, PlainRun
 from attnres_core.shapes import Float
 
 
+def _lead(values: Tensor) -> Tensor:
+    first, second = values.topk(2, -1).values.unbind(-1)
+    return first - second
+
+
 def fast(clean: CleanBlock) -> Callable[[AblatedBlock], Float[Tensor, "position"]]:
-    """From logits and their norm, so that nothing as wide as the vocabulary is made twice."""
-    before = -torch.linalg.vecdot(clean.log_p.exp(), clean.log_p)
-
-    def rise(ablated: AblatedBlock) -> Tensor:
-        log_p = ablated.logits - ablated.norm[:, None]
-        return -torch.linalg.vecdot(log_p.exp(), log_p) - before
-
-    return rise
+    """From logits: a norm would cancel."""
+    before = _lead(clean.log_p)
+    return lambda ablated: before - _lead(ablated.logits)
 
 
 def plain(clean: PlainRun, ablated: PlainRun) -> Float[Tensor, "pos"]:
-    """By torch's own function of probabilities."""
-    return (torch.special.entr(ablated.probability) - torch.special.entr(clean.probability)).sum(-1)
+    """From logarithms of probabilities."""
+    return _lead(clean.log_p) - _lead(ablated.log_p)
 '''
 CLAIMS = """
 from attnres_core import ATTN, CURRENT, EMBEDDING, MLP, TRAINED, claim, drop
@@ -82,11 +81,11 @@ def test_old(effect):
 """
 NEW_CLAIM = """
 
-@claim(effect=drop(CURRENT, ATTN).on(TRAINED, metric="delta_entropy"))
+@claim(effect=drop(CURRENT, ATTN).on(TRAINED, metric="delta_margin"))
 def test_new(effect):
     assert effect > -50
 
-@claim(effect=drop(EMBEDDING, MLP).on(TRAINED, metric="delta_entropy"))
+@claim(effect=drop(EMBEDDING, MLP).on(TRAINED, metric="delta_margin"))
 def test_new_of_an_old_ablation(effect):
     assert effect > -50
 """
@@ -158,7 +157,7 @@ def test_a_metric_is_a_row_and_a_file_and_a_store_stays_valid(copy, decide, micr
     before = decide(CLAIMS, micro / "trained")
     stored = units_in(tmp_path / "claims")
     add_line(copy / "attnres_core/quantities/metrics.py", r'^    """KL\(clean \|\| ablated\).*"""\n', METRIC_ROW)
-    (copy / "attnres_core/engine/metrics/delta_entropy.py").write_text(METRIC)
+    (copy / "attnres_core/engine/metrics/delta_margin.py").write_text(METRIC)
     again = decide(CLAIMS, micro / "trained")
     assert units_in(tmp_path / "claims") == stored
     assert again["run"]["bundles_measured"] == 0
@@ -172,4 +171,4 @@ def test_a_metric_is_a_row_and_a_file_and_a_store_stays_valid(copy, decide, micr
     (statement,) = claims["test_new"]["statements"]
     assert statement["unit"] == "nats/token"
     assert statement["noise_floor"] < 1e-4  # (the fast way is held against the plain one)
-    assert "rise in the entropy" in json.dumps(after["estimands"])
+    assert "lead over the next one" in json.dumps(after["estimands"])

@@ -13,8 +13,10 @@ from typing import Any
 from attnres_core.claims.statements import Operator, Statement
 from attnres_core.quantities.quantity import Ablation, Association, Prediction, Quantity, RoutingSummary
 from attnres_core.quantities.vocabulary import (
+    ANY,
     AnyRole,
     Control,
+    Part,
     Positions,
     Role,
     Statistic,
@@ -35,7 +37,9 @@ _CONTROLS = {
         "as many other sites, drawn at random, stand for these",
         "as many other sites in the place of S",
     ),
+    Control.PLACEBO: ("the donor has the same answer", "the donor has the answer of x_d"),
 }
+_LETTERS = {Part.STATES: "s", Part.WEIGHTS: "a", Part.BOTH: "(a, s)"}
 _STATISTICS = {
     Statistic.SLOPE: "the least-squares slope of {y} on {x}",
     Statistic.PEARSON: "the linear correlation of {x} and {y}",
@@ -44,6 +48,7 @@ _STATISTICS = {
 }
 _RELATIONS = {Operator.ABOVE: "{form} > {t}", Operator.BELOW: "{form} < {t}", Operator.WITHIN: "|{form}| < {t}"}
 _READERS = {Sublayer.ATTN: "attention", Sublayer.MLP: "MLP", Sublayer.FINAL: "the read-out"}
+_READERS |= {Sublayer.ALL_SITES: "every site"}
 
 
 def estimands(statements: Sequence[Statement]) -> dict[str, Any]:
@@ -71,12 +76,12 @@ def _relation(statement: Statement, names: Mapping[Any, str]) -> str:
 def words(quantity: Quantity) -> str:
     """One quantity as a clause of English."""
     what = quantity.what
-    family, model = f"the {what.family} source", _of(quantity.role)
+    family, model = _named(what.family), _of(quantity.role)
     if isinstance(what, Association):
         assert quantity.metric is not None, "an effect has a metric"
         effect = quantity.metric.spec.words.removeprefix("the mean ").rstrip(",")
         every = f"over every family dropped at every site of {_where(what)}, in {model}"
-        statistic = _STATISTICS[what.kind].format(x="mass", y="effect")
+        statistic = _STATISTICS[what.kind].format(x=what.by, y="effect")
         return f"{statistic}, the effect being the {effect}, {every}"
     if isinstance(what, Prediction):
         read = f"{what.summary.kind.spec.words.removeprefix('the ').format(f=family)} at {_where(what.summary)}"
@@ -100,7 +105,8 @@ def words(quantity: Quantity) -> str:
 def symbols(quantity: Quantity) -> str:
     """One quantity as a formula, and what its letters stand for: F the family, S the sites."""
     what = quantity.what
-    letters = [] if what.family is None else [f"F = {what.family}"]
+    spared = isinstance(what, Ablation) and what.kind.spec.spares
+    letters = [] if what.family is None and not spared else [f"F = {what.family or 'none'}"]
     letters += [f"S = {_where(what.summary if isinstance(what, Prediction) else what)}", _of(quantity.role)]
     if isinstance(what, RoutingSummary):
         return ", ".join([what.kind.spec.formula, *letters])
@@ -111,7 +117,7 @@ def symbols(quantity: Quantity) -> str:
     metric = quantity.metric.spec.formula
     if isinstance(what, Association):
         effect = metric.format(act="a_F ← 0, a ← a / Σa at s")
-        return ", ".join([f"{what.kind}(E_d[Σ a_i, i in F], E_d[{effect}]) over (s, F), s in S", *letters])
+        return ", ".join([f"{what.kind}({what.by.spec.formula}, E_d[{effect}]) over (s, F), s in S", *letters])
     act = what.kind.spec.formula.format(**_amounts(what))
     place = "s" if what.per_site else "S"
     formula = f"E_d[{metric.format(act=f'{act} at {place}')}]"
@@ -131,8 +137,19 @@ _AT = {
 }
 
 
+def _named(family: object) -> str:
+    """A family in a sentence."""
+    return "no source" if family is None else "every source" if family == ANY else f"the {family} source"
+
+
 def _amounts(what: Ablation) -> dict[str, str]:
-    return {} if what.amount is None else {"amount": f"{what.amount:+g}", "count": f"{what.amount:g}"}
+    """What stands for the names in a kind's words and formula."""
+    found: dict[str, str] = {}
+    if what.amount is not None:
+        found |= {"amount": f"{what.amount:+g}", "count": f"{what.amount:g}", "times": f"{what.amount:g}"}
+    if what.part is not None:
+        found |= {"part": "states and weights" if what.part is Part.BOTH else what.part, "letters": _LETTERS[what.part]}
+    return found
 
 
 def _where(what: Ablation | RoutingSummary | Association) -> str:

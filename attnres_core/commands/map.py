@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--screen",
         action="store_true",
-        help="add first-order effects (an approximation: two passes for all sites) and their rank agreement",
+        help="add approximate effects (one forward and one backward pass, then one sublayer a cell)",
     )
 
 
@@ -76,10 +76,10 @@ def _map(arguments: argparse.Namespace) -> None:
 
         found = screened_map(inspected, prompts.part(split, arguments.n_prompts), resources)
         rows = [{**row, "screened": value} for row, value in zip(rows, found, strict=True)]
-        print(
-            f"first-order screening: rank agreement (Spearman) with the exact effects {pathway_map.agreement(rows):.3f}"
-        )
     pathway_map.write_map(rows, out)
+    told = [name for name in ("mass", "turn", "screened") if name in rows[0]]
+    ranks = ", ".join(f"{name} {pathway_map.agreement(rows, name):.2f}" for name in told)
+    print(f"rank agreement (Spearman) with the exact effects: {ranks}")
     top = sorted(rows, key=lambda row: -row["delta_nll"])[:5]
     print(f"{len(rows)} cells over {rows[0]['n']} documents -> {out}; the largest effects, nats per token:")
     for row in top:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "make a prompt file from texts or a data set, or the shipped prompt sets"
+from attnres_core.commands import prompt_pairs
+
+HELP = "make a prompt file from texts or a data set, pairs of prompts, or the shipped prompt sets"
 DESCRIPTION = (
     "from SOURCE ...: a prompt file from text files, folders of .txt files, data files (.json, .jsonl, .csv, .tsv, "
     ".parquet), folders of data sets, or data sets of the hub. Documents are split into exploration and confirmation "
     "by a hash of their names; duplicates and prompts of too few tokens are left out, and counted. "
     "docstrings: 512 prompts, one from each of 512 held-out documents, half for exploration. "
-    "structured: induction, recall, closing and headers, 256 prompts each with answers and foils, half so."
+    "structured: induction, recall, closing and headers, 256 prompts each with answers and foils, half so. "
+    f"{prompt_pairs.DESCRIPTION}"
 )
 OF_DATA_SETS = ("document", "stratum", "answer", "foil")
 """Fields of a prompt, beside its text, that a column of a data set may give."""
@@ -19,7 +22,7 @@ OF_DATA_SETS = ("document", "stratum", "answer", "foil")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which sets, for which tokenizer; or which texts, and what becomes of them."""
-    parser.add_argument("which", nargs="?", choices=("from", "docstrings", "structured"), default="docstrings")
+    parser.add_argument("which", nargs="?", choices=("from", "pairs", "docstrings", "structured"), default="docstrings")
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="with `from`: a file, a folder or a hub id")
     told = "whose tokenizer prompts are made for: folder or shipped name (default: tiny-open-block)"
     parser.add_argument("--checkpoint", metavar="CHECKPOINT", help=told)
@@ -47,10 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "cut longer texts (default: %(default)s, of which the first 64 are read)"
     own.add_argument("--max-tokens", type=int, metavar="N", default=128, help=told)
     own.add_argument("--limit", type=int, metavar="N", help="make at most so many prompts (default: all)")
+    prompt_pairs.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the files."""
+    if arguments.which == "pairs":
+        prompt_pairs.run(arguments, root)
+        return
     if (arguments.which == "from") != bool(arguments.sources):
         root.error("give the texts as `prompts from SOURCE ...`: a file, a folder or a hub id")
     if arguments.checkpoint and arguments.which == "docstrings":

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnres_core.models.dialects.wrapped import closed_form
-from attnres_core.planning.requests import NLL, ROUTING, ResolvedQuantity, metric_of
+from attnres_core.planning.requests import NLL, ROUTING, TURN, ResolvedQuantity, SiteRead, metric_of
 from attnres_core.quantities.quantity import Association, Prediction, RoutingSummary
-from attnres_core.quantities.vocabulary import Summary
+from attnres_core.quantities.vocabulary import Family, Summary
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics.associations import influence, pseudo_values
 
@@ -108,13 +108,24 @@ def cell_tables(
     chunks: Sequence[Mapping[str, Unit]],
     by_document: Callable[[Column], Column] = lambda column: column,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Masses and effects of an association's cells, each `[cell, document]`; arguments as for `values`."""
-    weights = _joined(chunks, "mean")
-    masses, effects = [], []
+    """Masses (or turns) and effects of an association's cells, each `[cell, document]`; arguments as for `values`."""
+    assert isinstance(asked.what, Association), "asked of associations alone"
+    told, effects = [], []
     for read, intervention in zip(asked.reads, asked.interventions, strict=True):
-        masses.append(by_document(weights[:, read.row, list(read.members)].sum(1)))
+        told.append(by_document(_of_family(asked.what.by, read, chunks)))
         effects.append(by_document(_joined(chunks, asked.field, intervention.key)))
-    return np.stack(masses), np.stack(effects)
+    return np.stack(told), np.stack(effects)
+
+
+def _of_family(kind: Summary, read: SiteRead, chunks: Sequence[Mapping[str, Unit]]) -> Column:
+    """A family's mass at a site, or how far the read there turns without it, `[prompt]`."""
+    if kind is Summary.TURN:
+        family = read.site.sources[read.members[0]]
+        assert family is not None, "a site with a family has a choice"
+        turns: Column = _joined(chunks, TURN)[:, read.row, list(Family).index(family)]
+        return turns
+    masses: Column = _joined(chunks, "mean")[:, read.row, list(read.members)].sum(1)
+    return masses
 
 
 def record_of(asked: ResolvedQuantity, chunks: Sequence[Mapping[str, Unit]]) -> InterventionRecord:
@@ -144,6 +155,9 @@ def _summarise(what: RoutingSummary, asked: ResolvedQuantity, chunks: Sequence[M
     if what.kind in (Summary.ENTROPY, Summary.PEAK):
         rows = [read.row for read in asked.reads]
         return np.asarray(_joined(chunks, what.kind.value)[:, rows].mean(1), dtype=np.float64)
+    if what.kind is Summary.TURN:
+        turns = [_of_family(what.kind, read, chunks) for read in asked.reads if read.members]
+        return np.asarray(np.sum(turns, axis=0) / len(asked.reads), dtype=np.float64)
     weights = _joined(chunks, "mean")  # (prompt, site, source), zero beyond a site's sources
     if what.kind is Summary.MASS:
         masses = [sum(weights[:, read.row, index] for index in read.members) for read in asked.reads]

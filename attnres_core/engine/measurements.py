@@ -13,11 +13,11 @@ from attnres_core.engine.columns import InterventionRecord
 from attnres_core.engine.store import Store
 from attnres_core.planning.bundles import Bundle
 from attnres_core.planning.material import CHUNK, Material
-from attnres_core.planning.requests import RECORD_FIELDS, ROUTING_FIELDS, TRACE
+from attnres_core.planning.requests import RECORD_FIELDS, ROUTING, ROUTING_FIELDS, TRACE
 from attnres_core.prompts import Prompt, Split
-from attnres_core.quantities.intervention import SHAM
-from attnres_core.quantities.quantity import Quantity
-from attnres_core.quantities.vocabulary import AnyRole
+from attnres_core.quantities.intervention import SHAM, self_swap
+from attnres_core.quantities.quantity import Ablation, Quantity
+from attnres_core.quantities.vocabulary import AnyRole, Control
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics import intervals
 
@@ -120,24 +120,28 @@ class Measurements:
         return self._errors[quantity]
 
     def check_answers(self, quantity: Quantity, split: Split) -> None:
-        """Refuse a metric of answers on prompts that have none.
+        """Refuse a metric of answers, or an interchange, on prompts that have no answers or donors.
 
         Raises:
-            ValueError: which metric, and what the prompts lack.
+            ValueError: which quantity, and what the prompts lack.
         """
         prompts = self.material.prompts[split]
-        field = quantity.metric.spec.needs if quantity.metric else ""
-        if field and not all(getattr(prompt, field) for prompt in prompts.prompts):
-            raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")
+        needs = [quantity.metric.spec.needs] if quantity.metric and quantity.metric.spec.needs else []
+        if isinstance(quantity.what, Ablation) and quantity.what.kind.spec.needs_donor:
+            needs.append("placebo" if quantity.what.control is Control.PLACEBO else "donor")
+        for field in needs:
+            if not all(getattr(prompt, field) for prompt in prompts.prompts):
+                raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")
 
     def sham(self) -> float:
-        """The largest |effect| of a sham that travelled with the ablated rows, over everything stored."""
+        """The largest |effect| stored of a sham that travelled with the ablated rows, or of a swap with itself."""
         worst = 0.0
-        for role in self.material.checkpoints:
+        for role, checkpoint in self.material.checkpoints.items():
+            swap = self_swap(checkpoint.sites, checkpoint.num_layers)
             for split in self.material.prompts:
                 for units in self.chunks(role, split):
-                    if SHAM.key in units:
-                        worst = float(np.maximum(worst, np.abs(units[SHAM.key]["delta_nll"]).max()))  # keeps NaN
+                    for key in {SHAM.key, swap.key} & units.keys():
+                        worst = float(np.maximum(worst, np.abs(units[key]["delta_nll"]).max()))  # keeps NaN
         return worst
 
     def whole(self, role: AnyRole, split: Split) -> frozenset[str]:
@@ -176,5 +180,7 @@ class Measurements:
                 missing = self.store.missing(bundle)
                 reads = {asked.field, *RECORD_FIELDS} if asked.interventions else ROUTING_FIELDS
                 if any(missing.get(key, frozenset()) & reads for key in asked.keys):
+                    return why
+                if missing.get(ROUTING, frozenset()) & asked.clean_fields:
                     return why
         return ""

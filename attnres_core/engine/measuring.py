@@ -16,6 +16,7 @@ from attnres_core.engine.columns import Columns, record_of, values
 from attnres_core.engine.executors.in_memory import InMemory
 from attnres_core.engine.executors.local import LocalExecutor
 from attnres_core.engine.measurements import Measurements
+from attnres_core.engine.metrics import Answers
 from attnres_core.engine.resources import choose_resources, threads_for
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
@@ -26,7 +27,7 @@ from attnres_core.models.model import AttnResModel
 from attnres_core.planning.bundles import make_bundles
 from attnres_core.planning.material import CHUNK, Material, reference_of
 from attnres_core.planning.requests import resolved
-from attnres_core.prompts import PromptSet, Split
+from attnres_core.prompts import Pairs, PromptSet, Split, check_pairs, token_rows
 from attnres_core.quantities.quantity import Quantity, Request
 from attnres_core.quantities.vocabulary import Role
 from attnres_core.registration.ledger import note_read, notes_folder
@@ -39,6 +40,7 @@ def measure(
     wanted: Iterable[Any],
     *,
     reference: PromptSet | Sequence[Sequence[int]] | None = None,
+    donors: Sequence[Sequence[int]] | None = None,
     chunk: int = CHUNK,
     confirmation: bool = False,
     store: str | Path | None = None,
@@ -51,6 +53,7 @@ def measure(
         prompts: a `PromptSet`, tokenised with the checkpoint's own tokenizer, or lists of token ids.
         wanted: what to measure.
         reference: what `mean`, `resample`, `average` and `shuffle` take from, the first 64 of it; default: `prompts`.
+        donors: token ids that `interchange` takes from, one for each of `prompts`; a prompt set names its own.
         chunk: prompts swept together.
         confirmation: whether confirmation prompts may be read: claims on them can then be registered post hoc only.
             Which prompts of a set are read is noted in `claims.reads`, beside the nearest lock upward or in the
@@ -77,16 +80,40 @@ def measure(
         _note_prompts(prompts, model, asked, confirmation=confirmation)
     if store is not None:
         return _through_store(model, prompts, list(asked), reference, Store(Path(store)), progress=progress)
-    answers = prompts.answer_ids(model.checkpoint.tokenizer_file) if isinstance(prompts, PromptSet) else None
+    answers, pairs = _asked_of(prompts, model, ids, donors)
     measured_by = InMemory(model, asked.values(), ids if reference is None else reference)
     chunks = []
     with _own_threads(model), _bar(len(ids), "prompt", shown=progress) as bar:
         for start in range(0, len(ids), chunk):
             part = slice(start, start + chunk)
-            chunks.append(measured_by.units(ids[part], None if answers is None else answers[part]))
+            own = None if answers is None else answers[part]
+            chunks.append(measured_by.units(ids[part], own, pairs and pairs.part(part)))
             bar.update(len(ids[part]))
     columns = {what: values(request, chunks) for what, request in asked.items()}
     return Columns(columns, {what: record_of(request, chunks) for what, request in asked.items()})
+
+
+def _asked_of(
+    prompts: PromptSet | Sequence[Sequence[int]],
+    model: AttnResModel,
+    ids: list[list[int]],
+    donors: Sequence[Sequence[int]] | None,
+) -> tuple[Answers | None, Pairs | None]:
+    """What prompts ask for, and what interchanges take from.
+
+    Raises:
+        ValueError: donors that cannot stand in for their prompts.
+    """
+    if isinstance(prompts, PromptSet):
+        if donors is not None:
+            raise ValueError("`donors` go with token ids; prompts of a set name theirs in the field `donor`")
+        file = model.checkpoint.tokenizer_file
+        return prompts.answer_ids(file), prompts.pair_ids(file)
+    if donors is None:
+        return None, None
+    rows = token_rows(donors, "donors", range(len(donors)), (model.network.vocabulary, model.checkpoint.context))
+    check_pairs(ids, rows, range(len(ids)))
+    return None, Pairs(rows)
 
 
 def _bar(total: int, unit: str, *, shown: bool) -> Any:
@@ -150,6 +177,8 @@ def _through_store(
     if lost:
         raise ValueError(next(iter(lost.values())))
     found = Measurements(store, material)
+    for quantity in quantities.values():
+        found.check_answers(quantity, split)
     columns = {what: found.by_prompt(quantity, split) for what, quantity in quantities.items()}
     return Columns(columns, {what: found.record(quantity, split) for what, quantity in quantities.items()})
 

@@ -19,8 +19,9 @@ from attnres_core.engine.sweep import RoutingObserver
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
-from attnres_core.models.networks.reference_states import Reference
+from attnres_core.models.networks.reference_states import Donors, Reference
 from attnres_core.planning.requests import NLL, ROUTING, field_of
+from attnres_core.prompts import Pairs
 from attnres_core.quantities.intervention import Intervention
 from attnres_core.quantities.metrics import TOGETHER, Metric
 from attnres_core.quantities.vocabulary import Positions
@@ -36,6 +37,7 @@ def plain_chunk(
     reference: Reference | None = None,
     answers: Answers | None = None,
     metrics: Sequence[Metric] = TOGETHER,
+    pairs: Pairs | None = None,
 ) -> dict[str, Unit]:
     """Units of one chunk of prompts: `ROUTING` of the clean run, the metrics of every intervention, by key."""
     network, batch = model.network, Batch.of(token_ids, model.device)
@@ -46,8 +48,12 @@ def plain_chunk(
     clean = network.run(network.begin(batch.ids), inputs, observe=routing)
     places = torch.arange(batch.ids.shape[1], device=model.device).expand_as(batch.ids)
     ablated: dict[str, Tensor] = {}
+    donors = Donors(network, token_ids, pairs)
     for intervention in dict.fromkeys(interventions):
-        overrides = Overrides([intervention], token_ids, places, reference)
+        if intervention.spec.whole:
+            ablated[intervention.key] = donors.of(intervention.control).final
+            continue
+        overrides = Overrides([intervention], token_ids, places, reference, donors)
         ablated[intervention.key] = network.run(network.begin(batch.ids), inputs, overrides=overrides)
     losses: list[float] = []
     scores: dict[str, list[dict[str, float]]] = {key: [] for key in ablated}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from attnres_core.engine.metrics import Answers
 from attnres_core.engine.resources import BATCH_TOKENS
@@ -22,13 +23,13 @@ from attnres_core.models.dialects.schedule import DepthStream
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
-from attnres_core.models.networks.reference_states import Reference
+from attnres_core.models.networks.reference_states import Donors, Reference
 from attnres_core.models.networks.routing import Read, Source, mix
-from attnres_core.planning.requests import ROUTING
-from attnres_core.prompts import PromptSet, token_rows
+from attnres_core.planning.requests import ROUTING, TURN
+from attnres_core.prompts import Pairs, PromptSet, token_rows
 from attnres_core.quantities.intervention import SHAM, Intervention
 from attnres_core.quantities.metrics import TOGETHER, Metric
-from attnres_core.quantities.vocabulary import SiteKey
+from attnres_core.quantities.vocabulary import Family, Site, SiteKey
 from attnres_core.shapes import Unit
 
 
@@ -56,6 +57,7 @@ def sweep_chunk(
     reference: Reference | None = None,
     answers: Answers | None = None,
     metrics: Sequence[Metric] = TOGETHER,
+    pairs: Pairs | None = None,
 ) -> dict[str, Unit]:
     """Units of one chunk of prompts: the clean run's and every intervention's (`SHAM` may be among them), by key.
 
@@ -63,12 +65,13 @@ def sweep_chunk(
 
     Each effect unit holds, per prompt: the metrics (`field_of`), `kept_mass`, `kept_mass_min`, `input_change`, and
     `TRACE`, each token's rise in loss. The clean unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source
-    `mean`, `low`, `high` depth weight.
+    `mean`, `low`, `high` depth weight, and per family `TURN`.
     """
     network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
     wanted = list(dict.fromkeys(interventions))
-    first = {i: i.first_layer if network.resumes else 0 for i in wanted if i != SHAM}
+    donors = Donors(network, token_ids, pairs)
+    first = {i: i.first_layer if network.resumes else 0 for i in wanted if i != SHAM and not i.spec.whole}
     starts = set(first.values()) or {0}
     first |= {SHAM: sorted(starts)[sum(map(sum, token_ids)) % len(starts)]}
     snapshots: dict[int, DepthStream[Source]] = {}
@@ -85,7 +88,7 @@ def sweep_chunk(
     places = torch.arange(batch.ids.shape[1], device=model.device).expand_as(batch.ids)
     together = max(1, batch_tokens // batch.ids.numel())
     for layer, stream in sorted(snapshots.items()):
-        starting = [intervention for intervention in wanted if first[intervention] == layer]
+        starting = [intervention for intervention in wanted if first.get(intervention) == layer]
         for start in range(0, len(starting), together):
             group = starting[start : start + together]
             observer = _EffectObserver(model, batch, group)
@@ -94,12 +97,16 @@ def sweep_chunk(
                 picked_rows(stream, index.to(network.device_of(layer))),
                 inputs.rows(index),
                 start=layer,
-                overrides=Overrides(group, token_ids, places, reference),
+                overrides=Overrides(group, token_ids, places, reference, donors),
                 observe=observer,
             )
             for intervention, state in zip(group, states.split(rows_each), strict=True):
                 hidden[intervention] = state
                 effects[intervention] = observer
+    for intervention in wanted:
+        if intervention.spec.whole:
+            hidden[intervention] = donors.of(intervention.control).final
+            effects[intervention] = _EffectObserver(model, batch, [])
     scored = batch.to(clean.device)  # (where the head is)
     scores = score(model, scored, clean, hidden, metrics)
     if answers is not None:
@@ -123,10 +130,23 @@ class RoutingObserver:
     model: AttnResModel
     batch: Batch
     found: dict[SiteKey, Tensor] = field(default_factory=dict)
+    turns: dict[SiteKey, Tensor] = field(default_factory=dict)
+    """By site, `[family, prompt, pos]`."""
 
     def __call__(self, key: SiteKey, sources: list[Source], read: Read) -> None:
-        """Keep the site's weights (they are small)."""
+        """Keep the site's weights, and how far its read turns without each family (they are small)."""
         self.found[key] = read.weights.to(self.batch.ids.device)
+        self.turns[key] = self._turned(self.model.site_at(key), sources, read).to(self.batch.ids.device)
+
+    def _turned(self, site: Site, sources: list[Source], read: Read) -> Tensor:
+        """1 - cos(h, h without a family), 0 for a family that the site lacks."""
+        turned = torch.zeros(len(Family), *read.weights.shape[1:], device=read.weights.device)
+        for place, family in enumerate(Family):
+            others = [index for index, own in enumerate(site.sources) if own is not family]
+            if len(others) < len(sources):
+                without = mix([sources[index] for index in others], read.weights[others], read.beside)
+                turned[place] = 1 - cosine_similarity(read.mixture.float(), without.float(), dim=-1)
+        return turned
 
     def unit(self) -> Unit:
         """What the clean run's unit holds of the weights, per prompt, site and source."""
@@ -135,6 +155,7 @@ class RoutingObserver:
         shape = (len(self.batch.ids), len(sites), widest)
         unit = {name: np.zeros(shape) for name in ("mean", "low", "high")}
         unit |= {name: np.zeros(shape[:2]) for name in ("entropy", "peak")}
+        unit[TURN] = np.zeros((*shape[:2], len(Family)))
         for row, site in enumerate(sites):
             weights = self.found[site.key]  # (source, prompt, pos)
             n = len(site.sources)
@@ -144,6 +165,7 @@ class RoutingObserver:
             unit["high"][:, row, :n] = weights.masked_fill(hidden, -torch.inf).amax(-1).double().cpu().numpy().T
             unit["entropy"][:, row] = self.batch.per_prompt(torch.special.entr(weights).sum(0))
             unit["peak"][:, row] = self.batch.per_prompt(weights.amax(0))
+            unit[TURN][:, row] = self.batch.per_prompt(self.turns[site.key]).T
         return unit
 
 

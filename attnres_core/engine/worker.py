@@ -12,7 +12,6 @@ from attnres_core.models.checkpoints.placement import BALANCED
 from attnres_core.planning.bundles import Bundle
 from attnres_core.planning.requests import scored_for
 from attnres_core.prompts import Prompt, PromptSet
-from attnres_core.quantities.intervention import SHAM
 from attnres_core.quantities.vocabulary import AnyRole
 from attnres_core.shapes import Unit
 
@@ -69,17 +68,20 @@ class Worker:
 
         torch.set_num_threads(self.resources.threads)
         model = self._model(bundle.role, bundle.dtype)
-        wanted = [intervention for intervention in (*bundle.interventions, SHAM) if intervention.key in missing]
+        wanted = [one for one in (*bundle.interventions, *bundle.shams) if one.key in missing]
         part = PromptSet("chunk", bundle.prompts)
         prompts, answers = validated(model, part), part.answer_ids(model.checkpoint.tokenizer_file)
+        pairs = None
+        if any(intervention.needs_donor for intervention in wanted):
+            pairs = part.pair_ids(model.checkpoint.tokenizer_file)
         reference = self._taken_from(bundle, model) if any(i.needs_reference for i in wanted) else None
         metrics = scored_for(field for fields in missing.values() for field in fields)
         while True:
             try:
                 if bundle.plain:
-                    units = plain_chunk(model, prompts, wanted, reference, answers, metrics)
+                    units = plain_chunk(model, prompts, wanted, reference, answers, metrics, pairs)
                 else:
-                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens, reference, answers, metrics)
+                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens, reference, answers, metrics, pairs)
                 break
             except torch.OutOfMemoryError:
                 if bundle.plain or self.batch_tokens <= BATCH_SIZES[-1]:

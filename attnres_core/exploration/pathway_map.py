@@ -21,8 +21,8 @@ from attnres_core.prompts import PromptSet, Split, check_tokens
 from attnres_core.quantities.ablations import drop
 from attnres_core.quantities.intervention import cells
 from attnres_core.quantities.metrics import Metric
-from attnres_core.quantities.quantity import Quantity
-from attnres_core.quantities.summaries import mass, uniform_mass
+from attnres_core.quantities.quantity import Quantity, RoutingSummary
+from attnres_core.quantities.summaries import mass, turn, uniform_mass
 from attnres_core.quantities.vocabulary import AnyRole, Band, Family, Role, Site, Sublayer
 from attnres_core.statistics.intervals import t_interval
 
@@ -37,6 +37,11 @@ def cell_quantity(site: Site, family: Family, role: AnyRole, metric: Metric = Me
     """The effect of dropping a family at one site."""
     layers = Band.ALL if site.sublayer is Sublayer.FINAL else range(site.layer, site.layer + 1)
     return drop(family, site.sublayer, layers).on(role, metric=metric)
+
+
+def _cell_turn(site: Site, family: Family) -> RoutingSummary:
+    """How far the read of one site turns without a family."""
+    return turn(family, site.sublayer, cell_quantity(site, family, Role.TRAINED).what.layers)
 
 
 def map_quantities(checkpoint: Checkpoint, role: AnyRole, metric: Metric = Metric.DELTA_NLL) -> list[Quantity]:
@@ -79,7 +84,7 @@ def make_map(
     limit: int | None = None,
     executor: str = "local",
 ) -> list[dict[str, Any]]:
-    """Measure what the store lacks of a checkpoint's map, with a progress bar, and return its rows.
+    """Measure what the store lacks of a checkpoint's map, with a progress bar; its rows, with each read's `turn`.
 
     Stopped and started again, it goes on where it was; a suite's run over the same prompts finds the columns there.
 
@@ -94,22 +99,25 @@ def make_map(
     given = (resources.device_class, resources.dtype, reference_of(prompts))
     material = Material({Role.TRAINED: checkpoint}, (), {split: part}, *given)
     effects = [q for metric in (Metric.DELTA_NLL, Metric.KL) for q in map_quantities(checkpoint, Role.TRAINED, metric)]
-    bundles = make_bundles(effects, split, material)
+    turns = [_cell_turn(*cell).on(Role.TRAINED) for cell in cells(checkpoint.sites)]
+    bundles = make_bundles([*effects, *turns], split, material)
     with open_executor(executor, material.checkpoints, store, uuid.uuid4().hex, resources) as measuring:
         # (disable=None: silent without a terminal)
         with tqdm(total=len(bundles), desc="measuring", unit="bundle", disable=None) as bar:
             failed = measuring.carry_out(bundles, lambda settled: bar.update(settled - bar.n))
     for why in failed.values():
         raise ValueError(why)
-    return map_rows(Measurements(store, material), Role.TRAINED, split)
+    found = Measurements(store, material)
+    rows = map_rows(found, Role.TRAINED, split)
+    return [row | {"turn": float(found.column(q, split).mean())} for row, q in zip(rows, turns, strict=True)]
 
 
-def agreement(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Spearman's rank correlation of screened and exact effects over the cells."""
-    from scipy import stats  # slow to import, and only `map --screen` asks
+def agreement(rows: Sequence[Mapping[str, Any]], predictor: str) -> float:
+    """Spearman's rank correlation of a column of the map and the exact effects, over the cells."""
+    from scipy import stats  # slow to import, and only `map` asks
 
-    exact, screened = ([row[name] for row in rows] for name in ("delta_nll", "screened"))
-    return float(stats.spearmanr(exact, screened).statistic)
+    exact, told = ([row[name] for row in rows] for name in ("delta_nll", predictor))
+    return float(stats.spearmanr(exact, told).statistic)
 
 
 def check_name(file: Path) -> None:

@@ -12,8 +12,8 @@ from attnres_core.models.geometry import Described
 from attnres_core.models.networks.network import Network
 from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
-from attnres_core.models.networks.reference_states import Reference
-from attnres_core.prompts import token_rows
+from attnres_core.models.networks.reference_states import Donors, Reference
+from attnres_core.prompts import Pairs, check_pairs, token_rows
 from attnres_core.quantities.intervention import composed, resolve
 from attnres_core.quantities.quantity import Ablation
 from attnres_core.quantities.vocabulary import Site, SiteKey
@@ -76,6 +76,7 @@ class AttnResModel:
         attention_mask: Int[Tensor, "batch pos"] | None = None,
         ablation: Ablation | Sequence[Ablation] | None = None,
         reference: Sequence[Sequence[int]] | None = None,
+        donors: Sequence[Sequence[int]] | None = None,
     ) -> Float[Tensor, "batch pos vocab"]:
         """Next-token logits, in float32; values at padded positions mean nothing.
 
@@ -84,6 +85,7 @@ class AttnResModel:
             attention_mask: 1 at real tokens, 0 at padding (on either side).
             ablation: applied to every row at every position; of a list, all act together, in no order.
             reference: token ids of the reference prompts, for kinds that put something measured there in place.
+            donors: token ids of each row's donor (without padding), for interchanges.
 
         Raises:
             ValueError: malformed ids or mask; an ablation whose layers this model does not have, that averages
@@ -92,7 +94,7 @@ class AttnResModel:
         """
         ids, mask = self._inputs(input_ids, attention_mask)
         network = self.network
-        overrides = self._overrides(ablation, ids, mask, reference)
+        overrides = self._overrides(ablation, ids, mask, reference, donors)
         hidden = network.run(network.begin(ids), network.prepare(ids, mask), overrides=overrides)
         return network.unembed(hidden).to(self.device)
 
@@ -104,6 +106,7 @@ class AttnResModel:
         attention_mask: Int[Tensor, "batch pos"] | None = None,
         ablation: Ablation | Sequence[Ablation] | None = None,
         reference: Sequence[Sequence[int]] | None = None,
+        donors: Sequence[Sequence[int]] | None = None,
     ) -> dict[Site, Float[Tensor, "source batch pos"]]:
         """The depth weights of every site, in float32; arguments and errors as for `logits`."""
         ids, mask = self._inputs(input_ids, attention_mask)
@@ -111,7 +114,7 @@ class AttnResModel:
         self.network.run(
             self.network.begin(ids),
             self.network.prepare(ids, mask),
-            overrides=self._overrides(ablation, ids, mask, reference),
+            overrides=self._overrides(ablation, ids, mask, reference, donors),
             observe=lambda key, sources, read: found.__setitem__(self.site_at(key), read.weights.to(self.device)),
         )
         return found
@@ -122,6 +125,7 @@ class AttnResModel:
         ids: Tensor,
         mask: Tensor | None,
         reference: Sequence[Sequence[int]] | None,
+        donors: Sequence[Sequence[int]] | None,
     ) -> Overrides | None:
         if ablation is None:
             return None
@@ -131,6 +135,8 @@ class AttnResModel:
                 raise ValueError(f"`ablation` is {each}; give drop(...), without .on(...)")
             if each.per_site:
                 raise ValueError(f"`{each}` is several runs, one a layer; give one layer: range(l, l + 1)")
+            if each.kind.spec.whole:
+                raise ValueError(f"`{each}` is the donor's own run; give `logits` the donor's token ids")
             if each.draws > 1:
                 raise ValueError(f"`{each}` averages several runs; give draws=1")
         together = composed([resolve(each, self.sites, self.num_layers) for each in several])
@@ -142,7 +148,14 @@ class AttnResModel:
             names = [f"{index} of `reference`" for index in range(len(reference))]
             limits = (self.network.vocabulary, self.checkpoint.context)
             found = Reference(self.network, token_rows(reference, "reference", names, limits))
-        return Overrides([together], tokens, positions, found)
+        pairs = None
+        if donors is not None:
+            limits = (self.network.vocabulary, self.checkpoint.context)
+            pairs = Pairs(
+                token_rows(donors, "donors", [f"{index} of `donors`" for index in range(len(donors))], limits)
+            )
+            check_pairs(tokens, pairs.donors, range(len(tokens)))
+        return Overrides([together], tokens, positions, found, Donors(self.network, tokens, pairs))
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         for name, given in (("input_ids", input_ids), ("attention_mask", attention_mask)):

@@ -10,10 +10,10 @@ from functools import cached_property
 from attnres_core.planning.material import Material
 from attnres_core.planning.requests import RECORD_FIELDS, ROUTING, ROUTING_FIELDS, field_of, metric_of
 from attnres_core.prompts import Prompt, Split
-from attnres_core.quantities.intervention import SHAM, Intervention
+from attnres_core.quantities.intervention import SHAM, Intervention, self_swap
 from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Quantity
-from attnres_core.quantities.vocabulary import AnyRole
+from attnres_core.quantities.vocabulary import AnyRole, Control
 
 GROUP = 48
 """Interventions of a bundle: what a killed worker loses stays small."""
@@ -42,12 +42,17 @@ class Bundle:
     """What some kinds of ablation take from."""
     about: str = ""
     """The model and its arithmetic, in words."""
+    clean: frozenset[str] = ROUTING_FIELDS
+    """What must stand in the clean run's unit."""
+    self_swap: Intervention | None = None
+    """Where there are interchanges, that of every prompt with itself."""
 
     @cached_property
     def id(self) -> str:
         """Identifies the bundle across workers and runs."""
         each = zip(self.interventions, self.fields, strict=True)
         parts = [self.model, self.chunk, *(f"{i.key}|{','.join(sorted(fields))}" for i, fields in each)]
+        parts += sorted(self.clean - ROUTING_FIELDS)
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
     @property
@@ -55,10 +60,17 @@ class Bundle:
         """Bundles sorted by this change the model that a slot holds as seldom as can be."""
         return str(self.role), self.dtype, self.plain
 
+    @property
+    def shams(self) -> tuple[Intervention, ...]:
+        """What measures the engine's own noise beside the interventions."""
+        if self.plain:
+            return ()
+        return (SHAM, self.self_swap) if self.self_swap else (SHAM,)
+
     @cached_property
     def needs(self) -> dict[str, frozenset[str]]:
         """The units it yields, by key, with the fields that must stand in each."""
-        units = {ROUTING: ROUTING_FIELDS} if self.plain else {ROUTING: ROUTING_FIELDS, SHAM.key: _SHAM_FIELDS}
+        units = {ROUTING: self.clean} | {sham.key: _SHAM_FIELDS for sham in self.shams}
         each = zip(self.interventions, self.fields, strict=True)
         return units | {intervention.key: fields for intervention, fields in each}
 
@@ -82,8 +94,8 @@ def make_bundles(
     chunks = material.chunks(split, documents)
     return [
         bundle
-        for (role, dtype), asked in _wanted(quantities, material)
-        for bundle in _bundles(role, dtype, asked, split, chunks, material)
+        for (role, dtype), asked, clean in _wanted(quantities, material)
+        for bundle in _bundles(role, dtype, asked, split, chunks, material, clean)
     ]
 
 
@@ -92,9 +104,9 @@ def noise_bundles(quantities: Iterable[Quantity], material: Material) -> list[Bu
     chunks = material.noise_chunks
     return [
         bundle
-        for (role, dtype), asked in _wanted(quantities, material)
+        for (role, dtype), asked, clean in _wanted(quantities, material)
         for plain in (False, True)
-        for bundle in _bundles(role, dtype, asked, Split.EXPLORATION, chunks, material, plain=plain)
+        for bundle in _bundles(role, dtype, asked, Split.EXPLORATION, chunks, material, clean, plain=plain)
     ]
 
 
@@ -119,17 +131,26 @@ def bundles_for(
     return sorted(found, key=lambda bundle: bundle.loading)
 
 
-def _wanted(quantities: Iterable[Quantity], material: Material) -> list[tuple[tuple[AnyRole, str], list[_Asked]]]:
-    """The interventions asked for, by role and dtype, in order of where they resume."""
+def _wanted(
+    quantities: Iterable[Quantity], material: Material
+) -> list[tuple[tuple[AnyRole, str], list[_Asked], frozenset[str]]]:
+    """The interventions asked for, by role and dtype, in order of where they resume; and fields of the clean run."""
     wanted: dict[tuple[AnyRole, str], dict[str, tuple[Intervention, set[str]]]] = {}
+    clean: dict[tuple[AnyRole, str], frozenset[str]] = {}
     for quantity in quantities:
         asked = material.resolved(quantity)
         if asked.resolved:  # (of what is not, its claims say why)
-            own = wanted.setdefault((quantity.role, quantity.dtype or material.dtype), {})
+            measured = (quantity.role, quantity.dtype or material.dtype)
+            own = wanted.setdefault(measured, {})
+            clean[measured] = clean.get(measured, ROUTING_FIELDS) | asked.clean_fields
             for intervention in asked.interventions:
                 own.setdefault(intervention.key, (intervention, set()))[1].add(asked.field)
     return [
-        (own, [(each, frozenset(fields)) for _, (each, fields) in sorted(wanted[own].items(), key=_resumes)])
+        (
+            own,
+            [(each, frozenset(fields)) for _, (each, fields) in sorted(wanted[own].items(), key=_resumes)],
+            clean[own],
+        )
         for own in sorted(wanted, key=lambda own: (str(own[0]), own[1]))
     ]
 
@@ -147,6 +168,7 @@ def _bundles(
     split: Split,
     chunks: Sequence[tuple[Prompt, ...]],
     material: Material,
+    clean: frozenset[str],
     *,
     plain: bool = False,
 ) -> list[Bundle]:
@@ -159,7 +181,9 @@ def _bundles(
     for taken in (False, True):  # apart: a drop does not depend on the reference prompts, nor on whether they will do
         own = [(each, fields) for each, fields in asked if each.needs_reference is taken]
         groups = [own[i : i + GROUP] for i in range(0, len(own), GROUP)]
-        if not asked and not taken:
+        swapped = any(each.needs_donor for each, _ in own)
+        swap = self_swap(material.checkpoint(role).sites, material.checkpoint(role).num_layers) if swapped else None
+        if not taken and not groups and (not asked or clean > ROUTING_FIELDS):
             groups = [[]]  # the clean run alone
         model, about = (
             name(role, plain=plain, dtype=dtype, from_reference=taken) for name in (material.model_key, material.about)
@@ -167,17 +191,26 @@ def _bundles(
         found += [
             Bundle(
                 *(role, split, model, material.chunk_key(role, chunk), chunk),
-                interventions=tuple(each for each, _ in group),
-                fields=_needed(group, without, plain=plain),
+                interventions=tuple(each for each, _ in served),
+                fields=_needed(served, without, plain=plain),
                 plain=plain,
                 dtype="float32" if plain else dtype,
                 reference=material.reference if taken else (),
                 about=about,
+                clean=ROUTING_FIELDS if taken or place else clean,  # (once is enough)
+                self_swap=swap if any(each.needs_donor for each, _ in served) else None,
             )
             for chunk, without in zip(chunks, unanswered, strict=True)
-            for group in groups
+            for place, group in enumerate(groups)
+            for served in [[one for one in group if _has_donors(one[0], chunk)]]
         ]
     return found
+
+
+def _has_donors(intervention: Intervention, chunk: Sequence[Prompt]) -> bool:
+    """Whether a chunk has what an intervention takes from its donors; where not, its claims are refused."""
+    field = "placebo" if intervention.control is Control.PLACEBO else "donor"
+    return not intervention.needs_donor or all(getattr(prompt, field) for prompt in chunk)
 
 
 def _needed(group: Sequence[_Asked], without: frozenset[str], *, plain: bool) -> tuple[frozenset[str], ...]:

@@ -27,6 +27,8 @@ NLL = "nll"
 """The clean unit's field of each prompt's loss, nats per token."""
 ROUTING_FIELDS = frozenset({"mean", "low", "high", "entropy", "peak", NLL})
 """What the clean run's unit holds."""
+TURN = "turn"
+"""The clean unit's field of how far each read turns without a family, `[prompt, site, family]`; where asked for."""
 TRACE = "trace"
 """An effect's field of each token's rise in loss, `[prompt, pos]`; the plain path gives none."""
 RECORD_FIELDS = frozenset({"kept_mass", "kept_mass_min", "input_change", TRACE})
@@ -70,6 +72,13 @@ class ResolvedQuantity:
         return frozenset(each.key for each in self.interventions) or frozenset({ROUTING})
 
     @property
+    def clean_fields(self) -> frozenset[str]:
+        """What the column reads of the clean run's unit that not every such unit holds."""
+        what = self.what.summary if isinstance(self.what, Prediction) else self.what
+        by = what.by if isinstance(what, Association) else what.kind
+        return frozenset({TURN}) if by is Summary.TURN else frozenset()
+
+    @property
     def resolved(self) -> bool:
         """Whether there is something to measure."""
         return not (self.not_applicable or self.error)
@@ -77,7 +86,7 @@ class ResolvedQuantity:
     @property
     def no_op(self) -> str:
         """The sites, in words, where the interventions change nothing by construction; empty where one can act."""
-        if not self.interventions or any(each.no_ops != each.sites for each in self.interventions):
+        if not self.interventions or any(each.no_ops != each.sites or not each.sites for each in self.interventions):
             return ""
         return ", ".join(site for each in self.interventions for site in each.sites)
 

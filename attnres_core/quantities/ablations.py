@@ -16,7 +16,7 @@ import math
 
 from attnres_core.quantities.kinds import AnyKind, KindSpec
 from attnres_core.quantities.quantity import Ablation, Pick, family_of
-from attnres_core.quantities.vocabulary import Band, Families, Layers, Sublayer, choice, layers_of
+from attnres_core.quantities.vocabulary import Band, Families, Family, Layers, Part, Sublayer, choice, layers_of
 
 SCHEDULE_BIAS = 10.0
 """The recency bias of `schedule` when none is given: that of the wrapped baseline."""
@@ -122,6 +122,50 @@ class Kind(AnyKind):
             "a_i ← 0 beyond the {count} largest, a ← a / Σa",
             amount="{:g} largest",
             counts=True,
+        ),
+    )
+    KEEP_WIRED = (
+        "keep_wired",
+        KindSpec(
+            "only the {count} sources with the largest mean weight are kept, the same for all tokens",
+            "a_i ← 0 beyond the {count} largest mean a_i, a ← a / Σa",
+            needs_reference=True,
+            amount="{:g} sources",
+            counts=True,
+        ),
+    )
+    SHARPEN = (
+        "sharpen",
+        KindSpec(
+            "the logits of the weights are multiplied by {times}",
+            "z ← {times} z",
+            amount="times {:g}",
+        ),
+    )
+    PERMUTE = (
+        "permute",
+        KindSpec(
+            "each token's weights change places at random, those of {f} excepted",
+            "a_i ← a_π(i) for i not in F",
+            random=True,
+            spares=True,
+        ),
+    )
+    INTERCHANGE = (
+        "interchange",
+        KindSpec(
+            "the {part} of {f} are those of the donor's run",
+            "{letters}_F ← the donor's {letters}_F",
+            needs_donor=True,
+        ),
+    )
+    DONOR_GAP = (
+        "donor_gap",
+        KindSpec(
+            "the donor's whole run stands in the place of the prompt's",
+            "x_d ← its donor",
+            needs_donor=True,
+            whole=True,
         ),
     )
 
@@ -321,6 +365,103 @@ def keep_top(
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"`count` is {count!r}; give a whole number, at least 1")
     return dataclasses.replace(_rewrite(Kind.KEEP_TOP, sublayer, layers, per_site, stream), amount=float(count))
+
+
+def keep_wired(
+    count: int,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    per_site: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Keep the `count` sources whose weights are largest on average over the reference prompts; drop the rest.
+
+    Estimand: what is lost when a site reads a fixed skeleton of sources, the same for every token. Beside it `keep_top`
+    chooses anew for each token. Sites with at most `count` sources stay as they are.
+    """
+    return dataclasses.replace(
+        keep_top(count, sublayer, layers, per_site=per_site, stream=stream), kind=Kind.KEEP_WIRED
+    )
+
+
+def sharpen(
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    by: float,
+    per_site: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Multiply the logits of the depth weights by `by`: more than 1 makes them sharper, less than 1 more even.
+
+    Estimand: what the sharpness of routing is worth; 1 / `by` is a temperature. The whole logit is multiplied, the
+    recency bias of the current source included, in dialects that have one.
+    """
+    factor = _finite(by, "by")
+    if factor <= 0:
+        raise ValueError(f"`by` is {by!r}; give a number above 0 (1 changes nothing; for even weights use `uniform`)")
+    return dataclasses.replace(_rewrite(Kind.SHARPEN, sublayer, layers, per_site, stream), amount=factor)
+
+
+def permute(
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    keeping: Family | str | None = None,
+    draws: int = 1,
+    per_site: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Move each token's weights between the sources, at random; those of the family `keeping` stay where they are.
+
+    Estimand: what it is worth that weights lie on these sources, their sizes kept. Without `keeping` it mostly restates
+    `uniform`; with `keeping=CURRENT` it asks which of the other sources are read. A token's order of sources is drawn
+    uniformly for each site, so it may be the one it had.
+    """
+    made = _rewrite(Kind.PERMUTE, sublayer, layers, per_site, stream)
+    kept = None if keeping is None else choice(Family, keeping, "keeping")
+    return dataclasses.replace(made, family=kept, draws=checked_draws(draws))
+
+
+def interchange(
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    part: Part | str = Part.STATES,
+    per_site: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Take a part of the family's read from the clean run of each prompt's donor, position by position.
+
+    Estimand: how far the read of this family carries what tells the prompt from its donor. A donor has the same length
+    and last token, and another answer, which is the prompt's foil. In LOGIT_DIFFERENCE the effect is how far the answer
+    moves towards the donor's; compare it with `donor_gap()`, what the whole donor run would move:
+    `effect - 0.5 * gap > 0` says more than half. Families are read in series, so shares do not add up to one, and a
+    share may exceed it.
+
+    Args:
+        family: whose read; `ANY` for all of a site's sources.
+        sublayer: at whose sites; `ALL_SITES` for all of them.
+        layers: in which layers.
+        part: STATES, the donor's states under the run's own weights; WEIGHTS, the donor's weights on the family, the
+            rest scaled to sum to one; or BOTH.
+        per_site: one layer's site at a time, the effects averaged.
+        stream: only at the sites of this stream (q, k or v), in models whose sublayers read several.
+    """
+    taken = choice(Part, part, "part")
+    made = _removal(Kind.INTERCHANGE, family, sublayer, layers, per_site, copies=False, stream=stream)
+    return dataclasses.replace(made, part=taken)
+
+
+def donor_gap() -> Ablation:
+    """Put the clean run of each prompt's donor in the place of its own.
+
+    Estimand: how far the donor's whole run is from the prompt's, in the metric: what an `interchange` can move. In
+    LOGIT_DIFFERENCE it is the answer's lead on the prompt less its lead on the donor. It needs no ablated run.
+    """
+    return Ablation(Kind.DONOR_GAP, None, Sublayer.ALL_SITES, Band.ALL)
 
 
 def _removal(

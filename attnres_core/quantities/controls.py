@@ -35,12 +35,24 @@ def random_sites(ablation: Ablation, *, draws: int = 1) -> Ablation:
     return _controlled(Control.RANDOM_SITES, ablation, draws)
 
 
+def placebo(ablation: Ablation) -> Ablation:
+    """The same interchange with a donor that differs from the prompt as much but has the same answer.
+
+    Estimand: how far the answer moves because something is swapped, not because of what is. Prompts name such a donor
+    in their field `placebo`.
+    """
+    if not isinstance(ablation, Ablation) or ablation.part is None:
+        raise ValueError(f"`ablation` is {ablation}; a placebo is of an interchange(...), without .on(...)")
+    return dataclasses.replace(ablation, control=Control.PLACEBO)
+
+
 def other_sublayer(ablation: Ablation) -> Ablation:
     """The same in the same layers of the other sublayer."""
     _must_remove(ablation)
     others = {Sublayer.ATTN: Sublayer.MLP, Sublayer.MLP: Sublayer.ATTN}
     if ablation.sublayer not in others:
-        raise ValueError(f"`{ablation}` is about the read-out, which has no other sublayer")
+        about = "the read-out" if ablation.sublayer is Sublayer.FINAL else "every site"
+        raise ValueError(f"`{ablation}` is about {about}, which has no other sublayer")
     return dataclasses.replace(ablation, sublayer=others[ablation.sublayer])
 
 

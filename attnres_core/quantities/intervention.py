@@ -17,11 +17,13 @@ from attnres_core.quantities.ablations import Kind
 from attnres_core.quantities.kinds import KindSpec
 from attnres_core.quantities.quantity import Ablation, Pick
 from attnres_core.quantities.vocabulary import (
+    ANY,
     Band,
     Control,
     Families,
     Family,
     Layers,
+    Part,
     Site,
     Sublayer,
     layers_text,
@@ -48,13 +50,15 @@ class Intervention:
     """Set where other sources than those meant are taken, token by token or prompt by prompt."""
     draw: int = 0
     """Which of several random draws this is; 0 also where nothing is random."""
+    part: Part | None = None
+    """What is taken from the donor."""
 
     @property
     def key(self) -> str:
         """A short canonical text, the same for equal interventions."""
         places = {str(site): list(indices) for site, indices in self.touched}
-        options = {"recomputed": self.recomputed or None, "amount": self.amount, "control": self.control}
-        options["draw"] = self.draw or None
+        options: dict[str, object] = {"recomputed": self.recomputed or None, "amount": self.amount}
+        options |= {"control": self.control, "draw": self.draw or None, "part": self.part}
         given = {name: value for name, value in options.items() if value is not None}
         return json.dumps([self.kind, places, *([given] if given else [])], separators=(",", ":"))
 
@@ -79,6 +83,11 @@ class Intervention:
         return self.spec.needs_reference
 
     @property
+    def needs_donor(self) -> bool:
+        """Whether something is taken from each prompt's donor."""
+        return self.spec.needs_donor
+
+    @property
     def duplicates(self) -> tuple[str, ...]:
         """Sites where a source that is taken lives on in a kept one, the same tensor: it is read less, not lost."""
         if self.control is not None:
@@ -95,12 +104,13 @@ class Intervention:
         state), or nothing uses what is read.
         """
         gone = _leaves_nothing(self.spec) and self.control is None
+        filled = self.spec.fills or self.part in (Part.STATES, Part.BOTH)
         return tuple(
             str(site)
             for site, indices in self.touched
             if site.unread
             or (
-                not self.spec.fills
+                not filled
                 and _all_one(site)
                 and not (gone and site.adds_to_state and len(indices) == len(site.sources))
             )
@@ -134,8 +144,9 @@ def sites_within(
     """
     if isinstance(layers, range) and layers.stop > num_layers:
         raise ValueError(f"`layers` is {layers!r}; this model has layers 0 to {num_layers - 1}")
-    found = tuple(site for site in sites if site.sublayer is sublayer and stream in (None, site.stream))
-    if sublayer is Sublayer.FINAL:
+    every = sublayer is Sublayer.ALL_SITES
+    found = tuple(site for site in sites if (every or site.sublayer is sublayer) and stream in (None, site.stream))
+    if layers is Band.ALL:  # (the read-out is in no layer)
         return found
     span = layers.layers(num_layers) if isinstance(layers, Band) else layers
     return tuple(site for site in found if site.layer in span)
@@ -180,9 +191,12 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
     family, spec = ablation.family, ablation.kind.spec
     if isinstance(family, Pick):
         raise ValueError(f"`{ablation}` names a family chosen on the exploration split; it is resolved by a suite run")
-    if family is None:
+    if spec.whole:
+        return Intervention(ablation.kind.value, ())
+    if family is None or spec.spares:
         addressed = sites_within(sites, ablation.sublayer, ablation.layers, num_layers, ablation.stream)
-        choosing = [site for site in addressed if len(site.sources) > 1]
+        touched: Touched = tuple((site, _spared(site, family)) for site in addressed)
+        choosing = [site for site, own in touched if len(own) > 1]
         if spec.of_current and choosing:
             choosing = [site for site in choosing if Family.CURRENT in site.sources]
             if not choosing:
@@ -195,7 +209,7 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
             where = f"{ablation.sublayer} site{stream} in {_where(ablation.layers)}"
             least = f"{ablation.amount:g} sources" if spec.counts else "one source"
             raise NotApplicable(f"no {where} has more than {least}")
-        touched: Touched = tuple((site, tuple(range(len(site.sources)))) for site in choosing)
+        touched = tuple((site, own) for site, own in touched if site in choosing)
     else:
         present = family_sites(family, ablation.sublayer, ablation.layers, sites, num_layers, ablation.stream)
         if ablation.control is Control.RANDOM_SITES:
@@ -215,6 +229,7 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         for site, indices in touched
         if family is not None and len(indices) == len(site.sources) and (matched or not site.adds_to_state)
     ]
+    given = control if matched or control in (Control.PLACEBO, Control.SELF_SWAP) else None
     if emptied and (_leaves_nothing(kind.spec) or matched):
         why = "finds no other source to take from" if matched else "would leave no source"
         raise ValueError(f"`{ablation}` {why} at {', '.join(emptied)}; keep at least one family")
@@ -223,9 +238,22 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         touched,
         ablation.recomputed,
         ablation.amount,
-        control if matched else None,
+        given,
         draw if matched or kind.spec.random else 0,
+        ablation.part,
     )
+
+
+def _spared(site: Site, family: Families | None) -> tuple[int, ...]:
+    """All sources of a site but those of a family that is left as it is."""
+    spared = () if family is None else parts(family)
+    return tuple(index for index, own in enumerate(site.sources) if own not in spared)
+
+
+def self_swap(sites: Sequence[Site], num_layers: int) -> Intervention:
+    """Every read of a prompt taken from its own clean run: a sham of the way in which interchanges act."""
+    whole = Ablation(Kind.INTERCHANGE, ANY, Sublayer.ALL_SITES, Band.ALL, control=Control.SELF_SWAP, part=Part.BOTH)
+    return resolve(whole, sites, num_layers)
 
 
 def _leaves_nothing(spec: KindSpec) -> bool:

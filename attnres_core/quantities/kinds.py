@@ -15,9 +15,11 @@ class KindSpec:
     """The facts about a kind of ablation that the suite goes by."""
 
     words: str
-    """What is done, as a clause; `{f}` stands for the family, `{amount}` (signed) and `{count}` for its number."""
+    """What is done, as a clause; `{f}` stands for the family, `{amount}` (signed) and `{count}` for its number,
+    `{part}` for what it takes from a donor."""
     formula: str
-    """The same in symbols: s_i sources, a_i depth weights, z_i their logits, F the family, n the number of sources."""
+    """The same in symbols: s_i sources, a_i depth weights, z_i their logits, F the family, n the number of sources.
+    `{letters}` stands for the part that is taken from a donor."""
     removes: bool = False
     """Whether it takes a family away: a claim can be decided under it, and a matched control set beside it."""
     fills: bool = False
@@ -38,6 +40,12 @@ class KindSpec:
     """Whether that number is of the sources a site keeps: sites that have no more are left out."""
     of_current: bool = False
     """Whether it speaks of the current state, so that a site must have it among its sources."""
+    spares: bool = False
+    """Whether the family it names is the one that it leaves as it is."""
+    needs_donor: bool = False
+    """Whether something is taken from each prompt's donor."""
+    whole: bool = False
+    """Whether the donor's whole run stands in the place of the prompt's, whatever the sites."""
 
 
 class AnyKind(Row):

@@ -70,6 +70,26 @@ class Metric(Row):
         ),
     )
     """Probability of the answer, clean run minus ablated run."""
+    TOP1_AGREEMENT = (
+        "top1_agreement",
+        MetricSpec(
+            "share of predictions",
+            "the mean loss of agreement with the clean run's most likely tokens, a share of predictions,",
+            "P(argmax p(x_d) ≠ argmax p(x_d | do({act})))",
+            costly=True,
+        ),
+    )
+    """Share of next-token predictions, on the given text, whose most likely token is another than in the clean run."""
+    DELTA_ENTROPY = (
+        "delta_entropy",
+        MetricSpec(
+            "nats/token",
+            "the mean rise in the entropy of the next-token distribution, nats per token,",
+            "H(p(x_d | do({act}))) − H(p(x_d))",
+            costly=True,
+        ),
+    )
+    """Entropy of the ablated run's next-token distribution minus that of the clean run's, nats per token."""
 
 
 TOGETHER = tuple(metric for metric in Metric if not metric.spec.costly)

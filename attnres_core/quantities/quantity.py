@@ -17,6 +17,7 @@ from attnres_core.quantities.vocabulary import (
     Family,
     Joint,
     Layers,
+    Part,
     Positions,
     Statistic,
     Sublayer,
@@ -85,6 +86,8 @@ class Ablation:
     """The matched control that this is, of the ablation without it."""
     stream: str | None = None
     """The stream (q, k or v) of sites that have several; None: all."""
+    part: Part | None = None
+    """What an interchange takes from the donor."""
 
     def on(
         self,
@@ -107,14 +110,19 @@ class Ablation:
 
     def __str__(self) -> str:
         """`drop(embedding, mlp, early)`; options follow, a control stands around it."""
-        words = [str(word) for word in (self.family, self.sublayer) if word is not None]
+        spec = self.kind.spec
+        if spec.whole:
+            return f"{self.kind}()"
+        family = f"keeping {self.family}" if spec.spares and self.family else self.family
+        words = [str(word) for word in (family, self.sublayer) if word is not None]
         words.append(layers_text(self.layers))
+        words += [str(self.part)] if self.part else []
         words += [f"stream {self.stream}"] if self.stream else []
         words += ["per site"] if self.per_site else []
         words += ["recomputed"] if self.recomputed else []
         words += ["with copies"] if self.copies else []
         if self.amount is not None:
-            words.append(self.kind.spec.amount.format(self.amount))
+            words.append(spec.amount.format(self.amount))
         words += [f"{self.draws} draws"] if self.draws > 1 else []
         text = f"{self.kind}({', '.join(words)})"
         return f"{self.control}({text})" if self.control else text
@@ -144,12 +152,17 @@ class RoutingSummary:
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """How mass removed and effect go together over every family dropped at every site. Made by `mass_and_effect`."""
+    """How a summary of a family at a site and the effect of dropping it there go together over all of them.
+
+    Made by `mass_and_effect` and `turn_and_effect`.
+    """
 
     kind: Statistic
     sublayer: Sublayer | None
     """None: both attention and MLP."""
     layers: Layers
+    by: Summary = Summary.MASS
+    """What is held against the effect: the mass that a drop removes, or how far it turns the read."""
 
     @property
     def family(self) -> None:
@@ -162,7 +175,7 @@ class Association:
 
     def __str__(self) -> str:
         """`spearman(mass, effect; attn, late)`."""
-        return f"{self.kind}(mass, effect; {self.sublayer or 'attn and mlp'}, {layers_text(self.layers)})"
+        return f"{self.kind}({self.by}, effect; {self.sublayer or 'attn and mlp'}, {layers_text(self.layers)})"
 
 
 @dataclass(frozen=True, slots=True)

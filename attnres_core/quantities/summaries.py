@@ -14,6 +14,7 @@ from attnres_core.quantities.vocabulary import (
     Band,
     Families,
     Family,
+    Joint,
     Layers,
     Statistic,
     Sublayer,
@@ -74,6 +75,29 @@ def spread(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, stream:
     return _summary(Summary.SPREAD, None, sublayer, layers, stream)
 
 
+def turn(
+    family: Family | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    stream: str | None = None,
+) -> RoutingSummary:
+    """How far the read turns when a family is left out: 1 - cos(h, h without it), averaged over positions and sites.
+
+    Between 0 (the read keeps its direction) and 2. Scale plays no part: what reads h normalises it first. A clean run
+    gives it, so it costs no ablation. A site that lacks the family counts as 0, as it does in `mass`.
+
+    Args:
+        family: one family; several at once have no turn of their own here.
+        sublayer: at whose sites.
+        layers: in which layers.
+        stream: only at the sites of this stream (q, k or v), in models whose sublayers read several.
+    """
+    if isinstance(family, Joint):
+        raise ValueError(f"`family` is {family}; a turn is measured for one family at a time: give one")
+    return _summary(Summary.TURN, family, sublayer, layers, stream)
+
+
 def closed_form_error(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
     """Largest distance of the depth weights from e^b / (e^b + n - 1) on current, 1 / (e^b + n - 1) elsewhere."""
     return _summary(Summary.CLOSED_FORM_ERROR, None, sublayer, layers)
@@ -91,10 +115,28 @@ def mass_and_effect(
         sublayer: ATTN or MLP; None: both.
         layers: in which layers.
     """
+    return _association(Summary.MASS, statistic, sublayer, layers)
+
+
+def turn_and_effect(
+    statistic: Statistic | str, sublayer: Sublayer | str | None = None, layers: Layers | str = Band.ALL
+) -> Association:
+    """How far a drop turns the read and the effect it has, over sites and families: `mass_and_effect` with `turn`.
+
+    Each family is dropped at each site alone; the statistic is that of the pairs (mean turn, mean effect).
+    Arguments as for `mass_and_effect`.
+    """
+    return _association(Summary.TURN, statistic, sublayer, layers)
+
+
+def _association(
+    by: Summary, statistic: Statistic | str, sublayer: Sublayer | str | None, layers: Layers | str
+) -> Association:
     reader = None if sublayer is None else choice(Sublayer, sublayer, "sublayer")
-    if reader is Sublayer.FINAL:
-        raise ValueError("`sublayer` is final; the read-out is one site: give ATTN, MLP or None")
-    return Association(choice(Statistic, statistic, "statistic"), reader, layers_of(layers, reader or Sublayer.ATTN))
+    if reader in (Sublayer.FINAL, Sublayer.ALL_SITES):
+        raise ValueError(f"`sublayer` is {reader}; the read-out is one site: give ATTN, MLP or None")
+    span = layers_of(layers, reader or Sublayer.ATTN)
+    return Association(choice(Statistic, statistic, "statistic"), reader, span, by)
 
 
 def summary_and_loss(statistic: Statistic | str, summary: RoutingSummary) -> Prediction:

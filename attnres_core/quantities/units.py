@@ -21,5 +21,5 @@ def unit_of(quantity: Any) -> str:
         return f"{Metric.DELTA_NLL.spec.unit} per {quantity.what.summary.kind.spec.unit}"
     assert quantity.metric is not None, "an effect has a metric"
     if isinstance(quantity.what, Association):
-        return f"{quantity.metric.spec.unit} per mass"
+        return f"{quantity.metric.spec.unit} per {quantity.what.by}"
     return quantity.metric.spec.unit

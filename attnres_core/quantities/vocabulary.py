@@ -63,11 +63,13 @@ class Joint:
         return Joint(tuple(family for family in Family if family in both))
 
     def __str__(self) -> str:
-        """`recent & older`."""
-        return " & ".join(self.families)
+        """`recent & older`; `any`, where it is every family."""
+        return "any" if len(self.families) == len(Family) else " & ".join(self.families)
 
 
 Families = Family | Joint
+ANY = Joint(tuple(Family))
+"""Every family: all sources of a site."""
 
 
 def parts(family: Families) -> tuple[Family, ...]:
@@ -84,6 +86,19 @@ class Sublayer(StrEnum):
     """The MLP sublayer."""
     FINAL = "final"
     """The read-out before the unembedding, in dialects that have one."""
+    ALL_SITES = "all_sites"
+    """A request for every site: attention, MLP and, where all layers are asked for, the read-out. No site's own."""
+
+
+class Part(StrEnum):
+    """Which part of a read an interchange takes from the donor's run: h is the sum of a_i s_i."""
+
+    STATES = "states"
+    """The sources' states s_i, under the run's own weights."""
+    WEIGHTS = "weights"
+    """The depth weights a_i, on the run's own states."""
+    BOTH = "both"
+    """States and weights."""
 
 
 class Band(StrEnum):
@@ -179,6 +194,15 @@ class Summary(Row):
     """Entropy of the depth weights, nats, averaged over positions and sites."""
     PEAK = "peak", SummarySpec("depth weight", "the mean of the largest depth weight", "E_d[max a_i]")
     """Largest depth weight, averaged over positions and sites."""
+    TURN = (
+        "turn",
+        SummarySpec(
+            "1 − cosine",
+            "the mean turn of the read when {f} is left out, as 1 less the cosine,",
+            "E_d[1 − cos(h, h − Σ a_i s_i, i in F)]",
+        ),
+    )
+    """How far the read turns when a family is left out of it, averaged over positions and sites: 1 less the cosine."""
     SPREAD = (
         "spread",
         SummarySpec(
@@ -297,6 +321,9 @@ class Control(StrEnum):
     MATCHED_MASS = "matched_mass"
     MATCHED_COUNT = "matched_count"
     RANDOM_SITES = "random_sites"
+    PLACEBO = "placebo"
+    SELF_SWAP = "self_swap"
+    """An interchange of a prompt with itself: the engine's own noise, no word of a claim."""
 
 
 def layers_text(layers: Layers) -> str:

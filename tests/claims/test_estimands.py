@@ -10,13 +10,14 @@ REMOVALS = [kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.drop, ac.zero, ac.m
 REWRITES = [kind(ac.MLP) for kind in (ac.uniform, ac.average, ac.shuffle, ac.schedule)]
 CONTROLS = [control(REMOVALS[0]) for control in (ac.matched_mass, ac.matched_count, ac.random_sites)]
 ABLATIONS = [ac.keep_top(2, ac.MLP), *REMOVALS, *REWRITES, *CONTROLS, ac.amplify(ac.OLDER, ac.ATTN, by=-2)]
-METRICS = ("delta_nll", "kl", "logit_difference", "answer_probability")
+METRICS = ("delta_nll", "kl", "logit_difference", "answer_probability", "top1_agreement", "delta_entropy")
 SUMMARIES = [
-    *(kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.mass, ac.uniform_mass)),
+    *(kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.mass, ac.uniform_mass, ac.turn)),
     *(kind(ac.ATTN, ac.LATE) for kind in (ac.entropy, ac.peak, ac.spread, ac.closed_form_error)),
 ]
 PREDICTIONS = [ac.summary_and_loss(kind, of) for kind in ("slope", "spearman") for of in SUMMARIES[:4]]
 STATISTICS = [ac.mass_and_effect(kind, ac.ATTN) for kind in ("slope", "pearson", "spearman", "kendall")]
+STATISTICS += [ac.turn_and_effect(kind, ac.ATTN) for kind in ("slope", "spearman")]
 
 
 DROP = ac.drop(ac.OLDER, ac.ATTN, ac.LATE)
@@ -31,6 +32,10 @@ VARIANTS = [
     ac.zero(ac.OLDER, ac.ATTN, ac.LATE, recomputed=True),
     ac.resample(ac.OLDER, ac.ATTN, ac.LATE, draws=3),
     ac.amplify(ac.OLDER, ac.ATTN, by=-4),
+    *(ac.interchange(ac.OLDER, ac.ATTN, ac.LATE, part=part) for part in (ac.STATES, ac.WEIGHTS, ac.BOTH)),
+    *(ac.interchange(ac.ANY, ac.ALL_SITES), ac.placebo(ac.interchange(ac.ANY, ac.ALL_SITES)), ac.donor_gap()),
+    *(ac.sharpen(ac.MLP, by=2), ac.sharpen(ac.MLP, by=0.5), ac.keep_wired(2, ac.MLP)),
+    *(ac.permute(ac.MLP), ac.permute(ac.MLP, keeping=ac.CURRENT), ac.permute(ac.MLP, draws=2)),
 ]
 
 

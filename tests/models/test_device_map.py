@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.every_kind import applicable, newest
+from support.every_kind import applicable, donors_of, newest
 from support.inkling2_models import inkling2_library, save_inkling2
 from support.pretended_devices import PretendedDevices
 from support.small_suite import verdicts
@@ -24,6 +24,7 @@ from attnres_core.models.networks import decoder, routing
 from attnres_core.models.networks.network import LayeredNetwork, Network
 from attnres_core.models.networks.reference_states import Reference
 from attnres_core.planning.requests import resolved
+from attnres_core.prompts import Pairs
 from attnres_core.quantities.vocabulary import Role
 from attnres_core.testing import check_adapter
 
@@ -60,7 +61,7 @@ def everything(model):
     wanted = [*applicable(model), *applicable(model, late_starts)]
     interventions = [i for what in wanted for i in resolved(what, model.checkpoint).check().interventions]
     reference = Reference(model.network, PROMPTS)
-    given = dict(reference=reference, answers=ANSWERS)
+    given = dict(reference=reference, answers=ANSWERS, pairs=Pairs(donors_of(PROMPTS, model)))
     ablation = ac.resample(newest(model), ac.MLP, draws=1)
     found = {
         "fast": sweep_chunk(model, PROMPTS, interventions, **given),
@@ -79,7 +80,7 @@ def everything(model):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_three_devices_give_one_device_s_numbers_exactly(load, name):
+def test_three_devices_give_one_device_s_numbers(load, name):
     """Clean and padded runs, every kind of ablation of `every_kind`, resumed at layers of every device."""
     one = load(name)
     _, expected = everything(one)
@@ -90,8 +91,9 @@ def test_three_devices_give_one_device_s_numbers_exactly(load, name):
         assert {str(several.network.device_of(layer)) for layer in starts} == set(devices)
     assert pretended.seen == set(pretended.devices)
     assert found.keys() == expected.keys()
+    rounding = 1e-6 if name == "inkling2" else 0  # (where its experts' tokens are gathered: the clean run's own)
     for key, value in expected.items():
-        assert np.array_equal(found[key], value, equal_nan=True), key
+        assert np.allclose(found[key], value, rtol=0, atol=rounding, equal_nan=True), key
 
 
 def stays(given, device):

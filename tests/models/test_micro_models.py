@@ -74,6 +74,16 @@ def logits(model, ids, ablation=None, position=0):
     return model.logits(torch.tensor([ids]), ablation=ablation)[0, position].tolist()
 
 
+# A read's turn, by hand, with no anchor: 0.attn reads the embedding (1, 0, 0), its norm makes it (2, 0, 0), it writes
+# (0, 2, 0). 0.mlp reads half of each, h = (1/2, 1, 0): without the embedding it keeps 2 / sqrt 5 of its direction,
+# without the current state 1 / sqrt 5. The MLP writes nothing.
+def test_the_turn_of_a_read_by_hand(tmp_path):
+    model = micro(tmp_path, "kimi_block", [(move(X, Y), ZERO)], [axis(X)] * 2, [axis(X), axis(Y)])
+    wanted = [ac.turn(family, ac.MLP, FIRST) for family in (ac.EMBEDDING, ac.CURRENT)]
+    columns = ac.measure(model, [[0, 0]], wanted)
+    assert [columns[what][0] for what in wanted] == near([1 - 2 / math.sqrt(5), 1 - 1 / math.sqrt(5)])
+
+
 READ_Y, READ_ONE = axis(Y, LN2), axis(ONE, LN2 / ANCHOR)
 """Pseudo-queries of anchored models: y ln 2; ln 2 for a source that contains the embedding, 0 for one that does not."""
 
@@ -398,3 +408,42 @@ def test_a_drop_that_would_empty_sites_is_an_error_that_lists_them():
     sites = [Site(layer, ac.MLP, families) for layer, families in enumerate(sources)]
     with pytest.raises(ValueError, match=r"would leave no source at 0\.mlp, 1\.mlp; keep at least one family"):
         resolve(ac.drop(ac.CURRENT, ac.MLP), sites, 3)
+
+
+# Tokens 0, 1, 2 have x = 2, -2, 0. Attention, which averages over positions, writes y: at the second position of
+# [0, 2] y = 1, of [1, 2] y = -1. The query finds ln 3 in y = 1 and -ln 3 in y = -1, so the read-out weighs the
+# embedding and the current state 1 : 3 in the prompt, 3 : 1 in its donor; its norm divides by the embedding's weight.
+# The answer's lead is y.
+@pytest.fixture
+def by_hand(tmp_path_factory):
+    embedding = [[x, 0.0, 0.0, ANCHOR] for x in (2.0, -2.0, 0.0)]
+    head, query = [axis(Y), axis(X), axis(Z)], axis(Y, LN3 / (2 * GAIN))
+    layers = [(move(X, Y), ZERO)]
+    return micro(tmp_path_factory.mktemp("pair"), "kimi_block", layers, embedding, head, gain=GAIN, query=query)
+
+
+@pytest.mark.parametrize(
+    ("ablation", "lead"),
+    [
+        (None, 3),  # 3/4 of y = 1, over 1/4
+        (ac.interchange(ac.CURRENT, ac.FINAL), -3),  # the donor's state under the own weights: 1.8 of the gap
+        (ac.interchange(ac.CURRENT, ac.FINAL, part=ac.WEIGHTS), 1 / 3),  # the own state under the donor's: 0.8 of it
+        (ac.interchange(ac.CURRENT, ac.FINAL, part=ac.BOTH), -1 / 3),  # the donor's lead: all of it
+        (ac.interchange(ac.EMBEDDING, ac.FINAL), 3),  # the last token is the same
+        (ac.interchange(ac.ANY, ac.ALL_SITES, part=ac.BOTH), -1 / 3),
+        (ac.sharpen(ac.FINAL, by=2), 9),  # 1 : 9
+        (ac.sharpen(ac.FINAL, by=0.5), 3**0.5),
+    ],
+)
+def test_leads_by_hand(by_hand, ablation, lead):
+    logits = by_hand.logits(torch.tensor([[0, 2]]), ablation=ablation, donors=[[1, 2]])[0, -1]
+    assert float(logits[0] - logits[1]) == near(lead)
+
+
+def test_a_permutation_of_two_weights_leaves_or_swaps_them(by_hand):
+    ratios = set()
+    for more in range(12):  # (an order belongs to a prompt; the key of a state is its sign, and so the weights 1 : 3)
+        ids = torch.tensor([[0] * (1 + more % 6) + [2] * (1 + more // 6)])
+        own, moved = (by_hand.logits(ids, ablation=what)[0, -1, 0] for what in (None, ac.permute(ac.FINAL)))
+        ratios.add(round(float(moved / own), 4))
+    assert ratios == {1, round(1 / 9, 4)}  # 3 or 1/3 of y

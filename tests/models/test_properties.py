@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.every_kind import applicable
+from support.every_kind import applicable, donors_of
 from support.random_models import dialects, every_model, inkling2_models, models, prompts, random_model, wrapped_models
 
 import attnres_core as ac
@@ -17,6 +17,7 @@ from attnres_core.models.dialects.kimi_block import KimiBlock
 from attnres_core.models.dialects.open_block import OpenBlock
 from attnres_core.models.dialects.schedule import sites_of
 from attnres_core.models.networks.reference_states import Reference
+from attnres_core.prompts import Pairs
 from attnres_core.quantities.intervention import SHAM, NotApplicable, drawn, resolve
 from attnres_core.quantities.vocabulary import Band, Family, Sublayer
 
@@ -161,8 +162,9 @@ def test_the_fast_path_is_the_plain_path(some, examples):
         found = data.draw(st.lists(st.sampled_from(every), min_size=1, max_size=8, unique=True))
         wanted = [one for what in found for one in drawn(what, model.sites, model.num_layers)]
         reference = Reference(model.network, [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10, 11, 12], [3, 1]])
-        fast = sweep_chunk(model, rows, [*wanted, SHAM], batch_tokens, reference)
-        plain = plain_chunk(model, rows, wanted, reference)
+        pairs = Pairs(donors_of(rows, model))
+        fast = sweep_chunk(model, rows, [*wanted, SHAM], batch_tokens, reference, pairs=pairs)
+        plain = plain_chunk(model, rows, wanted, reference, pairs=pairs)
         assert fast.keys() - plain.keys() == {SHAM.key}
         for key, unit in plain.items():
             assert unit.keys() <= fast[key].keys()

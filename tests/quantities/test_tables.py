@@ -27,11 +27,11 @@ def test_every_kind_has_a_whole_row_a_word_and_an_act(kind):
     spec = kind.spec
     assert spec.words
     assert spec.formula
-    assert places(spec.words) <= {"f", "amount", "count"}
-    assert places(spec.formula) <= {"amount", "count"}
+    assert places(spec.words) <= {"f", "amount", "count", "times", "part"}
+    assert places(spec.formula) <= {"amount", "count", "times", "letters"}
     assert "Estimand: " in inspect.getdoc(getattr(ablations, kind))
     assert getattr(ac, kind) is getattr(ablations, kind)
-    assert callable(act_of(spec.others or kind))
+    assert spec.whole or callable(act_of(spec.others or kind))
     if spec.others:
         assert Kind(spec.others).spec.others == ""
 

@@ -88,18 +88,19 @@ def test_what_cannot_be_computed_is_nan(statistic):
     assert np.isnan(influence(statistic, rising, np.full((4, 8), np.nan))).all()
 
 
-def test_measured_it_is_that_of_single_drops(conformance):
-    """Each family dropped at each site alone, mass and effect averaged over the prompts."""
+@pytest.mark.parametrize(("relation", "of"), [(ac.mass_and_effect, ac.mass), (ac.turn_and_effect, ac.turn)])
+def test_measured_it_is_that_of_single_drops(relation, of, conformance):
+    """Each family dropped at each site alone, mass or turn and effect averaged over the prompts."""
     model = ac.load_model(conformance / "open_reset_12")
     rows = np.random.default_rng(0).integers(0, 96, (6, 12)).tolist()
-    what = ac.mass_and_effect("spearman", ac.MLP)
+    what = relation("spearman", ac.MLP)
     masses, effects = [], []
     for site in model.sites:
         if site.sublayer is not ac.MLP or len(site.sources) < 2:
             continue
         here = range(site.layer, site.layer + 1)
         for family in dict.fromkeys(site.sources):
-            drop, mass = ac.drop(family, ac.MLP, here), ac.mass(family, ac.MLP, here)
+            drop, mass = ac.drop(family, ac.MLP, here), of(family, ac.MLP, here)
             columns = ac.measure(model, rows, [drop, mass])
             masses.append(columns[mass])
             effects.append(columns[drop])

@@ -19,6 +19,17 @@ EVERY = [
     *(kind(ac.ATTN, ac.LATE) for kind in (ac.uniform, ac.average, ac.schedule)),
     *(ac.drop(ac.CURRENT & ac.EMBEDDING, ac.MLP, ac.LATE), ac.shuffle(ac.MLP, draws=2), ac.schedule(ac.ATTN, bias=1.5)),
     *(ac.amplify(FAMILY, ac.MLP, by=1.5), ac.amplify(ac.CURRENT, ac.ATTN, by=-2)),
+    *(
+        ac.sharpen(ac.MLP, by=2),
+        ac.sharpen(ac.ATTN, ac.LATE, by=0.5),
+        ac.keep_wired(1, ac.ATTN),
+        ac.keep_wired(2, ac.MLP),
+    ),
+    *(ac.permute(ac.MLP, draws=2), ac.permute(ac.ATTN, ac.LATE, keeping=ac.CURRENT)),
+    *(ac.interchange(FAMILY, ac.MLP, part=part) for part in (ac.STATES, ac.WEIGHTS, ac.BOTH)),
+    *(ac.interchange(ac.OLDER, ac.ATTN, ac.LATE), ac.interchange(ac.CURRENT & FAMILY, ac.ATTN, part=ac.BOTH)),
+    *(ac.interchange(ac.ANY, ac.ALL_SITES, part=part) for part in (ac.STATES, ac.WEIGHTS, ac.BOTH)),
+    *(ac.donor_gap(), ac.drop(FAMILY, ac.ALL_SITES, ac.LATE)),
     *(ac.drop(ac.CURRENT, ac.ATTN, ac.LATE, copies=True), ac.keep(ac.CURRENT, ac.ATTN), ac.keep(FAMILY, ac.MLP)),
 ]
 DELTAS = [
@@ -38,6 +49,12 @@ DELTAS = [
 def newest(model):
     """The family of a site's last source: the current state, or the newest delta where that is no source."""
     return ac.RECENT if any(site.adds_to_state for site in model.sites) else ac.CURRENT
+
+
+def donors_of(prompts, model):
+    """A donor for every prompt: other tokens everywhere but at the end."""
+    size = model.network.vocabulary
+    return [[(token + 1 + pos % (size - 2)) % size for pos, token in enumerate(row[:-1])] + row[-1:] for row in prompts]
 
 
 def applicable(model, ablations=(*EVERY, *DELTAS)):

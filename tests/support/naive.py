@@ -12,6 +12,7 @@ from attnres_core.models.networks import network as networks
 from attnres_core.models.networks.reference_states import Reference, generator
 from attnres_core.models.networks.routing import LearnedLogits, Read
 from attnres_core.quantities.intervention import resolve
+from support.every_kind import donors_of
 
 
 class Naive:
@@ -23,9 +24,12 @@ class Naive:
         self.choices = Reference(model.network, self.reference)
         self.clean = [self.run(tokens, None)[1] for tokens in self.reference]
         """By reference prompt and site: (states `[source, pos, d]`, weights `[source, pos]`)."""
+        self.donors = {}
 
     def logits(self, tokens: Sequence[int], ablation, draw: int = 0) -> Tensor:
         """`[pos, vocab]`."""
+        if ablation.kind == "donor_gap":
+            return self.run(donors_of([list(tokens)], self.model)[0], None)[0]
         return self.run(tokens, resolve(ablation, self.model.sites, self.model.num_layers, draw))[0]
 
     def run(self, tokens, intervention):
@@ -75,6 +79,31 @@ class Naive:
                 "schedule": lambda: torch.softmax(torch.tensor([0.0] * (n - 1) + [what.amount]), 0),
             }[kind]()
             return new, new @ states
+        if kind == "keep_wired":
+            means = torch.cat([w for _, w in (clean[site] for clean in self.clean)], 1).mean(1)
+            kept = sorted(range(n), key=lambda index: (-float(means[index]), index))[: int(what.amount)]
+            left = torch.tensor([float(weights[index]) if index in kept else 0.0 for index in range(n)])
+            return left / left.sum(), (left / left.sum()) @ states
+        if kind == "sharpen":
+            odds = weights**what.amount
+            return odds / odds.sum(), (odds / odds.sum()) @ states
+        if kind == "permute":
+            drawn = generator(tokens, "permute", site, what.draw)
+            order = torch.rand(len(tokens), len(indices), generator=drawn)[pos].argsort()
+            new = weights.clone()
+            for place, source in zip(indices, order, strict=True):
+                new[place] = weights[indices[source]]
+            return new, new @ states
+        if kind == "interchange":
+            theirs, own = self.donor(tokens)[site]
+            new, mixed = weights.clone(), states.clone()
+            for index in range(n):
+                if index in indices:
+                    new[index] = own[index, pos] if what.part != "states" else weights[index]
+                    mixed[index] = theirs[index, pos] if what.part != "weights" else states[index]
+                elif what.part != "states":
+                    new[index] *= (1 - own[list(indices), pos].sum()) / weights[others].sum()
+            return new, new @ mixed
         if kind == "amplify":
             odds = weights.clone()
             odds[list(indices)] *= torch.tensor(what.amount).exp()
@@ -118,6 +147,13 @@ class Naive:
             return torch.stack(there).mean(0)
         other = self.clean[self.choices.partner(tokens, draw)][site][0][index]
         return other[pos % len(other)]
+
+    def donor(self, tokens):
+        """A donor's clean run: by site, states and weights."""
+        key = tuple(tokens)
+        if key not in self.donors:
+            self.donors[key] = self.run(donors_of([list(tokens)], self.model)[0], None)[1]
+        return self.donors[key]
 
     def another_token(self, site, tokens, pos, draw):
         own = [(i, p) for i, prompt in enumerate(self.reference) if prompt != list(tokens) for p in range(len(prompt))]

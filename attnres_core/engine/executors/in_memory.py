@@ -14,7 +14,7 @@ from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.reference_states import Reference
 from attnres_core.planning.material import REFERENCE_PROMPTS
 from attnres_core.planning.requests import ResolvedQuantity, scored_for
-from attnres_core.prompts import PromptSet
+from attnres_core.prompts import Pairs, PromptSet
 from attnres_core.shapes import Unit
 
 
@@ -46,10 +46,14 @@ class InMemory:
                 raise ValueError(f"`{taking[0]}` takes something from reference prompts; pass reference=...")
             self._reference = Reference(model.network, validated(model, reference)[:REFERENCE_PROMPTS])
 
-    def units(self, token_ids: Sequence[Sequence[int]], answers: Answers | None = None) -> dict[str, Unit]:
+    def units(
+        self, token_ids: Sequence[Sequence[int]], answers: Answers | None = None, pairs: Pairs | None = None
+    ) -> dict[str, Unit]:
         """The units of prompts that are swept together, by key."""
-        model, what = self.model, self.interventions
-        return sweep_chunk(model, token_ids, what, reference=self._reference, answers=answers, metrics=self._metrics)
+        model, what, metrics = self.model, self.interventions, self._metrics
+        return sweep_chunk(
+            model, token_ids, what, reference=self._reference, answers=answers, metrics=metrics, pairs=pairs
+        )
 
     def plain_units(self, token_ids: Sequence[Sequence[int]]) -> dict[str, Unit]:
         """The same the plain way, one full forward per ablation."""

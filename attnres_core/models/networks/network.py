@@ -19,6 +19,9 @@ Observer = Callable[[SiteKey, list[Source], Read], None]
 BeforeLayer = Callable[[int, DepthStream[Source]], None]
 """Called with each layer's number (last, the number of layers) and the stream before it."""
 
+AfterWrite = Callable[[int, Sublayer, list[Tensor], Any, Source], None]
+"""Called with each sublayer's layer and name, what its streams have read, the inputs, and what it writes."""
+
 
 class SiteOverrides(Protocol):
     """What interventions do at each site: `networks.overrides.Overrides`, or a dictionary."""
@@ -157,8 +160,12 @@ class LayeredNetwork(Network):
         overrides: SiteOverrides | None = None,
         observe: Observer | None = None,
         before_layer: BeforeLayer | None = None,
+        after_write: AfterWrite | None = None,
     ) -> Float[Tensor, "batch pos d"]:
-        """The layers from `start` on, up to the normalised final state; arguments as for `Network.run`."""
+        """The layers from `start` on, up to the normalised final state; arguments as for `Network.run`.
+
+        `after_write` is called with what each sublayer writes (see `AfterWrite`).
+        """
         dialect, device = self.dialect, self.device_of(start)
         stream, inputs = _brought(stream, inputs, device)
 
@@ -183,7 +190,10 @@ class LayeredNetwork(Network):
                 dialect.before_read(stream, layer, sublayer)
                 mixtures = read(layer, sublayer)
                 dialect.after_read(stream, layer, sublayer)
-                dialect.add(stream, self.write(layer, sublayer, mixtures, inputs))
+                written = self.write(layer, sublayer, mixtures, inputs)
+                if after_write is not None:
+                    after_write(layer, sublayer, mixtures, inputs, written)
+                dialect.add(stream, written)
             if (following := self.device_of(layer + 1)) != device:
                 device = following
                 stream, inputs = _brought(stream, inputs, device)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from attnres_core.models.networks.interventions import act_of
 from attnres_core.models.networks.interventions.acting import Acting
-from attnres_core.models.networks.reference_states import Reference
-from attnres_core.models.networks.routing import Removal, Rule, SiteOverride
+from attnres_core.models.networks.reference_states import Donors, Reference
+from attnres_core.models.networks.routing import Exchange, Removal, Rule, SiteOverride
 from attnres_core.quantities.intervention import Intervention
 from attnres_core.quantities.vocabulary import Site, SiteKey
 
@@ -25,9 +25,10 @@ class Overrides:
         token_ids: the prompts, the rows of every group.
         positions: `[row, pos]`: the place of each position among its prompt's tokens.
         reference: for interventions that put something in the place of what they take.
+        donors: for interventions that take something from each prompt's donor.
 
     Raises:
-        ValueError: an intervention needs reference prompts, and there are none.
+        ValueError: an intervention needs reference prompts or donors, and there are none.
     """
 
     def __init__(
@@ -36,8 +37,9 @@ class Overrides:
         token_ids: Sequence[Sequence[int]],
         positions: Tensor,
         reference: Reference | None = None,
+        donors: Donors | None = None,
     ) -> None:
-        self.token_ids, self.reference = token_ids, reference
+        self.token_ids, self.reference, self.donors = token_ids, reference, donors
         last = torch.tensor([max(0, len(tokens) - 1) for tokens in token_ids], device=positions.device)[:, None]
         self.positions = torch.minimum(positions, last)  # (what padding reads means nothing)
         self.groups = len(interventions)
@@ -46,6 +48,10 @@ class Overrides:
             for intervention in (given,) if isinstance(given, Intervention) else given:
                 if intervention.needs_reference and reference is None:
                     raise ValueError(f"`{intervention.kind}` needs reference prompts; pass reference=[...]")
+                if intervention.needs_donor:
+                    if donors is None:
+                        raise ValueError(f"`{intervention.kind}` needs donors; give prompts that have a `donor`")
+                    donors.of(intervention.control)  # (now: a run of its own)
                 for site, indices in intervention.touched:
                     self._at.setdefault(site.key, []).append((group, intervention, site, indices))
 
@@ -56,10 +62,12 @@ class Overrides:
         bias: Tensor | None = None
         rewrites: list[tuple[slice, Rule]] = []
         removals: list[Removal] = []
+        exchanges: list[Exchange] = []
         each = len(self.token_ids)
         for group, intervention, site, indices in self._at[key]:
             rows = slice(group * each, (group + 1) * each)
-            at = Acting(intervention, site, indices, rows, self.token_ids, self.positions, self.reference)
+            donor = self.donors.of(intervention.control) if intervention.needs_donor and self.donors else None
+            at = Acting(intervention, site, indices, rows, self.token_ids, self.positions, self.reference, donor)
             own = act_of(intervention.kind)(at)
             if own.logit_bias is not None:
                 if bias is None:
@@ -67,4 +75,5 @@ class Overrides:
                 bias[:, rows] += own.logit_bias
             rewrites += own.rewrites
             removals += own.removals
-        return SiteOverride(bias, tuple(rewrites), tuple(removals))
+            exchanges += own.exchanges
+        return SiteOverride(bias, tuple(rewrites), tuple(removals), tuple(exchanges))

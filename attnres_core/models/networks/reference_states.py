@@ -12,7 +12,8 @@ from torch import Tensor
 from attnres_core.models.networks.network import Network
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.routing import Read, Source
-from attnres_core.quantities.vocabulary import SiteKey
+from attnres_core.prompts import Pairs
+from attnres_core.quantities.vocabulary import Control, SiteKey
 from attnres_core.shapes import Float, Int
 
 SEED = 20261122
@@ -52,7 +53,20 @@ class Reference:
 
         with torch.inference_mode(), exact_arithmetic():
             given = ids.to(network.device)
-            network.run(network.begin(given), network.prepare(given), observe=keep)
+            self.final = network.run(network.begin(given), network.prepare(given), observe=keep)
+            """The normalised final states, `[prompt, pos, d]`."""
+
+    def states_at(self, key: SiteKey, source: int, positions: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d"]:
+        """A source's states at some positions of every prompt, row by row."""
+        state = self.states[key][source]
+        where = positions.to(state.device)
+        return state[torch.arange(len(where), device=state.device)[:, None], where]
+
+    def weights_at(self, key: SiteKey, positions: Int[Tensor, "row pos"]) -> Float[Tensor, "source row pos"]:
+        """A site's depth weights at some positions of every prompt, row by row."""
+        weights = self.weights[key]
+        where = positions.to(weights.device)
+        return weights[:, torch.arange(len(where), device=weights.device)[:, None], where]
 
     @cached_property
     def _real(self) -> Tensor:
@@ -109,3 +123,36 @@ class Reference:
         weights = self.weights[key]
         prompt, position = others[real[chosen, 0]], real[chosen, 1]
         return weights[:, prompt.to(weights.device), position.to(weights.device)]
+
+
+class Donors:
+    """The clean runs of what stands in for each prompt of a chunk, made when they are first asked for.
+
+    Args:
+        network: the model that is ablated.
+        token_ids: the prompts.
+        pairs: their donors and placebos; None: there are none.
+    """
+
+    def __init__(self, network: Network, token_ids: Sequence[Sequence[int]], pairs: Pairs | None) -> None:
+        self.network = network
+        self._rows: dict[Control | None, Sequence[Sequence[int]] | None] = {
+            None: None if pairs is None else pairs.donors,
+            Control.PLACEBO: None if pairs is None else pairs.placebos,
+            Control.SELF_SWAP: token_ids,
+        }
+        self._runs: dict[Control | None, Reference] = {}
+
+    def of(self, control: Control | None) -> Reference:
+        """The runs of the donors, of the placebos, or of the prompts themselves.
+
+        Raises:
+            ValueError: the prompts have none.
+        """
+        if control not in self._runs:
+            rows = self._rows[control]
+            if rows is None:
+                lacking = "placebo" if control is Control.PLACEBO else "donor"
+                raise ValueError(f"something is taken from each {lacking}; give prompts that have a `{lacking}`")
+            self._runs[control] = Reference(self.network, rows)
+        return self._runs[control]

@@ -128,6 +128,15 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """Other states for some of a site's sources, whatever their weights, for some rows of a batch."""
+
+    rows: slice
+    states: Mapping[int, Tensor]
+    """By source, `[rows, pos, d]`."""
+
+
+@dataclass(frozen=True, slots=True)
 class SiteOverride:
     """Interventions at one site, as data on any device: for the rows they are about, in this order."""
 
@@ -136,6 +145,7 @@ class SiteOverride:
     rewrites: tuple[tuple[slice, Rule], ...] = ()
     """Other depth weights for some rows."""
     removals: tuple[Removal, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
 
 
 class Read(NamedTuple):
@@ -197,11 +207,14 @@ def route(
     direct = weights.clone() if takes else weights  # what is left on the sources themselves
     for removal, taken in zip(override.removals, takes, strict=True):
         direct[:, removal.rows] -= taken
-    kept = torch.minimum(natural, direct).sum(0)
+    stays = torch.minimum(natural, direct)
+    for exchange in override.exchanges:
+        stays[list(exchange.states), exchange.rows] = 0
+    kept = stays.sum(0)
     for removal in override.removals:
         if removal.renormalised:
             direct[:, removal.rows] /= direct[:, removal.rows].sum(0)
-    mixture = mix(sources, direct, beside)
+    mixture = mix(exchanged(sources, override.exchanges), direct, beside)
     for removal, taken in zip(override.removals, takes, strict=True):
         if removal.states is None:
             weights[:, removal.rows] = direct[:, removal.rows]
@@ -209,6 +222,18 @@ def route(
             instead = replaced(sources, removal)
             mixture[removal.rows] += mix([instead[i] for i in removal.states], taken[list(removal.states)])
     return Read(mixture, weights, natural, kept, beside)
+
+
+def exchanged(sources: Sequence[Source], exchanges: Sequence[Exchange]) -> list[Source]:
+    """The sources with other states in some rows; mixed in the same order, so that equal states change no bit."""
+    found = list(sources)
+    for exchange in exchanges:
+        for index, state in exchange.states.items():
+            if found[index] is sources[index]:
+                found[index] = Source(sources[index].state.clone(), sources[index].eps)
+            own = found[index].state
+            own[exchange.rows] = state.to(own)
+    return found
 
 
 def replaced(sources: Sequence[Source], removal: Removal) -> list[Source]:

@@ -29,6 +29,8 @@ class Acting:
     positions: Tensor
     """`[row, pos]`: the place of each position among its prompt's tokens."""
     given: Reference | None
+    donor: Reference | None = None
+    """The clean runs of these rows' donors, row by row, for kinds that need them."""
 
     @property
     def count(self) -> int:

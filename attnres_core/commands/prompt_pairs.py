@@ -1,0 +1,38 @@
+"""`prompts pairs`: pairs of prompts that interchanges take from, for any checkpoint's tokenizer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = (
+    "pairs: six tasks whose prompts come in pairs that differ in a token and in their answer, each the other's donor; "
+    "exploration pairs are kept where the clean model solves them, and tasks that it does not solve are left out."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How many pairs, and which models must solve them."""
+    own = parser.add_argument_group("with `pairs`")
+    told = "models that must solve exploration pairs, of one tokenizer (default: the one of --checkpoint)"
+    own.add_argument("--solved-by", nargs="+", metavar="CHECKPOINT", help=told)
+    own.add_argument("--exploration", type=int, default=96, metavar="N", help="pairs drawn (default: %(default)s)")
+    own.add_argument("--confirmation", type=int, default=128, metavar="N", help="pairs drawn (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
+    """Write the files, and tell how many pairs of each task stay."""
+    from attnres_core.shipped import resolved
+    from attnres_core.training import pairs
+
+    names = arguments.solved_by or [arguments.checkpoint or "tiny-open-block"]
+    counts = (arguments.exploration, arguments.confirmation)
+    if min(counts) < pairs.LEAST:
+        root.error(f"--exploration {counts[0]} --confirmation {counts[1]}: give {pairs.LEAST} pairs at least of each")
+    command = f"python -m attnres_core prompts pairs --solved-by {' '.join(names)}"
+    try:
+        folders = [Path(resolved(name)) for name in names]
+        for line in pairs.main(folders, arguments.out or Path("fixtures/prompts"), command, *counts):
+            print(line)
+    except (ValueError, OSError) as error:
+        root.error(str(error))
