@@ -24,7 +24,7 @@ from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.reference_states import Donors, Reference
-from attnres_core.models.networks.routing import Read, Source, mix
+from attnres_core.models.networks.routing import Read, Source, mix_of_some
 from attnres_core.planning.requests import ROUTING, TURN
 from attnres_core.prompts import Pairs, PromptSet, token_rows
 from attnres_core.quantities.intervention import SHAM, Intervention
@@ -144,7 +144,7 @@ class RoutingObserver:
         for place, family in enumerate(Family):
             others = [index for index, own in enumerate(site.sources) if own is not family]
             if len(others) < len(sources):
-                without = mix([sources[index] for index in others], read.weights[others], read.beside)
+                without = mix_of_some(sources, read.weights, read.beside, others)
                 turned[place] = 1 - cosine_similarity(read.mixture.float(), without.float(), dim=-1)
         return turned
 

@@ -24,7 +24,7 @@ from attnres_core.models.loading import load_checkpoint
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.network import LayeredNetwork, Network
 from attnres_core.models.networks.precision import exact_arithmetic
-from attnres_core.models.networks.routing import Read, SiteOverride, Source, mix
+from attnres_core.models.networks.routing import Read, SiteOverride, Source, mix_of_some
 from attnres_core.planning.material import CHUNK
 from attnres_core.prompts import PromptSet
 from attnres_core.quantities.intervention import cells
@@ -89,20 +89,11 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
                     continue
                 rise = torch.zeros(len(batch.ids))
                 if slope is not None and not site.unread:
-                    moved = _rewritten(network, site, writer, _without(*reads[site.key], site, family))
+                    others = [index for index, own in enumerate(site.sources) if own is not family]
+                    moved = _rewritten(network, site, writer, mix_of_some(*reads[site.key], others))
                     rise = ((moved - writer.output.detach()).float() * slope.float()).sum((1, 2))
                 found[site, family] = np.asarray(rise.double().cpu())
     return found
-
-
-def _without(sources: Sequence[Source], weights: Tensor, beside: Tensor | None, site: Site, family: Family) -> Tensor:
-    """What a site reads when a family is dropped, `[prompt, pos, d]`; nothing where no weight is left."""
-    others = [index for index, own in enumerate(site.sources) if own is not family]
-    if not others:
-        return torch.zeros_like(sources[0].state) if beside is None else beside
-    kept = weights[others]
-    shares = kept / kept.sum(0).clamp(min=torch.finfo(kept.dtype).tiny)
-    return mix([sources[index] for index in others], shares, beside)
 
 
 def _rewritten(network: Network, site: Site, writer: _Written, read: Tensor) -> Tensor:

@@ -173,6 +173,24 @@ def mix(
     return mixed
 
 
+def mix_of_some(
+    sources: Sequence[Source], weights: Tensor, beside: Tensor | None, indices: Sequence[int]
+) -> Float[Tensor, "batch pos d"]:
+    """What a read would be of some of its sources alone, their weights scaled to sum to one; of none, what is beside.
+
+    Args:
+        sources: the site's sources in order.
+        weights: their depth weights, `[source, batch, pos]`.
+        beside: the running state, where it is part of the mixture with weight one.
+        indices: the sources that stay.
+    """
+    if not indices:
+        return torch.zeros_like(sources[0].state) if beside is None else beside
+    kept = weights[list(indices)]
+    shares = kept / kept.sum(0).clamp(min=torch.finfo(kept.dtype).tiny)
+    return mix([sources[index] for index in indices], shares, beside)
+
+
 def route(
     sources: Sequence[Source],
     scoring: Scoring,
