@@ -24,7 +24,7 @@ from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.reference_states import Donors, Reference
-from attnres_core.models.networks.routing import Read, Source, mix_of_some
+from attnres_core.models.networks.routing import Read, Source, mix, mix_of_some
 from attnres_core.planning.requests import ROUTING, TURN
 from attnres_core.prompts import Pairs, PromptSet, token_rows
 from attnres_core.quantities.intervention import SHAM, Intervention
