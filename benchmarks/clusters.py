@@ -3,7 +3,7 @@
     python benchmarks/clusters.py            # measure, then simulate (five minutes on two cores)
     python benchmarks/clusters.py simulate   # simulate from the figures that stand in this file
 
-`measure` carries out the same bundles, a checkpoint's map, by `local` and by `ray` with one and two processes on this
+`measure` carries out the same bundles, a checkpoint's map, by `local` and by `ray` with one process and two on this
 machine, and holds the units against each other. `simulate` plays the driver's loop: it takes one returned bundle at a
 time, hands the process the next one, and then writes the units.
 """
@@ -17,7 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -78,6 +80,18 @@ def carry_out(name: str, root: Path, processes: int, prompts: int) -> Carried:
     return Carried(len(bundles), time.perf_counter() - started, times[0], time.process_time() - cpu)
 
 
+def carried_by(name: str, root: Path, processes: int, prompts: int) -> Carried:
+    """The same by several of this machine's processes, as `-n` has them, or by a cluster's."""
+    if name == "ray" or processes == 1:
+        return carry_out(name, root, processes, prompts)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        given = [(name, root, processes, prompts)] * processes
+        each = list(pool.map(carry_out, *zip(*given, strict=True)))
+    slowest = max(each, key=lambda one: one.wall)
+    cpu = sum(one.driver_cpu for one in each)
+    return Carried(slowest.bundles, slowest.wall, min(one.first for one in each), cpu)
+
+
 def same(first: Path, second: Path) -> int:
     """How many arrays two stores share; every one of them must be equal to the bit."""
     import numpy as np
@@ -103,10 +117,10 @@ def measure(prompts: int) -> float:
         root = Path(folder)
         print("| who measures | bundles | wall s | first bundle after, s | CPU s of this process a bundle |")
         print("|---|---|---|---|---|")
-        for name, processes in (("local", 1), ("ray", 1), ("ray", 2)):
+        for name, processes in (("local", 1), ("local", 2), ("ray", 1), ("ray", 2)):
             if name == "ray":
                 ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-            done = carry_out(name, root / f"{name}-{processes}", processes, prompts)
+            done = carried_by(name, root / f"{name}-{processes}", processes, prompts)
             if name == "ray":
                 ray.shutdown()
             each = done.driver_cpu / done.bundles

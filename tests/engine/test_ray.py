@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from support.small_suite import CLAIMS, record_of
 from attnres_core.engine import store_maintenance
 from attnres_core.engine.executors import choose, open_executor, ray_cluster
 from attnres_core.engine.executors.ray_cluster import LeftNodeWarning
-from attnres_core.engine.resources import Asked
+from attnres_core.engine.resources import LIBRARIES, NARROW, Asked, Need, Resources
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
 from attnres_core.exploration.pathway_map import map_quantities
@@ -127,12 +128,12 @@ def processes():
     return found
 
 
-def kill_one():
+def kill_one(by=signal.SIGKILL):
     """Kill a process that measures, as soon as there is one."""
     for _ in range(600):
         for process in processes():
             with contextlib.suppress(psutil.Error):
-                process.send_signal(signal.SIGKILL)
+                process.send_signal(by)
                 return
         time.sleep(0.05)
     raise AssertionError("no process measured")
@@ -203,12 +204,13 @@ def test_a_bundle_that_kills_its_process_twice_fails_by_name_and_the_rest_goes_o
     deadly, *rest = plan(checkpoint)
     store, executor = opened(checkpoint)
     with executor:
-        killer = threading.Thread(target=lambda: (kill_one(), time.sleep(1), kill_one()))
+        killer = threading.Thread(target=lambda: (kill_one(), time.sleep(1), kill_one(signal.SIGABRT)))
         killer.start()
         [(failed, why)] = executor.carry_out([deadly]).items()
         killer.join()
         assert failed is deadly
         assert f"the process measuring {deadly} died 2 times" in why
+        assert re.search(r"its stderr ends: [\s\S]*SIGABRT", why)
         assert executor.carry_out([deadly, *rest]).keys() == {deadly}
     assert whole(store, rest)
     store, again = opened(checkpoint, run="another", store=store)
@@ -282,6 +284,18 @@ def test_room_is_counted_by_what_a_process_takes():
     assert demand.fitting({"CPU": 8, "GPU": 3, "memory": 7}) == 1
     assert demand.fitting({"CPU": 5, "GPU": 3, "memory": 100}) == 2
     assert demand.fitting({"CPU": 8, "memory": 100}) == 0
+
+
+def test_a_process_takes_a_gpu_all_of_a_node_s_or_cores_by_the_model_s_width():
+    nodes = [{"CPU": 16, "GPU": 4}, {"CPU": 8, "GPU": 2}, {"CPU": 0}]
+    need = Need(weights=10, states=20, batch=30)
+    cuda = Resources("cuda", "float32", (), need)
+    assert ray_cluster.demand_of(cuda, nodes) == ray_cluster.Demand(1, 1, LIBRARIES + 10)
+    spread = dataclasses.replace(cuda, spread=("balanced",))
+    assert ray_cluster.demand_of(spread, nodes) == ray_cluster.Demand(1, 2, LIBRARIES + 10)
+    for width, cpus in ((NARROW, 8), (NARROW - 1, 1)):
+        on_cpu = Resources("cpu", "float32", (), need, width=width)
+        assert ray_cluster.demand_of(on_cpu, nodes) == ray_cluster.Demand(cpus, 0, LIBRARIES + 60)
 
 
 @pytest.mark.usefixtures("_quiet")
