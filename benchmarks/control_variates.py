@@ -130,7 +130,13 @@ def _measured() -> tuple[list[str], Numbers, Numbers]:
 
     torch.set_num_threads(1)
     model = ac.load_model(ac.reference(CHECKPOINT))
-    drops = [ac.drop(f, s, b) for f in Family for s in (ac.ATTN, ac.MLP) for b in (ac.EARLY, ac.MID, ac.LATE)]
+    drops = [
+        ac.drop(f, s, b)
+        for f in Family
+        if f is not Family.NULL
+        for s in (ac.ATTN, ac.MLP)
+        for b in (ac.EARLY, ac.MID, ac.LATE)
+    ]
     motifs = [(ac.EMBEDDING, ac.MLP, ac.EARLY), (ac.CURRENT, ac.ATTN, ac.EARLY)]
     motifs += [(ac.CURRENT, ac.MLP, ac.EARLY), (ac.OLDER, ac.ATTN, ac.LATE)]
     asked = {str(what): what for what in [*drops, *(ac.resample(*motif) for motif in motifs)]}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # (torch is loaded where columns are measured)
 
 CHECKPOINTS = ("tiny-open-block", "tiny-kimi-block")
 DOCUMENTS, SEED = 512, 5
+FAMILIES = tuple(family for family in Family if family is not Family.NULL)  # that the reference checkpoints have
 PLACES = tuple(itertools.product((Sublayer.ATTN, Sublayer.MLP), (Band.EARLY, Band.MID, Band.LATE, Band.ALL)))
 
 
@@ -67,7 +68,7 @@ def _made_up(seed: int) -> dict[str, Column]:
     """Columns of every quantity that stand for no model."""
     rng, found = np.random.default_rng(seed), dict[str, Column]()
     common = rng.normal(size=128)
-    for family, place in itertools.product(Family, PLACES):
+    for family, place in itertools.product(FAMILIES, PLACES):
         for quantity in (effect(family, *place), effect(family, *place, metric=Metric.KL), weight(family, *place)):
             found[str(quantity)] = np.exp(0.3 * (common + rng.normal(size=128)))
     return found
@@ -81,7 +82,7 @@ def _measured(name: str) -> dict[Quantity, Column]:
     torch.set_num_threads(1)
     model = ac.load_model(ac.reference(name))
     wanted = list[Quantity]()
-    for family, place in itertools.product(Family, PLACES):
+    for family, place in itertools.product(FAMILIES, PLACES):
         if _applies(effect(family, *place), model):
             wanted += [effect(family, *place), effect(family, *place, metric=Metric.KL), weight(family, *place)]
     every = held_out(model.checkpoint.tokenizer_file)
@@ -103,7 +104,7 @@ def columns_of(options: Options) -> tuple[list[str], NDArray[np.float64]]:
     """Names and columns `[document, column]` of every drop in a third of the layers, nats per token, each once."""
     found, thirds = dict[str, Column](), [place for place in PLACES if place[1] is not Band.ALL]
     columns = measured(options)
-    for name, family, place in itertools.product(CHECKPOINTS, Family, thirds):
+    for name, family, place in itertools.product(CHECKPOINTS, FAMILIES, thirds):
         column = columns[name].get(str(effect(family, *place)))
         if column is not None and np.ptp(column) > 1e-6:
             if not any(np.array_equal(column, other) for other in found.values()):

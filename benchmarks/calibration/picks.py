@@ -40,7 +40,7 @@ from attnres_core.shapes import Column
 from attnres_core.statistics import intervals
 from attnres_core.statistics.sequential import ONLY
 
-from .columns import CHECKPOINTS, effect, measured, weight
+from .columns import CHECKPOINTS, FAMILIES, effect, measured, weight
 from .options import Options
 from .rule import SEED
 from .tables import header, line, note, scaled, told
@@ -102,7 +102,7 @@ def cells(options: Options) -> list[Cell]:
     for name, columns in measured(options).items():
         checkpoint = inspect_checkpoint(ac.reference(name))
         for place in PLACES:
-            masses = {family: float(columns[str(weight(family, *place))].mean()) for family in Family}
+            masses = {family: float(columns[str(weight(family, *place))].mean()) for family in FAMILIES}
             families = tuple(sorted(masses, key=lambda family: -masses[family]))
             metrics = (Metric.DELTA_NLL, Metric.KL)
             quantities = [effect(family, *place, metric=metric) for family in families for metric in metrics]
