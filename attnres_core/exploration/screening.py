@@ -78,8 +78,9 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
         share = 1 / batch.scored.sum(1)[scored[0]]  # of its prompt's mean
         blocks = zip(*(part.split(SCORE_ROWS) for part in (states, target, share)), strict=True)
         loss = torch.stack([_loss(network, *block) for block in blocks]).sum()
-        outputs = [own.output for own in writers.values()]
-        slopes = dict(zip(writers, torch.autograd.grad(loss, outputs, allow_unused=True), strict=True))
+        outputs = {key: own.output for key, own in writers.items() if own.output.requires_grad}
+        found_slopes = torch.autograd.grad(loss, list(outputs.values()), allow_unused=True)
+        slopes = dict(zip(outputs, found_slopes, strict=True))  # (before the first site nothing has one)
     found: dict[tuple[Site, Family], Column] = {}
     with torch.inference_mode():
         for site in model.sites:

@@ -256,11 +256,15 @@ STOPPING = {"register", "budget-claims", "plan", "shard"}
 
 OF_HUB_IDS = {"revision", "vanilla-revision"}  # tests/models/test_hub.py has them
 
+OF_CLUSTERS = {"ray-address"}  # tests/engine/test_ray.py has it
+
 OF_CUDA_DEVICES = {"device-map"}  # tests/models/test_device_map.py has it
 
 
 def test_every_option_is_tested():
-    assert BY_OPTION.keys() | STOPPING | OF_HUB_IDS | OF_CUDA_DEVICES == {option.name for option in OPTIONS}
+    assert BY_OPTION.keys() | STOPPING | OF_HUB_IDS | OF_CLUSTERS | OF_CUDA_DEVICES == {
+        option.name for option in OPTIONS
+    }
 
 
 @pytest.mark.parametrize("where", ["command line", "ini file"])
