@@ -102,6 +102,7 @@ def _rewritten(network: Network, site: Site, writer: _Written, read: Tensor) -> 
     if not isinstance(network, LayeredNetwork) or not writer.reads:
         return read
     streams = network.dialect.streams(site.layer, site.sublayer)
+    read = read.contiguous()  # (inkling2's experts want it so)
     reads = [read if name == site.stream else own for name, own in zip(streams, writer.reads, strict=True)]
     return network.write(site.layer, site.sublayer, reads, writer.inputs).state
 

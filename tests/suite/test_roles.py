@@ -42,7 +42,7 @@ def test_controls_kept_steps_no_ops_and_single_sites(suite, pytester, micro, tmp
     shutil.copytree(micro / "trained", tmp_path / "trained")
     shutil.copytree(micro / "trained", tmp_path / "trained/checkpoint-7")
     result = suite(f"--attnres-trained={tmp_path / 'trained'}", "-n", "0", claims=AROUND_THE_MODELS)
-    result.stdout.fnmatch_lines(["attnres: step-7: trained/checkpoint-7 (open_block, *"])
+    result.stdout.fnmatch_lines(["attnres: step-7: trained/checkpoint-7 (Qwen3 backbone, open_block schedule, *"])
     found = verdicts(pytester)
     assert found["test_stock_follows_the_closed_form"]["verdict"] == "REFUTED"
     assert found["test_stock_follows_the_closed_form"]["estimate"] > 1e-6
