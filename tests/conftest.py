@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import torch
 from jaxtyping import install_import_hook
-from support.checkpoint_copies import Copy, configure
+from support.checkpoint_copies import Copy, configure, write_tokenizer
 from support.small_suite import CLAIMS
 from support.warm_processes import warm
 
@@ -49,16 +49,6 @@ def _notes_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def conformance() -> Path:
     return CONFORMANCE
-
-
-def write_tokenizer(folder: Path, vocabulary: int = 96) -> None:
-    """A tokenizer whose words are w0, w1, ...: enough for checkpoints with random weights."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    words = {f"w{index}": index for index in range(vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from attnres_core.engine.executors import local
-from attnres_core.engine.executors.local import ATTEMPTS, LocalExecutor
+from attnres_core.engine.executors.attempts import ATTEMPTS
+from attnres_core.engine.executors.local import LocalExecutor
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
 from attnres_core.planning.bundles import Bundle

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from support.checkpoint_copies import write_tokenizer
 from support.every_kind import EVERY, REMOVALS, applicable, donors_of, scores
 from support.inkling2_models import SHAPES, VOCABULARY, inkling2_library, save_inkling2
 from support.naive import Naive
@@ -15,7 +16,6 @@ from transformers.models.inkling2 import modeling_inkling2 as library
 import attnres_core as ac
 from attnres_core.models.dialects.inkling2 import STREAMS
 from attnres_core.models.networks.routing import PseudoQuery
-from conftest import write_tokenizer
 
 STREAMED = [
     *(kind(ac.EMBEDDING, ac.ATTN, stream=stream) for kind in REMOVALS for stream in STREAMS),

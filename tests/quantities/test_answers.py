@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from support.checkpoint_copies import write_tokenizer
 
 import attnres_core as ac
 from attnres_core.prompts import load_prompts
 from attnres_core.shipped import fixtures, reference
 from attnres_core.training import structured
-from conftest import write_tokenizer
 
 DROP = ac.drop(ac.CURRENT, ac.MLP)
 METRICS = (ac.LOGIT_DIFFERENCE, ac.ANSWER_PROBABILITY)

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from support.checkpoint_copies import baseline
+from support.checkpoint_copies import baseline, write_tokenizer
 from support.small_suite import record_of
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -13,7 +13,6 @@ from attnres_core.models.dialects.kimi_block import KimiBlock
 from attnres_core.models.dialects.open_block import OpenBlock
 from attnres_core.models.dialects.schedule import sites_of
 from attnres_core.report.html.routing_chart import routing_heatmap
-from conftest import write_tokenizer
 
 CLAIMS = """
 from attnres_core import *

@@ -88,3 +88,13 @@ def refusal(path: Path | str, **options: Any) -> tuple[str, str]:
     found, supported, remedy = rest.partition(f". Supported: {SUPPORTED}. ")
     assert supported
     return found, remedy
+
+
+def write_tokenizer(folder: Path, vocabulary: int = 96) -> None:
+    """A tokenizer whose words are w0, w1, ...: enough for checkpoints with random weights."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {f"w{index}": index for index in range(vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from conftest import write_tokenizer
+from support.checkpoint_copies import write_tokenizer
 
 WORDS, LAYERS = 16, 4
 WORD, COPY, SPARE, TARGET, TRASH = (slice(16 * place, 16 * place + 16) for place in range(5))

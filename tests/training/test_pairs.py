@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from support.checkpoint_copies import write_tokenizer
 
 from attnres_core.__main__ import main
 from attnres_core.prompts import Split, load_prompts, read_tokenizer
 from attnres_core.shipped import fixtures, reference
 from attnres_core.training import pairs
-from conftest import write_tokenizer
 
 FOLDER = fixtures() / "prompts"
 TOKENIZER = reference("tiny-open-block") / "tokenizer.json"
