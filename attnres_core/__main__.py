@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from attnres_core.commands import COMMANDS
 
 STATUSES = (
-    "Exit status: 0 done; 1 what was looked for is there: runs that differ (compare --fail-on), a damaged store (store "
-    "verify); 2 it cannot be done, and stderr says why. `plan` has pytest's."
+    "Exit status: 0 done; 1 what was looked for is there, or a part failed: runs that differ (compare --fail-on), "
+    "damaged files (store verify, store merge), a bundle that failed (measure), a checkpoint that could not be decided "
+    "(recipe run); 2 it cannot be done, and stderr says why. `plan` and `measure` have pytest's."
 )
 
 
@@ -27,7 +28,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command."""
     root = parser()
     given = sys.argv[1:] if argv is None else list(argv)
-    arguments = root.parse_args(given, argparse.Namespace(given=given))
+    arguments, for_pytest = root.parse_known_args(given, argparse.Namespace(given=given))
+    if for_pytest and not hasattr(arguments, "for_pytest"):
+        root.error(f"unrecognized arguments: {' '.join(for_pytest)}")
+    arguments.for_pytest = for_pytest
     COMMANDS[arguments.command].run(arguments, root)
 
 

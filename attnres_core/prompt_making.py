@@ -107,7 +107,7 @@ def _rows(source: Source, limit: int | None) -> Iterable[dict[str, Any]]:
     try:
         import datasets
     except ImportError:
-        raise ValueError("reading a data set needs `datasets`: pip install 'attnres-core[datasets]'") from None
+        raise ValueError("reading a data set needs `datasets`: pip install datasets") from None
     path = Path(source.name)
     if any((path / name).is_file() for name in _SAVED):
         saved = datasets.load_from_disk(str(path))

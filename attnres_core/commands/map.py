@@ -74,7 +74,8 @@ def _map(arguments: argparse.Namespace) -> None:
     if arguments.screen:
         from attnres_core.exploration.screening import screened_map
 
-        found = screened_map(inspected, prompts.part(split, arguments.n_prompts), resources)
+        here = resources if resources.slots else choose("local", Asked("auto", arguments.dtype, [inspected]))
+        found = screened_map(inspected, prompts.part(split, arguments.n_prompts), here)
         rows = [{**row, "screened": value} for row, value in zip(rows, found, strict=True)]
     pathway_map.write_map(rows, out)
     told = [name for name in ("mass", "turn", "screened") if name in rows[0]]

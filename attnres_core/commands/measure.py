@@ -20,15 +20,12 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which part, into which store; the rest is pytest's."""
-    _add_own(parser)
-    told = "files of claims and options, as for pytest (default: hypotheses/, where there is such a folder)"
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help=told)
-
-
-def _add_own(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard", type=_shard, default="1/1", metavar="K/N", help="the K-th of N parts (default: all)")
-    told = "the store of this part (default: as pytest would, .attnres)"
+    told = "the store of this part; each of several parts needs one of its own (default: as pytest would, .attnres)"
     parser.add_argument("--store", type=Path, metavar="DIR", help=told)
+    parser.usage = f"{parser.prog} [-h] [--shard K/N] [--store DIR] [files of claims and options, as for pytest]"
+    parser.epilog = "Without a file, it is hypotheses/, where there is such a folder."
+    parser.set_defaults(for_pytest=[])
 
 
 def _shard(text: str) -> Shard:
@@ -40,12 +37,11 @@ def _shard(text: str) -> Shard:
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Run pytest in a process of its own, with its exit status."""
-    own = argparse.ArgumentParser(root.prog + " measure", add_help=False, allow_abbrev=False)
-    _add_own(own)
-    own.set_defaults(shard=arguments.shard, store=arguments.store)
-    ours, given = own.parse_known_args(arguments.arguments)  # (they may stand behind the files, too)
-    store = [f"--attnres-store={ours.store}"] if ours.store else []
-    if not given and Path("hypotheses").is_dir():
-        given = ["hypotheses/"]
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--attnres-shard={ours.shard}", *store, *given]
+    shard, given = arguments.shard, arguments.for_pytest
+    if shard.count > 1 and arguments.store is None:
+        root.error(f"--shard {shard} needs a store of its own, such as --store stores/{shard.number}")
+    if Path("hypotheses").is_dir() and not any(Path(word.split("::")[0]).exists() for word in given):
+        given = [*given, "hypotheses/"]
+    store = [f"--attnres-store={arguments.store}"] if arguments.store else []
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--attnres-shard={shard}", *store, *given]
     sys.exit(subprocess.run(command, check=False).returncode)

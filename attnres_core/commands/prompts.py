@@ -13,7 +13,7 @@ DESCRIPTION = (
     ".parquet), folders of data sets, or data sets of the hub. Documents are split into exploration and confirmation "
     "by a hash of their names; duplicates and prompts of too few tokens are left out, and counted. "
     "docstrings: 512 prompts, one from each of 512 held-out documents, half for exploration. "
-    "structured: induction, recall, closing and headers, 256 prompts each with answers and foils, half so. "
+    "structured: induction, recall, closing and headers, 256 prompts each with answers and foils, half to explore. "
     f"{prompt_pairs.DESCRIPTION}"
 )
 OF_DATA_SETS = ("document", "stratum", "answer", "foil")

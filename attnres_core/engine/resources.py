@@ -91,7 +91,8 @@ class Resources:
     def __str__(self) -> str:
         """`cpu, float32, 2 measuring slots x 1 threads`."""
         if self.address:
-            return f"{self.device_class}, {self.dtype}, processes of the Ray cluster at {self.address}"
+            who = f"processes of the Ray cluster at {self.address}, sent what they lack"
+            return f"{self.device_class}, {self.dtype}, {who}"
         slots = f"{len(self.slots)} measuring slot{'s' if len(self.slots) > 1 else ''} x {self.threads} threads"
         spread = f" over {len(self.spread)} devices" if self.spread else ""
         return f"{self.device_class}, {self.dtype}, {slots}{spread}"

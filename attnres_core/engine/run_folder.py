@@ -110,12 +110,6 @@ class RunFolder:
         self._write(file, str(before + 1))
         return before
 
-    def forgive(self, bundle: Bundle) -> None:
-        """Take the latest attempt back: what ended it was not this bundle's doing."""
-        file = self.path / "attempts" / bundle.id
-        before = int(file.read_text(encoding="utf-8")) if file.exists() else 0
-        self._write(file, str(max(before - 1, 0)))
-
     def finish(self, bundle: Bundle) -> None:
         """Count a bundle that this run measured; what it is asked for later is begun anew."""
         with self._writing():

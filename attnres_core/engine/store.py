@@ -97,6 +97,11 @@ class Store:
             self._merged[folder] = frozenset(name for name, units in read.items() if units is not None), found
         return found
 
+    def forget(self) -> None:
+        """Drop what was read from memory."""
+        self._seen.clear()
+        self._merged.clear()
+
     def models_about(self, text: str) -> dict[str, str]:
         """The models whose description holds `text`, with it: in other arithmetic, of other versions, too."""
         files = sorted((self.root / "units").glob(f"*/{ABOUT}"))

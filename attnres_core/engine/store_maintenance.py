@@ -147,6 +147,8 @@ def _merge(into: Store, other: Store) -> str:
         new, known = new + len(lacking), known + len(units) - len(lacking)
         about = folder.parent / ABOUT
         into.add_units(model, chunk, units, about.read_text(encoding="utf-8") if about.is_file() else "")
+        for store in (into, other):  # (one chunk at a time in memory)
+            store.forget()
     decisions = _merge_entries(into, other)
     left = f"; {len(stale)} models of another numerics version left out" if stale else ""
     return f"{other.root}: {new} units copied, {known} were here; {decisions} decisions and searches copied{left}"
@@ -160,10 +162,9 @@ def _merge_entries(into: Store, other: Store) -> int:
             into.add_judged(file.stem, entry)
             copied += 1
     for folder in sorted((other.root / "searches").iterdir()):
-        kept = into.searches(folder.name)
         for file in sorted(folder.glob("*.json")):
             entry = other.search(folder.name, file.stem)
-            if entry is not None and entry not in kept:
+            if entry is not None and into.search(folder.name, file.stem) is None:
                 into.add_search(folder.name, file.stem, entry)
                 copied += 1
     return copied

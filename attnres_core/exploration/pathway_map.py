@@ -145,4 +145,4 @@ def write_map(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
                 try:
                     table.to_parquet(temporary, index=False)
                 except ImportError:
-                    raise ValueError(f"{file}: Parquet needs pyarrow: pip install 'attnres-core[parquet]'") from None
+                    raise ValueError(f"{file}: Parquet needs pyarrow: pip install pyarrow") from None

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from attnres_core.claims.claim import ALPHA, Claim
+from attnres_core.engine.executors.ray_cluster import ClusterWarning
 from attnres_core.engine.run_folder import BEGUN, DECIDED, RunFolder
 from attnres_core.engine.store import DamagedStoreWarning
 from attnres_core.engine.worker import SmallerBatchWarning
@@ -65,7 +66,7 @@ def suite_of(
 def _notices_shown() -> Iterator[None]:
     """What is only told is told, even where warnings are errors."""
     with warnings.catch_warnings():
-        for notice in (DamagedStoreWarning, IgnoredFieldWarning, SmallerBatchWarning):
+        for notice in (ClusterWarning, DamagedStoreWarning, IgnoredFieldWarning, SmallerBatchWarning):
             warnings.simplefilter("always", notice)
         yield
 
@@ -116,6 +117,8 @@ def decide(session: pytest.Session) -> None:
     finally:
         if bar is not None:
             bar.close()
+        if options.option(config, "shard"):
+            RunFolder(options.written_path(config, "store"), mine.run).remove()
 
 
 def _folder_of(session: pytest.Session) -> Path:
@@ -178,7 +181,6 @@ def _measure(suite: Suite, run: str, shard: Shard, reporter: Any) -> int:
         reporter.write_line(
             f"attnres: {left} claims choose families by what was measured; the run that decides measures these families"
         )
-    folder.remove()
     return len(failures)
 
 

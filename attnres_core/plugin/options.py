@@ -100,7 +100,10 @@ OPTIONS = (
     Option("sequential", "decide early: look at a quarter and a half of the documents too", "", flag=True),
     Option("register", "register the claims in the nearest claims.lock, or a new one, and stop", "", flag=True),
     Option(
-        "budget-claims", "share alpha among so many claims when registering first (default: twice as many)", "", _count
+        "budget-claims",
+        "share alpha among so many claims when registering first (default: twice the number registered)",
+        "",
+        _count,
     ),
     Option("allow", "inconclusive: claims that stay open do not fail the run", "", _allowed),
     Option("plan", "print the prompts that each claim needs, from the exploration split, and stop", "", flag=True),
@@ -161,8 +164,9 @@ def untyped(config: pytest.Config) -> list[str]:
 
 
 def written_path(config: pytest.Config, name: str) -> Path:
-    """A place this run writes to: the command line's seen from where pytest was started, any other from its root."""
-    folder = config.invocation_params.dir if typed(config, name) else config.rootpath
+    """A place this run writes to: what an ini file says, seen from its root, else from where pytest was started."""
+    started = typed(config, name) or config.inipath is None
+    folder = config.invocation_params.dir if started else config.rootpath
     return folder.joinpath(option(config, name)).resolve()
 
 

@@ -65,7 +65,8 @@ class ProgressBar:
             done, now = self.folder.measured, time.monotonic()
             if done < total and STEPS * done // total > steps and now - told_at >= self.apart:
                 steps, told_at = STEPS * done // total, now
-                write_header(self.reporter, [progress_line(done, total, now - started)])
+                by = f"; {self.folder.workers}" if self.folder.workers else ""
+                write_header(self.reporter, [progress_line(done, total, now - started) + by])
 
     def _measuring(self) -> bool:
         return not (self._stop.wait(0.2) or self.folder.has_record(DECIDED))

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from attnres_core.claims.claim import Claim, claim_key
-from attnres_core.claims.statements import Verdict
+from attnres_core.claims.statements import Decision, Verdict
 from attnres_core.judging.outcomes import Outcome
+from attnres_core.quantities.units import unit_of
 from attnres_core.records.contradictions import absent, contradictions
 from attnres_core.records.schema import ClaimEntry, OperatorSign, StatementEntry
 from attnres_core.report.by_source import UNCITED, by_source, changed
@@ -32,10 +33,11 @@ def failure_text(entry: ClaimEntry) -> str:
     leading, headline = deciding(entry), f"{entry['verdict']}: {entry['disagreement']}"
     if leading is not None and not entry["disagreement"]:
         estimate = number(leading["estimate"], leading["unit"])
-        headline = f"{leading['verdict']}: {estimate} {limits(leading)} for {leading['text']}"
+        headline = f"{leading['verdict']}: {estimate} {leading['unit']} {limits(leading)} for {leading['text']}"
     lines = [headline, "", f"claim     {entry['title']}", f"verdict   {entry['verdict']}"]
     for kind in entry["under"]:
-        numbers = f"{number(kind['estimate'], kind['unit'])} {interval((kind['low'], kind['high']), kind['unit'])}"
+        whole = interval((kind["low"], kind["high"]), kind["unit"])
+        numbers = f"{number(kind['estimate'], kind['unit'])} {kind['unit']} {whole}"
         lines.append(f"under     {kind['kind']}: {kind['verdict']} ({numbers})")
     lines += [f"beware    {note}" for note in map(more_than_additive, entry["excesses"])]
     if status := standing(entry):
@@ -57,7 +59,7 @@ def failure_text(entry: ClaimEntry) -> str:
             "",
             f"statement {statement['text']}",
             f"effect    {number(statement['estimate'], unit)} {unit}",
-            f"interval  {interval(ends, unit)}  ({how}, n = {statement['n']})",
+            f"interval  {interval(ends, unit)} {unit}  ({how}, n = {statement['n']})",
             f"threshold {against(statement)}",
             f"verdict   {statement['verdict']}{_meaning(statement)}",
         ]
@@ -103,7 +105,7 @@ def verdict_table(entries: Sequence[ClaimEntry], width: int | None = None, *, fu
         group = [entry["verdict"] for entry in entries if entry["control"] is control]
         if group:
             text = ", ".join(f"{group.count(word)} {word}" for word in SIGNS if word in group)
-            lines.append((f"{len(group)} {label}: {text}", {"bold": True}))
+            lines.append((f"{len(group)} {label if len(group) > 1 else label[:-1]}: {text}", {"bold": True}))
     for word, count in Counter(filter(None, map(standing, entries))).items():
         note = next(entry["registration_note"] for entry in entries if entry["registration"] == word)
         lines.append((f"{count} {word}: {note}", {"yellow": True}))
@@ -191,11 +193,17 @@ def plan_table(planned: Sequence[tuple[Claim, Outcome, int | None]], available: 
                 f"{needed} prompts" + ("" if needed <= available else f": more than the {available} here"),
                 needed,
             )
-        effect = number(outcome.deciding.interval.mean, signed=True) if outcome.deciding is not None else ""
+        effect = "" if outcome.deciding is None else _estimate(outcome.deciding)
         rows.append((-order, claim_key(claim.node_id).replace("::test_", " "), effect, text))
     width = max((len(name) for _, name, _, _ in rows), default=0)
     head = f"prompts for 80 % power at each claim's alpha, if the exploration split has the truth ({available} here)"
-    return [head, *(f"  {name:<{width}} {effect:>9}  {text}" for _, name, effect, text in sorted(rows))]
+    longest = max((len(effect) for _, _, effect, _ in rows), default=0)
+    return [head, *(f"  {name:<{width}} {effect:>{longest}}  {text}" for _, name, effect, text in sorted(rows))]
+
+
+def _estimate(decision: Decision) -> str:
+    units = " and ".join(sorted({unit_of(quantity) for quantity, _ in decision.statement.form.terms}))
+    return f"{number(decision.interval.mean, signed=True)} {units}"
 
 
 def _name(entry: ClaimEntry) -> str:

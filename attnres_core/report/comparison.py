@@ -112,11 +112,11 @@ _READ: dict[str, Callable[[Record], str]] = {
 
 
 def numbers(claim: ClaimEntry) -> str:
-    """`+0.110 [+0.090, +0.130]` of the statement that decides."""
+    """`+0.110 nats/token [+0.090, +0.130]` of the statement that decides."""
     decided_by = deciding(claim)
     if decided_by is None or decided_by["estimate"] is None:
         return ""
-    return f"{number(decided_by['estimate'], decided_by['unit'])} {limits(decided_by)}"
+    return f"{number(decided_by['estimate'], decided_by['unit'])} {decided_by['unit']} {limits(decided_by)}"
 
 
 def as_text(first: Record, second: Record) -> str:

@@ -138,7 +138,7 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
         ValueError: a checkpoint, prompt file, device or store that cannot be used, with the remedy.
     """
     check_executor(settings.executor)
-    store = Store(settings.store, shared=settings.shard is None)
+    store = Store(settings.store, shared=settings.shard is None or settings.shard.count == 1)
     whole = load_prompts(settings.prompts)
     limits = [settings.n_prompts, QUICK_PROMPTS if settings.quick else None]
     limit = min((limit for limit in limits if limit is not None), default=None)

@@ -22,7 +22,8 @@ HEAD = """# Options
 Every option has a twin in the ini file: `--attnres-n-prompts 64` is `attnres_n_prompts = 64` in `pytest.ini` or in
 `pyproject.toml` under `[tool.pytest.ini_options]`; a flag takes `yes` or `no`. The command line wins. A path on the
 command line is seen from the folder that you are in, a path in an ini file from that file's folder. Reports and
-measured columns go to pytest's root folder, where these options do not say otherwise.
+measured columns go to the folder of the ini file, or without one to the folder of the command, where these options do
+not say otherwise.
 
 [Checkpoints and prompts](checkpoints.md) says more about models, prompts, memory and precision,
 [writing claims](writing-claims.md#register-then-confirm) about registration,

@@ -22,7 +22,7 @@ from support.small_suite import CLAIMS, record_of
 
 from attnres_core.engine import store_maintenance
 from attnres_core.engine.executors import choose, open_executor, ray_cluster
-from attnres_core.engine.executors.ray_cluster import LeftNodeWarning
+from attnres_core.engine.executors.ray_cluster import ClusterWarning
 from attnres_core.engine.resources import LIBRARIES, NARROW, Asked, Need, Resources
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
@@ -255,9 +255,9 @@ def test_a_node_of_another_version_is_refused_by_name_and_the_others_measure(che
     node = more(env_vars={"PYTHONPATH": os.pathsep.join([str(tmp_path / "other"), *sys.path])})
     bundles = plan(checkpoint)
     store, executor = opened(checkpoint)
-    with executor, pytest.warns(LeftNodeWarning) as told:
+    with executor, pytest.warns(ClusterWarning) as told:
         assert executor.carry_out(bundles) == {}
-    [message] = {str(each.message) for each in told if each.category is LeftNodeWarning}
+    [message] = {str(each.message) for each in told if each.category is ClusterWarning}
     assert f"node {node.node_id[:8]}" in message
     assert "it runs torch 1.0.0 (here" in message
     assert whole(store, bundles)
@@ -287,15 +287,15 @@ def test_room_is_counted_by_what_a_process_takes():
 
 
 def test_a_process_takes_a_gpu_all_of_a_node_s_or_cores_by_the_model_s_width():
-    nodes = [{"CPU": 16, "GPU": 4}, {"CPU": 8, "GPU": 2}, {"CPU": 0}]
+    node = {"CPU": 8, "GPU": 2}
     need = Need(weights=10, states=20, batch=30)
     cuda = Resources("cuda", "float32", (), need)
-    assert ray_cluster.demand_of(cuda, nodes) == ray_cluster.Demand(1, 1, LIBRARIES + 10)
+    assert ray_cluster.demand_of(cuda, node) == ray_cluster.Demand(1, 1, LIBRARIES + 10)
     spread = dataclasses.replace(cuda, spread=("balanced",))
-    assert ray_cluster.demand_of(spread, nodes) == ray_cluster.Demand(1, 2, LIBRARIES + 10)
+    assert ray_cluster.demand_of(spread, node) == ray_cluster.Demand(1, 2, LIBRARIES + 10)
     for width, cpus in ((NARROW, 8), (NARROW - 1, 1)):
         on_cpu = Resources("cpu", "float32", (), need, width=width)
-        assert ray_cluster.demand_of(on_cpu, nodes) == ray_cluster.Demand(cpus, 0, LIBRARIES + 60)
+        assert ray_cluster.demand_of(on_cpu, node) == ray_cluster.Demand(cpus, 0, LIBRARIES + 60)
 
 
 @pytest.mark.usefixtures("_quiet")
@@ -328,4 +328,4 @@ def test_what_cannot_work_is_told_with_the_remedy(suite, pytester):
     result.stderr.fnmatch_lines(["*--attnres-ray-address is for --attnres-executor ray*"])
     pytester.makeconftest("import sys\nsys.modules['ray'] = None\n")
     result = suite("-n", "0", "--attnres-executor=ray")
-    result.stderr.fnmatch_lines(["*needs the package ray: pip install 'attnres-core?ray?' here and on every node*"])
+    result.stderr.fnmatch_lines(["*needs the package ray: pip install ray, here and on every node*"])

@@ -82,7 +82,8 @@ def test_workers_are_refused(suite):
     result.stderr.fnmatch_lines(["*--attnres-shard needs one process: add -n 0*"])
 
 
-def test_the_command_takes_its_own_options_on_either_side_of_the_files(monkeypatch):
+def test_the_command_takes_its_own_options_on_either_side_of_the_files(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     ran = []
 
     def noted(command, check):
@@ -91,10 +92,19 @@ def test_the_command_takes_its_own_options_on_either_side_of_the_files(monkeypat
 
     monkeypatch.setattr(measure.subprocess, "run", noted)
     before = ["--shard", "2/5", "--store", "mine", "a.py", "-k", "x"]
-    behind = ["a.py", "--shard", "2/5", "-k", "x", "--store=mine"]
-    for given in (before, behind):
+    between = ["a.py", "--shard", "2/5", "-k", "x", "--store=mine"]
+    for given in (before, between):
         with pytest.raises(SystemExit) as ended:
             main(["measure", *given])
         assert ended.value.code == 3
     assert ran[0] == ran[1]
     assert ran[0][-5:] == ["--attnres-shard=2/5", "--attnres-store=mine", "a.py", "-k", "x"]
+
+
+def test_a_part_needs_a_store_of_its_own(capsys):
+    with pytest.raises(SystemExit):
+        main(["measure", "a.py", "--shard", "2/5"])
+    assert "--shard 2/5 needs a store of its own, such as --store stores/2" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["store", "list", "--no-such"])
+    assert "unrecognized arguments: --no-such" in capsys.readouterr().err

@@ -58,3 +58,26 @@ def test_a_flag_of_an_ini_file_says_yes_or_no(pytester, given):
     result = pytester.runpytest_subprocess("-n0", *all_of(given))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*attnres_quick = perhaps is neither yes nor no; allowed: 1, true, yes, *"])
+
+
+def test_an_ini_file_of_the_folder_counts_for_claims_that_lie_elsewhere(pytester, micro, given, tmp_path):
+    """Beside them lies another project's; without options of ours in the folder, that one counts, as pytest has it."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pytest.ini").write_text("[pytest]\n")
+    claims = tmp_path / "other" / "test_theirs.py"
+    (pytester.path / "test_claims.py").rename(claims)
+    pytester.makeini(f"[pytest]\naddopts = -n 0\nattnres_trained = {micro / 'kimi'}\n")
+    result = pytester.runpytest_subprocess(*given["vanilla"], *given["prompts"], str(claims))
+    result.stdout.fnmatch_lines([f"rootdir: {pytester.path}", "configfile: tox.ini", "attnres: trained: kimi (*"])
+    result.stdout.fnmatch_lines([f"report: {pytester.path}/reports/latest.html"])
+    (pytester.path / "tox.ini").unlink()
+    result = pytester.runpytest_subprocess("-n0", *all_of(given), str(claims))
+    result.stdout.fnmatch_lines([f"rootdir: {tmp_path / 'other'}", "configfile: pytest.ini"])
+
+
+def test_what_is_written_stays_in_the_folder_of_the_command_wherever_the_claims_lie(pytester, given, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (pytester.path / "test_claims.py").rename(tmp_path / "elsewhere" / "test_theirs.py")
+    result = pytester.runpytest_subprocess("-n0", *all_of(given), str(tmp_path / "elsewhere" / "test_theirs.py"))
+    result.stdout.fnmatch_lines([f"report: {pytester.path}/reports/latest.html"])
+    assert (pytester.path / ".attnres/units").is_dir()

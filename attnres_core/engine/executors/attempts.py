@@ -9,18 +9,11 @@ ATTEMPTS = 2
 """A bundle whose process dies this often becomes a named failure: it is deadly."""
 
 
-def begin(folder: RunFolder, bundle: Bundle) -> int | None:
-    """Count an attempt at a bundle; returns how many there were before, or None where it has failed for good."""
-    if folder.failure(bundle) is not None:
-        return None
-    if folder.deadly(bundle):
+def barred(folder: RunFolder, bundle: Bundle) -> bool:
+    """Whether a bundle is not to be measured in this run: it has failed for good, or its model kills processes."""
+    if folder.failure(bundle) is None and folder.deadly(bundle):
         folder.fail(bundle, f"not measured: {bundle}, since measuring that model killed its process before")
-        return None
-    attempts = folder.attempt(bundle)
-    if attempts >= ATTEMPTS:
-        killed(folder, bundle, attempts)
-        return None
-    return attempts
+    return folder.failure(bundle) is not None
 
 
 def killed(folder: RunFolder, bundle: Bundle, attempts: int, last_words: str = "") -> None:

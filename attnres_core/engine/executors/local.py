@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from attnres_core.engine.executors.attempts import begin, went_wrong
+from attnres_core.engine.executors.attempts import ATTEMPTS, barred, killed, went_wrong
 from attnres_core.engine.executors.protocol import Tell, silent
 from attnres_core.engine.resources import Asked, Resources, choose_resources
 from attnres_core.engine.run_folder import RunFolder
@@ -97,8 +97,11 @@ class LocalExecutor:
             missing = self.store.missing(bundle)
             if not mine or not missing or self.folder.failure(bundle) is not None:
                 return False
-            attempts = begin(self.folder, bundle)
-            if attempts is None:
+            if barred(self.folder, bundle):
+                return True
+            attempts = self.folder.attempt(bundle)
+            if attempts >= ATTEMPTS:
+                killed(self.folder, bundle, attempts)
                 return True
             try:
                 units = worker.measure(bundle, missing)

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 from attnres_core.engine.resources import Resources
-from attnres_core.engine.worker import Worker
+from attnres_core.engine.worker import SmallerBatchWarning, Worker
 from attnres_core.models.checkpoints.checkpoint import Checkpoint, weights_digest
 from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.planning.bundles import Bundle
@@ -38,7 +38,7 @@ Pieces = Mapping[str, list[Any]]
 
 def versions() -> dict[str, str]:
     """What must be the same on every node, or the same bundle would yield other numbers."""
-    packages = ("attnres-core", "torch", "transformers", "numpy", "safetensors")
+    packages = ("attnres-core", "torch", "transformers", "tokenizers", "numpy", "safetensors")
     return {
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},
@@ -107,8 +107,12 @@ class Measurer:
         if not self._found(bundle.role):
             return Lacks(bundle.role)
         with warnings.catch_warnings(record=True) as notices:
-            warnings.simplefilter("always")
-            units = self._worker.measure(bundle, missing)
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", SmallerBatchWarning)
+            try:
+                units = self._worker.measure(bundle, missing)
+            except UnsupportedCheckpoint as error:  # (which does not travel)
+                raise ValueError(str(error)) from None
         return Measured(units, tuple((notice.category, str(notice.message)) for notice in notices))
 
     def receive(self, role: AnyRole, pieces: Pieces) -> None:
@@ -126,13 +130,16 @@ class Measurer:
             if identity(folder, folder / TOKENIZER) != expected:
                 shutil.rmtree(folder, ignore_errors=True)
                 part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
-                part.mkdir()
-                for name, references in pieces.items():
-                    with (part / name).open("wb") as stream:
-                        for reference in references:
-                            piece: Any = ray.get(reference)
-                            stream.write(piece)
-                part.replace(folder)
+                try:
+                    part.mkdir()
+                    for name, references in pieces.items():
+                        with (part / name).open("wb") as stream:
+                            for reference in references:
+                                piece: Any = ray.get(reference)
+                                stream.write(piece)
+                    part.replace(folder)
+                finally:
+                    shutil.rmtree(part, ignore_errors=True)
         if not self._found(role):
             raise ValueError(f"{folder}: what arrived is not the checkpoint that was sent; is the disk full?")
 
@@ -140,10 +147,9 @@ class Measurer:
         """Whether this node holds a role's checkpoint: where the driver has it, or a copy that was sent before."""
         if role not in self._here:
             checkpoint, expected = self._checkpoints[role], self._identities[role]
-            kept = kept_folder(expected)
             if identity(checkpoint.folder, checkpoint.tokenizer_file) == expected:
                 self._here.add(role)
-            elif identity(kept, kept / TOKENIZER) == expected:
+            elif identity(kept := kept_folder(expected), kept / TOKENIZER) == expected:
                 files = tuple(kept / file.name for file in checkpoint.files)
                 self._checkpoints[role] = dataclasses.replace(checkpoint, folder=kept, files=files)
                 self._here.add(role)

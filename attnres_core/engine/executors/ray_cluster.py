@@ -26,7 +26,7 @@ from typing import Any
 
 from attnres_core.amounts import size
 from attnres_core.engine.executors import ray_actor
-from attnres_core.engine.executors.attempts import ATTEMPTS, begin, killed, went_wrong
+from attnres_core.engine.executors.attempts import ATTEMPTS, barred, killed, went_wrong
 from attnres_core.engine.executors.local import POLL_SECONDS
 from attnres_core.engine.executors.protocol import Tell, silent
 from attnres_core.engine.resources import (
@@ -53,6 +53,8 @@ CLOSE_SECONDS = 5.0
 """How long to wait for processes that tidy up at the end."""
 LOCAL = "local"
 """The address of a cluster that is started on this machine for the run."""
+WAITING_SECONDS = 60.0
+"""After so long without a process the run says that it waits."""
 PROBE_SECONDS = 15.0
 """A node that does not answer for so long is lost."""
 _Loading = tuple[str, str]
@@ -72,7 +74,7 @@ def connected(address: str) -> Iterator[Any]:
         import ray
     except ImportError:
         raise ValueError(
-            "--attnres-executor ray needs the package ray: pip install 'attnres-core[ray]' here and on every node"
+            "--attnres-executor ray needs the package ray: pip install ray, here and on every node"
         ) from None
     if ray.is_initialized():  # the caller's own
         yield ray
@@ -82,7 +84,7 @@ def connected(address: str) -> Iterator[Any]:
         own = {"num_cpus": cores(), "num_gpus": cuda_devices(), "include_dashboard": False}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ValueError(f"--attnres-ray-address: no Ray cluster answers at {address} ({error})") from None
     try:
         yield ray
@@ -105,18 +107,18 @@ class Demand:
         return int(min([*rooms, node.get("GPU", 0) // self.gpus] if self.gpus else rooms))
 
 
-def demand_of(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Demand:
-    """What a process takes: one GPU, or all of a node's where models are spread; or cores, few for narrow models.
+def demand_of(resources: Resources, node: Mapping[str, float]) -> Demand:
+    """What a process takes of a node: a GPU, or all of them where models are spread; cores, one for narrow models.
 
     Args:
         resources: what the run needs.
-        nodes: the resources of every node.
+        node: the node's resources.
     """
     if resources.device_class == "cuda":
-        gpus = [int(node["GPU"]) for node in nodes if node.get("GPU")]
-        return Demand(1, min(gpus, default=1) if resources.spread else 1, LIBRARIES + resources.need.weights)
-    wide = min((int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1), default=1)
-    return Demand(wide if resources.width >= NARROW else 1, 0, LIBRARIES + resources.need.total)
+        gpus = int(node.get("GPU", 0)) if resources.spread else 1
+        return Demand(1, max(gpus, 1), LIBRARIES + resources.need.weights)
+    cpus = max(int(node.get("CPU", 0)), 1) if resources.width >= NARROW else 1
+    return Demand(cpus, 0, LIBRARIES + resources.need.total)
 
 
 @dataclass(eq=False)
@@ -139,7 +141,6 @@ class Flight:
     hand: Hand
     bundle: Bundle | None = None
     """None: it starts."""
-    attempts: int = 0
     locks: ExitStack = dataclasses.field(default_factory=ExitStack)
 
 
@@ -195,9 +196,14 @@ class RayExecutor:
         while waiting := [b for b in bundles if self.store.missing(b) and self.folder.failure(b) is None]:
             before = len(bundles) - len(waiting)
             tell(before)
-            driver = self._drive()
-            if driver is None or not driver.carry_out(waiting, partial(_further, tell, before)):
-                time.sleep(POLL_SECONDS)  # others are at it
+            try:
+                driver = self._drive()
+                if driver is None or not driver.carry_out(waiting, partial(_further, tell, before)):
+                    time.sleep(POLL_SECONDS)  # others are at it
+            except Exception as error:
+                if type(error).__module__.startswith("ray."):
+                    raise ValueError(f"the Ray cluster at {self.resources.address} fails ({error})") from None
+                raise
         tell(len(bundles))
         failures = {bundle: self.folder.failure(bundle) for bundle in bundles}
         return {bundle: why for bundle, why in failures.items() if why is not None}
@@ -213,6 +219,14 @@ class RayExecutor:
                     )
                     self._stack.push(asked.pop_all())
         return self._driver
+
+
+@dataclass
+class _Patience:
+    """Since when no process has started, and whether that was told."""
+
+    since: float
+    spent: bool = False
 
 
 class Driver:
@@ -234,6 +248,9 @@ class Driver:
         self._left_alone = dict[str, str]()
         """Nodes that take no part any more, with the reason."""
         self._staffed = -STAFF_SECONDS
+        self._patience = _Patience(time.monotonic())
+        self._attempts = Counter[str]()
+        """How often a process died at a bundle, or an attempt at it raised an error, by the bundle's id."""
 
     def __enter__(self) -> Driver:
         return self
@@ -297,18 +314,27 @@ class Driver:
         self._staffed = time.monotonic()
         alive = {node["NodeID"]: node["Resources"] for node in self.ray.nodes() if node["Alive"]}
         nodes = {node: held for node, held in alive.items() if node not in self._left_alone}
-        demand = demand_of(self.resources, list(nodes.values()))
+        if self.resources.spread:  # (the model may not fit on fewer GPUs than there are together anywhere)
+            most = max((held.get("GPU", 0) for held in nodes.values()), default=0)
+            nodes = {node: held for node, held in nodes.items() if held.get("GPU", 0) == most}
+        demands = {node: demand_of(self.resources, held) for node, held in nodes.items()}
         there = Counter(hand.node for hand in self.hands)
-        rooms = [node for node, held in nodes.items() for _ in range(demand.fitting(held) - there[node])]
+        rooms = [node for node, held in nodes.items() for _ in range(demands[node].fitting(held) - there[node])]
         starting = sum(flight.bundle is None for flight in self.flights.values())
         for node in rooms[: max(waiting - starting, 0)]:
-            self._start(node, demand)
+            self._start(node, demands[node])
         if not self.hands and waiting:
-            raise ValueError(self._no_room(demand, list(alive.values())))
-        self.folder.tell_workers(f"{len({hand.node for hand in self.hands})} nodes, {len(self.hands)} processes")
+            raise ValueError(self._no_room(list(alive.values())))
+        up = [hand for hand in self.hands if hand.station is not None]
+        self.folder.tell_workers(f"{len({hand.node for hand in up})} nodes, {len(up)} processes")
+        if not up and not self._patience.spent and time.monotonic() - self._patience.since > WAITING_SECONDS:
+            self._patience.spent = True
+            message = f"no process has started for {WAITING_SECONDS:.0f} s: other jobs hold the Ray cluster; waiting"
+            warnings.warn(message, ClusterWarning, stacklevel=2)
 
-    def _no_room(self, demand: Demand, alive: Sequence[Mapping[str, float]]) -> str:
+    def _no_room(self, alive: Sequence[Mapping[str, float]]) -> str:
         """Why no node measures."""
+        demand = demand_of(self.resources, alive[0] if alive else {})
         takes = f"{f'{demand.gpus} GPU, ' if demand.gpus else ''}{demand.cpus} CPU and {size(demand.memory)} of memory"
         holds = [
             f"{int(held.get('CPU', 0))} CPU, {int(held.get('GPU', 0))} GPU, {size(int(held.get('memory', 0)))}"
@@ -324,8 +350,9 @@ class Driver:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         devices = tuple(f"cuda:{index}" for index in range(demand.gpus)) or ("cpu",)
+        need = largest_need(self.checkpoints.values(), self.resources.dtype, BATCH_TOKENS, len(devices))
         own = dataclasses.replace(
-            self.resources, slots=devices[:1], spread=devices if self.resources.spread else (), address=""
+            self.resources, need=need, slots=devices[:1], spread=devices if self.resources.spread else (), address=""
         )
         actor = (
             self.ray.remote(ray_actor.Measurer)
@@ -376,9 +403,8 @@ class Driver:
                 if not locks.enter_context(self.store.held(f"chunk-{bundle.model[:32]}-{bundle.chunk[:32]}")):
                     continue
                 queue.remove(bundle)
-                attempts = begin(self.folder, bundle) if self.store.missing(bundle) else None
-                if attempts is not None:
-                    return Flight(hand, bundle, attempts, locks.pop_all())
+                if self.store.missing(bundle) and not barred(self.folder, bundle):
+                    return Flight(hand, bundle, locks.pop_all())
         return None
 
     def _settle(self, flight: Flight, outcome: Any) -> bool:
@@ -395,55 +421,62 @@ class Driver:
             self._leave_alone(hand, f"a process cannot start there: {outcome}")
             return False
         if isinstance(outcome, ray_actor.Lacks):
-            self.folder.forgive(bundle)
-            outcome = self._sending(hand, bundle)
-            if outcome is None:
-                return True
+            if (problem := self._sending(hand, bundle)) is not None:
+                name = self.checkpoints[bundle.role].name
+                self._leave_alone(hand, f"{name} is not there and cannot be sent: {problem}")
+            return True
         if isinstance(outcome, ray_actor.Measured):
-            for category, message in outcome.notices:
-                warnings.warn(message, category, stacklevel=2)
             self.store.add_units(bundle.model, bundle.chunk, outcome.units, bundle.about)
             self.folder.finish(bundle)
+            for category, message in outcome.notices:
+                warnings.warn(message, category, stacklevel=2)
             return False
         return self._failed(flight, bundle, outcome)
 
     def _failed(self, flight: Flight, bundle: Bundle, error: Exception) -> bool:
         """Tell a bundle's failure from its process's and its node's; returns whether it is to be measured again."""
-        from ray.exceptions import RayActorError, RayTaskError
+        from ray.exceptions import RayError, RayTaskError, UnserializableException
 
-        if not isinstance(error, RayActorError):
+        before = self._attempts[bundle.id]
+        if isinstance(error, (RayTaskError, UnserializableException)) or not isinstance(error, RayError):
             cause = error.cause if isinstance(error, RayTaskError) and isinstance(error.cause, Exception) else error
             words = "" if isinstance(cause, ValueError) else _told(self._last_words(flight.hand))
-            went_wrong(self.folder, bundle, cause, flight.attempts, words)
+            self._attempts[bundle.id] += 1
+            went_wrong(self.folder, bundle, cause, before, words)
             return self.folder.failure(bundle) is None
-        self.hands.remove(flight.hand)
-        self._staffed = -STAFF_SECONDS  # there is room again
+        self._dismiss(flight.hand)
         last = self._last_words(flight.hand)
         if last is None:
             self._left_alone.setdefault(flight.hand.node, f"node {flight.hand.node[:8]} was lost")
-            self.folder.forgive(bundle)
-        elif flight.attempts + 1 >= ATTEMPTS:
-            killed(self.folder, bundle, flight.attempts + 1, _told(last))
-            return False
-        return True
+            return True
+        self._attempts[bundle.id] += 1
+        if before + 1 >= ATTEMPTS:
+            killed(self.folder, bundle, before + 1, _told(last))
+        return before + 1 < ATTEMPTS
+
+    def _dismiss(self, hand: Hand) -> None:
+        """Let a process go; there is room again where it was."""
+        self.hands.remove(hand)
+        with contextlib.suppress(Exception):
+            self.ray.kill(hand.actor)
+        self._staffed = -STAFF_SECONDS
 
     def _welcome(self, hand: Hand, station: ray_actor.Station) -> None:
         """A process is up: it takes part if its node runs the same versions."""
         hand.station, own = station, ray_actor.versions()
-        differing = [f"{name} {has} (here {own[name]})" for name, has in station.versions.items() if has != own[name]]
+        names = own.keys() | station.versions.keys()
+        both = [(name, station.versions.get(name, "none"), own.get(name, "none")) for name in sorted(names)]
+        differing = [f"{name} {there} (here {here})" for name, there, here in both if there != here]
         if differing:
             self._leave_alone(hand, f"it runs {', '.join(differing)}; install the same versions")
 
     def _leave_alone(self, hand: Hand, why: str) -> None:
         """Let a node take no part, and say why."""
-        self.hands.remove(hand)
-        with contextlib.suppress(Exception):
-            self.ray.kill(hand.actor)
+        self._dismiss(hand)
         if hand.node not in self._left_alone:
             address = next((n["NodeManagerAddress"] for n in self.ray.nodes() if n["NodeID"] == hand.node), "unknown")
             self._left_alone[hand.node] = f"node {hand.node[:8]} ({address}) measures nothing: {why}"
-            warnings.warn(self._left_alone[hand.node], LeftNodeWarning, stacklevel=2)
-        self._staffed = -STAFF_SECONDS
+            warnings.warn(self._left_alone[hand.node], ClusterWarning, stacklevel=2)
 
     def _sending(self, hand: Hand, bundle: Bundle) -> Exception | None:
         """Send a bundle's checkpoint to a node and wait until it is there; returns what went wrong."""
@@ -460,8 +493,8 @@ class Driver:
         return None
 
 
-class LeftNodeWarning(UserWarning):
-    """A node of the cluster takes no part in a run."""
+class ClusterWarning(UserWarning):
+    """A node of the cluster takes no part in a run, or none has room for it yet."""
 
 
 def loading(bundle: Bundle) -> _Loading:
