@@ -35,7 +35,7 @@ from attnres_core.prompts import Split, load_prompts
 from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.vocabulary import Role
 
-pytest.importorskip("ray", reason="ray is not installed: pip install 'attnres-core[ray]'")
+pytest.importorskip("ray", reason="ray is not installed: pip install ray")
 pytestmark = pytest.mark.filterwarnings("ignore:::ray", "ignore::ResourceWarning", "ignore::DeprecationWarning")
 
 OBJECT_STORE = 80 * 2**20
@@ -119,9 +119,9 @@ def opened(tmp_path, cluster):
 
 
 def processes():
-    """The measuring processes of this machine's clusters that are at a bundle."""
+    """The measuring processes of this process's own cluster that are at a bundle."""
     found = []
-    for process in psutil.process_iter():
+    for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if "ray::Measurer.measure" in process.cmdline()[:1]:
                 found.append(process)
