@@ -58,7 +58,7 @@ def test_a_run_tells_its_findings(suite, pytester):
             "to decide *",
             "*= verdicts =*",
             "7 claims: 4 SUPPORTED, 1 REFUTED, 1 INCONCLUSIVE, 1 NOT APPLICABLE",
-            "1 controls: 1 SUPPORTED",
+            "1 control: 1 SUPPORTED",
             "contradiction: decided (supported SUPPORTED, refuted REFUTED)",
             "report: *reports/latest.html",
         ]
