@@ -132,7 +132,9 @@ def become(arguments: list[str], folder: str, environment: dict[str, str], strea
 
 
 if __name__ == "__main__":
-    SITE = sys.path[2:]  # after this file's folder and the library's, which `warm_processes` gives as PYTHONPATH
+    # What a real process finds after its folder and PYTHONPATH, an editable installation of the library among it
+    bare = [sys.executable, "-I", "-c", "import sys; print(*sys.path, sep='\\n')"]
+    SITE = subprocess.run(bare, capture_output=True, text=True, check=True).stdout.splitlines()
     preload()
     gc.freeze()
     given, theirs = serve(socket.socket(fileno=os.dup(0)), int(sys.argv[1]))
