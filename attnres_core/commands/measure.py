@@ -20,7 +20,7 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which part, into which store; the rest is pytest's."""
-    parser.add_argument("--shard", type=_shard, default="1/1", metavar="K/N", help="the K-th of N parts (default: all)")
+    parser.add_argument("--shard", type=shard, default="1/1", metavar="K/N", help="the K-th of N parts (default: all)")
     told = "the store of this part; each of several parts needs one of its own (default: as pytest would, .attnres)"
     parser.add_argument("--store", type=Path, metavar="DIR", help=told)
     parser.usage = f"{parser.prog} [-h] [--shard K/N] [--store DIR] [files of claims and options, as for pytest]"
@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(for_pytest=[])
 
 
-def _shard(text: str) -> Shard:
+def shard(text: str) -> Shard:
+    """What `--shard` is given, for argparse."""
     try:
         return Shard.parse(text)
     except ValueError as error:
@@ -37,11 +38,11 @@ def _shard(text: str) -> Shard:
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Run pytest in a process of its own, with its exit status."""
-    shard, given = arguments.shard, arguments.for_pytest
-    if shard.count > 1 and arguments.store is None:
-        root.error(f"--shard {shard} needs a store of its own, such as --store stores/{shard.number}")
+    part, given = arguments.shard, arguments.for_pytest
+    if part.count > 1 and arguments.store is None:
+        root.error(f"--shard {part} needs a store of its own, such as --store stores/{part.number}")
     if Path("hypotheses").is_dir() and not any(Path(word.split("::")[0]).exists() for word in given):
         given = [*given, "hypotheses/"]
     store = [f"--attnres-store={arguments.store}"] if arguments.store else []
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--attnres-shard={shard}", *store, *given]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--attnres-shard={part}", *store, *given]
     sys.exit(subprocess.run(command, check=False).returncode)

@@ -7,10 +7,11 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from attnres_core.planning.shards import Shard
+from attnres_core.commands.measure import shard
 
 HELP = "run the claims on every checkpoint, a record each"
 DESCRIPTION = (
@@ -31,16 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/recipe"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--store", type=Path, default=Path(".attnres"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--executor", default="local", metavar="NAME", help="who measures (default: %(default)s)")
-    parser.add_argument("--shard", type=_shard, metavar="K/N", help="measure the K-th of N parts, and decide nothing")
+    parser.add_argument("--shard", type=shard, metavar="K/N", help="measure the K-th of N parts, and decide nothing")
     told = "an option for pytest, such as --pytest=--attnres-dtype=bfloat16; may be given several times"
     parser.add_argument("--pytest", action="append", default=[], metavar="OPTION", help=told)
-
-
-def _shard(text: str) -> Shard:
-    try:
-        return Shard.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid: {error}") from None
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
@@ -57,9 +51,9 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
         command += [f"--attnres-executor={arguments.executor}", *arguments.pytest]
         page = arguments.out / f"{name}.html"
         command += [f"--attnres-shard={arguments.shard}"] if arguments.shard else [f"--attnres-report={page}"]
-        page.with_suffix(".json").unlink(missing_ok=True)  # (an earlier run's is not this one's)
+        started = time.time()
         code = subprocess.run(command, check=False).returncode
-        could = code == 0 if arguments.shard else code in (0, 1) and _decided(page.with_suffix(".json"))
+        could = code == 0 if arguments.shard else code in (0, 1) and _decided(page.with_suffix(".json"), started)
         failed += not could
         what = "its part is measured" if arguments.shard else f"its record is {page.with_suffix('.json')}"
         print(f"{name}: {what if could else f'FAILED, pytest ended with exit status {code}'}", flush=True)
@@ -67,11 +61,15 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     sys.exit(int(failed > 0))
 
 
-def _decided(record: Path) -> bool:
-    """Whether a run left a record in which every claim was decided: pytest's status 1 may say that one is refuted."""
+def _decided(record: Path, started: float) -> bool:
+    """Whether a run left a record in which every claim was decided: pytest's status 1 may say that one is refuted.
+
+    A record from before the run started is an earlier run's.
+    """
     from attnres_core.records.reading import read_record
 
-    return record.is_file() and all(claim["verdict"] != "ERROR" for claim in read_record(record)["claims"])
+    fresh = record.is_file() and record.stat().st_mtime >= started
+    return fresh and all(claim["verdict"] != "ERROR" for claim in read_record(record)["claims"])
 
 
 def names_of(checkpoints: list[str]) -> Mapping[str, str]:

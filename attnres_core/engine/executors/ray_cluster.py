@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,8 @@ class Flight:
     hand: Hand
     bundle: Bundle | None = None
     """None: it starts."""
+    missing: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    """What the store lacks of the bundle."""
     locks: ExitStack = dataclasses.field(default_factory=ExitStack)
 
 
@@ -198,7 +200,7 @@ class RayExecutor:
             tell(before)
             try:
                 driver = self._drive()
-                if driver is None or not driver.carry_out(waiting, partial(_further, tell, before)):
+                if driver is None or not driver.carry_out(waiting, tell, before):
                     time.sleep(POLL_SECONDS)  # others are at it
             except Exception as error:
                 if type(error).__module__.startswith("ray."):
@@ -221,14 +223,6 @@ class RayExecutor:
         return self._driver
 
 
-@dataclass
-class _Patience:
-    """Since when no process has started, and whether that was told."""
-
-    since: float
-    spent: bool = False
-
-
 class Driver:
     """Hands bundles to the processes of a cluster that it is connected to, and stores what comes back."""
 
@@ -243,12 +237,14 @@ class Driver:
         self.ray, self.checkpoints, self.store, self.folder, self.resources = ray, checkpoints, store, folder, resources
         self.hands: list[Hand] = []
         self.flights: dict[Any, Flight] = {}
-        self._identities = {role: ray_actor.identity(c.folder, c.tokenizer_file) for role, c in checkpoints.items()}
+        identity = cache(ray_actor.identity)  # (roles share folders)
+        self._identities = {role: identity(c.folder, c.tokenizer_file) for role, c in checkpoints.items()}
         self._sent: dict[str, dict[str, list[Any]]] = {}
         self._left_alone = dict[str, str]()
         """Nodes that take no part any more, with the reason."""
         self._staffed = -STAFF_SECONDS
-        self._patience = _Patience(time.monotonic())
+        self._idle_since: float | None = time.monotonic()
+        """Since when no process has started; None: that was told."""
         self._attempts = Counter[str]()
         """How often a process died at a bundle, or an attempt at it raised an error, by the bundle's id."""
 
@@ -264,8 +260,13 @@ class Driver:
             for hand in self.hands:
                 self.ray.kill(hand.actor)
 
-    def carry_out(self, bundles: Sequence[Bundle], tell: Tell) -> bool:
+    def carry_out(self, bundles: Sequence[Bundle], tell: Tell, before: int) -> bool:
         """Measure what no other run is measuring; returns whether anything was settled.
+
+        Args:
+            bundles: what is to be measured.
+            tell: called with how many bundles are settled.
+            before: how many were settled already.
 
         Raises:
             StoreError: the store cannot be read or written.
@@ -289,7 +290,7 @@ class Driver:
                     queue.insert(0, flight.bundle)
                 elif flight.bundle is not None:
                     settled += 1
-                    tell(settled)
+                    tell(before + settled)
         return settled > 0
 
     @property
@@ -327,8 +328,8 @@ class Driver:
             raise ValueError(self._no_room(list(alive.values())))
         up = [hand for hand in self.hands if hand.station is not None]
         self.folder.tell_workers(f"{len({hand.node for hand in up})} nodes, {len(up)} processes")
-        if not up and not self._patience.spent and time.monotonic() - self._patience.since > WAITING_SECONDS:
-            self._patience.spent = True
+        if not up and self._idle_since is not None and time.monotonic() - self._idle_since > WAITING_SECONDS:
+            self._idle_since = None
             message = f"no process has started for {WAITING_SECONDS:.0f} s: other jobs hold the Ray cluster; waiting"
             warnings.warn(message, ClusterWarning, stacklevel=2)
 
@@ -383,12 +384,12 @@ class Driver:
 
     def _assign(self, queue: list[Bundle]) -> None:
         """Give every idle process a bundle of the queue that nobody else measures."""
-        for hand in self.hands:
-            if not hand.busy and (flight := self._next(hand, queue)):
-                bundle = flight.bundle
-                assert bundle is not None
-                hand.busy, hand.loading = True, loading(bundle)
-                self.flights[hand.actor.measure.remote(bundle, self.store.missing(bundle))] = flight
+        for hand in (hand for hand in self.hands if not hand.busy):
+            flight = self._next(hand, queue)
+            if flight is None or flight.bundle is None:
+                break  # what is left other runs hold: it is nothing for the next process either
+            hand.busy, hand.loading = True, loading(flight.bundle)
+            self.flights[hand.actor.measure.remote(flight.bundle, flight.missing)] = flight
 
     def _next(self, hand: Hand, queue: list[Bundle]) -> Flight | None:
         """Take the next bundle for a process off the queue, and what others have settled with it.
@@ -403,8 +404,8 @@ class Driver:
                 if not locks.enter_context(self.store.held(f"chunk-{bundle.model[:32]}-{bundle.chunk[:32]}")):
                     continue
                 queue.remove(bundle)
-                if self.store.missing(bundle) and not barred(self.folder, bundle):
-                    return Flight(hand, bundle, locks.pop_all())
+                if (missing := self.store.missing(bundle)) and not barred(self.folder, bundle):
+                    return Flight(hand, bundle, missing, locks.pop_all())
         return None
 
     def _settle(self, flight: Flight, outcome: Any) -> bool:
@@ -500,11 +501,6 @@ class ClusterWarning(UserWarning):
 def loading(bundle: Bundle) -> _Loading:
     """What a process must load for a bundle."""
     return str(bundle.role), bundle.dtype
-
-
-def _further(tell: Tell, before: int, settled: int) -> None:
-    """Tell of bundles settled beyond those that were settled before."""
-    tell(before + settled)
 
 
 def _told(words: str | None) -> str:
