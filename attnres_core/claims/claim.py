@@ -42,6 +42,11 @@ class Claim:
     """The keys of claims that cannot hold beside it; they change nothing of how it is decided."""
 
     @property
+    def prompts(self) -> str:
+        """The prompt set that it is about; empty: the run's."""
+        return next((quantity.prompts for quantity in self.quantities), "")
+
+    @property
     def by_kind(self) -> int:
         """The number of its statements that belong to each kind of ablation."""
         return len(self.statements) // max(1, len(self.under))

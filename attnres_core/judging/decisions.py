@@ -250,40 +250,63 @@ class Adjusted:
     max_t: float
 
 
-def adjust(
-    claims: Mapping[str, Sequence[Decision]], columns: Mapping[Any, Column], strata: Strata | None = None
-) -> dict[str, Adjusted]:
-    """p-values adjusted over a whole set of claims: by Holm, Benjamini-Yekutieli and the joint bootstrap's max-T.
+@dataclass(frozen=True)
+class Together:
+    """Claims over one set of documents."""
+
+    claims: Mapping[str, Sequence[Decision]]
+    """Every claim's decisions, by name."""
+    columns: Mapping[Any, Column]
+    """What they speak of, one value a document."""
+    labels: Sequence[str] = ()
+    """Each document's stratum; none: all in one."""
+
+    @property
+    def strata(self) -> Strata | None:
+        """See `judge`."""
+        return intervals.strata_of(self.labels) if self.labels else None
+
+
+def adjust(sets: Sequence[Together]) -> dict[str, Adjusted]:
+    """p-values adjusted over all claims: by Holm, Benjamini-Yekutieli and the joint bootstrap's max-T.
 
     A claim holds when all its statements do, so its p-value is their largest (intersection-union). Exact claims test
-    nothing: they count in no adjustment, and keep their 0 or 1. A claim with a gate has p = 1.
+    nothing: they count in no adjustment, and keep their 0 or 1. A claim with a gate has p = 1. Claims about different
+    sets of documents have no joint bootstrap: max-T is taken in each set, times the number of sets (Bonferroni).
 
     Args:
-        claims: every claim's decisions, by name.
-        columns: the measured columns, one value a document.
-        strata: see `judge`.
+        sets: the claims of each set of documents.
     """
-    p_values = {name: max(1.0 if d.p_value is None else d.p_value for d in found) for name, found in claims.items()}
+    every = {name: found for group in sets for name, found in group.claims.items()}
+    p_values = {name: max(1.0 if d.p_value is None else d.p_value for d in found) for name, found in every.items()}
+    joint = [_joint(group) for group in sets]
+    times = max(1, sum(map(bool, joint)))
+    largest = {name: min(1.0, p * times) for group in joint for name, p in group.items()}
+    tested = {name: p_values[name] for name, found in every.items() if not all(d.interval.exact for d in found)}
+    holm = dict(zip(tested, multiplicity.holm(list(tested.values())), strict=True))
+    by = dict(zip(tested, multiplicity.benjamini_yekutieli(list(tested.values())), strict=True))
+    return {
+        name: Adjusted(p, holm.get(name, p), by.get(name, p), max(p, largest.get(name, p)))
+        for name, p in p_values.items()
+    }
+
+
+def _joint(group: Together) -> dict[str, float]:
+    """Single-step max-T p-values of the claims that are not exact, over one set of documents."""
+    strata = group.strata
     turned, scores, own = list[Column](), list[float](), dict[str, list[int]]()
-    for name, found in claims.items():
+    for name, found in group.claims.items():
         for decision in found:
             if decision.interval.exact or decision.p_value is None:
                 continue
             for sign, threshold in _sides(decision.statement):
-                column = sign * decision.statement.form.of(columns)
+                column = sign * decision.statement.form.of(group.columns)
                 error = intervals.standard_error(column, strata)
                 own.setdefault(name, []).append(len(scores))
                 turned.append(column)
                 scores.append((float(column.mean()) - sign * threshold) / error)
-    reached = [min((scores[i] for i in own.get(name, [])), default=np.inf) for name in claims]
-    joint = multiplicity.max_t(turned, reached, strata) if turned else [0.0] * len(claims)
-    tested = {name: p_values[name] for name, found in claims.items() if not all(d.interval.exact for d in found)}
-    holm = dict(zip(tested, multiplicity.holm(list(tested.values())), strict=True))
-    by = dict(zip(tested, multiplicity.benjamini_yekutieli(list(tested.values())), strict=True))
-    return {
-        name: Adjusted(p, holm.get(name, p), by.get(name, p), max(p, joint[place]) if own.get(name) else p)
-        for place, (name, p) in enumerate(p_values.items())
-    }
+    reached = [min(scores[i] for i in places) for places in own.values()]
+    return dict(zip(own, multiplicity.max_t(turned, reached, strata), strict=True)) if turned else {}
 
 
 def _sides(statement: Statement) -> list[tuple[int, float]]:

@@ -11,7 +11,7 @@ from attnres_core.claims.statements import Linear, Operator, Verdict
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging import gates, stored_decisions
 from attnres_core.judging.additivity import excesses, partings
-from attnres_core.judging.decisions import Adjusted, Question
+from attnres_core.judging.decisions import Question, Together
 from attnres_core.judging.family_selection import by_mass, choose, filled, filled_statement
 from attnres_core.judging.negation import negation
 from attnres_core.judging.outcomes import Outcome
@@ -46,6 +46,8 @@ class Judge:
     """True if claims are looked at early."""
     whole: bool
     """True if the confirmation split is read whole: on a part, nothing is decided for good."""
+    unfit: str = ""
+    """Why the trained model cannot be asked with these prompts; empty where it can."""
 
     def dtype(self, claim: Claim) -> str | None:
         """What a claim's columns must be measured in: float32 where it says that an effect is small; None: any."""
@@ -54,13 +56,19 @@ class Judge:
 
     def known(self, claim: Claim) -> list[Quantity]:
         """The claim's quantities whose families need no choice, as they must be measured."""
-        return [filled(quantity, {}, self.dtype(claim)) for quantity in claim.quantities if not quantity.picks]
+        return (
+            []
+            if self.unfit
+            else [filled(quantity, {}, self.dtype(claim)) for quantity in claim.quantities if not quantity.picks]
+        )
 
     def prepare(self, claim: Claim, standing: Standing, lost: Mapping[Bundle, str]) -> Outcome:
         """The claim with its families chosen, or the reason why it cannot be decided."""
         open_claim = Outcome(claim, standing, Verdict.INCONCLUSIVE)
         if standing.error:
             return dataclasses.replace(open_claim, error=standing.error)
+        if self.unfit:
+            return dataclasses.replace(open_claim, verdict=Verdict.NOT_APPLICABLE, reason=self.unfit)
         try:
             picks = dict.fromkeys(pick for quantity in claim.quantities for pick in quantity.picks)
             trained = self.measurements.material.checkpoint(Role.TRAINED)
@@ -184,22 +192,12 @@ class Judge:
             for node_id, outcome in outcomes.items()
         }
 
-    def adjusted(self, outcomes: Iterable[Outcome], registered: Iterable[str]) -> dict[str, Adjusted]:
-        """p-values adjusted over the registered set, by node id; empty unless the whole set was decided together.
-
-        Args:
-            outcomes: those of this run.
-            registered: the keys of all registered claims.
-        """
-        confirmed = [o for o in outcomes if o.standing.split is Split.CONFIRMATION and not o.error]
-        whole = {claim_key(outcome.claim.node_id) for outcome in confirmed} == set(registered)
-        if not whole or self.sequential:  # looks differ: there are no joint columns
-            return {}
-        claims = {outcome.claim.node_id: outcome.decisions for outcome in confirmed if outcome.decisions}
+    def together(self, outcomes: Iterable[Outcome]) -> Together:
+        """The decisions of confirmed claims with their columns, to be adjusted over all that were registered."""
+        claims = {outcome.claim.node_id: outcome.decisions for outcome in outcomes}
         forms = [decision.statement.form for found in claims.values() for decision in found]
-        columns = self._columns(forms, Split.CONFIRMATION)
         strata = self.measurements.material.prompts[Split.CONFIRMATION].strata
-        return stored_decisions.adjusted(claims, columns, strata, self.measurements.store)
+        return Together(claims, self._columns(forms, Split.CONFIRMATION), strata)
 
     def _explored(self, quantity: Quantity, lost: Mapping[Bundle, str]) -> float:
         """A quantity's mean on the exploration split."""

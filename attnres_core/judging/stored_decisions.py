@@ -11,7 +11,7 @@ from typing import Any
 
 from attnres_core.claims.statements import Decision, Interval, Verdict
 from attnres_core.engine.store import Store, StoreError
-from attnres_core.judging.decisions import Adjusted, Question, adjust, judge
+from attnres_core.judging.decisions import Adjusted, Question, Together, adjust, judge
 from attnres_core.quantities.quantity import Quantity
 from attnres_core.quantities.vocabulary import Statistic
 from attnres_core.shapes import Column
@@ -58,23 +58,26 @@ def _open_key(parts: Sequence[str]) -> str:
     return "open-" + hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
 
 
-def adjusted(
-    claims: Mapping[str, Sequence[Decision]], columns: Mapping[Quantity, Column], strata: Sequence[str], store: Store
-) -> dict[str, Adjusted]:
-    """p-values adjusted over a whole set of claims (see `decisions.adjust`), computed once."""
+def adjusted(sets: Sequence[Together], store: Store) -> dict[str, Adjusted]:
+    """p-values adjusted over all claims (see `decisions.adjust`), computed once."""
     parts = [
-        [(_key(Question(d.statement, d.interval.alpha), columns, strata), repr(d.p_value)) for d in found]
-        for found in claims.values()
+        [
+            (_key(Question(d.statement, d.interval.alpha), own.columns, own.labels), repr(d.p_value))
+            for found in own.claims.values()
+            for d in found
+        ]
+        for own in sets
     ]
-    names = [field.name for field in dataclasses.fields(Adjusted)]
-    key = "adjusted-" + hashlib.sha256(json.dumps([names, parts]).encode()).hexdigest()
+    names = [name for own in sets for name in own.claims]
+    fields = [field.name for field in dataclasses.fields(Adjusted)]
+    key = "adjusted-" + hashlib.sha256(json.dumps([fields, parts]).encode()).hexdigest()
     with store.held("judge", wait=True):
         entry = store.judged(key)
         if entry is None:
-            made = adjust(claims, columns, intervals.strata_of(strata))
-            entry = {"claims": [dataclasses.asdict(made[name]) for name in claims]}
+            made = adjust(sets)
+            entry = {"claims": [dataclasses.asdict(made[name]) for name in names]}
             store.add_judged(key, entry)
-    return {name: Adjusted(**values) for name, values in zip(claims, entry["claims"], strict=True)}
+    return {name: Adjusted(**values) for name, values in zip(names, entry["claims"], strict=True)}
 
 
 def unrelated_p(statistic: Statistic, first: Column, second: Column, strata: Sequence[str], store: Store) -> float:

@@ -48,6 +48,8 @@ def trace_item(item: pytest.Item) -> None:
         group = (info.group if info else None) or item.path.stem.removeprefix("test_").replace("_", " ")
         cites, kinds, against = (info.cites, info.under, info.contradicts) if info else (None, (), ())
         used, statements = under_each(kinds, tuple(dict.fromkeys(quantities.values())), body)
+        if len(sets := dict.fromkeys(quantity.prompts or "the run's prompts" for quantity in used)) > 1:
+            raise ClaimError(f"its quantities are over {' and '.join(sets)}; a claim is about one set of prompts")
         item.stash[BODY] = body
         item.stash[TRACED] = Claim(item.nodeid, words, group, cites, used, statements, kinds, against)
     except ClaimError as error:

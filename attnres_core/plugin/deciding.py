@@ -31,6 +31,7 @@ from attnres_core.registration.registry import lock_folder
 from attnres_core.suite.expected_verdicts import load_expected, write_expected
 from attnres_core.suite.margins import check_margins
 from attnres_core.suite.post_hoc import seen_before
+from attnres_core.suite.run_prompts import OWN
 from attnres_core.suite.sample_sizes import documents_needed
 from attnres_core.suite.suite import Suite
 
@@ -134,25 +135,31 @@ def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
     narrowing = ("keyword", "markexpr", "deselect", "lf", "stepwise")
     selected = any(config.getoption(name, None) for name in narrowing) or any("::" in str(a) for a in config.args)
     budget = options.option(config, "budget-claims")
-    registry = suite.inputs.registry
+    registry, sets = suite.inputs.registry, suite.inputs.sets
+    if unfit := next((read.line(quick=False) for read in sets.values() if read.unfit), ""):
+        raise ValueError(f"claims about prompts that this model cannot be asked with cannot be registered: {unfit}")
+    own, named = sets[OWN], {name: read for name, read in sets.items() if name != OWN}
     changes = registry.register(
         suite.claims,
-        suite.inputs.prompt_set.digest,
+        own.whole.digest,
         seen=seen_before(suite),
-        digests=suite.inputs.prompt_digests,
+        digests=own.digests,
+        named={name: (read.whole.digest, read.digests) for name, read in named.items()},
         budget=budget,
         whole_files=not selected,
     )
     for line in changes or ["nothing changed"]:
         reporter.write_line(f"attnres: {line}")
-    if pairs := near_duplicates(suite.inputs.prompt_set, suite.inputs.trained.tokenizer_file):
-        reporter.write_line(
-            f"attnres: near-duplicates: {len(pairs)} pairs of prompts share half of their runs of {SHINGLE} tokens, "
-            f"such as {pairs[0][0]!r} and {pairs[0][1]!r}; they are less than independent evidence"
-        )
+    for read in sets.values():
+        if pairs := near_duplicates(read.whole, read.tokenizer_file):
+            reporter.write_line(
+                f"attnres: near-duplicates in {read.whole.name}: {len(pairs)} pairs of prompts share half of their "
+                f"runs of {SHINGLE} tokens, such as {pairs[0][0]!r} and {pairs[0][1]!r}; they are less than "
+                "independent evidence"
+            )
     where = registry.folder / LOCK
     reporter.write_line(f"attnres: {where}, {len(registry.entries)} claims; commit it")
-    left = ALPHA - registry.spent(suite.inputs.prompt_set.digest, suite.inputs.prompt_digests.confirmation)
+    left = ALPHA - registry.spent(*((read.whole.digest, read.digests.confirmation) for read in sets.values()))
     told = "the first registration leaves half; --attnres-budget-claims=N gives each claim 1/N"
     reporter.write_line(f"attnres: {max(left, 0):.4g} of alpha {ALPHA} is left on these prompts ({told})")
 
@@ -160,7 +167,7 @@ def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
 def _plan(suite: Suite, run: str, reporter: Any) -> None:
     """Print the prompts that each claim needs, by what its exploration columns say."""
     write_header(reporter, suite.header())
-    there = len(suite.inputs.prompts[Split.CONFIRMATION].documents)
+    there = {name: len(read.splits[Split.CONFIRMATION].documents) for name, read in suite.inputs.sets.items()}
     for line in plan_table(documents_needed(suite, run), there):
         reporter.write_line(line)
 

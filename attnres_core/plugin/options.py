@@ -83,6 +83,7 @@ OPTIONS = (
     Option("recency-bias", "the wrapped baseline's recency bias b", "10", float),
     Option("num-blocks", "the wrapped baseline's number of blocks (default: the trained checkpoint's)", "", _count),
     Option("prompts", "JSONL file of prompts (default: the shipped docstrings)", ""),
+    Option("prompt-sets", "folder of the prompt sets that claims name (`prompts=`), before the shipped ones", ""),
     Option("n-prompts", "use at most this many prompts of each split", "", _count),
     Option("device", "auto (CUDA when it is there), cpu or cuda", "auto"),
     Option("device-map", "balanced: spread every model over all CUDA devices (default: each on one)", ""),
@@ -158,7 +159,9 @@ def untyped(config: pytest.Config) -> list[str]:
         elif each.name in ("store", "report"):
             found.append(f"--attnres-{each.name}={written_path(config, each.name)}")
         else:
-            path = read_path(config, each.name) if each.name in ("trained", "vanilla", "prompts") else given
+            path = (
+                read_path(config, each.name) if each.name in ("trained", "vanilla", "prompts", "prompt-sets") else given
+            )
             found.append(f"--attnres-{each.name}={path}")
     return found
 

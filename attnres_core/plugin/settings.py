@@ -23,7 +23,7 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
     dtype = option(config, "dtype")
     if dtype not in BYTES:
         raise ValueError(f"--attnres-dtype is {dtype!r}; allowed: {', '.join(BYTES)}")
-    prompts = read_path(config, "prompts")
+    prompts, sets = read_path(config, "prompts"), read_path(config, "prompt-sets")
     return Settings(
         trained=resolved(str(read_path(config, "trained"))),
         vanilla=resolved(str(read_path(config, "vanilla"))),
@@ -33,6 +33,8 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         num_blocks=option(config, "num-blocks"),
         prompts=Path(prompts) if prompts else reference_prompts(),
         n_prompts=option(config, "n-prompts"),
+        prompt_sets=Path(sets) if sets else None,
+        root=config.rootpath if config.inipath else config.invocation_params.dir,
         device=option(config, "device"),
         device_map=option(config, "device-map"),
         dtype=dtype,

@@ -180,8 +180,8 @@ def _contradictions(entries: Sequence[ClaimEntry]) -> list[Line]:
     return lines
 
 
-def plan_table(planned: Sequence[tuple[Claim, Outcome, int | None]], available: int) -> list[str]:
-    """What each claim needs, neediest first, against the documents there are."""
+def plan_table(planned: Sequence[tuple[Claim, Outcome, int | None]], available: Mapping[str, int]) -> list[str]:
+    """What each claim needs, neediest first, against the documents there are in its prompt set."""
     rows = []
     for claim, outcome, needed in planned:
         if outcome.verdict is Verdict.NOT_APPLICABLE or outcome.error:
@@ -189,14 +189,13 @@ def plan_table(planned: Sequence[tuple[Claim, Outcome, int | None]], available: 
         elif needed is None:
             text, order = "no number of prompts: too close to the threshold, or a column no verdict may rest on", 10**9
         else:
-            text, order = (
-                f"{needed} prompts" + ("" if needed <= available else f": more than the {available} here"),
-                needed,
-            )
+            there = available[claim.prompts]
+            text, order = f"{needed} prompts" + ("" if needed <= there else f": more than the {there} here"), needed
         effect = "" if outcome.deciding is None else _estimate(outcome.deciding)
         rows.append((-order, claim_key(claim.node_id).replace("::test_", " "), effect, text))
     width = max((len(name) for _, name, _, _ in rows), default=0)
-    head = f"prompts for 80 % power at each claim's alpha, if the exploration split has the truth ({available} here)"
+    here = ", ".join(f"{count} {f'in {name}' if name else 'here'}" for name, count in available.items())
+    head = f"prompts for 80 % power at each claim's alpha, if the exploration split has the truth ({here})"
     longest = max((len(effect) for _, _, effect, _ in rows), default=0)
     return [head, *(f"  {name:<{width}} {effect:>{longest}}  {text}" for _, name, effect, text in sorted(rows))]
 

@@ -95,6 +95,7 @@ class Ablation:
         *,
         metric: Metric | str = Metric.DELTA_NLL,
         at: Positions | str = Positions.ALL,
+        prompts: str = "",
     ) -> Quantity:
         """This ablation's effect on the model in `role`, as a column.
 
@@ -102,11 +103,13 @@ class Ablation:
             role: the model.
             metric: how the effect on a prompt is scored, and in which units.
             at: over which of its scored positions (the answer's metrics know one position only).
+            prompts: the prompt set that it is measured on: a shipped name, such as "pairs-induction", or a file's path;
+                empty: the run's (`--attnres-prompts`).
         """
         scored, where = choice(Metric, metric, "metric"), choice(Positions, at, "at")
         if scored.spec.needs and where is not Positions.ALL:
             raise ValueError(f"`at` is {where}; {scored} is read at the answer's position alone: leave `at` out")
-        return Quantity(self, role_of(role), scored, where)
+        return Quantity(self, role_of(role), scored, where, prompts=_set_name(prompts))
 
     def __str__(self) -> str:
         """`drop(embedding, mlp, early)`; options follow, a control stands around it."""
@@ -139,9 +142,9 @@ class RoutingSummary:
     stream: str | None = None
     """The stream (q, k or v) of sites that have several; None: all."""
 
-    def on(self, role: AnyRole | str) -> Quantity:
-        """This summary of the model in `role`, as a column."""
-        return Quantity(self, role_of(role), None)
+    def on(self, role: AnyRole | str, *, prompts: str = "") -> Quantity:
+        """This summary of the model in `role`, as a column; `prompts` as for an ablation."""
+        return Quantity(self, role_of(role), None, prompts=_set_name(prompts))
 
     def __str__(self) -> str:
         """`mass(older, attn, late)`."""
@@ -169,9 +172,12 @@ class Association:
         """Every family."""
         return None
 
-    def on(self, role: AnyRole | str, *, metric: Metric | str = Metric.DELTA_NLL) -> Quantity:
-        """This statistic of the model in `role`, effects in `metric`, as a column (see `associations.influence`)."""
-        return Quantity(self, role_of(role), choice(Metric, metric, "metric"))
+    def on(self, role: AnyRole | str, *, metric: Metric | str = Metric.DELTA_NLL, prompts: str = "") -> Quantity:
+        """This statistic of the model in `role`, effects in `metric`, as a column (see `associations.influence`).
+
+        `prompts` as for an ablation.
+        """
+        return Quantity(self, role_of(role), choice(Metric, metric, "metric"), prompts=_set_name(prompts))
 
     def __str__(self) -> str:
         """`spearman(mass, effect; attn, late)`."""
@@ -202,9 +208,12 @@ class Prediction:
         """The summary's."""
         return self.summary.layers
 
-    def on(self, role: AnyRole | str) -> Quantity:
-        """This statistic of the model in `role`, as a column (see `associations.pseudo_values`)."""
-        return Quantity(self, role_of(role), None)
+    def on(self, role: AnyRole | str, *, prompts: str = "") -> Quantity:
+        """This statistic of the model in `role`, as a column (see `associations.pseudo_values`).
+
+        `prompts` as for an ablation.
+        """
+        return Quantity(self, role_of(role), None, prompts=_set_name(prompts))
 
     def __str__(self) -> str:
         """`spearman(entropy(attn, all), loss)`."""
@@ -228,6 +237,8 @@ class Quantity:
     """The positions an effect is averaged over."""
     dtype: str | None = None
     """What it must be measured in, whatever the run's dtype; None: that."""
+    prompts: str = ""
+    """The prompt set that it is measured on, by name or path; empty: the run's."""
 
     @property
     def picks(self) -> tuple[Pick, ...]:
@@ -235,10 +246,18 @@ class Quantity:
         return (self.what.family,) if isinstance(self.what.family, Pick) else ()
 
     def __str__(self) -> str:
-        """`drop(embedding, mlp, early) on trained [delta_nll]`."""
+        """`drop(embedding, mlp, early) on trained [delta_nll]`; of a prompt set of its own, `on trained over NAME`."""
         where = "" if self.at is Positions.ALL else f", {self.at}"
         metric = f" [{self.metric}{where}]" if self.metric else ""
-        return f"{self.what} on {self.role}{metric}"
+        over = f" over {self.prompts}" if self.prompts else ""
+        return f"{self.what} on {self.role}{over}{metric}"
+
+
+def _set_name(given: object) -> str:
+    """The name or path of a prompt set, or a ValueError."""
+    if not isinstance(given, str):
+        raise ValueError(f"`prompts` is {given!r}; give a shipped set's name, such as 'pairs-induction', or a path")
+    return given
 
 
 def family_of(given: object) -> Families | Pick:

@@ -10,6 +10,7 @@ import numpy as np
 
 from attnres_core.claims.estimands import estimands
 from attnres_core.claims.statements import Decision, Linear, Operator, Statement, Verdict
+from attnres_core.engine.measurements import Measurements
 from attnres_core.exploration.kept_searches import Speaking, speaking_to
 from attnres_core.judging import gates
 from attnres_core.judging.decisions import Adjusted, deciding
@@ -81,14 +82,15 @@ def claim_entry(
     leading = None if outcome.shown is None else statements[outcome.shown]
     ablations = [q for q in outcome.quantities if isinstance(q.what, Ablation)] if outcome.decisions else []
     split = outcome.standing.split
-    prompts = suite.inputs.prompts[split].head(outcome.documents)
-    records = [suite.measurements.record(quantity, split, outcome.documents) for quantity in ablations]
+    prompts = suite.prompts(outcome.claim).splits[split].head(outcome.documents)
+    measured = suite.measured(outcome.claim)
+    records = [measured.record(quantity, split, outcome.documents) for quantity in ablations]
     reasons = [outcome.reason, *(f"{pick} is {family}" for pick, family in outcome.chosen.items())]
     reasons.append(outcome.disagreement)
     reasons += [decision.reason for decision in outcome.decisions]
     if outcome.verdict is not Verdict.SUPPORTED:
         reasons += [f"the title, or its negation, also takes: {decision}" for decision in outcome.beside]
-    permutations = _permutations(outcome, suite)
+    permutations = _permutations(outcome, measured)
     reasons += map(_told, permutations)
     needed = [
         power.needed_units(d.statement.operator, d.statement.threshold, d.interval)
@@ -126,6 +128,7 @@ def claim_entry(
         "excesses": [_excess_entry(excess) for excess in outcome.excesses],
         "documents": len(prompts.documents) if outcome.decisions else None,
         "prompts": len(prompts) if outcome.decisions else None,
+        "prompt_set": outcome.claim.prompts,
         "kept_mass": number(min((record.kept_mass for record in records), default=math.nan)),
         "kept_mass_min": number(min((record.kept_mass_min for record in records), default=math.nan)),
         "sites_touched": _union(record.sites for record in records),
@@ -135,10 +138,10 @@ def claim_entry(
         "estimand": _estimand_entry(outcome) if outcome.decisions else None,
         "examples": [
             {"prompt": example.prompt.id, "effect": number(example.effect), "trace": _milli(example.trace)}
-            for example in examples(outcome, suite.measurements)
+            for example in examples(outcome, measured)
         ],
         "counterexamples": [_search_entry(speaking) for speaking in searches],
-        "by_layer": [row for quantity in ablations for row in _by_layer(quantity, suite, split, outcome.documents)],
+        "by_layer": [row for quantity in ablations for row in _by_layer(quantity, measured, split, outcome.documents)],
         "permutations": permutations,
         "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
         "needed_prompts": max((n for n in needed if n), default=None),
@@ -343,22 +346,22 @@ def _union(groups: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group))
 
 
-def _by_layer(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> list[LayerEntry]:
+def _by_layer(quantity: Quantity, measured: Measurements, split: Split, documents: int | None) -> list[LayerEntry]:
     """The effects that a per-site ablation averages, each with a descriptive 95 % t interval."""
     if not isinstance(quantity.what, Ablation) or not quantity.what.per_site or quantity.what.control:
         return []  # (a control of one layer alone would draw other sites, or other sources)
     rows = list[LayerEntry]()
-    for site in suite.measurements.record(quantity, split, documents).sites:
+    for site in measured.record(quantity, split, documents).sites:
         layer = int(site.split(".")[0])
         alone = dataclasses.replace(quantity.what, layers=range(layer, layer + 1), per_site=False)
-        column = suite.measurements.column(dataclasses.replace(quantity, what=alone), split, documents)
+        column = measured.column(dataclasses.replace(quantity, what=alone), split, documents)
         low, mean, high = map(number, intervals.t_interval(column))
         name, unit = str(quantity), unit_of(quantity)
         rows.append({"quantity": name, "site": site, "unit": unit, "mean": mean, "low": low, "high": high})
     return rows
 
 
-def _permutations(outcome: Outcome, suite: Suite) -> list[PermutationEntry]:
+def _permutations(outcome: Outcome, measured: Measurements) -> list[PermutationEntry]:
     """Beside a claim about predicting the loss: the permutation test's p-values, over the same documents.
 
     `p` is about what the claim states, the statistic over all documents; `p_within` about that within strata alone.
@@ -368,8 +371,8 @@ def _permutations(outcome: Outcome, suite: Suite) -> list[PermutationEntry]:
     return [
         {
             "quantity": str(quantity.what),
-            "p": number(gates.unrelated_p(suite.measurements, quantity, *where)),
-            "p_within": number(gates.unrelated_p(suite.measurements, quantity, *where, within=True)),
+            "p": number(gates.unrelated_p(measured, quantity, *where)),
+            "p_within": number(gates.unrelated_p(measured, quantity, *where, within=True)),
         }
         for quantity in asked
     ]
@@ -394,11 +397,12 @@ def _by_stratum(outcome: Outcome, suite: Suite) -> list[StratumEntry]:
     """
     own = outcome.deciding
     split, documents = outcome.standing.split, outcome.documents
-    labels = suite.inputs.prompts[split].head(documents).strata
+    labels = suite.prompts(outcome.claim).splits[split].head(documents).strata
     if own is None or any(isinstance(q.what, Relation) for q, _ in own.statement.form.terms):
         return []
     form = own.statement.form
-    column = form.of({quantity: suite.measurements.column(quantity, split, documents) for quantity, _ in form.terms})
+    measured = suite.measured(outcome.claim)
+    column = form.of({quantity: measured.column(quantity, split, documents) for quantity, _ in form.terms})
     rows = {label: column[[index for index, own in enumerate(labels) if own == label]] for label in sorted(set(labels))}
     return [
         {"stratum": label, "n": len(part), "mean": number(part.mean()), "values": _drawn(part)}

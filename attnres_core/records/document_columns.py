@@ -31,6 +31,11 @@ def key(split: str, column: str) -> str:
     return f"{split}|{column}"
 
 
+def split_name(split: str, prompt_set: str) -> str:
+    """A split of the run's prompts; or, where claims name a `prompt_set`, of that."""
+    return f"{split} of {prompt_set}" if prompt_set else split
+
+
 def gathered(suite: Suite, outcomes: Iterable[Outcome]) -> dict[str, Column]:
     """The columns of all statements about means, and each split's strata, `[document]`.
 
@@ -43,15 +48,17 @@ def gathered(suite: Suite, outcomes: Iterable[Outcome]) -> dict[str, Column]:
     found: dict[str, Column] = {}
     for outcome in outcomes:
         split = outcome.standing.split
+        named = split_name(split, outcome.claim.prompts)
         for decision in outcome.decisions:
             form = canonical(decision.statement.form)
-            if decision.statement.takes_worst or key(split, str(form)) in found:
+            if decision.statement.takes_worst or key(named, str(form)) in found:
                 continue
             quantities = [quantity for quantity, _ in form.terms]
-            columns = {quantity: suite.measurements.column(quantity, split) for quantity in quantities}
-            found[key(split, str(form))] = form.of(columns)
-            labels = suite.inputs.prompts[split].strata
-            found[key(split, STRATA)] = np.unique(labels, return_inverse=True)[1].astype(np.float64)
+            measured, prompts = suite.measured(outcome.claim), suite.prompts(outcome.claim)
+            columns = {quantity: measured.column(quantity, split) for quantity in quantities}
+            found[key(named, str(form))] = form.of(columns)
+            labels = prompts.splits[split].strata
+            found[key(named, STRATA)] = np.unique(labels, return_inverse=True)[1].astype(np.float64)
     return found
 
 

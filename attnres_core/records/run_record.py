@@ -13,6 +13,7 @@ import numpy as np
 from attnres_core import __version__
 from attnres_core.claims.claim import ALPHA, CLAIM_ALPHA
 from attnres_core.claims.estimands import symbols, words
+from attnres_core.engine.measurements import Measurements
 from attnres_core.exploration.pathway_map import map_rows
 from attnres_core.files import published_name
 from attnres_core.judging.outcomes import EarlyDeciding, Outcome
@@ -34,12 +35,14 @@ from attnres_core.records.schema import (
     ExamplePrompt,
     MapCell,
     ModelEntry,
+    PromptsEntry,
     Record,
     RegistrationsEntry,
     RoutingEntry,
 )
 from attnres_core.statistics import intervals
 from attnres_core.suite.forwards_saved import forwards_saved
+from attnres_core.suite.run_prompts import OWN, RunPrompts
 from attnres_core.suite.suite import Suite
 
 SHOWN = (Role.TRAINED, Role.WRAPPED, Role.UNTRAINED)
@@ -55,13 +58,13 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> Be
         outcomes: its decided claims.
         collected: all its claims, those that could not be traced included.
     """
-    measured: dict[tuple[Quantity, Split], int | None] = {}  # over how many documents
+    measured: dict[tuple[str, Quantity, Split], int | None] = {}  # over how many documents of which prompt set
     for outcome in outcomes:
         for quantity in outcome.quantities if outcome.decisions else ():
-            key = (quantity, outcome.standing.split)
+            key = (outcome.claim.prompts, quantity, outcome.standing.split)
             counts = (measured.get(key, 0), outcome.documents)
             measured[key] = None if None in counts else max(c for c in counts if c is not None)
-    shown = {Role.TRAINED, Role.WRAPPED, *(quantity.role for quantity, _ in measured)}
+    shown = {Role.TRAINED, Role.WRAPPED, *(quantity.role for _, quantity, _ in measured)}
     shares = [outcome.standing.alpha for outcome in outcomes if outcome.standing.alpha] or [CLAIM_ALPHA]
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy", "scipy")}
     return {
@@ -71,7 +74,7 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> Be
         "run": {
             "versions": {"python": platform.python_version(), **versions, "attnres-core": __version__},
             "seed": intervals.SEED,
-            "noise_floor": number(suite.measurements.sham()),
+            "noise_floor": number(_sham(suite)),
             "early": _early(forwards_saved(suite.inputs, outcomes)),
         },
         "models": {role.value: _model_entry(suite, role) for role in suite.inputs.checkpoints if role in shown},
@@ -84,13 +87,8 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> Be
             "alpha_claim": min(shares),
             "resamples": intervals.resamples_for(min(shares)),
             "registrations": _registrations(suite),
-            "prompts": {
-                "name": suite.inputs.prompt_set.name,
-                "digest": suite.inputs.prompt_set.digest,
-                "window": WINDOW,
-                "exploration": len(suite.inputs.prompts[Split.EXPLORATION]),
-                "confirmation": len(suite.inputs.prompts[Split.CONFIRMATION]),
-            },
+            "prompts": _prompts(suite.inputs.sets[OWN]),
+            "prompt_sets": {name: _prompts(own) for name, own in suite.inputs.sets.items() if name != OWN},
         },
         "estimands": {
             str(quantity): {"words": words(quantity), "symbols": symbols(quantity)}
@@ -100,8 +98,27 @@ def base_record(suite: Suite, outcomes: Sequence[Outcome], collected: int) -> Be
         },
         "examples": _examples(suite, outcomes),
         "maps": {role.value: drawn for role in SHOWN if (drawn := _map(suite, role))},
-        "columns": [_column_entry(q, suite, split, documents) for (q, split), documents in measured.items()],
+        "columns": [
+            _column_entry(q, suite.judges[name].measurements, split, documents)
+            for (name, q, split), documents in measured.items()
+        ],
         "routing": {role.value: found for role in SHOWN if (found := _routing(suite, role))},
+    }
+
+
+def _sham(suite: Suite) -> float:
+    """The largest effect of a sham over every prompt set that was read."""
+    found = [judge.measurements.sham() for judge in suite.judges.values() if not judge.unfit]
+    return float(np.max(found))  # (keeps NaN)
+
+
+def _prompts(read: RunPrompts) -> PromptsEntry:
+    return {
+        "name": read.whole.name,
+        "digest": read.whole.digest,
+        "window": WINDOW,
+        "exploration": len(read.splits[Split.EXPLORATION]),
+        "confirmation": len(read.splits[Split.CONFIRMATION]),
     }
 
 
@@ -120,8 +137,12 @@ def _registrations(suite: Suite) -> RegistrationsEntry:
 
 def _examples(suite: Suite, outcomes: Sequence[Outcome]) -> dict[str, ExamplePrompt]:
     """The prompts that claims show as examples, by id, as the trained model's tokenizer cuts them."""
-    found = [(outcome.standing.split, index) for outcome in outcomes for index in extremes(outcome, suite.measurements)]
-    prompts = {prompt.id: prompt for split, index in found for prompt in [suite.inputs.prompts[split].prompts[index]]}
+    found = [
+        suite.prompts(outcome.claim).splits[outcome.standing.split].prompts[index]
+        for outcome in outcomes
+        for index in extremes(outcome, suite.measured(outcome.claim))
+    ]
+    prompts = {prompt.id: prompt for prompt in found}
     shown = PromptSet("examples", tuple(prompts[name] for name in sorted(prompts)))
     texts = shown.token_texts(suite.inputs.trained.tokenizer_file) if len(shown) else []
     return {
@@ -232,8 +253,7 @@ def _model_entry(suite: Suite, role: AnyRole) -> ModelEntry:
     return {**entry, "sketch": weights_sketch(checkpoint)} if role is Role.TRAINED else entry
 
 
-def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int | None) -> ColumnEntry:
-    measured = suite.measurements
+def _column_entry(quantity: Quantity, measured: Measurements, split: Split, documents: int | None) -> ColumnEntry:
     column, record = measured.column(quantity, split, documents), measured.record(quantity, split, documents)
     low, mean, high = map(number, intervals.t_interval(column))
     what = quantity.what
@@ -241,7 +261,8 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
     if isinstance(what, Ablation) and what.family is not None and not isinstance(what.family, Pick):
         place = (what.family, what.sublayer, what.layers)
         summaries = (
-            dataclasses.replace(of(*place).on(quantity.role), dtype=quantity.dtype) for of in (mass, uniform_mass)
+            dataclasses.replace(of(*place).on(quantity.role, prompts=quantity.prompts), dtype=quantity.dtype)
+            for of in (mass, uniform_mass)
         )
         weight, uniform = (number(measured.column(one, split, documents).mean()) for one in summaries)
     return {
@@ -249,7 +270,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
         "role": quantity.role.value,
         "metric": quantity.metric.value if quantity.metric else None,
         "at": None if quantity.at is Positions.ALL else quantity.at.value,
-        "dtype": quantity.dtype or suite.inputs.settings.dtype,
+        "dtype": quantity.dtype or measured.material.dtype,
         "split": split.value,
         "n": len(column),
         "mean": mean,
@@ -264,7 +285,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
         "no_ops": list(record.no_ops),
         "kind": str(what.kind),
         "control": what.control.value if isinstance(what, Ablation) and what.control else None,
-        "runs": len(suite.inputs.material.resolved(quantity).interventions),
+        "runs": len(measured.material.resolved(quantity).interventions),
         "per_site": isinstance(what, Ablation) and what.per_site,
         "family": None if what.family is None else str(what.family),
         "sublayer": None if what.sublayer is None else what.sublayer.value,

@@ -198,6 +198,8 @@ class ClaimEntry(TypedDict):
     excesses: list[ExcessEntry]
     documents: int | None
     prompts: int | None
+    prompt_set: NotRequired[str]
+    """The prompt set that it is about, as it names it; empty: the run's."""
     kept_mass: float | None
     kept_mass_min: float | None
     sites_touched: list[str]
@@ -278,6 +280,8 @@ class SettingsEntry(TypedDict):
     resamples: int
     registrations: RegistrationsEntry
     prompts: PromptsEntry
+    prompt_sets: NotRequired[dict[str, PromptsEntry]]
+    """Those that single claims name, by that name."""
 
 
 class EarlyEntry(TypedDict):

@@ -71,7 +71,7 @@ def check_distinct(prompts: PromptSet, tokenizer_file: Path) -> None:
 
 
 def near_duplicates(prompts: PromptSet, tokenizer_file: Path) -> list[tuple[str, str]]:
-    """Pairs of ids: the first prompt holds at least half of the second's runs of eight tokens.
+    """Pairs of ids, of different documents: the first prompt holds at least half of the second's runs of eight tokens.
 
     Raises:
         ValueError: there is no readable tokenizer.
@@ -90,6 +90,10 @@ def near_duplicates(prompts: PromptSet, tokenizer_file: Path) -> list[tuple[str,
         for run in own:
             for other in holding[run]:
                 shared[other] += other < place
-        ids = prompts.prompts
-        pairs += [(ids[other].id, ids[place].id) for other, n in shared.items() if n >= NEAR * len(own)]
+        each = prompts.prompts
+        pairs += [
+            (each[other].id, each[place].id)
+            for other, n in shared.items()
+            if n >= NEAR * len(own) and each[other].document != each[place].document
+        ]
     return pairs

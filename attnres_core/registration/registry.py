@@ -193,12 +193,15 @@ class Registry:
         again = "" if known else f"registered on these prompts before, on {', '.join(dict.fromkeys(rows[:-1]))}"
         return "; ".join(filter(None, [entry.post_hoc, again]))
 
-    def spent(self, prompts: str, documents: Sequence[str] = ()) -> float:
-        """The alpha that registrations ever took on this prompt set, or on one that shares a confirmation prompt.
+    def spent(self, *sets: tuple[str, Sequence[str]]) -> float:
+        """The alpha that registrations ever took on these prompt sets, or on one that shares a confirmation prompt.
 
         Dropped claims keep their share; so do those of the other folders whose ledgers are pooled.
+
+        Args:
+            sets: each set's digest, and the digests of its confirmation prompts.
         """
-        return sum(sum(row["spent"].values()) for row in _on(self._pooled(), prompts, documents))
+        return sum(sum(row["spent"].values()) for row in _on_any(self._pooled(), sets))
 
     def _pooled(self) -> list[Row]:
         """The rows of every ledger below the roots: this folder's, then the others', whose claims bear their folder.
@@ -228,6 +231,7 @@ class Registry:
         *,
         seen: Mapping[str, str],
         digests: PromptDigests | None = None,
+        named: Mapping[str, tuple[str, PromptDigests]] | None = None,
         budget: int | None = None,
         whole_files: bool = False,
         today: str | None = None,
@@ -239,6 +243,8 @@ class Registry:
             prompts: digest of the prompt set.
             seen: for node ids whose confirmation columns were measured already, why that is known.
             digests: what identifies the prompts, one by one.
+            named: the same of every prompt set that a claim names: its digest, and its prompts. One budget serves all
+                sets of a run.
             budget: share alpha among so many claims; default: twice those registered now, so that half is left.
             whole_files: whether every claim of the collected files is here, so that missing ones are withdrawn.
             today: the date, for tests.
@@ -248,6 +254,7 @@ class Registry:
                 here.
         """
         date, digests = today or datetime.date.today().isoformat(), digests or PromptDigests()
+        sets = {"": (prompts, digests), **(named or {})}
         by_key = {claim_key(claim.node_id): claim for claim in claims}
         changes, known = self._migrated(by_key, digests), dict(self.entries)
         entries = dict(known)
@@ -259,40 +266,56 @@ class Registry:
         fresh = []
         for key, claim in sorted(by_key.items()):
             old = known.get(key)
-            if old is not None and old.is_of(claim) and old.prompts == prompts:
+            if old is not None and old.is_of(claim) and old.prompts == sets[claim.prompts][0]:
                 continue
             fresh.append(key)
             changes.append(_side_by_side(old, claim) if old and not old.is_of(claim) else f"registered: {key}")
         if fresh:
-            rows = _on(self._pooled(), prompts, (*digests.confirmation, *digests.formerly))
-            shares = _shares({key: by_key[key] for key in fresh}, rows, budget)
-            before = self._before(rows, prompts, digests)
-            for key in fresh:
-                claim, old = by_key[key], known.get(key)
-                why = [seen.get(claim.node_id, ""), *before(claim)]
-                same = {row["prompts"] for row in rows}
-                if old is not None and not old.is_of(claim) and old.prompts in same:
-                    why = [reason for reason in why if not reason.startswith("restated")]
-                    why.append(f"restated; an earlier statement was registered {old.registered}")
-                told = "; ".join(dict.fromkeys(filter(None, why)))
-                texts, title, group, cites = _locked(claim)
-                entries[key] = Entry(texts, shares[key], prompts, date, told, title, group, cites)
-        if self.ledger and not {*digests.confirmation, *digests.exploration} <= _named(_on(self.ledger, prompts, ())):
+            pooled = self._pooled()
+            every = [(digest, (*own.confirmation, *own.formerly)) for digest, own in sets.values()]
+            shares = _shares({key: by_key[key] for key in fresh}, _on_any(pooled, every), budget)
+            for (name, (digest, own)), one in zip(sets.items(), every, strict=True):
+                rows = _on(pooled, *one)
+                before = self._before(rows, digest, own)
+                for key in fresh:
+                    claim, old = by_key[key], known.get(key)
+                    if claim.prompts != name:
+                        continue
+                    why = [seen.get(claim.node_id, ""), *before(claim)]
+                    same = {row["prompts"] for row in rows}
+                    if old is not None and not old.is_of(claim) and old.prompts in same:
+                        why = [reason for reason in why if not reason.startswith("restated")]
+                        why.append(f"restated; an earlier statement was registered {old.registered}")
+                    told = "; ".join(dict.fromkeys(filter(None, why)))
+                    texts, title, group, cites = _locked(claim)
+                    entries[key] = Entry(texts, shares[key], digest, date, told, title, group, cites)
+        listed = [
+            name
+            for name, (digest, own) in sets.items()
+            if self.ledger and not {*own.confirmation, *own.exploration} <= _named(_on(self.ledger, digest, ()))
+        ]
+        if listed:
             changes.append("the prompts are in the ledger, one by one")
         if self.ledger and not self.has_looks:
             changes.append("the looks of --attnres-sequential are in the lock")
-        if changes:
-            named = by_key if self.format != FORMAT else fresh
-            row = {
+        about = by_key if self.format != FORMAT else {key: by_key[key] for key in fresh}
+        rows = [
+            {
                 "registered": date,
-                "prompts": prompts,
-                "spent": {key: entries[key].alpha for key in fresh},
-                "statements": {key: stated(by_key[key]) for key in sorted(named)},
-                "documents": sorted(digests.confirmation),
-                "explored": sorted(digests.exploration),
-                "post_hoc": {key: entry.post_hoc for key, entry in sorted(entries.items()) if entry.post_hoc},
+                "prompts": digest,
+                "spent": {key: entries[key].alpha for key in fresh if by_key[key].prompts == name},
+                "statements": {key: stated(claim) for key, claim in sorted(about.items()) if claim.prompts == name},
+                "documents": sorted(own.confirmation),
+                "explored": sorted(own.exploration),
+                "post_hoc": {
+                    key: e.post_hoc for key, e in sorted(entries.items()) if e.post_hoc and e.prompts == digest
+                },
             }
-            self._write(entries, row)
+            for name, (digest, own) in sets.items()
+            if not name or name in listed or any(by_key[key].prompts == name for key in fresh)
+        ]
+        if changes:
+            self._write(entries, rows)
         return changes
 
     def _migrated(self, by_key: Mapping[str, Claim], digests: PromptDigests) -> list[str]:
@@ -337,15 +360,17 @@ class Registry:
         """Claims that were registered once and are in the lock no more."""
         return len({key for row in self.ledger for key in row["spent"]} - self.entries.keys())
 
-    def _write(self, entries: dict[str, Entry], row: Row) -> None:
+    def _write(self, entries: dict[str, Entry], rows: Sequence[Row]) -> None:
         text = _lock_text(entries)
         last = self.folder / LEDGER
         lines = last.read_text(encoding="utf-8").splitlines() if last.exists() else []
-        row |= {"lock": sha256(text), "previous": sha256(lines[-1]) if lines else ""}
-        for name, content in ((LOCK, text), (LEDGER, "\n".join([*lines, json.dumps(row)]) + "\n")):
+        for row in rows:
+            row |= {"lock": sha256(text), "previous": sha256(lines[-1]) if lines else ""}
+            lines.append(json.dumps(row))
+        for name, content in ((LOCK, text), (LEDGER, "\n".join(lines) + "\n")):
             with atomic(self.folder / name) as temporary:
                 temporary.write_text(content, encoding="utf-8")
-        self.entries, self.ledger, self.has_looks, self.format = entries, [*self.ledger, row], True, FORMAT
+        self.entries, self.ledger, self.has_looks, self.format = entries, [*self.ledger, *rows], True, FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +438,12 @@ def _on(rows: Sequence[Row], prompts: str, documents: Sequence[str]) -> list[Row
     own = set(documents)
     sets = {prompts} | {row["prompts"] for row in rows if own & set(row.get("documents", ()))}
     return [row for row in rows if row["prompts"] in sets]
+
+
+def _on_any(rows: Sequence[Row], sets: Iterable[tuple[str, Sequence[str]]]) -> list[Row]:
+    """The rows of registrations on any of these prompt sets, each once: their budget is one."""
+    found = {id(row) for prompts, documents in sets for row in _on(rows, prompts, documents)}
+    return [row for row in rows if id(row) in found]
 
 
 def _elsewhere(row: Row, folder: Path) -> Row:

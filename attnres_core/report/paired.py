@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from attnres_core.records.document_columns import STRATA, columns_of, key
+from attnres_core.records.document_columns import STRATA, columns_of, key, split_name
 from attnres_core.records.reading import one_line
 from attnres_core.records.schema import Record
 from attnres_core.report.numbers import interval, number, percent
@@ -115,10 +115,13 @@ def _check(first: Record, second: Record) -> None:
     Raises:
         ValueError: why, and what to do.
     """
-    prompts = [record["settings"]["prompts"] for record in (first, second)]
-    if prompts[0]["digest"] != prompts[1]["digest"]:
-        names = " and ".join(f"{one_line(each['name'])} {each['digest'][:12]}" for each in prompts)
-        raise ValueError(f"the runs read different prompts ({names}); a paired test needs the same prompt file")
+    sets = [
+        {"": record["settings"]["prompts"], **record["settings"].get("prompt_sets", {})} for record in (first, second)
+    ]
+    for name in sets[0].keys() & sets[1].keys():
+        if (one := sets[0][name])["digest"] != (other := sets[1][name])["digest"]:
+            names = " and ".join(f"{one_line(each['name'])} {each['digest'][:12]}" for each in (one, other))
+            raise ValueError(f"the runs read different prompts ({names}); a paired test needs the same prompt file")
     if first["settings"]["sequential"] or second["settings"]["sequential"]:
         why = "a run decided early, on documents that depend on what they showed"
         raise ValueError(f"{why}; make it again without --attnres-sequential")
@@ -146,7 +149,7 @@ def _stated(record: Record) -> dict[Where, Stated]:
     found: dict[Where, Stated] = {}
     for claim in record["claims"]:
         for statement in claim["statements"]:
-            where = (str(claim["split"]), statement["column"])
+            where = (split_name(str(claim["split"]), claim.get("prompt_set", "")), statement["column"])
             titles = (*found[where].titles, claim["title"]) if where in found else (claim["title"],)
             found[where] = Stated(statement["unit"], statement["noise_floor"], tuple(dict.fromkeys(titles)))
     return found

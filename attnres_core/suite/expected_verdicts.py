@@ -18,6 +18,7 @@ from attnres_core.planning.material import NUMERICS_VERSION, tokenizer_digest
 from attnres_core.prompts import WINDOW
 from attnres_core.quantities.vocabulary import Role
 from attnres_core.statistics.intervals import SEED
+from attnres_core.suite.run_prompts import OWN
 from attnres_core.suite.suite import Suite
 
 FILE = "expected_verdicts.json"
@@ -43,6 +44,7 @@ def conditions(suite: Suite) -> dict[str, object]:
         "tokenizers": {role.value: digest for role, digest in tokenizers.items()},
         "prompts": inputs.prompt_set.digest,
         "prompts_per_split": {split.value: len(part) for split, part in inputs.prompts.items()},
+        "prompt_sets": {name: read.whole.digest for name, read in inputs.sets.items() if name != OWN},
         "window": WINDOW,
         "dtype": inputs.settings.dtype,
         "sequential": inputs.settings.sequential,

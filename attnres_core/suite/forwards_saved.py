@@ -17,18 +17,22 @@ def forwards_saved(inputs: Inputs, outcomes: Iterable[Outcome]) -> EarlyDeciding
     """Return what deciding early left unmeasured of the confirmation split; None where it was not asked for."""
     if not inputs.settings.sequential:
         return None
-    split = inputs.prompts[Split.CONFIRMATION]
-    rows: dict[tuple[AnyRole, str], int] = {}
-    planned = looks(len(split.documents), sequential=True)
-    shares = {look.documents or len(split.documents): look.share for look in planned}
+    rows: dict[tuple[str, AnyRole, str], int] = {}
+    splits = {name: prompts.splits[Split.CONFIRMATION] for name, prompts in inputs.sets.items()}
+    shares: dict[int, float] = {}
+    for count in (len(part.documents) for part in splits.values()):
+        shares = {look.documents or count: look.share for look in looks(count, sequential=True)} | shares
     ended = Counter({documents: 0 for documents in shares})
     for outcome in outcomes:
         if outcome.standing.split is not Split.CONFIRMATION or not outcome.decisions:
             continue
-        ended[len(split.head(outcome.documents).documents)] += 1
-        measured = sum(map(len, inputs.material.chunks(Split.CONFIRMATION, outcome.documents)))
+        name = outcome.claim.prompts
+        material = inputs.materials[name]
+        ended[len(splits[name].head(outcome.documents).documents)] += 1
+        measured = sum(map(len, material.chunks(Split.CONFIRMATION, outcome.documents)))
         for quantity in outcome.quantities:
-            for key in inputs.material.resolved(quantity).keys | {ROUTING}:
-                row = quantity.role, key
+            for key in material.resolved(quantity).keys | {ROUTING}:
+                row = name, quantity.role, key
                 rows[row] = max(rows.get(row, 0), measured)
-    return EarlyDeciding(shares, dict(ended), len(rows) * len(split), sum(rows.values()))
+    whole = sum(len(splits[name]) for name, _, _ in rows)
+    return EarlyDeciding(shares, dict(ended), whole, sum(rows.values()))

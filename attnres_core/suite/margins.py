@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from attnres_core.claims.claim import CLAIM_ALPHA, claim_key
 from attnres_core.judging.decisions import noise_gate
-from attnres_core.judging.family_selection import needed_for
-from attnres_core.planning.bundles import noise_bundles
+from attnres_core.planning.bundles import Bundle, noise_bundles
 from attnres_core.prompts import Split
 from attnres_core.registration.registry import Standing
 from attnres_core.statistics.sequential import ONLY
@@ -18,20 +17,20 @@ def check_margins(suite: Suite, run: str) -> None:
     Raises:
         ValueError: which claims, their margins and noise floors.
     """
-    material, judge = suite.inputs.material, suite.judge
     standing = Standing(Split.EXPLORATION, CLAIM_ALPHA, "registering")
-    with suite.executor(run) as executor:
-        known = [quantity for claim in suite.claims for quantity in judge.known(claim)]
-        choosing = suite.plan((Split.EXPLORATION, quantity) for quantity in needed_for(suite.claims))
-        lost = executor.carry_out([*choosing, *noise_bundles(known, material)])
-        prepared = [judge.prepare(claim, standing, lost) for claim in suite.claims]
-        outcomes = [outcome for outcome in prepared if outcome.quantities]
-        lost |= executor.carry_out(noise_bundles([q for o in outcomes for q in o.quantities], material))
-    if lost:
-        raise ValueError(next(iter(lost.values())))
+    lost: dict[Bundle, str] = {}
     problems = []
-    for outcome in outcomes:
-        why = [noise_gate(question.statement, question.noise) for question in judge.questions(outcome, ONLY)]
-        problems += [f"{claim_key(outcome.claim.node_id)}: {gate}" for gate in dict.fromkeys(why) if gate]
+    with suite.executor(run) as executor:
+        lost |= executor.carry_out(suite.choosing())
+        for name, claims in suite.about.items():
+            material, judge = suite.inputs.materials[name], suite.judges[name]
+            lost |= executor.carry_out(noise_bundles([q for claim in claims for q in judge.known(claim)], material))
+            outcomes = [found for claim in claims if (found := judge.prepare(claim, standing, lost)).quantities]
+            lost |= executor.carry_out(noise_bundles([q for o in outcomes for q in o.quantities], material))
+            if lost:
+                raise ValueError(next(iter(lost.values())))
+            for outcome in outcomes:
+                why = [noise_gate(question.statement, question.noise) for question in judge.questions(outcome, ONLY)]
+                problems += [f"{claim_key(outcome.claim.node_id)}: {gate}" for gate in dict.fromkeys(why) if gate]
     if problems:
         raise ValueError("\n".join(["these claims cannot be registered:", *problems]))

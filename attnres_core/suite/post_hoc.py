@@ -16,10 +16,11 @@ def seen_before(suite: Suite) -> dict[str, str]:
     found = {}
     for claim in suite.claims:
         checkpoints: set[str] = set()
+        measured = suite.measured(claim)
         for quantity in claim.quantities:
-            keys = {ROUTING} if quantity.picks else suite.inputs.material.resolved(quantity).keys
+            keys = {ROUTING} if quantity.picks else measured.material.resolved(quantity).keys
             if keys:  # (what does not apply has none)
-                checkpoints |= suite.measurements.touched(quantity.role, keys, Split.CONFIRMATION)
+                checkpoints |= measured.touched(quantity.role, keys, Split.CONFIRMATION)
         if checkpoints:
             found[claim.node_id] = f"confirmation columns of {', '.join(sorted(checkpoints))} were measured before"
     return found

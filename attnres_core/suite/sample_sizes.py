@@ -23,15 +23,15 @@ def documents_needed(suite: Suite, run: str) -> list[tuple[Claim, Outcome, int |
     }
     outcomes = suite.decide(run, explored)
 
-    def needed(decision: Decision) -> int | None:
-        form = decision.statement.form
-        columns = {q: suite.measurements.column(q, Split.EXPLORATION) for q, _ in form.terms}
+    def needed(claim: Claim, decision: Decision) -> int | None:
+        form, measured = decision.statement.form, suite.measured(claim)
+        columns = {q: measured.column(q, Split.EXPLORATION) for q, _ in form.terms}
         return planned_units(decision, form.of(columns))
 
     planned = []
     for claim in suite.claims:
         outcome = outcomes[claim.node_id]
-        counts = [needed(decision) for decision in outcome.decisions]
+        counts = [needed(claim, decision) for decision in outcome.decisions]
         enough = None if not counts or None in counts else max(n for n in counts if n is not None)
         planned.append((claim, outcome, enough))
     return planned

@@ -21,6 +21,10 @@ class Settings:
     num_blocks: int | None
     prompts: Path
     n_prompts: int | None
+    prompt_sets: Path | None
+    """A folder of prompt sets that claims name, before the shipped ones; None: there is none."""
+    root: Path
+    """What the paths of prompt sets that claims name are seen from."""
     device: str
     device_map: str | None
     """"balanced": every model is spread over all CUDA devices; None: it lies on one."""

@@ -12,14 +12,15 @@ from attnres_core.judging.decisions import Adjusted
 from attnres_core.judging.family_selection import needed_for
 from attnres_core.judging.judge import Judge, still_open
 from attnres_core.judging.outcomes import Outcome
+from attnres_core.judging.stored_decisions import adjusted
 from attnres_core.planning.bundles import Bundle, bundles_for
 from attnres_core.planning.shards import Shard
 from attnres_core.prompts import Split
-from attnres_core.quantities.quantity import Quantity
 from attnres_core.registration.ledger import explored, note_read
 from attnres_core.registration.registry import Standing
-from attnres_core.statistics.sequential import looks
+from attnres_core.statistics.sequential import Look, looks
 from attnres_core.suite.inputs import read_inputs
+from attnres_core.suite.run_prompts import OWN, RunPrompts
 from attnres_core.suite.settings import Settings
 
 
@@ -42,22 +43,43 @@ class Suite:
         self.claims, self.notes = claims, notes
         self.inputs = read_inputs(settings, claims, workers)
 
-    @cached_property
+    @property
     def measurements(self) -> Measurements:
-        """The columns of this run that are in the store."""
-        return Measurements(self.inputs.store, self.inputs.material)
+        """The columns of this run that are in the store, over its own prompts."""
+        return self.judges[OWN].measurements
 
     @cached_property
-    def judge(self) -> Judge:
-        """The judge that turns this run's columns into outcomes."""
-        digest, sequential = self.inputs.prompt_set.digest, self.inputs.settings.sequential
-        return Judge(self.measurements, digest, sequential, whole=not self.inputs.part)
+    def judges(self) -> Mapping[str, Judge]:
+        """Those that turn this run's columns into outcomes, one for each prompt set."""
+        inputs = self.inputs
+        return {
+            name: Judge(
+                Measurements(inputs.store, inputs.materials[name]),
+                prompts.whole.digest,
+                inputs.settings.sequential,
+                whole=not prompts.part,
+                unfit=prompts.unfit,
+            )
+            for name, prompts in inputs.sets.items()
+        }
+
+    def measured(self, claim: Claim) -> Measurements:
+        """The columns over the prompts that a claim is about."""
+        return self.judges[claim.prompts].measurements
+
+    def prompts(self, claim: Claim) -> RunPrompts:
+        """The prompts that a claim is about."""
+        return self.inputs.sets[claim.prompts]
+
+    @cached_property
+    def about(self) -> Mapping[str, list[Claim]]:
+        """The claims about each prompt set."""
+        return {name: [claim for claim in self.claims if claim.prompts == name] for name in self.inputs.sets}
 
     def standing(self, claim: Claim) -> Standing:
         """Return the standing of a claim."""
-        inputs = self.inputs
-        quick, digest = inputs.settings.quick, inputs.prompt_set.digest
-        return inputs.registry.standing(claim, digest, quick=quick, part=inputs.part)
+        quick, prompts = self.inputs.settings.quick, self.prompts(claim)
+        return self.inputs.registry.standing(claim, prompts.whole.digest, quick=quick, part=prompts.part)
 
     def header(self) -> list[str]:
         """Return what a reader must know of this run, in a few lines."""
@@ -77,25 +99,41 @@ class Suite:
         """
         standings = standings or {claim.node_id: self.standing(claim) for claim in self.claims}
         self.note_reads(standings)
-        planned = looks(
-            len(self.inputs.prompts[Split.CONFIRMATION].documents), sequential=self.inputs.settings.sequential
-        )
+        outcomes: dict[str, Outcome] = {}
         with self.executor(run) as executor:
-            bundles = self.plan(self._known(standings), planned[0].documents)
+            bundles = self._known(standings, first=True)
             if announce(bundles, self.inputs.store, run, self.header()):
-                self.inputs.check_prompts({bundle.role for bundle in bundles})
+                self._check_prompts(bundles)
             lost = executor.carry_out(bundles)
-            outcomes = {c.node_id: self.judge.prepare(c, standings[c.node_id], lost) for c in self.claims}
-            outcomes = self.judge.without_second_chances(outcomes)
-            waiting = still_open({node_id: outcome for node_id, outcome in outcomes.items() if outcome.quantities})
-            for look in planned:
-                asked = [(o.standing.split, quantity) for o in waiting.values() for quantity in o.quantities]
-                lost |= executor.carry_out(self.plan(asked, look.documents))
-                found = self.judge.at_look(waiting, lost, look)
-                outcomes |= found
-                waiting = still_open(found)
-        self.judge.remember_open(waiting.values())
-        return self.judge.with_excesses(outcomes)
+            for name, claims in self.about.items():
+                outcomes |= self._decided(name, claims, standings, executor, lost)
+        return {claim.node_id: outcomes[claim.node_id] for claim in self.claims}
+
+    def _decided(
+        self,
+        name: str,
+        claims: Sequence[Claim],
+        standings: Mapping[str, Standing],
+        executor: Executor,
+        lost: dict[Bundle, str],
+    ) -> dict[str, Outcome]:
+        """The outcomes of the claims about one prompt set; what else they need is measured, or added to `lost`."""
+        judge = self.judges[name]
+        outcomes = {c.node_id: judge.prepare(c, standings[c.node_id], lost) for c in claims}
+        outcomes = judge.without_second_chances(outcomes)
+        waiting = still_open({node_id: outcome for node_id, outcome in outcomes.items() if outcome.quantities})
+        for look in self._looks(name):
+            asked = [(o.standing.split, quantity) for o in waiting.values() for quantity in o.quantities]
+            lost |= executor.carry_out(bundles_for(asked, self.inputs.materials[name], look.documents))
+            found = judge.at_look(waiting, lost, look)
+            outcomes |= found
+            waiting = still_open(found)
+        judge.remember_open(waiting.values())
+        return judge.with_excesses(outcomes)
+
+    def _looks(self, name: str) -> tuple[Look, ...]:
+        documents = self.inputs.sets[name].splits[Split.CONFIRMATION].documents
+        return looks(len(documents), sequential=self.inputs.settings.sequential)
 
     def measure(self, run: str, shard: Shard) -> dict[Bundle, str]:
         """Measure one part of the plan, all documents of it; returns the bundles that failed, with the reason.
@@ -107,11 +145,18 @@ class Suite:
         """
         standings = {claim.node_id: self.standing(claim) for claim in self.claims}
         self.note_reads(standings)
-        bundles = shard.of(self.plan(self._known(standings)))
+        bundles = shard.of(self._known(standings))
         with self.executor(run) as executor:
             if announce(bundles, self.inputs.store, run, self.header()):
-                self.inputs.check_prompts({bundle.role for bundle in bundles})
+                self._check_prompts(bundles)
             return executor.carry_out(bundles)
+
+    def _check_prompts(self, bundles: Iterable[Bundle]) -> None:
+        """Refuse prompts that a model cannot read, before anything is loaded."""
+        roles = {bundle.role for bundle in bundles}
+        for name, prompts in self.inputs.sets.items():
+            if not prompts.unfit:
+                prompts.check(map(self.inputs.materials[name].checkpoint, roles))
 
     def note_reads(self, standings: Mapping[str, Standing]) -> None:
         """Write down which prompts this run reads outside of a registration, before it reads them.
@@ -124,30 +169,59 @@ class Suite:
         """
         if not self.claims:
             return
-        inputs, digests = self.inputs, self.inputs.prompt_digests
-        registry, folder = inputs.registry, inputs.registry.folder
-        known = explored(registry.ledger)
-        if not set(digests.exploration) <= known.keys():
-            note_read(folder, Split.EXPLORATION, digests.exploration)
-        confirmed = [c for c in self.claims if standings[c.node_id].split is Split.CONFIRMATION]
+        inputs, registry = self.inputs, self.inputs.registry
+        known, folder = explored(registry.ledger), registry.folder
         registered = {key: entry.prompts for key, entry in registry.entries.items()}
-        own = inputs.prompt_set.digest
-        others = [c for c in confirmed if registered.get(claim_key(c.node_id), own) != own]
-        if others:
-            quantities = {str(quantity) for claim in others for quantity in claim.quantities}
-            note_read(folder, Split.CONFIRMATION, digests.confirmation, quantities)
-        if confirmed and inputs.attestation.label == "self-attested" and not inputs.attestation.commit:
-            note_read(folder, Split.CONFIRMATION, digests.confirmation, lock=registry.digest)
+        for name, claims in self.about.items():
+            prompts = inputs.sets[name]
+            if not claims or prompts.unfit:
+                continue
+            digests = prompts.digests
+            if not set(digests.exploration) <= known.keys():
+                note_read(folder, Split.EXPLORATION, digests.exploration)
+            confirmed = [c for c in claims if standings[c.node_id].split is Split.CONFIRMATION]
+            own = prompts.whole.digest
+            others = [c for c in confirmed if registered.get(claim_key(c.node_id), own) != own]
+            if others:
+                quantities = {str(quantity) for claim in others for quantity in claim.quantities}
+                note_read(folder, Split.CONFIRMATION, digests.confirmation, quantities)
+            if confirmed and inputs.attestation.label == "self-attested" and not inputs.attestation.commit:
+                note_read(folder, Split.CONFIRMATION, digests.confirmation, lock=registry.digest)
 
-    def plan(self, asked: Iterable[tuple[Split, Quantity]], documents: int | None = None) -> list[Bundle]:
-        """Return what is to be measured: exploration whole, the first `documents` of confirmation (None: all)."""
-        return bundles_for(asked, self.inputs.material, documents)
+    def _known(self, standings: Mapping[str, Standing], *, first: bool = False) -> list[Bundle]:
+        """What measures all whose families are known already, and what choosing the others takes.
 
-    def _known(self, standings: Mapping[str, Standing]) -> list[tuple[Split, Quantity]]:
-        """All whose families are known already, so that a model is loaded once for most; what the others need."""
-        known = [(standings[c.node_id].split, quantity) for c in self.claims for quantity in self.judge.known(c)]
-        return [*known, *((Split.EXPLORATION, quantity) for quantity in needed_for(self.claims))]
+        Model by model, so that each is loaded once for most; confirmation whole, or of the `first` look alone.
+        """
+        found = []
+        for name, claims in self.about.items():
+            judge = self.judges[name]
+            asked = [(standings[c.node_id].split, quantity) for c in claims for quantity in judge.known(c)]
+            asked += [(Split.EXPLORATION, quantity) for quantity in needed_for(claims)]
+            documents = self._looks(name)[0].documents if first else None
+            found += bundles_for(asked, self.inputs.materials[name], documents)
+        return sorted(found, key=lambda bundle: bundle.loading)
+
+    def choosing(self) -> list[Bundle]:
+        """Return what must be measured before the families that claims leave to the data can be chosen."""
+        return [
+            bundle
+            for name, claims in self.about.items()
+            for asked in [[(Split.EXPLORATION, quantity) for quantity in needed_for(claims)]]
+            for bundle in bundles_for(asked, self.inputs.materials[name])
+        ]
 
     def adjusted(self, outcomes: Iterable[Outcome]) -> dict[str, Adjusted]:
         """p-values adjusted over the registered set, by node id; empty unless the whole set was decided together."""
-        return self.judge.adjusted(outcomes, self.inputs.registry.entries)
+        confirmed = [o for o in outcomes if o.standing.split is Split.CONFIRMATION and not o.error]
+        whole = {claim_key(outcome.claim.node_id) for outcome in confirmed} == set(self.inputs.registry.entries)
+        if not whole or self.inputs.settings.sequential:  # looks differ: there are no joint columns
+            return {}
+        decided = [outcome for outcome in confirmed if outcome.decisions]
+        return adjusted(
+            [
+                judge.together([outcome for outcome in decided if outcome.claim.prompts == name])
+                for name, judge in self.judges.items()
+            ],
+            self.inputs.store,
+        )

@@ -17,7 +17,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 import attnres_core as ac
 from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
-from attnres_core.judging.decisions import Question, adjust, combine, judge
+from attnres_core.judging.decisions import Question, Together, adjust, combine, judge
 from attnres_core.prompts import load_prompts
 from attnres_core.statistics import intervals
 from attnres_core.statistics.intervals import bootstrap_t, bootstraps, describe_gate
@@ -382,7 +382,7 @@ def test_exact_claims_count_in_no_adjustment():
     tested = {name: [found[Question(s, ALPHA)]] for name, s in statements.items()}
     value = Interval(mean=1.0, low=1.0, high=1.0, n=64, alpha=ALPHA, exact=True)
     exact = {f"exact {place}": [Decision(statements["a"], SUPPORTED, value, "", 0.0)] for place in range(10)}
-    with_exact, without = adjust(tested | exact, columns), adjust(tested, columns)
+    with_exact, without = (adjust([Together(claims, columns)]) for claims in (tested | exact, tested))
     assert {name: with_exact[name] for name in tested} == without
     assert 0 < without["a"].p < without["a"].holm < 1
     assert {(with_exact[name].holm, with_exact[name].by) for name in exact} == {(0.0, 0.0)}
@@ -419,5 +419,5 @@ def test_adjusting_never_lowers_a_p_value():
     column = np.repeat([-1.0, 1.0], [12, 4]) + np.linspace(0, 0.01, 16)  # 0.012; the bootstrap alone says 0.002
     statement = Statement(Linear((("x", 1.0),)), ABOVE, float(column.mean() - 2.5 * stats.sem(column)))
     decision = judge([Question(statement, ALPHA)], {"x": column})[Question(statement, ALPHA)]
-    found = adjust({"claim": [decision]}, {"x": column})["claim"]
+    found = adjust([Together({"claim": [decision]}, {"x": column})])["claim"]
     assert decision.p_value == found.p == found.holm == found.by <= found.max_t
