@@ -50,6 +50,8 @@ def trace_item(item: pytest.Item) -> None:
         used, statements = under_each(kinds, tuple(dict.fromkeys(quantities.values())), body)
         if len(sets := dict.fromkeys(quantity.prompts or "the run's prompts" for quantity in used)) > 1:
             raise ClaimError(f"its quantities are over {' and '.join(sets)}; a claim is about one set of prompts")
+        if any(quantity.picks and quantity.prompts for quantity in used):
+            raise ClaimError("its families are picked on the run's prompts; name the family, or leave `prompts` out")
         item.stash[BODY] = body
         item.stash[TRACED] = Claim(item.nodeid, words, group, cites, used, statements, kinds, against)
     except ClaimError as error:

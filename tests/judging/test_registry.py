@@ -39,7 +39,7 @@ def test_registered_claims_share_alpha_and_are_confirmed_on_their_prompts(tmp_pa
     registry = Registry(tmp_path)
     standing = registry.standing(a_claim("test_x"), "p1")
     assert (standing.split, standing.status, standing.alpha) == (Split.CONFIRMATION, "registered", ALPHA / 4)
-    assert registry.spent("p1") == ALPHA / 2  # half is left for what comes later
+    assert registry.spent(("p1", ())) == ALPHA / 2  # half is left for what comes later
     assert registry.standing(a_claim("test_x"), "p2").status == "other prompts"
     assert registry.standing(a_claim("test_x"), "p1", quick=True).status == "quick"
 
@@ -105,15 +105,15 @@ def test_alpha_is_never_refunded(tmp_path):
     registered(tmp_path, a_claim("test_x"), a_claim("test_y"), budget=4)
     changes = registered(tmp_path, a_claim("test_y"), whole_files=True)
     assert changes == ["withdrawn: test_a.py::test_x (its alpha stays spent)"]
-    assert Registry(tmp_path).spent("p1") == pytest.approx(ALPHA / 2)
+    assert Registry(tmp_path).spent(("p1", ())) == pytest.approx(ALPHA / 2)
     registered(tmp_path, a_claim("test_y", 0.03), a_claim("test_z"), whole_files=True)  # the changed one pays again
     registry = Registry(tmp_path)
-    assert registry.spent("p1") == pytest.approx(ALPHA)
+    assert registry.spent(("p1", ())) == pytest.approx(ALPHA)
     assert {entry.alpha for entry in registry.entries.values()} == {ALPHA / 4}
     with pytest.raises(ValueError, match=r"the error budget of this prompt set is spent .* register them on a fresh"):
         registered(tmp_path, a_claim("test_new"))
     registered(tmp_path, a_claim("test_new"), prompts="p2")
-    assert Registry(tmp_path).spent("p2") == pytest.approx(ALPHA / 2)
+    assert Registry(tmp_path).spent(("p2", ())) == pytest.approx(ALPHA / 2)
 
 
 def test_a_part_of_a_file_withdraws_nothing(tmp_path):
@@ -368,5 +368,5 @@ def test_a_claim_moved_to_overlapping_prompts_is_post_hoc(tmp_path):
     registered(tmp_path, a_claim("test_x", 0.01), prompts="p2", documents=["p2", "p3"])
     registry = Registry(tmp_path)
     assert "in another set of prompts" in registry.entries["test_a.py::test_x"].post_hoc
-    assert registry.spent("p2", ["p2"]) == pytest.approx(2 * ALPHA / 4)
-    assert registry.spent("p4", ["p9"]) == 0
+    assert registry.spent(("p2", ["p2"])) == pytest.approx(2 * ALPHA / 4)
+    assert registry.spent(("p4", ["p9"])) == 0

@@ -216,9 +216,9 @@ def test_two_folders_under_one_root_have_one_budget(tmp_path):
     register(one, a_claim("test_x"), budget=1)
     with pytest.raises(ValueError, match="the error budget of this prompt set is spent"):
         register(two, a_claim("test_y", quantity=OTHER))
-    assert two.spent("p1", ["c1"]) == ALPHA
+    assert two.spent(("p1", ["c1"])) == ALPHA
     alone = Registry(folders[1])
-    assert alone.spent("p1", ["c1"]) == 0  # without its root, a folder knows of itself alone
+    assert alone.spent(("p1", ["c1"])) == 0  # without its root, a folder knows of itself alone
 
 
 # The same question in other words -------------------------------------------------------------------------------------
@@ -506,8 +506,8 @@ def test_migrating_keeps_every_mark_and_share(tmp_path):
     ]
     after = Registry(tmp_path)
     assert after.entries == before
-    assert after.spent("p1") == pytest.approx(2 * ALPHA / 10)
-    assert after.spent("renamed", ["c2"]) == pytest.approx(2 * ALPHA / 10)  # by what is scored of the prompts
+    assert after.spent(("p1", ())) == pytest.approx(2 * ALPHA / 10)
+    assert after.spent(("renamed", ["c2"])) == pytest.approx(2 * ALPHA / 10)  # by what is scored of the prompts
     assert register(Registry(tmp_path), *claims) == []
     register(Registry(tmp_path), *claims, a_claim("test_z", 0.01))
     assert "restated; " in Registry(tmp_path).entries["test_a.py::test_z"].post_hoc

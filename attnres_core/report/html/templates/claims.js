@@ -293,7 +293,7 @@ function details(claim) {
     ["p-values", claim.p_value === null || isExact(claim) ? null : `${number(claim.p_value)}; over the registered set: Holm ${number(claim.p_holm)}, Benjamini-Yekutieli ${number(claim.p_by)}, max-T ${number(claim.p_max_t)}`],
     ["expected", claim.expected && `${claim.expected.verdict}${claim.expected.reason ? `: ${claim.expected.reason}` : ""}`],
     ["prompts needed to decide", claim.needed_prompts?.toLocaleString("en")],
-    ["documents", claim.documents && `${claim.documents}, with ${claim.prompts} prompts; the document is the unit of resampling`],
+    ["documents", claim.documents && `${claim.documents}, with ${claim.prompts} prompts${claim.prompt_set ? ` of ${claim.prompt_set}` : ""}; the document is the unit of resampling`],
     ["mass kept", claim.kept_mass === null || claim.kept_mass === undefined ? null : `${number(claim.kept_mass)} on average before renormalising, at a token ${number(claim.kept_mass_min)} at least (of the ablation that takes most)`],
     ["controls of this run", controls.length ? `${held} of ${controls.length} held` : "none"],
     ["sites touched", claim.sites_touched.length ? element("code", claim.sites_touched.join(", ")) : "none"],
