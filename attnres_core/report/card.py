@@ -194,9 +194,10 @@ def _material(record: Record) -> list[str]:
         f"{model['num_layers']} layers, {model['num_blocks']} blocks) | {escaped(model['digest'])} |"
         for role, model in record["models"].items()
     ]
-    prompts, lock = record["settings"]["prompts"], record["settings"]["registrations"]
-    counts = f"{prompts['exploration']} exploration, {prompts['confirmation']} confirmation"
-    rows.append(f"| prompts | {escaped(prompts['name'])} ({counts}) | {escaped(prompts['digest'])} |")
+    lock = record["settings"]["registrations"]
+    for prompts in (record["settings"]["prompts"], *record["settings"].get("prompt_sets", {}).values()):
+        counts = f"{prompts['exploration']} exploration, {prompts['confirmation']} confirmation"
+        rows.append(f"| prompts | {escaped(prompts['name'])} ({counts}) | {escaped(prompts['digest'])} |")
     if lock["lock"]:
         told = ", ".join(filter(None, [f"{lock['claims']} registered claims", escaped(attested(lock))]))
         rows.append(f"| claims.lock | {told} | {escaped(lock['lock'])} |")
