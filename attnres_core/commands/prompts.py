@@ -14,15 +14,17 @@ DESCRIPTION = (
     "by a hash of their names; duplicates and prompts of too few tokens are left out, and counted. "
     "docstrings: 512 prompts, one from each of 512 held-out documents, half for exploration. "
     "structured: induction, recall, closing and headers, 256 prompts each with answers and foils, half to explore. "
+    "unseen: 512 docstrings of eight packages that no reference checkpoint was trained on, half to explore. "
     f"{prompt_pairs.DESCRIPTION}"
 )
+SHIPPED = ("docstrings", "structured", "unseen")
 OF_DATA_SETS = ("document", "stratum", "answer", "foil")
 """Fields of a prompt, beside its text, that a column of a data set may give."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which sets, for which tokenizer; or which texts, and what becomes of them."""
-    parser.add_argument("which", nargs="?", choices=("from", "pairs", "docstrings", "structured"), default="docstrings")
+    parser.add_argument("which", nargs="?", choices=("from", "pairs", *SHIPPED), default="docstrings")
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="with `from`: a file, a folder or a hub id")
     told = "whose tokenizer prompts are made for: folder or shipped name (default: tiny-open-block)"
     parser.add_argument("--checkpoint", metavar="CHECKPOINT", help=told)
@@ -60,9 +62,9 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
         return
     if (arguments.which == "from") != bool(arguments.sources):
         root.error("give the texts as `prompts from SOURCE ...`: a file, a folder or a hub id")
-    if arguments.checkpoint and arguments.which == "docstrings":
-        told = "--checkpoint is for structured prompts and for `from`"
-        root.error(f"{told}; docstrings are cut by the tokenizer of tiny-open-block")
+    if arguments.checkpoint and arguments.which in ("docstrings", "unseen"):
+        told = "--checkpoint is for structured prompts, pairs and `from`"
+        root.error(f"{told}; {arguments.which} are cut by the tokenizer of tiny-open-block")
     try:
         _make(arguments)
     except ValueError as error:
@@ -81,9 +83,9 @@ def _make(arguments: argparse.Namespace) -> None:
     if arguments.which == "from":
         _make_from(arguments, tokenizer)
         return
-    from attnres_core.training import prompts, structured
+    from attnres_core.training import prompts, structured, unseen
 
-    make = structured.main if arguments.which == "structured" else prompts.main
+    make = {"docstrings": prompts.main, "structured": structured.main, "unseen": unseen.main}[arguments.which]
     command = f"python -m attnres_core prompts {arguments.which}"
     make(tokenizer, arguments.out or Path("fixtures/prompts"), command)
 

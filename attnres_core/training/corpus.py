@@ -66,10 +66,13 @@ def package_root(package: str) -> Path:
     return Path(spec.origin).parent
 
 
-def sources() -> list[dict[str, str]]:
+def sources(packages: Iterable[str] = PACKAGES) -> list[dict[str, str]]:
     """Name, version and licence of every package the text comes from, for the manifests."""
-    rows = [{"package": "stdlib", "version": sys.version.split()[0], "licence": "PSF-2.0"}]
-    for package in PACKAGES[1:]:
+    rows = []
+    for package in packages:
+        if package == "stdlib":
+            rows.append({"package": "stdlib", "version": sys.version.split()[0], "licence": "PSF-2.0"})
+            continue
         about = metadata.metadata(package).json
         licence = str(about.get("license_expression") or about.get("license") or "")
         named = [entry.rsplit(" :: ", 1)[-1] for entry in about.get("classifier", ()) if entry.startswith("License ::")]
