@@ -26,6 +26,13 @@ from attnres_core.quantities.vocabulary import (
 UNWRITTEN = (Family.EMBEDDING, Family.NULL)
 """Families whose sources no sublayer writes."""
 
+_LABELS = {
+    Sublayer.ATTN: "attention",
+    Sublayer.MLP: "MLP",
+    Sublayer.FINAL: "read-out",
+    Sublayer.ALL_SITES: "every site",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Reads:
@@ -39,6 +46,16 @@ class Reads:
     def is_whole_readout(self) -> bool:
         """Whether it is all that the read-out reads."""
         return self == READOUT
+
+    @property
+    def label(self) -> str:
+        """`older \u2192 late attention`, `late MLP` (all that it reads), `read-out`."""
+        reader = _LABELS[self.sublayer]
+        if isinstance(self.layers, range):
+            reader = f"{reader} {layers_text(self.layers).removeprefix('layers ')}"
+        elif self.layers is not Band.ALL:
+            reader = f"{self.layers} {reader}"
+        return reader if self.family == ANY else f"{self.family} \N{RIGHTWARDS ARROW} {reader}"
 
     def __str__(self) -> str:
         """`reads(older, attn, late)`, or `final`, the whole read-out."""

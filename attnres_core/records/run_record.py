@@ -244,7 +244,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
             dataclasses.replace(of(*place).on(quantity.role), dtype=quantity.dtype) for of in (mass, uniform_mass)
         )
         weight, uniform = (number(measured.column(one, split, documents).mean()) for one in summaries)
-    return {
+    entry: ColumnEntry = {
         "name": str(quantity),
         "role": quantity.role.value,
         "metric": quantity.metric.value if quantity.metric else None,
@@ -272,6 +272,9 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
         "mass": weight,
         "uniform": uniform,
     }
+    if isinstance(what, Ablation) and what.via:
+        entry["via"] = str(what.via)
+    return entry
 
 
 def _routing(suite: Suite, role: AnyRole) -> RoutingEntry | None:

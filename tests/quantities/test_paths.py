@@ -82,8 +82,11 @@ def test_an_intervention_names_what_reads_it_and_whom_it_concerns():
     assert along.sites == ("0.mlp",)
     assert [(str(site), indices) for site, indices in along.via] == [("1.attn", (1,))]
     older = resolve(ac.drop(ac.EMBEDDING, ac.MLP, ac.EARLY, via=ac.reads(ac.OLDER, ac.ATTN, ac.LATE)), sites, 6)
-    assert (older.sites, [str(site) for site, _ in older.via]) == (("0.mlp", "1.mlp"), ["4.attn", "5.attn"])
-    assert '"via":{"4.attn":[1],"5.attn":[1]}' in older.key
+    assert (older.sites, [str(site) for site, _ in older.via]) == (
+        ("0.mlp", "1.mlp"),
+        ["5.attn"],
+    )  # (4.attn: block 2 is open)
+    assert '"via":{"5.attn":[1]}' in older.key
 
 
 # What is refused ------------------------------------------------------------------------------------------------------
@@ -116,9 +119,9 @@ def test_paths_that_make_no_sense(make, message):
             r"the reads of `reads\(any, attn, early\)` all come before \d.mlp writes; name later readers",
         ),
         (
-            ac.drop(ac.CURRENT, ac.MLP, ac.LATE, via=ac.reads(ac.OLDER, ac.ALL_SITES, range(3, 4))),
+            ac.drop(ac.CURRENT, ac.MLP, ac.MID, via=ac.reads(ac.RECENT, ac.ALL_SITES, range(3, 4))),
             NotApplicable,
-            "no source that `reads.older, all_sites, layers 3-3.` names on this checkpoint holds what the ablated",
+            "no source that `reads.recent, all_sites, layers 3-3.` names on this checkpoint holds what the ablated",
         ),
         (ac.interchange(ac.ANY, ac.ALL_SITES, via=ac.FINAL), ValueError, "ablates the read-out, which nothing reads"),
         (ac.drop(ac.CURRENT, ac.MLP, via=ac.reads(ac.NULL & ac.CURRENT, ac.FINAL)), None, ""),

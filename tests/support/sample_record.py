@@ -219,6 +219,26 @@ def claim(title: str, *statements: StatementEntry, group: str | None, **given: A
         ]
         if len(statements) > 1
         else [],
+        "by_path": [
+            {
+                "whole": "interchange(embedding, mlp, early, states) on trained [logit_difference]",
+                "part": part,
+                "label": label,
+                "unit": "logits",
+                "mean": mean,
+                "low": mean - 0.3,
+                "high": mean + 0.3,
+            }
+            for part, label, mean in (
+                ("total", "every later read", 9.2),
+                ("path", "early attention", 0.1),
+                ("path", "recent & older \N{RIGHTWARDS ARROW} late attention", 6.4),
+                ("path", "read-out", 0.0),
+                ("rest", "the rest", -1.7),
+            )
+        ]
+        if len(statements) > 1
+        else [],
         "permutations": [],
         "reason": reasons[verdict],
         "needed_prompts": 1150 if verdict == "INCONCLUSIVE" else None,
