@@ -35,6 +35,8 @@ VARIANTS = [
     *(ac.interchange(ac.OLDER, ac.ATTN, ac.LATE, part=part) for part in (ac.STATES, ac.WEIGHTS, ac.BOTH)),
     *(ac.interchange(ac.ANY, ac.ALL_SITES), ac.placebo(ac.interchange(ac.ANY, ac.ALL_SITES)), ac.donor_gap()),
     *(ac.sharpen(ac.MLP, by=2), ac.sharpen(ac.MLP, by=0.5), ac.keep_wired(2, ac.MLP)),
+    *(ac.drop(ac.OLDER, ac.ATTN, ac.LATE, via=ac.reads(path, ac.MLP)) for path in (ac.CURRENT, ac.ANY)),
+    *(ac.drop(ac.OLDER, ac.ATTN, ac.LATE, via=via) for via in (ac.FINAL, ac.reads(ac.OLDER, ac.FINAL))),
     *(ac.permute(ac.MLP), ac.permute(ac.MLP, keeping=ac.CURRENT), ac.permute(ac.MLP, draws=2)),
 ]
 

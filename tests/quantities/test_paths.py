@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import attnres_core as ac
+from attnres_core.claims.statements import ClaimError
+from attnres_core.claims.tracing import trace
 from attnres_core.models.dialects.delta import Delta
 from attnres_core.models.dialects.delta_block import DeltaBlock
 from attnres_core.models.dialects.kimi_block import KimiBlock
@@ -151,3 +153,24 @@ def test_words_of_paths():
     assert set(map(str, told)) == {"drop(older, attn, late, via final)"}
     along = ac.interchange(ac.EMBEDDING, ac.MLP, ac.EARLY, via=ac.reads(ac.OLDER, ac.ATTN, ac.LATE))
     assert str(along) == "interchange(embedding, mlp, early, states, via reads(older, attn, late))"
+
+
+def shares(part, total):
+    assert part - 0.5 * total > 0
+
+
+def mediated(part, total):
+    assert total - part > 0.1
+
+
+@pytest.mark.parametrize("metric", [ac.DELTA_NLL, ac.KL, ac.ANSWER_PROBABILITY, ac.LOGIT_DIFFERENCE])
+def test_shares_of_a_path_are_told_in_logits_alone(metric):
+    """A mediated effect, which is a difference, in any unit."""
+    told = [ac.drop(ac.OLDER, ac.ATTN, ac.LATE, via=via).on(ac.TRAINED, metric=metric) for via in (ac.FINAL, None)]
+    quantities = dict(zip(("part", "total"), told, strict=True))
+    assert len(trace(mediated, quantities, {})) == 1
+    if metric is ac.LOGIT_DIFFERENCE:
+        assert len(trace(shares, quantities, {})) == 1
+        return
+    with pytest.raises(ClaimError, match="states a share of an effect that acts along a path; .* use metric=LOGIT_DIF"):
+        trace(shares, quantities, {})
