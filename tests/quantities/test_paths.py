@@ -172,5 +172,7 @@ def test_shares_of_a_path_are_told_in_logits_alone(metric):
     if metric is ac.LOGIT_DIFFERENCE:
         assert len(trace(shares, quantities, {})) == 1
         return
-    with pytest.raises(ClaimError, match="states a share of an effect that acts along a path; .* use metric=LOGIT_DIF"):
+    with pytest.raises(
+        ClaimError, match=r"states a share of an effect that acts along a path; .* use metric=LOGIT_DIF"
+    ):
         trace(shares, quantities, {})
