@@ -31,13 +31,12 @@ EVERY = [
     *(ac.interchange(ac.ANY, ac.ALL_SITES, part=part) for part in (ac.STATES, ac.WEIGHTS, ac.BOTH)),
     *(ac.donor_gap(), ac.drop(FAMILY, ac.ALL_SITES, ac.LATE)),
     *(ac.drop(ac.CURRENT, ac.ATTN, ac.LATE, copies=True), ac.keep(ac.CURRENT, ac.ATTN), ac.keep(FAMILY, ac.MLP)),
-    *(ac.drop(FAMILY, ac.MLP, via=ac.FINAL), ac.drop(ac.CURRENT, ac.ATTN, via=ac.reads(ac.ANY, ac.MLP, ac.LATE))),
+    ac.drop(ac.CURRENT, ac.ATTN, via=ac.reads(ac.ANY, ac.MLP, ac.LATE)),
     *(ac.drop(FAMILY, ac.MLP, via=ac.reads(path, ac.ATTN)) for path in (ac.CURRENT, ac.RECENT & ac.OLDER)),
     ac.interchange(FAMILY, ac.MLP, ac.EARLY, via=ac.reads(ac.OLDER, ac.ALL_SITES)),
     ac.interchange(ac.ANY, ac.ATTN, part=ac.BOTH, via=ac.reads(ac.RECENT, ac.MLP)),
-    ac.mean(FAMILY, ac.MLP, recomputed=True, via=ac.reads(ac.ANY, ac.ALL_SITES)),
+    ac.mean(FAMILY, ac.MLP, recomputed=True, via=ac.FINAL),
     ac.matched_mass(ac.drop(ac.CURRENT, ac.MLP, via=ac.reads(ac.ANY, ac.ATTN))),
-    ac.keep_top(1, ac.MLP, via=ac.FINAL),
 ]
 DELTAS = [
     *(kind(ac.RECENT, ac.MLP) for kind in REMOVALS),
