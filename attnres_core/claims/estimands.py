@@ -97,7 +97,9 @@ def words(quantity: Quantity) -> str:
     notes += ["identical tensors taken with it"] if what.copies else []
     notes += [f"averaged over {what.draws} random draws"] if what.draws > 1 else []
     notes += ["one layer at a time, averaged over the layers"] if what.per_site else []
-    notes += [f"what this changes of their outputs is seen by {_path(what.via)} alone"] if what.via else []
+    notes += (
+        [f"what this changes in their outputs is seen by {_path(what.via)} and by no other read"] if what.via else []
+    )
     notes += [f"over {_AT[quantity.at]}"] if quantity.at is not Positions.ALL else []
     notes += [f"measured in {quantity.dtype}"] if quantity.dtype else []
     tail = "".join(f"; {note}" for note in notes)
@@ -147,9 +149,7 @@ def _named(family: object) -> str:
 
 def _path(via: Reads) -> str:
     """The readers of a path, in a sentence."""
-    if via.is_whole_readout:
-        return "the read-out"
-    return f"{_where(via)}, in what {'it' if via.sublayer is Sublayer.FINAL else 'they'} read of {_named(via.family)}"
+    return _where(via) if via.family == ANY else f"{_where(via)}, as part of {_named(via.family)},"
 
 
 def _amounts(what: Ablation) -> dict[str, str]:

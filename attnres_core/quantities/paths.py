@@ -43,11 +43,6 @@ class Reads:
     layers: Layers
 
     @property
-    def is_whole_readout(self) -> bool:
-        """Whether it is all that the read-out reads."""
-        return self == READOUT
-
-    @property
     def label(self) -> str:
         """`older \u2192 late attention`, `late MLP` (all that it reads), `read-out`."""
         reader = _LABELS[self.sublayer]
@@ -59,7 +54,7 @@ class Reads:
 
     def __str__(self) -> str:
         """`reads(older, attn, late)`, or `final`, the whole read-out."""
-        if self.is_whole_readout:
+        if self == READOUT:
             return self.sublayer.value
         return f"reads({self.family}, {self.sublayer}, {layers_text(self.layers)})"
 

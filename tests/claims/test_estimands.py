@@ -75,6 +75,19 @@ def test_a_drop_is_told_whole():
 
 
 @pytest.mark.parametrize(
+    ("via", "seen"),
+    [
+        (ac.FINAL, "the read-out"),
+        (ac.reads(ac.ANY, ac.ATTN, ac.LATE), "attention in late layers"),
+        (ac.reads(ac.OLDER, ac.MLP, range(3, 5)), "MLP in layers 3-4, as part of the older source,"),
+    ],
+)
+def test_a_path_is_told_by_who_sees_what_changes(via, seen):
+    told = words(ac.drop(ac.CURRENT, ac.MLP, ac.EARLY, via=via).on(ac.TRAINED))
+    assert told.endswith(f"; what this changes in their outputs is seen by {seen} and by no other read")
+
+
+@pytest.mark.parametrize(
     ("operator", "relation"),
     [(Operator.ABOVE, "A \N{MINUS SIGN} 0.5 B > 0.02"), (Operator.WITHIN, "|A \N{MINUS SIGN} 0.5 B| < 0.02")],
 )
