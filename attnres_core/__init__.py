@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from attnres_core.quantities.controls import random_sites as random_sites
     from attnres_core.quantities.intervention import NotApplicable as NotApplicable
     from attnres_core.quantities.metrics import Metric
+    from attnres_core.quantities.paths import reads as reads
     from attnres_core.quantities.summaries import closed_form_error as closed_form_error
     from attnres_core.quantities.summaries import entropy as entropy
     from attnres_core.quantities.summaries import least_causal as least_causal
@@ -103,6 +104,7 @@ _HOMES = {
         *("keep_top", "keep_wired", "sharpen", "permute", "interchange", "donor_gap"),
     ),
     "quantities.controls": ("matched_mass", "matched_count", "random_sites", "other_sublayer", "placebo"),
+    "quantities.paths": ("reads",),
     "quantities.summaries": (
         *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error", "mass_and_effect"),
         *("summary_and_loss", "turn", "turn_and_effect"),

@@ -363,6 +363,10 @@ def kinds(arguments: argparse.Namespace) -> dict[str, object]:
     made |= {"schedule": ac.schedule(ac.MLP), "matched mass": ac.matched_mass(ac.drop(*family))}
     made |= {"matched count": ac.matched_count(ac.drop(*family))}
     made |= {"matched mass, resample": ac.matched_mass(ac.resample(*family, draws=1))}
+    made |= {"drop, via the read-out": ac.drop(*family, via=ac.FINAL)}
+    made |= {"drop, via attention": ac.drop(*family, via=ac.reads(ac.ANY, ac.ATTN))}
+    made |= {"drop, via all": ac.drop(*family, via=ac.reads(ac.ANY, ac.ALL_SITES))}
+    made = {name: what for name, what in made.items() if name in (arguments.kinds or made)}
     fast, plain = {}, {}
     for name, what in made.items():
         split = resolve(what, model.sites, model.num_layers).by_layer()
@@ -397,6 +401,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--peers", action="store_true", help="also nnsight and pyvene (pip install nnsight pyvene)")
     parser.add_argument("--quick", action="store_true", help="workers: 64 prompts a split")
+    parser.add_argument("--kinds", nargs="+", metavar="NAME", help="kinds: these alone, drop among them")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     arguments = parser.parse_args()
     where = {"cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads(), "machine": platform.machine()}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnres_core.claims.statements import Operator, Statement
+from attnres_core.quantities.paths import Reads
 from attnres_core.quantities.quantity import Ablation, Association, Prediction, Quantity, RoutingSummary
 from attnres_core.quantities.vocabulary import (
     ANY,
@@ -96,6 +97,9 @@ def words(quantity: Quantity) -> str:
     notes += ["identical tensors taken with it"] if what.copies else []
     notes += [f"averaged over {what.draws} random draws"] if what.draws > 1 else []
     notes += ["one layer at a time, averaged over the layers"] if what.per_site else []
+    notes += (
+        [f"what this changes in their outputs is seen by {_path(what.via)} and by no other read"] if what.via else []
+    )
     notes += [f"over {_AT[quantity.at]}"] if quantity.at is not Positions.ALL else []
     notes += [f"measured in {quantity.dtype}"] if quantity.dtype else []
     tail = "".join(f"; {note}" for note in notes)
@@ -125,6 +129,7 @@ def symbols(quantity: Quantity) -> str:
         letters.append(f"over {_AT[quantity.at]}")
     letters += [_CONTROLS[what.control][1]] if what.control else []
     letters += ["a computed anew"] if what.recomputed else []
+    letters += [f"via {what.via}"] if what.via else []
     letters += ["F with its copies"] if what.copies else []
     letters += [f"mean of {what.draws} draws"] if what.draws > 1 else []
     letters += [quantity.dtype] if quantity.dtype else []
@@ -142,6 +147,11 @@ def _named(family: object) -> str:
     return "no source" if family is None else "every source" if family == ANY else f"the {family} source"
 
 
+def _path(via: Reads) -> str:
+    """The readers of a path, in a sentence."""
+    return _where(via) if via.family == ANY else f"{_where(via)}, as part of {_named(via.family)},"
+
+
 def _amounts(what: Ablation) -> dict[str, str]:
     """What stands for the names in a kind's words and formula."""
     found: dict[str, str] = {}
@@ -152,11 +162,11 @@ def _amounts(what: Ablation) -> dict[str, str]:
     return found
 
 
-def _where(what: Ablation | RoutingSummary | Association) -> str:
+def _where(what: Ablation | RoutingSummary | Association | Reads) -> str:
     reader = "attention and MLP" if what.sublayer is None else _READERS[what.sublayer]
     if what.sublayer is Sublayer.FINAL:
         return reader
-    stream = "" if isinstance(what, Association) or not what.stream else f" ({what.stream} stream)"
+    stream = "" if isinstance(what, Association | Reads) or not what.stream else f" ({what.stream} stream)"
     layers = layers_text(what.layers)
     return f"{reader}{stream} in {layers if layers.startswith('layers') else f'{layers} layers'}"
 

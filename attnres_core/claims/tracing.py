@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 from attnres_core.claims.estimates import Estimate
 from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Operator, Statement, Verdict
-from attnres_core.quantities.quantity import Quantity
+from attnres_core.quantities.metrics import Metric
+from attnres_core.quantities.quantity import Ablation, Quantity
 from attnres_core.quantities.units import unit_of
 
 
@@ -29,6 +30,11 @@ class Tracer:
             raise ClaimError(
                 f"`{statement}` adds {' and '.join(units)}; a sum of different units has none: state one for each"
             )
+        if _is_share_of_a_path(statement):
+            raise ClaimError(
+                f"`{statement}` states a share of an effect that acts along a path; the parts of an effect add up in "
+                "logits alone: use metric=LOGIT_DIFFERENCE, or compare the effects themselves, each as it is"
+            )
         verdict = Verdict.INCONCLUSIVE if len(self.statements) == self.deny else Verdict.SUPPORTED
         self.statements.append(statement)
         unknown = Interval(math.nan, -math.inf, math.inf, 0, math.nan)
@@ -41,6 +47,14 @@ class Tracer:
     def summary(self, form: Linear) -> NoReturn:
         """A body may not look at the numbers."""
         raise number_read(form)
+
+
+def _is_share_of_a_path(statement: Statement) -> bool:
+    """Whether effects that are no logits, one of them along a path, are related by anything but sum and difference."""
+    terms = [(quantity, abs(factor)) for quantity, factor in statement.form.terms if factor]
+    along = any(isinstance(quantity.what, Ablation) and quantity.what.via for quantity, _ in terms)
+    in_logits = all(quantity.metric is Metric.LOGIT_DIFFERENCE for quantity, _ in terms)
+    return along and not in_logits and len({factor for _, factor in terms}) > 1
 
 
 def number_read(form: Linear) -> ClaimError:

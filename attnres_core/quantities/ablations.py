@@ -15,6 +15,7 @@ import dataclasses
 import math
 
 from attnres_core.quantities.kinds import AnyKind, KindSpec
+from attnres_core.quantities.paths import Reads, via_of
 from attnres_core.quantities.quantity import Ablation, Pick, family_of
 from attnres_core.quantities.vocabulary import Band, Families, Family, Layers, Part, Sublayer, choice, layers_of
 
@@ -182,6 +183,7 @@ def drop(
     per_site: bool = False,
     copies: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Mask a family's sources before the softmax and renormalise, at every matching site.
 
@@ -199,8 +201,11 @@ def drop(
             that bands of different size can be compared.
         copies: take sources that are the same tensor with it: identical tensors are one source.
         stream: only the sites of this stream (q, k or v), in models whose sublayers read several.
+        via: the later reads through which alone it acts. `FINAL` gives the direct effect on the read-out,
+            `reads(family, sublayer, layers)` that through chosen readers. The total less the direct effect is the
+            mediated one.
     """
-    return _removal(Kind.DROP, family, sublayer, layers, per_site, copies, stream)
+    return _removal(Kind.DROP, family, sublayer, layers, per_site, copies, stream, via)
 
 
 def zero(
@@ -212,6 +217,7 @@ def zero(
     per_site: bool = False,
     copies: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Keep the depth weights and put zero in the family's place.
 
@@ -220,7 +226,7 @@ def zero(
     finds nothing in it, and what is left of its logit is the recency bias of the current source.
     Other arguments as for `drop`.
     """
-    return _removal(Kind.ZERO, family, sublayer, layers, per_site, copies, stream, recomputed)
+    return _removal(Kind.ZERO, family, sublayer, layers, per_site, copies, stream, via, recomputed)
 
 
 def mean(
@@ -232,13 +238,14 @@ def mean(
     per_site: bool = False,
     copies: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Put the family's mean over the reference prompts, position by position, in its place; the weights stay.
 
     Estimand: what is lost with the part of the source that differs between prompts; what it holds on any prompt stays.
     With `recomputed`, the weights follow the replaced source. Other arguments as for `drop`.
     """
-    return _removal(Kind.MEAN, family, sublayer, layers, per_site, copies, stream, recomputed)
+    return _removal(Kind.MEAN, family, sublayer, layers, per_site, copies, stream, via, recomputed)
 
 
 def resample(
@@ -251,6 +258,7 @@ def resample(
     per_site: bool = False,
     copies: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Put the source of another prompt, at the same position, in the family's place; the weights stay.
 
@@ -259,7 +267,7 @@ def resample(
     `draws` are averaged, different ones as far as there are so many. Which ones is drawn from a generator seeded by the
     prompt's own tokens, so that no other prompt and no order changes them. Other arguments as for `mean`.
     """
-    made = _removal(Kind.RESAMPLE, family, sublayer, layers, per_site, copies, stream, recomputed)
+    made = _removal(Kind.RESAMPLE, family, sublayer, layers, per_site, copies, stream, via, recomputed)
     return dataclasses.replace(made, draws=checked_draws(draws))
 
 
@@ -270,12 +278,13 @@ def keep(
     *,
     per_site: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Drop everything but this family, at every site that has it.
 
     Estimand: what the sublayers lose when they can read nothing else: small where the family is sufficient.
     """
-    return _removal(Kind.KEEP, family, sublayer, layers, per_site, copies=False, stream=stream)
+    return _removal(Kind.KEEP, family, sublayer, layers, per_site, copies=False, stream=stream, via=via)
 
 
 def amplify(
@@ -286,34 +295,45 @@ def amplify(
     by: float,
     per_site: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Add `by` to the logits of the family's sources, so that their odds grow by a factor of e^by.
 
     Estimand: the response to a dose: a family that matters hurts when turned down, one that is read too little helps
     when turned up. Minus infinity would be `drop`.
     """
-    made = _removal(Kind.AMPLIFY, family, sublayer, layers, per_site, copies=False, stream=stream)
+    made = _removal(Kind.AMPLIFY, family, sublayer, layers, per_site, copies=False, stream=stream, via=via)
     return dataclasses.replace(made, amount=_finite(by, "by"))
 
 
 def uniform(
-    sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False, stream: str | None = None
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    per_site: bool = False,
+    stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Give every source of a site the weight 1 / number of sources.
 
     Estimand: what all learned preference between sources is worth.
     """
-    return _rewrite(Kind.UNIFORM, sublayer, layers, per_site, stream)
+    return _rewrite(Kind.UNIFORM, sublayer, layers, per_site, stream, via)
 
 
 def average(
-    sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False, stream: str | None = None
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    per_site: bool = False,
+    stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Replace the weights by their mean over the tokens of the reference prompts.
 
     Estimand: what it is worth that weights depend on content, their average preference kept.
     """
-    return _rewrite(Kind.AVERAGE, sublayer, layers, per_site, stream)
+    return _rewrite(Kind.AVERAGE, sublayer, layers, per_site, stream, via)
 
 
 def shuffle(
@@ -323,13 +343,14 @@ def shuffle(
     draws: int = 1,
     per_site: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Give each token the weights of a token drawn at random from the reference prompts (never of its own prompt).
 
     Estimand: what it is worth that weights fit their token, their distribution over tokens kept. Tokens of the same
     prompt would not do: a later one's weights know what is to be predicted.
     """
-    made = _rewrite(Kind.SHUFFLE, sublayer, layers, per_site, stream)
+    made = _rewrite(Kind.SHUFFLE, sublayer, layers, per_site, stream, via)
     return dataclasses.replace(made, draws=checked_draws(draws))
 
 
@@ -340,13 +361,14 @@ def schedule(
     bias: float = SCHEDULE_BIAS,
     per_site: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Replace the weights by the closed-form recency schedule: e^bias / (e^bias + n - 1) on the last of n sources.
 
     Estimand: what routing is worth beyond reading the current state, as a plain residual stream does. Sites whose reads
     add to the running state (delta models) have no such source, and no such schedule.
     """
-    made = _rewrite(Kind.SCHEDULE, sublayer, layers, per_site, stream)
+    made = _rewrite(Kind.SCHEDULE, sublayer, layers, per_site, stream, via)
     return dataclasses.replace(made, amount=_finite(bias, "bias"))
 
 
@@ -357,6 +379,7 @@ def keep_top(
     *,
     per_site: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Keep each token's `count` largest depth weights, scaled up to one, and drop the rest.
 
@@ -364,7 +387,7 @@ def keep_top(
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"`count` is {count!r}; give a whole number, at least 1")
-    return dataclasses.replace(_rewrite(Kind.KEEP_TOP, sublayer, layers, per_site, stream), amount=float(count))
+    return dataclasses.replace(_rewrite(Kind.KEEP_TOP, sublayer, layers, per_site, stream, via), amount=float(count))
 
 
 def keep_wired(
@@ -374,6 +397,7 @@ def keep_wired(
     *,
     per_site: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Keep the `count` sources whose weights are largest on average over the reference prompts; drop the rest.
 
@@ -381,7 +405,7 @@ def keep_wired(
     chooses anew for each token. Sites with at most `count` sources stay as they are.
     """
     return dataclasses.replace(
-        keep_top(count, sublayer, layers, per_site=per_site, stream=stream), kind=Kind.KEEP_WIRED
+        keep_top(count, sublayer, layers, per_site=per_site, stream=stream, via=via), kind=Kind.KEEP_WIRED
     )
 
 
@@ -392,6 +416,7 @@ def sharpen(
     by: float,
     per_site: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Multiply the logits of the depth weights by `by`: more than 1 makes them sharper, less than 1 more even.
 
@@ -401,7 +426,7 @@ def sharpen(
     factor = _finite(by, "by")
     if factor <= 0:
         raise ValueError(f"`by` is {by!r}; give a number above 0 (1 changes nothing; for even weights use `uniform`)")
-    return dataclasses.replace(_rewrite(Kind.SHARPEN, sublayer, layers, per_site, stream), amount=factor)
+    return dataclasses.replace(_rewrite(Kind.SHARPEN, sublayer, layers, per_site, stream, via), amount=factor)
 
 
 def permute(
@@ -412,6 +437,7 @@ def permute(
     draws: int = 1,
     per_site: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Move each token's weights between the sources, at random; those of the family `keeping` stay where they are.
 
@@ -419,7 +445,7 @@ def permute(
     `uniform`; with `keeping=CURRENT` it asks which of the other sources are read. A token's order of sources is drawn
     uniformly for each site, so it may be the one it had.
     """
-    made = _rewrite(Kind.PERMUTE, sublayer, layers, per_site, stream)
+    made = _rewrite(Kind.PERMUTE, sublayer, layers, per_site, stream, via)
     kept = None if keeping is None else choice(Family, keeping, "keeping")
     return dataclasses.replace(made, family=kept, draws=checked_draws(draws))
 
@@ -432,6 +458,7 @@ def interchange(
     part: Part | str = Part.STATES,
     per_site: bool = False,
     stream: str | None = None,
+    via: Reads | Sublayer | str | None = None,
 ) -> Ablation:
     """Take a part of the family's read from the clean run of each prompt's donor, position by position.
 
@@ -449,9 +476,10 @@ def interchange(
             rest scaled to sum to one; or BOTH.
         per_site: one layer's site at a time, the effects averaged.
         stream: only at the sites of this stream (q, k or v), in models whose sublayers read several.
+        via: the later reads through which alone it acts, as for `drop`.
     """
     taken = choice(Part, part, "part")
-    made = _removal(Kind.INTERCHANGE, family, sublayer, layers, per_site, copies=False, stream=stream)
+    made = _removal(Kind.INTERCHANGE, family, sublayer, layers, per_site, copies=False, stream=stream, via=via)
     return dataclasses.replace(made, part=taken)
 
 
@@ -472,6 +500,7 @@ def _removal(
     per_site: bool,
     copies: bool,
     stream: str | None,
+    via: object,
     recomputed: bool = False,
 ) -> Ablation:
     reader = choice(Sublayer, sublayer, "sublayer")
@@ -484,14 +513,16 @@ def _removal(
         recomputed=bool(recomputed),
         copies=bool(copies),
         stream=stream,
+        via=via_of(via),
     )
 
 
 def _rewrite(
-    kind: Kind, sublayer: Sublayer | str, layers: Layers | str, per_site: bool, stream: str | None
+    kind: Kind, sublayer: Sublayer | str, layers: Layers | str, per_site: bool, stream: str | None, via: object
 ) -> Ablation:
     reader = choice(Sublayer, sublayer, "sublayer")
-    return Ablation(kind, None, reader, layers_of(layers, reader), per_site=bool(per_site), stream=stream)
+    own = layers_of(layers, reader)
+    return Ablation(kind, None, reader, own, per_site=bool(per_site), stream=stream, via=via_of(via))
 
 
 def checked_draws(given: object) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from attnres_core.quantities.ablations import Kind
 from attnres_core.quantities.kinds import KindSpec
+from attnres_core.quantities.paths import Reads
 from attnres_core.quantities.quantity import Ablation, Pick
 from attnres_core.quantities.vocabulary import (
     ANY,
@@ -26,6 +27,7 @@ from attnres_core.quantities.vocabulary import (
     Part,
     Site,
     Sublayer,
+    Writer,
     layers_text,
     parts,
 )
@@ -52,6 +54,9 @@ class Intervention:
     """Which of several random draws this is; 0 also where nothing is random."""
     part: Part | None = None
     """What is taken from the donor."""
+    via: Touched = ()
+    """The reads that alone see what is changed, each with its sources that hold something of it (the running state has
+    the number after the last source); none: every later read does."""
 
     @property
     def key(self) -> str:
@@ -59,6 +64,7 @@ class Intervention:
         places = {str(site): list(indices) for site, indices in self.touched}
         options: dict[str, object] = {"recomputed": self.recomputed or None, "amount": self.amount}
         options |= {"control": self.control, "draw": self.draw or None, "part": self.part}
+        options |= {"via": {str(site): list(indices) for site, indices in self.via} or None}
         given = {name: value for name, value in options.items() if value is not None}
         return json.dumps([self.kind, places, *([given] if given else [])], separators=(",", ":"))
 
@@ -233,7 +239,7 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
     if emptied and (_leaves_nothing(kind.spec) or matched):
         why = "finds no other source to take from" if matched else "would leave no source"
         raise ValueError(f"`{ablation}` {why} at {', '.join(emptied)}; keep at least one family")
-    return Intervention(
+    everywhere = Intervention(
         kind.value,
         touched,
         ablation.recomputed,
@@ -242,6 +248,66 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         draw if matched or kind.spec.random else 0,
         ablation.part,
     )
+    return everywhere if ablation.via is None else _along(ablation, ablation.via, everywhere, sites, num_layers)
+
+
+def _along(
+    ablation: Ablation, via: Reads, everywhere: Intervention, sites: Sequence[Site], num_layers: int
+) -> Intervention:
+    """An intervention on a path: the sites whose outputs the path's readers read, and what of it each reads.
+
+    Raises:
+        NotApplicable: no such reader's sources hold what the ablated sublayers write.
+        ValueError: the readers come before them, the read-out is ablated, or sublayers are not at hand.
+    """
+    if not all(site.holds for site in sites):
+        raise ValueError(
+            f"`{ablation}`: an adapted model runs as a whole, so that no sublayer's output is at hand; leave `via` out"
+        )
+    writers = {_writer(site) for site, _ in everywhere.touched}
+    if any(sublayer is Sublayer.FINAL for _, sublayer in writers):
+        raise ValueError(f"`{ablation}` ablates the read-out, which nothing reads; ablate ATTN or MLP sites")
+    readers = [(site, _of_path(site, via.family)) for site in _readers(via, sites, num_layers)]
+    readers = [(site, indices) for site, indices in readers if indices]
+    if not readers:
+        raise NotApplicable(f"`{ablation}`: `{via}` addresses no source of any site of this checkpoint")
+    first = everywhere.touched[0][0]
+    if all(_place(site) <= _place(first) for site, _ in readers):
+        raise ValueError(f"`{ablation}`: the reads of `{via}` all come before {first} writes; name later readers")
+    held = [(site, tuple(i for i in indices if site.holds[i] & writers)) for site, indices in readers]
+    seen = tuple((site, indices) for site, indices in held if indices)
+    if not seen:
+        raise NotApplicable(
+            f"`{ablation}`: no source that `{via}` names on this checkpoint holds what the ablated sublayers write"
+        )
+    read = frozenset().union(*(site.holds[i] for site, indices in seen for i in indices))
+    touched = tuple((site, own) for site, own in everywhere.touched if _writer(site) in read)
+    return dataclasses.replace(everywhere, touched=touched, via=seen)
+
+
+def _writer(site: Site) -> Writer:
+    return site.layer, site.sublayer
+
+
+def _place(site: Site) -> tuple[int, bool]:
+    """Where a site's sublayer is in forward order."""
+    return site.layer, site.sublayer is not Sublayer.ATTN
+
+
+def _readers(via: Reads, sites: Sequence[Site], num_layers: int) -> list[Site]:
+    """The sites that a path addresses. Where the last norm reads the running state itself, that is the read-out."""
+    found = list(sites_within(sites, via.sublayer, via.layers, num_layers))
+    has_readout = any(site.sublayer is Sublayer.FINAL for site in sites)
+    if via.layers is Band.ALL and via.sublayer in (Sublayer.FINAL, Sublayer.ALL_SITES) and not has_readout:
+        everything = frozenset((layer, own) for layer in range(num_layers) for own in (Sublayer.ATTN, Sublayer.MLP))
+        found.append(Site(num_layers, Sublayer.FINAL, (), adds_to_state=True, holds=(everything,)))
+    return found
+
+
+def _of_path(site: Site, family: Families) -> tuple[int, ...]:
+    """The numbers of a site's sources of a family; of the running state beside them, where that is read, too."""
+    beside = (Family.CURRENT,) * site.adds_to_state
+    return tuple(i for i, own in enumerate((*site.sources, *beside)) if own in parts(family))
 
 
 def _spared(site: Site, family: Families | None) -> tuple[int, ...]:
@@ -317,8 +383,11 @@ def composed(interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
     """Interventions that are to act together on one run, in a canonical order: that of asking does not matter.
 
     Raises:
-        ValueError: two of them are about the same source of the same site, or they leave a site without one.
+        ValueError: two of them are about the same source of the same site, they leave a site without one, or one of
+            them acts along a path.
     """
+    if len(interventions) > 1 and any(each.via for each in interventions):
+        raise ValueError("an ablation with `via` acts alone: what others change would go with it; give it by itself")
     places = [(site, index) for each in interventions for site, indices in each.touched for index in indices]
     if twice := [place for place, count in Counter(places).items() if count > 1]:
         site, index = twice[0]

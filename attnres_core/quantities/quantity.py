@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from attnres_core.quantities.kinds import AnyKind
 from attnres_core.quantities.metrics import Metric
+from attnres_core.quantities.paths import Reads
 from attnres_core.quantities.vocabulary import (
     AnyRole,
     Control,
@@ -88,6 +89,8 @@ class Ablation:
     """The stream (q, k or v) of sites that have several; None: all."""
     part: Part | None = None
     """What an interchange takes from the donor."""
+    via: Reads | None = None
+    """The later reads through which alone it acts; None: all of them."""
 
     def on(
         self,
@@ -127,6 +130,7 @@ class Ablation:
         if self.amount is not None:
             words.append(spec.amount.format(self.amount))
         words += [f"{self.draws} draws"] if self.draws > 1 else []
+        words += [f"via {self.via}"] if self.via else []
         text = f"{self.kind}({', '.join(words)})"
         return f"{self.control}({text})" if self.control else text
 

@@ -13,7 +13,7 @@ Everything here is frozen, hashable and free of torch, so that claims collect fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -280,6 +280,10 @@ def layers_of(given: object, sublayer: Sublayer) -> Layers:
     return layers
 
 
+Writer = tuple[int, Sublayer]
+"""A layer's attention or MLP, as what writes an output."""
+
+
 class SiteKey(NamedTuple):
     """What tells a model's sites apart."""
 
@@ -304,6 +308,9 @@ class Site:
     """Whether the running state is read beside the mixture, with weight one: such a site may lose every source."""
     unread: bool = False
     """Whether nothing uses what is read here, so that nothing done here changes anything."""
+    holds: tuple[frozenset[Writer], ...] = field(default=(), compare=False, repr=False)
+    """The sublayers whose outputs each source is made of (where reads add to the running state, last those of that
+    state); empty where it is not known, as of adapted models."""
 
     @property
     def key(self) -> SiteKey:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from attnres_core.judging import gates
 from attnres_core.judging.decisions import Adjusted, deciding
 from attnres_core.judging.outcomes import Excess, Outcome
 from attnres_core.prompts import Split
+from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import (
     Ablation,
     Prediction,
@@ -30,6 +32,7 @@ from attnres_core.records.schema import (
     ExcessEntry,
     KindEntry,
     LayerEntry,
+    PathEntry,
     PermutationEntry,
     SearchEntry,
     StatementEntry,
@@ -142,6 +145,7 @@ def claim_entry(
         ],
         "counterexamples": [_search_entry(speaking) for speaking in searches],
         "by_layer": [row for quantity in ablations for row in _by_layer(quantity, measured, split, outcome.documents)],
+        "by_path": _by_path(ablations, measured, split, outcome.documents),
         "permutations": permutations,
         "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
         "needed_prompts": max((n for n in needed if n), default=None),
@@ -359,6 +363,49 @@ def _by_layer(quantity: Quantity, measured: Measurements, split: Split, document
         name, unit = str(quantity), unit_of(quantity)
         rows.append({"quantity": name, "site": site, "unit": unit, "mean": mean, "low": low, "high": high})
     return rows
+
+
+def _by_path(
+    quantities: Sequence[Quantity], measured: Measurements, split: Split, documents: int | None
+) -> list[PathEntry]:
+    """The parts of the effects that a claim takes apart by path: in logits, where they add up.
+
+    Beside them the whole and, where no read is in two parts, what they leave of it: paths that the claim does not
+    name, and what the parts do together.
+    """
+    rows = list[PathEntry]()
+    for whole, parts in decompositions(quantities).items():
+        columns = {one: measured.column(one, split, documents) for one in (whole, *parts) if one in quantities}
+        shown: list[tuple[Literal["total", "path", "rest"], str, Column]] = []
+        shown += [("total", "every later read", columns[whole])] if whole in columns else []
+        shown += [("path", label, columns[one]) for one, label in parts.items()]
+        if whole in columns and _are_apart(parts, measured):
+            shown.append(("rest", "the rest", columns[whole] - sum(columns[one] for one in parts)))
+        for part, label, column in shown:
+            low, mean, high = map(number, intervals.t_interval(column))
+            name, unit = str(whole), unit_of(whole)
+            rows.append(
+                {"whole": name, "part": part, "label": label, "unit": unit, "mean": mean, "low": low, "high": high}
+            )
+    return rows
+
+
+def decompositions(quantities: Sequence[Quantity]) -> dict[Quantity, dict[Quantity, str]]:
+    """By effect in logits that some of these quantities are paths of: the paths, each with its reads in words."""
+    found = dict[Quantity, dict[Quantity, str]]()
+    for quantity in quantities:
+        what = quantity.what
+        if isinstance(what, Ablation) and what.via and quantity.metric is Metric.LOGIT_DIFFERENCE:
+            whole = dataclasses.replace(quantity, what=dataclasses.replace(what, via=None))
+            found.setdefault(whole, {})[quantity] = what.via.label
+    return found
+
+
+def _are_apart(paths: Iterable[Quantity], measured: Measurements) -> bool:
+    """Whether no source of a read is in two of these paths."""
+    runs = [measured.material.resolved(path).interventions for path in paths]
+    each = [{(str(site), index) for run in own for site, indices in run.via for index in indices} for own in runs]
+    return sum(map(len, each)) == len(set().union(*each))
 
 
 def _permutations(outcome: Outcome, measured: Measurements) -> list[PermutationEntry]:

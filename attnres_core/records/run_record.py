@@ -265,7 +265,7 @@ def _column_entry(quantity: Quantity, measured: Measurements, split: Split, docu
             for of in (mass, uniform_mass)
         )
         weight, uniform = (number(measured.column(one, split, documents).mean()) for one in summaries)
-    return {
+    entry: ColumnEntry = {
         "name": str(quantity),
         "role": quantity.role.value,
         "metric": quantity.metric.value if quantity.metric else None,
@@ -293,6 +293,9 @@ def _column_entry(quantity: Quantity, measured: Measurements, split: Split, docu
         "mass": weight,
         "uniform": uniform,
     }
+    if isinstance(what, Ablation) and what.via:
+        entry["via"] = str(what.via)
+    return entry
 
 
 def _routing(suite: Suite, role: AnyRole) -> RoutingEntry | None:

@@ -151,6 +151,21 @@ class LayerEntry(TypedDict):
     high: float | None
 
 
+class PathEntry(TypedDict):
+    """A part of an effect in logits: what an ablation does through some reads alone, with a 95 % t interval."""
+
+    whole: str
+    """The quantity whose parts these are: the ablation that every later read sees."""
+    part: Literal["total", "path", "rest"]
+    """The whole, a path, or the whole less the claim's paths where these share no read."""
+    label: str
+    """The reads, as in `older \u2192 late attention`."""
+    unit: str
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
 class PermutationEntry(TypedDict):
     """The p-values of a permutation test: over all documents, and within strata alone."""
 
@@ -210,6 +225,8 @@ class ClaimEntry(TypedDict):
     examples: list[ExampleEntry]
     counterexamples: list[SearchEntry]
     by_layer: list[LayerEntry]
+    by_path: NotRequired[list[PathEntry]]
+    """The parts of its effects in logits, where it names paths."""
     permutations: list[PermutationEntry]
     reason: str
     needed_prompts: int | None
@@ -373,6 +390,8 @@ class ColumnEntry(TypedDict):
     control: str | None
     runs: int
     per_site: bool
+    via: NotRequired[str]
+    """The reads through which alone it acts; left out where every later read sees it."""
     family: str | None
     sublayer: str | None
     layers: str

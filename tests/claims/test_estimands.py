@@ -35,6 +35,8 @@ VARIANTS = [
     *(ac.interchange(ac.OLDER, ac.ATTN, ac.LATE, part=part) for part in (ac.STATES, ac.WEIGHTS, ac.BOTH)),
     *(ac.interchange(ac.ANY, ac.ALL_SITES), ac.placebo(ac.interchange(ac.ANY, ac.ALL_SITES)), ac.donor_gap()),
     *(ac.sharpen(ac.MLP, by=2), ac.sharpen(ac.MLP, by=0.5), ac.keep_wired(2, ac.MLP)),
+    *(ac.drop(ac.OLDER, ac.ATTN, ac.LATE, via=ac.reads(path, ac.MLP)) for path in (ac.CURRENT, ac.ANY)),
+    *(ac.drop(ac.OLDER, ac.ATTN, ac.LATE, via=via) for via in (ac.FINAL, ac.reads(ac.OLDER, ac.FINAL))),
     *(ac.permute(ac.MLP), ac.permute(ac.MLP, keeping=ac.CURRENT), ac.permute(ac.MLP, draws=2)),
 ]
 
@@ -70,6 +72,19 @@ def test_a_drop_is_told_whole():
         f"mean over s in S of E_d[L(x_d | do(a_F {arrow} 0, a {arrow} a / {total}a at s)) {minus} L(x_d)], F = older, "
         "S = attention in late layers, the wrapped model, over the first third of each prompt's predictions"
     )
+
+
+@pytest.mark.parametrize(
+    ("via", "seen"),
+    [
+        (ac.FINAL, "the read-out"),
+        (ac.reads(ac.ANY, ac.ATTN, ac.LATE), "attention in late layers"),
+        (ac.reads(ac.OLDER, ac.MLP, range(3, 5)), "MLP in layers 3-4, as part of the older source,"),
+    ],
+)
+def test_a_path_is_told_by_who_sees_what_changes(via, seen):
+    told = words(ac.drop(ac.CURRENT, ac.MLP, ac.EARLY, via=via).on(ac.TRAINED))
+    assert told.endswith(f"; what this changes in their outputs is seen by {seen} and by no other read")
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,27 @@ POSITION_1 = {
 }
 
 
+# A linear chain. All weights are 1/2. Attention 0: y += x. MLP 0: z += 2 y; it reads y = 1/2 and writes 1. Attention 1:
+# y += 2 z; it reads z = 1/2 and writes 1. The logit is y + z = 2 + 1. Without the current state MLP 0 writes 0: the
+# logit is 1. Told to the last norm alone, z is 0 and y is 2; told to attention 1 alone, z is 1 and y is 1.
+@pytest.mark.parametrize(
+    ("via", "expected"),
+    [
+        (None, 1),
+        (ac.FINAL, 2),
+        (ac.reads(ac.CURRENT, ac.ATTN, SECOND), 2),
+        (ac.reads(ac.CURRENT, ac.MLP, SECOND), 3),  # (it reads z, and writes nothing)
+        (ac.reads(ac.CURRENT, ac.ALL_SITES), 1),
+    ],
+)
+def test_a_total_effect_is_the_direct_one_and_that_of_the_edge(tmp_path, via, expected):
+    layers = [(move(X, Y), move(Y, Z, 2.0)), (move(Z, Y, 2.0), ZERO)]
+    embedding, head = [[1.0, 0.0, 0.0, ANCHOR]] * 2, [[0.0, 1.0, 1.0, 0.0], axis(X)]
+    model = micro(tmp_path, "open_block", layers, embedding, head, gain=GAIN)
+    assert logits(model, [0]) == near([3, 1])
+    assert logits(model, [0], ac.drop(ac.CURRENT, ac.MLP, FIRST, via=via)) == near([expected, 1])
+
+
 @pytest.mark.parametrize("kind", POSITION_1)
 def test_attention_averages_over_the_positions_so_far(tmp_path, kind):
     assert logits(same_weights(tmp_path, kind), [0, 1, 2], position=1) == near(POSITION_1[kind])

@@ -174,6 +174,23 @@ def test_the_fast_path_is_the_plain_path(some, examples):
     same()
 
 
+@settings(max_examples=40)
+@given(every_model, prompts, st.data())
+def test_an_ablation_that_every_later_read_sees_is_the_total(model, rows, data):
+    """Of every kind but those that are on a path already, or ablate the read-out, which nothing reads."""
+    every = [what for what in applicable(model) if not what.via and not what.kind.spec.whole]
+    every = [what for what in every if what.sublayer is not Sublayer.ALL_SITES]
+    if not every:
+        return
+    total = data.draw(st.sampled_from(every))
+    along = dataclasses.replace(total, via=ac.reads(ac.ANY, ac.ALL_SITES))
+    try:
+        columns = ac.measure(model, rows, [total, along], reference=[[1, 2, 3], [4, 5]], donors=donors_of(rows, model))
+    except (ValueError, NotApplicable):  # (a reference prompt of too few tokens; nothing reads what is written)
+        return
+    assert columns[along] == pytest.approx(columns[total], abs=2e-5)
+
+
 @settings(max_examples=15)
 @given(
     st.builds(lambda layers, seed: random_model(OpenBlock(layers, layers), seed), st.integers(2, 4), st.integers(0, 99))

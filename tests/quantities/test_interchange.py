@@ -160,7 +160,8 @@ def test_claims_about_interchanges(suite, pytester, tmp_path):
             rows.append(row)
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     claims = """
-from attnres_core import ALL_SITES, ANY, BOTH, LOGIT_DIFFERENCE, TRAINED, claim, donor_gap, interchange, placebo
+from attnres_core import ALL_SITES, ANY, ATTN, BOTH, CURRENT, EMBEDDING, FINAL, LOGIT_DIFFERENCE, MLP, TRAINED
+from attnres_core import claim, donor_gap, interchange, placebo, reads
 
 WHOLE = interchange(ANY, ALL_SITES, part=BOTH)
 
@@ -168,13 +169,38 @@ WHOLE = interchange(ANY, ALL_SITES, part=BOTH)
 def test_whole(effect, gap):
     assert abs(effect - 0.5 * gap) < 50
 
+def early(via=None):
+    return interchange(EMBEDDING, MLP, via=via).on(TRAINED, metric=LOGIT_DIFFERENCE)
+
+@claim(total=early(), direct=early(FINAL), edge=early(reads(ANY, ATTN)))
+def test_parts(total, direct, edge):
+    assert abs(total - direct - edge) < 50
+
+@claim(one=early(reads(ANY, ATTN)), part_of_it=early(reads(CURRENT, ATTN)))
+def test_parts_that_overlap(one, part_of_it):
+    assert abs(one - 0.5 * part_of_it) < 50
+
 @claim(effect=placebo(WHOLE).on(TRAINED, metric=LOGIT_DIFFERENCE))
 def test_placebo(effect):
     assert abs(effect) < 50
 """
     suite("-n0", "-q", f"--attnres-prompts={tmp_path / 'pairs.jsonl'}", claims=claims)
     record = json.loads((pytester.path / "reports" / "latest.json").read_text())
-    assert [claim["verdict"] for claim in record["claims"]] == ["SUPPORTED"] * 2
+    found = {claim["node_id"].split("::")[1]: claim for claim in record["claims"]}
+    assert [claim["verdict"] for claim in found.values()] == ["SUPPORTED"] * 4
+    parts = found["test_parts"]["by_path"]
+    assert [(row["part"], row["label"]) for row in parts[1:]] == [
+        ("path", "read-out"),
+        ("path", "attention"),
+        ("rest", "the rest"),
+    ]
+    whole, *means = (row["mean"] for row in parts)
+    assert abs(whole) > 1e-4
+    assert whole == pytest.approx(sum(means), abs=1e-6)
+    assert parts[0]["whole"] == "interchange(embedding, mlp, all, states) on trained [logit_difference]"
+    overlapping = found["test_parts_that_overlap"]["by_path"]  # neither the whole, which it does not name, nor a rest
+    assert [row["label"] for row in overlapping] == ["attention", "current \N{RIGHTWARDS ARROW} attention"]
+    assert {column.get("via") for column in record["columns"]} >= {None, "final", "reads(any, attn, all)"}
     keys = {key.split("|")[0] for file in pytester.path.rglob("*.safetensors") for key in _names(file)}
     assert any('"control":"self_swap"' in key for key in keys)
 

@@ -31,6 +31,12 @@ EVERY = [
     *(ac.interchange(ac.ANY, ac.ALL_SITES, part=part) for part in (ac.STATES, ac.WEIGHTS, ac.BOTH)),
     *(ac.donor_gap(), ac.drop(FAMILY, ac.ALL_SITES, ac.LATE)),
     *(ac.drop(ac.CURRENT, ac.ATTN, ac.LATE, copies=True), ac.keep(ac.CURRENT, ac.ATTN), ac.keep(FAMILY, ac.MLP)),
+    ac.drop(ac.CURRENT, ac.ATTN, via=ac.reads(ac.ANY, ac.MLP, ac.LATE)),
+    *(ac.drop(FAMILY, ac.MLP, via=ac.reads(path, ac.ATTN)) for path in (ac.CURRENT, ac.RECENT & ac.OLDER)),
+    ac.interchange(FAMILY, ac.MLP, ac.EARLY, via=ac.reads(ac.OLDER, ac.ALL_SITES)),
+    ac.interchange(ac.ANY, ac.ATTN, part=ac.BOTH, via=ac.reads(ac.RECENT, ac.MLP)),
+    ac.mean(FAMILY, ac.MLP, recomputed=True, via=ac.FINAL),
+    ac.matched_mass(ac.drop(ac.CURRENT, ac.MLP, via=ac.reads(ac.ANY, ac.ATTN))),
 ]
 DELTAS = [
     *(kind(ac.RECENT, ac.MLP) for kind in REMOVALS),
@@ -42,6 +48,8 @@ DELTAS = [
     *(ac.matched_count(kind(ac.RECENT, ac.ATTN, ac.LATE), draws=2) for kind in REMOVALS),
     *(ac.random_sites(kind(ac.RECENT, ac.MLP, ac.LATE)) for kind in REMOVALS),
     *(ac.keep(ac.RECENT, ac.MLP), ac.keep(ac.OLDER, ac.ATTN, ac.LATE), ac.amplify(ac.RECENT, ac.MLP, by=1.5)),
+    *(ac.drop(ac.RECENT, ac.MLP, via=ac.reads(path, ac.ATTN)) for path in (ac.CURRENT, ac.RECENT)),
+    ac.zero(ac.RECENT & ac.OLDER, ac.ATTN, via=ac.FINAL),
 ]
 """Where the current state is no source: a site may lose all that it has."""
 

@@ -13,6 +13,7 @@ from attnres_core.models.networks.reference_states import Reference, generator
 from attnres_core.models.networks.routing import LearnedLogits, Read
 from attnres_core.quantities.intervention import resolve
 from support.every_kind import donors_of
+from support.naive_paths import logits_along
 
 
 class Naive:
@@ -24,12 +25,14 @@ class Naive:
         self.choices = Reference(model.network, self.reference)
         self.clean = [self.run(tokens, None)[1] for tokens in self.reference]
         """By reference prompt and site: (states `[source, pos, d]`, weights `[source, pos]`)."""
-        self.donors = {}
+        self.donors, self.sums = {}, None
 
     def logits(self, tokens: Sequence[int], ablation, draw: int = 0) -> Tensor:
         """`[pos, vocab]`."""
         if ablation.kind == "donor_gap":
             return self.run(donors_of([list(tokens)], self.model)[0], None)[0]
+        if ablation.via:
+            return logits_along(self, tokens, ablation, draw)
         return self.run(tokens, resolve(ablation, self.model.sites, self.model.num_layers, draw))[0]
 
     def run(self, tokens, intervention):

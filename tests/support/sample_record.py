@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from attnres_core.records.schema import (
     VERDICTS,
@@ -219,11 +219,34 @@ def claim(title: str, *statements: StatementEntry, group: str | None, **given: A
         ]
         if len(statements) > 1
         else [],
+        "by_path": [
+            {
+                "whole": "interchange(embedding, mlp, early, states) on trained [logit_difference]",
+                "part": part,
+                "label": label,
+                "unit": "logits",
+                "mean": mean,
+                "low": mean - 0.3,
+                "high": mean + 0.3,
+            }
+            for part, label, mean in _PARTS
+        ]
+        if len(statements) > 1
+        else [],
         "permutations": [],
         "reason": reasons[verdict],
         "needed_prompts": 1150 if verdict == "INCONCLUSIVE" else None,
     }
     return cast(ClaimEntry, {**entry, **given})
+
+
+_PARTS: list[tuple[Literal["total", "path", "rest"], str, float]] = [
+    ("total", "every later read", 9.2),
+    ("path", "early attention", 0.1),
+    ("path", "recent & older \N{RIGHTWARDS ARROW} late attention", 6.4),
+    ("path", "read-out", 0.0),
+    ("rest", "the rest", -0.1 - 6.4 + 9.2),
+]
 
 
 def _claims() -> list[ClaimEntry]:

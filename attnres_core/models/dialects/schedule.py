@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
-from attnres_core.quantities.vocabulary import Family, Site, Sublayer
+from attnres_core.quantities.vocabulary import Family, Site, Sublayer, Writer
 
 State = TypeVar("State")
 
@@ -142,29 +142,49 @@ def families(num_sources: int) -> tuple[Family | None, ...]:
     return (Family.EMBEDDING, *older, *recent, Family.CURRENT)
 
 
+class _Token:
+    """A state as the schedule sees it: itself, and how often each sublayer's output is in it."""
+
+    def __init__(self, counts: dict[Writer, int]) -> None:
+        self.counts = counts
+
+    def plus(self, other: _Token, sign: int) -> _Token:
+        """The sum, or the difference."""
+        writers = self.counts | other.counts
+        return _Token({w: self.counts.get(w, 0) + sign * other.counts.get(w, 0) for w in writers})
+
+    @property
+    def holds(self) -> frozenset[Writer]:
+        """The sublayers whose outputs it is made of."""
+        return frozenset(writer for writer, count in self.counts.items() if count)
+
+
 def sites_of(dialect: Dialect) -> tuple[Site, ...]:
     """Every site of a model in forward order, from the schedule alone."""
-    fresh = iter(range(10**9))
-    new: Arithmetic[int] = Arithmetic(add=lambda *_: next(fresh), subtract=lambda *_: next(fresh))
-    stream = dialect.begin(next(fresh), new)
+    new: Arithmetic[_Token] = Arithmetic(
+        add=lambda state, output: state.plus(output, 1), subtract=lambda state, other: state.plus(other, -1)
+    )
+    stream = dialect.begin(_Token({}), new)
     sites = []
 
     def read(layer: int, sublayer: Sublayer) -> None:
-        states = [next(fresh)] * dialect.has_null_source + dialect.sources(stream)
+        states = [_Token({}) for _ in range(dialect.has_null_source)] + dialect.sources(stream)
         if not states:
             return
-        copies = tuple((i, j) for j in range(len(states)) for i in range(j) if states[i] == states[j])
+        copies = tuple((i, j) for j in range(len(states)) for i in range(j) if states[i] is states[j])
+        beside = [stream.state()] * dialect.adds_to_state
+        holds = tuple(state.holds for state in (*states, *beside))
         for name in dialect.streams(layer, sublayer):
             unread = name in dialect.unread_streams
             found = dialect.families(len(states))
-            sites.append(Site(layer, sublayer, found, name, copies, dialect.adds_to_state, unread))
+            sites.append(Site(layer, sublayer, found, name, copies, dialect.adds_to_state, unread, holds))
 
     for layer in range(dialect.num_layers):
         for sublayer in (Sublayer.ATTN, Sublayer.MLP):
             dialect.before_read(stream, layer, sublayer)
             read(layer, sublayer)
             dialect.after_read(stream, layer, sublayer)
-            dialect.add(stream, next(fresh))
+            dialect.add(stream, _Token({(layer, sublayer): 1}))
     if dialect.has_readout:
         read(dialect.num_layers, Sublayer.FINAL)
     return tuple(sites)

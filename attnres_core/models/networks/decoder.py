@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
-from attnres_core.models.dialects.schedule import Arithmetic, DepthStream, Dialect, sites_of
+from attnres_core.models.dialects.schedule import DepthStream, Dialect, sites_of
 from attnres_core.models.networks.network import LayeredNetwork
-from attnres_core.models.networks.routing import LearnedLogits, PseudoQuery, Scoring, Source, inverse_rms
+from attnres_core.models.networks.routing import LearnedLogits, PseudoQuery, Scoring, Source, inverse_rms, summing
 from attnres_core.quantities.vocabulary import SiteKey, Sublayer
 from attnres_core.shapes import Bool, Float, Int
 
@@ -195,11 +195,7 @@ class DecoderNetwork(LayeredNetwork, PreTrainedModel):
     def begin(self, input_ids: Int[Tensor, "batch pos"]) -> DepthStream[Source]:
         """The depth stream before layer 0."""
         eps = self.key_eps
-        arithmetic: Arithmetic[Source] = Arithmetic(
-            add=lambda state, output: Source(state.state + output.state, eps),
-            subtract=lambda state, other: Source(state.state - other.state, eps),
-        )
-        return self.dialect.begin(Source(self.model.embed_tokens(input_ids), eps), arithmetic)
+        return self.dialect.begin(Source(self.model.embed_tokens(input_ids), eps), summing(eps, torch.add, torch.sub))
 
     def sources(self, stream: DepthStream[Source], key: SiteKey) -> list[Source]:
         """The stream's, after the sublayer's own null source where there is one."""

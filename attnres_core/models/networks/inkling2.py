@@ -15,9 +15,9 @@ from transformers.models.inkling2.modeling_inkling2 import Inkling2ForCausalLM, 
 from transformers.utils import logging
 
 from attnres_core.models.dialects.inkling2 import STREAMS, Inkling2
-from attnres_core.models.dialects.schedule import Arithmetic, DepthStream
+from attnres_core.models.dialects.schedule import DepthStream
 from attnres_core.models.networks.network import LayeredNetwork
-from attnres_core.models.networks.routing import PseudoQuery, Source
+from attnres_core.models.networks.routing import PseudoQuery, Source, summing
 from attnres_core.quantities.vocabulary import SiteKey, Sublayer
 from attnres_core.shapes import Float, Int
 
@@ -88,10 +88,10 @@ class Inkling2AttnResForCausalLM(LayeredNetwork, Inkling2ForCausalLM):
         """The depth stream before layer 0."""
         eps = self.model.final_input.norm.eps
 
-        def joined(state: Source, output: Source, sign: float) -> Source:  # in float32, kept in the output's dtype
-            return Source((state.state.float() + sign * output.state.float()).to(output.state.dtype), eps)
+        def joined(state: Tensor, output: Tensor, sign: float) -> Tensor:  # in float32, kept in the output's dtype
+            return (state.float() + sign * output.float()).to(output.dtype)
 
-        arithmetic: Arithmetic[Source] = Arithmetic(lambda a, b: joined(a, b, 1.0), lambda a, b: joined(a, b, -1.0))
+        arithmetic = summing(eps, lambda a, b: joined(a, b, 1.0), lambda a, b: joined(a, b, -1.0))
         return self.dialect.begin(Source(self.model.embed_tokens(input_ids), eps), arithmetic)
 
     def sources(self, stream: DepthStream[Source], key: SiteKey) -> list[Source]:

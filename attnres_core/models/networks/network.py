@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attnres_core.models.dialects.schedule import DepthStream, Dialect
-from attnres_core.models.networks.routing import Read, Scoring, SiteOverride, Source, route
+from attnres_core.models.networks.routing import Read, Scoring, SiteOverride, Source, parted, route, seen, unablated
 from attnres_core.quantities.vocabulary import SiteKey, Sublayer
 from attnres_core.shapes import Float, Int
 
@@ -169,30 +169,44 @@ class LayeredNetwork(Network):
         dialect, device = self.dialect, self.device_of(start)
         stream, inputs = _brought(stream, inputs, device)
 
-        def read(layer: int, sublayer: Sublayer) -> list[Tensor]:
-            mixtures = []
+        def read(layer: int, sublayer: Sublayer) -> _SublayerReads:
+            own = _SublayerReads()
             for name in dialect.streams(layer, sublayer):
                 key = SiteKey(layer, sublayer, name)
+                override = None if overrides is None else overrides.get(key)
+                views = () if override is None else override.views
                 if not (sources := self.sources(stream, key)):
                     break
-                beside = stream.state().state if dialect.adds_to_state else None
-                found = route(sources, self.scoring(key), None if overrides is None else overrides.get(key), beside)
+                if views:
+                    sources = seen(sources, self.sources(stream.mapped(lambda source: source.whole), key), views)
+                beside = running(len(sources), views) if dialect.adds_to_state else None
+                found = route(sources, self.scoring(key), override, beside)
                 if observe is not None:
                     observe(key, sources, found)
                 if name not in dialect.unread_streams:
-                    mixtures.append(found.mixture)
-            return mixtures or [stream.state().state]
+                    own.add(sources, found, () if override is None else override.asides)
+            if not own.mixtures:
+                own.mixtures.append(stream.state().state)
+            return own
+
+        def running(number: int, views: Sequence[tuple[slice, tuple[int, ...]]]) -> Tensor:
+            """The running state; with what was set aside in the rows that read source `number` so."""
+            rows = [own for own, indices in views if number in indices]
+            given = [(own, (0,)) for own in rows]
+            return seen([stream.state()], [stream.state().whole], given)[0].state
 
         for layer in range(start, dialect.num_layers):
             if before_layer is not None:
                 before_layer(layer, stream)
             for sublayer in (Sublayer.ATTN, Sublayer.MLP):
                 dialect.before_read(stream, layer, sublayer)
-                mixtures = read(layer, sublayer)
+                own = read(layer, sublayer)
                 dialect.after_read(stream, layer, sublayer)
-                written = self.write(layer, sublayer, mixtures, inputs)
+                written = self.write(layer, sublayer, own.mixtures, inputs)
+                if own.asides:
+                    written = parted(written, self.write(layer, sublayer, own.plain, inputs), own.asides)
                 if after_write is not None:
-                    after_write(layer, sublayer, mixtures, inputs, written)
+                    after_write(layer, sublayer, own.mixtures, inputs, written)
                 dialect.add(stream, written)
             if (following := self.device_of(layer + 1)) != device:
                 device = following
@@ -200,8 +214,24 @@ class LayeredNetwork(Network):
         if before_layer is not None:
             before_layer(dialect.num_layers, stream)
         if dialect.has_readout:
-            return self.normalise(read(dialect.num_layers, Sublayer.FINAL)[0])
-        return self.normalise(stream.state().state)
+            return self.normalise(read(dialect.num_layers, Sublayer.FINAL).mixtures[0])
+        last = None if overrides is None else overrides.get(SiteKey(dialect.num_layers, Sublayer.FINAL))
+        return self.normalise(running(0, () if last is None else last.views))
+
+
+class _SublayerReads:
+    """What the streams of a sublayer read, and what they would without the interventions that are on a path."""
+
+    def __init__(self) -> None:
+        self.mixtures: list[Tensor] = []
+        self.plain: list[Tensor] = []
+        self.asides: list[slice] = []
+
+    def add(self, sources: Sequence[Source], read: Read, asides: Sequence[slice]) -> None:
+        """One more stream's."""
+        self.mixtures.append(read.mixture)
+        self.plain.append(unablated(sources, read, asides) if asides else read.mixture)
+        self.asides += asides
 
 
 def _brought(

@@ -44,6 +44,7 @@ class Overrides:
         self.positions = torch.minimum(positions, last)  # (what padding reads means nothing)
         self.groups = len(interventions)
         self._at: dict[SiteKey, list[tuple[int, Intervention, Site, tuple[int, ...]]]] = {}
+        self._views: dict[SiteKey, list[tuple[slice, tuple[int, ...]]]] = {}
         for group, given in enumerate(interventions):
             for intervention in (given,) if isinstance(given, Intervention) else given:
                 if intervention.needs_reference and reference is None:
@@ -54,18 +55,25 @@ class Overrides:
                     donors.of(intervention.control)  # (now: a run of its own)
                 for site, indices in intervention.touched:
                     self._at.setdefault(site.key, []).append((group, intervention, site, indices))
+                for site, indices in intervention.via:
+                    self._views.setdefault(site.key, []).append((self._rows(group), indices))
+
+    def _rows(self, group: int) -> slice:
+        each = len(self.token_ids)
+        return slice(group * each, (group + 1) * each)
 
     def get(self, key: SiteKey) -> SiteOverride | None:
         """What the site is to do; None: nothing."""
-        if key not in self._at:
+        if key not in self._at and key not in self._views:
             return None
         bias: Tensor | None = None
         rewrites: list[tuple[slice, Rule]] = []
         removals: list[Removal] = []
         exchanges: list[Exchange] = []
+        asides: list[slice] = []
         each = len(self.token_ids)
-        for group, intervention, site, indices in self._at[key]:
-            rows = slice(group * each, (group + 1) * each)
+        for group, intervention, site, indices in self._at.get(key, ()):
+            rows = self._rows(group)
             donor = self.donors.of(intervention.control) if intervention.needs_donor and self.donors else None
             at = Acting(intervention, site, indices, rows, self.token_ids, self.positions, self.reference, donor)
             own = act_of(intervention.kind)(at)
@@ -76,4 +84,6 @@ class Overrides:
             rewrites += own.rewrites
             removals += own.removals
             exchanges += own.exchanges
-        return SiteOverride(bias, tuple(rewrites), tuple(removals), tuple(exchanges))
+            asides += [rows] if intervention.via else []
+        views = tuple(self._views.get(key, ()))
+        return SiteOverride(bias, tuple(rewrites), tuple(removals), tuple(exchanges), tuple(asides), views)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attnres_core.models.dialects.schedule import Arithmetic
 from attnres_core.shapes import Float
 
 
@@ -28,13 +29,16 @@ class Source:
     Args:
         state: `[batch, pos, d]`.
         eps: of the norm that makes it a key; None: it is its own key.
+        aside: what interventions on paths change of it, for their readers alone: `[batch, pos, d]`; None: nothing.
     """
 
-    __slots__ = ("_inverse_rms", "_normalised", "eps", "state")
+    __slots__ = ("_inverse_rms", "_normalised", "_whole", "aside", "eps", "state")
 
-    def __init__(self, state: Tensor, eps: float | None) -> None:
+    def __init__(self, state: Tensor, eps: float | None, aside: Tensor | None = None) -> None:
         self.state = state  # (batch, pos, d)
         self.eps = eps
+        self.aside = aside
+        self._whole: Source | None = None
         self._inverse_rms: Tensor | None = None
         self._normalised: Source | None = None
 
@@ -53,6 +57,13 @@ class Source:
             self._normalised = Source(self.state.float() * self.inverse_rms.unsqueeze(-1), None)
         return self._normalised
 
+    @property
+    def whole(self) -> Source:
+        """The source with what was set aside in it, as readers on a path read it."""
+        if self._whole is None:
+            self._whole = self if self.aside is None else Source((self.state + self.aside).to(self.state), self.eps)
+        return self._whole
+
     def key_logit(self, gain: Float[Tensor, "d"]) -> Float[Tensor, "batch pos"]:
         """The key times a pseudo-query, in float32."""
         product = self.state.float() @ gain
@@ -60,7 +71,7 @@ class Source:
 
     def rows(self, index: Tensor) -> Source:
         """The same source for a batch made of the given rows (with repeats)."""
-        picked = Source(self.state[index], self.eps)
+        picked = Source(self.state[index], self.eps, None if self.aside is None else self.aside[index])
         if self._inverse_rms is not None:
             picked._inverse_rms = self._inverse_rms[index]
         return picked
@@ -69,7 +80,7 @@ class Source:
         """The same source on a device, with what was computed of it; itself where it is there already."""
         if self.state.device == device:
             return self
-        moved = Source(self.state.to(device), self.eps)
+        moved = Source(self.state.to(device), self.eps, None if self.aside is None else self.aside.to(device))
         if self._inverse_rms is not None:
             moved._inverse_rms = self._inverse_rms.to(device)
         return moved
@@ -108,6 +119,8 @@ class LearnedLogits:
 
 Scoring = PseudoQuery | LearnedLogits
 """What gives a site's sources their logits."""
+Sum = Callable[[Tensor, Tensor], Tensor]
+"""The sum of two tensors, or their difference."""
 Rule = Callable[[Tensor], Tensor]
 """From depth weights `[source, rows, pos]` to a tensor of their shape."""
 
@@ -146,6 +159,11 @@ class SiteOverride:
     """Other depth weights for some rows."""
     removals: tuple[Removal, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
+    asides: tuple[slice, ...] = ()
+    """Rows where what all this changes of the sublayer's output is set aside for the readers on a path."""
+    views: tuple[tuple[slice, tuple[int, ...]], ...] = ()
+    """Rows that are on a path, and their sources that are read with what was set aside: keys and values. The running
+    state has the number after the last source."""
 
 
 class Read(NamedTuple):
@@ -156,6 +174,50 @@ class Read(NamedTuple):
     natural: Tensor  # (source, batch, pos), float32: the weights without an intervention
     kept: Tensor | None = None  # (batch, pos): the natural weight that stays on its source; None: all
     beside: Tensor | None = None  # (batch, pos, d): the running state, where it is part of the mixture with weight one
+
+
+def summing(eps: float | None, add: Sum, subtract: Sum) -> Arithmetic[Source]:
+    """What a schedule does with sources, whose states and what is set aside of them are summed alike."""
+
+    def both(one: Source, other: Source, act: Sum) -> Source:
+        aside = one.aside
+        if other.aside is not None:
+            aside = act(torch.zeros_like(other.aside) if aside is None else aside, other.aside)
+        return Source(act(one.state, other.state), eps, aside)
+
+    return Arithmetic(lambda one, other: both(one, other, add), lambda one, other: both(one, other, subtract))
+
+
+def parted(touched: Source, plain: Source, rows: Sequence[slice]) -> Source:
+    """What a sublayer writes without an intervention, and what the intervention changes of it set aside.
+
+    Args:
+        touched: what it writes with the intervention, `[batch, pos, d]`.
+        plain: what it writes without; made by the same kernels on a batch of the same shape, so that what the
+            intervention leaves as it is differs by exactly nothing.
+        rows: where the intervention is on a path.
+    """
+    aside = torch.zeros_like(plain.state)
+    for own in rows:
+        aside[own] = touched.state[own] - plain.state[own]
+    return Source(plain.state, plain.eps, aside)
+
+
+def seen(
+    sources: Sequence[Source], whole: Sequence[Source], views: Sequence[tuple[slice, tuple[int, ...]]]
+) -> list[Source]:
+    """The sources as rows on a path read them: with what was set aside, where the path says so.
+
+    Args:
+        sources: as they are.
+        whole: the same with what was set aside in them.
+        views: see `SiteOverride`.
+    """
+    given = [
+        Exchange(rows, {i: whole[i].state[rows] for i in indices if i < len(sources) and whole[i] is not sources[i]})
+        for rows, indices in views
+    ]
+    return exchanged(sources, given)
 
 
 def mix(
@@ -189,6 +251,14 @@ def mix_of_some(
     kept = weights[list(indices)]
     shares = kept / kept.sum(0).clamp(min=torch.finfo(kept.dtype).tiny)
     return mix([sources[index] for index in indices], shares, beside)
+
+
+def unablated(sources: Sequence[Source], read: Read, rows: Sequence[slice]) -> Float[Tensor, "batch pos d"]:
+    """A read's mixture as it is without interventions in some rows."""
+    mixture, natural = read.mixture.clone(), mix(sources, read.natural, read.beside)
+    for own in rows:
+        mixture[own] = natural[own]
+    return mixture
 
 
 def route(

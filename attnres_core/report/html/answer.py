@@ -48,7 +48,9 @@ def pathway_findings(record: Record) -> dict[str, list[PathwayFinding]]:
 
 def _is_pathway(column: ColumnEntry) -> bool:
     one_family = column["family"] is not None and column["sublayer"] is not None
-    plain = column["kind"] == "drop" and not (column["per_site"] or column["control"] or column["at"])
+    plain = column["kind"] == "drop" and not (
+        column["per_site"] or column["control"] or column["at"] or column.get("via")
+    )
     return column["role"] == "trained" and column["metric"] == "delta_nll" and one_family and plain
 
 

@@ -26,7 +26,7 @@ from attnres_core.records import document_columns
 from attnres_core.records.schema import Record
 from attnres_core.records.writing import record_text
 from attnres_core.report import by_source, numbers, scope, tables, verdict_signs, wording
-from attnres_core.report.html import answer, distribution, figure, sections
+from attnres_core.report.html import answer, distribution, figure, path_parts, sections
 from attnres_core.shapes import Column
 
 __all__ = ["render", "write"]
@@ -105,6 +105,7 @@ def render(record: Record) -> str:
             policy=_content_policy([library.result(), *scripts]),
             failed_controls=[claim for claim in record["claims"] if wording.control_failed(claim)],
             distribution=distribution.template(),
+            path_parts=path_parts.template(),
             sections=shown,
             **values,
         )

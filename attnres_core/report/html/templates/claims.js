@@ -161,6 +161,36 @@ function byLayer({ by_layer: rows }) {
   return [folded(`Layer by layer (${rows.length} single-site drops)`, shown)];
 }
 
+/** A chart with its name, drawn when it is shown. */
+function chartOf(claim, name, spec) {
+  const chart = element("div", "", { class: "chart", role: "img", "aria-label": spec.description });
+  const frame = element("div", chart, { class: "scroll", tabindex: "0", role: "group", "aria-label": `${name}, chart` });
+  const figure = element("figure", frame, { "data-title": `${claim.title} ${name.toLowerCase()}` });
+  show(figure, chart, spec);
+  return figure;
+}
+
+/** The parts of an effect in logits: through which reads it acts. */
+function byPath(claim) {
+  const wholes = new Set((claim.by_path ?? []).map(({ whole }) => whole));
+  return [...wholes].map((whole) => {
+    const parts = claim.by_path.filter((part) => part.whole === whole);
+    const { unit } = parts[0];
+    const spec = JSON.parse(document.getElementById("path-parts").textContent);
+    spec.datasets.parts = parts;
+    const told = parts.map(({ label, mean }) => `${label} ${number(mean, unit)}`).join(", ");
+    spec.description = `Effect in ${unit} by the reads that see it: ${told}.`;
+    const rows = parts.map(({ label, mean, low, high }) => [label, number(mean, unit), interval(low, high, unit)]);
+    const paths = parts.filter(({ part }) => part === "path").length;
+    const rest = parts.some(({ part }) => part === "rest") ? ". The rest is its whole effect less these parts." : "";
+    return folded(`By path (${paths} ${paths > 1 ? "parts" : "part"})`, () => [
+      element("p", [`What acts through each of these reads alone, ${unit}, with a 95 % t interval. The ablation: `, element("code", whole), rest], { class: "soft" }),
+      chartOf(claim, "By path", spec),
+      table("By path", ["seen by", "effect", "95 % t interval"], rows),
+    ]);
+  });
+}
+
 function distribution(claim) {
   const strata = claim.by_stratum;
   if (!strata.length || !claim.statements.length) return [];
@@ -174,11 +204,8 @@ function distribution(claim) {
   const rows = strata.map(({ stratum, n, mean, values }) => [stratum, String(n), number(mean, unit), number(values[0], unit), number(values.at(-1), unit)]);
   return [
     folded(`Over documents (${strata.length} strata)`, () => {
-      const chart = element("div", "", { class: "chart", role: "img", "aria-label": spec.description });
-      const figure = element("figure", element("div", chart, { class: "scroll", tabindex: "0", role: "group", "aria-label": "Over documents, chart" }), { "data-title": `${claim.title} over documents` });
-      show(figure, chart, spec);
       const told = soft(`${most} as dots, their mean as a tick, the threshold as dashes; ${unit}.`);
-      return [told, figure, table("Over documents", ["stratum", "documents", "mean", "smallest", "largest"], rows)];
+      return [told, chartOf(claim, "Over documents", spec), table("Over documents", ["stratum", "documents", "mean", "smallest", "largest"], rows)];
     }),
   ];
 }
@@ -304,7 +331,7 @@ function details(claim) {
 
 /** Everything below a claim's finding: what it says in sight, what explains it folded. */
 function bodyOf(claim) {
-  const folds = [formulas, methods, distribution, byLayer, examples, counterexamples, details].flatMap((part) => part(claim));
+  const folds = [formulas, methods, byPath, distribution, byLayer, examples, counterexamples, details].flatMap((part) => part(claim));
   const meaning = element("div", [...estimand(claim), origin(claim)], { class: "meaning" });
   return [meaning, ...statements(claim), ...under(claim), element("div", folds, { class: "folds" })];
 }

@@ -65,7 +65,7 @@ const drawUnfiltered = () => Promise.all(unfiltered.map(({ place, spec }) => dra
 /** A chart of an opened claim. */
 function show(figure, place, spec) {
   offerExports(figure, place);
-  const edges = 150; // for the names of its rows
+  const edges = spec.usermeta?.edges ?? 150; // for the names of its rows
   return draw(place, { ...spec, width: Math.min(spec.width, figure.closest("body") ? figure.clientWidth - edges : room() - edges) });
 }
 
