@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -99,9 +101,9 @@ class Measurements:
         plain: bool = False,
         dtype: str | None = None,
     ) -> list[dict[str, Unit]]:
-        taken, other = self.material.model_keys(role, plain=plain, dtype=dtype)
+        models = self.material.model_keys(role, plain=plain, dtype=dtype)
         keys = [self.material.chunk_key(role, chunk) for chunk in chunks]
-        return [self.store.units(taken, key) | self.store.units(other, key) for key in keys]
+        return [reduce(or_, (self.store.units(model, key) for model in models)) for key in keys]
 
     def noise_floor(self, form: Linear, alpha: float) -> float:
         """How far the arithmetic may move a form's mean: its error against the float32 plain path."""

@@ -16,7 +16,7 @@ from attnres_core.engine.store import Store
 from attnres_core.files import atomic, writing
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.planning.bundles import make_bundles
-from attnres_core.planning.material import Material, reference_of
+from attnres_core.planning.material import Material, fitting_of, reference_of
 from attnres_core.prompts import PromptSet, Split, check_tokens
 from attnres_core.quantities.ablations import drop
 from attnres_core.quantities.intervention import cells
@@ -96,7 +96,7 @@ def make_map(
         raise ValueError(f"{prompts.name}: no prompt belongs to the {split} split")
     ids = part.token_ids(checkpoint.tokenizer_file)
     check_tokens(ids, [repr(p.id) for p in part.prompts], checkpoint.vocabulary, checkpoint.context)
-    given = (resources.device_class, resources.dtype, reference_of(prompts))
+    given = (resources.device_class, resources.dtype, reference_of(prompts), fitting_of(prompts))
     material = Material({Role.TRAINED: checkpoint}, (), {split: part}, *given)
     effects = [q for metric in (Metric.DELTA_NLL, Metric.KL) for q in map_quantities(checkpoint, Role.TRAINED, metric)]
     turns = [_cell_turn(*cell).on(Role.TRAINED) for cell in cells(checkpoint.sites)]

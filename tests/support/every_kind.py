@@ -29,6 +29,11 @@ EVERY = [
     *(ac.interchange(FAMILY, ac.MLP, part=part) for part in (ac.STATES, ac.WEIGHTS, ac.BOTH)),
     *(ac.interchange(ac.OLDER, ac.ATTN, ac.LATE), ac.interchange(ac.CURRENT & FAMILY, ac.ATTN, part=ac.BOTH)),
     *(ac.interchange(ac.ANY, ac.ALL_SITES, part=part) for part in (ac.STATES, ac.WEIGHTS, ac.BOTH)),
+    *(
+        ac.optimal(FAMILY, ac.MLP, ac.LATE),
+        ac.optimal(ac.CURRENT, ac.ATTN),
+        ac.matched_mass(ac.optimal(FAMILY, ac.MLP)),
+    ),
     *(ac.donor_gap(), ac.drop(FAMILY, ac.ALL_SITES, ac.LATE)),
     *(ac.drop(ac.CURRENT, ac.ATTN, ac.LATE, copies=True), ac.keep(ac.CURRENT, ac.ATTN), ac.keep(FAMILY, ac.MLP)),
 ]
@@ -41,6 +46,7 @@ DELTAS = [
     *(ac.matched_mass(kind(ac.RECENT, ac.MLP, ac.LATE)) for kind in REMOVALS),
     *(ac.matched_count(kind(ac.RECENT, ac.ATTN, ac.LATE), draws=2) for kind in REMOVALS),
     *(ac.random_sites(kind(ac.RECENT, ac.MLP, ac.LATE)) for kind in REMOVALS),
+    ac.optimal(ac.EMBEDDING & ac.RECENT & ac.OLDER & ac.NULL, ac.MLP),
     *(ac.keep(ac.RECENT, ac.MLP), ac.keep(ac.OLDER, ac.ATTN, ac.LATE), ac.amplify(ac.RECENT, ac.MLP, by=1.5)),
 ]
 """Where the current state is no source: a site may lose all that it has."""
