@@ -8,7 +8,7 @@ from attnres_core.engine.executors.local import LocalExecutor
 from attnres_core.engine.resources import choose_resources
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
-from attnres_core.models.loading import inspect_checkpoint
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.models.networks import fitting
 from attnres_core.planning.bundles import bundles_for
 from attnres_core.planning.material import Material, fitting_of, reference_of
