@@ -347,18 +347,19 @@ def suite(arguments: argparse.Namespace) -> dict[str, object]:
 def kinds(arguments: argparse.Namespace) -> dict[str, object]:
     """Seconds for every layer's MLP site ablated alone, over 32 prompts, by kind; draws are one.
 
-    Constants are fitted before, and what a fit takes is told beside; so is the clean run, which gives `turn`.
+    CPU seconds. What a fit of constants takes is told beside; so is the clean run, which gives `turn`, and what it adds
+    to a drop to measure how far its reads lie from clean ones.
     """
     from attnres_core.engine.plain_path import plain_chunk
-    from attnres_core.models.networks.fitting import fitting
+    from attnres_core.models.networks.fitting import fit
     from attnres_core.models.networks.reference_states import Reference
     from attnres_core.prompts import Pairs
-    from attnres_core.quantities.ablations import FIT_STARTS
 
     keep_freed_memory()
     model, ids, _ = material(96)
-    constants = fitting(model.network, ids[32:])
-    reference = Reference(model.network, ids[32:], constants)
+    reference = Reference(
+        model.network, ids[32:], lambda own: torch.zeros(len(own.filled), model.checkpoint.size("hidden_size"))
+    )
     family = (ac.CURRENT, ac.MLP)
     made = {str(what.kind): what for what in (ac.drop(*family), ac.zero(*family), ac.mean(*family), ac.keep(*family))}
     made |= {"resample": ac.resample(*family, draws=1), "amplify": ac.amplify(*family, by=1.0)}
@@ -379,10 +380,12 @@ def kinds(arguments: argparse.Namespace) -> dict[str, object]:
     made |= {f"interchange, {part}": ac.interchange(*family, part=part) for part in (ac.STATES, ac.WEIGHTS)}
     made |= {"optimal": ac.optimal(*family)}
     fast, plain = {}, {}
-    start = time.process_time()
-    for site in resolve(made["optimal"], model.sites, model.num_layers).by_layer():
-        constants(site)
-    fits = (time.process_time() - start) / model.num_layers / len(FIT_STARTS)
+    first, *_, last = resolve(made["optimal"], model.sites, model.num_layers).by_layer()
+    fits = {}
+    for site in (first, last):
+        start = time.process_time()
+        fit(model.network, ids, range(len(ids)), site, "zero")
+        fits[site.sites[0]] = time.process_time() - start
     for name, what in made.items():
         split = resolve(what, model.sites, model.num_layers).by_layer()
         sweep_chunk(model, ids[:4], split[:2], reference=reference, pairs=Pairs(swapped(ids[:4])))
@@ -396,10 +399,15 @@ def kinds(arguments: argparse.Namespace) -> dict[str, object]:
     for batch in batches(ids[:32]):
         sweep_chunk(model, batch, [])
     clean = time.process_time() - start
+    start = time.process_time()
+    for batch in batches(ids[:32]):
+        sweep_chunk(model, batch, resolve(made["drop"], model.sites, model.num_layers).by_layer(), distances=True)
+    measured_distances = time.process_time() - start
     return {
         "seconds": fast,
         "turn (the clean run alone), against drop": clean / fast["drop"],
-        "one fit of one site's constants, from one start, 64 prompts: seconds": fits,
+        "drop with the distances of its reads, against drop": measured_distances / fast["drop"],
+        "one fit of one site's constants, from one start, 96 prompts: seconds": fits,
         "against drop": {name: seconds / fast["drop"] for name, seconds in fast.items()},
         "faster than the plain path": {name: 2 * plain[name] / fast[name] for name in fast},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from operator import or_
@@ -87,7 +88,14 @@ class Measurements:
     def record(self, quantity: Quantity, split: Split, documents: int | None = None) -> InterventionRecord:
         """What a measured column's intervention touched."""
         chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
-        return columns.record_of(self.material.resolved(quantity), chunks)
+        found = columns.record_of(self.material.resolved(quantity), chunks)
+        return dataclasses.replace(found, beyond=self.beyond(quantity))
+
+    def beyond(self, quantity: Quantity) -> float:
+        """The share of an ablation's reads that lie beyond clean ones; NaN: the store does not know it."""
+        asked, explored = self.material.resolved(quantity), Split.EXPLORATION in self.material.prompts
+        chunks = self.material.noise_chunks if explored and asked.interventions else []
+        return columns.beyond(asked, self._chunks(quantity.role, chunks, dtype=quantity.dtype))
 
     def chunks(self, role: AnyRole, split: Split) -> list[dict[str, Unit]]:
         """Everything measured for this role and split, chunk by chunk."""

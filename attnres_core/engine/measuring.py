@@ -25,7 +25,7 @@ from attnres_core.engine.worker import Worker
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.models.model import AttnResModel
 from attnres_core.planning.bundles import make_bundles
-from attnres_core.planning.material import CHUNK, Material, fitting_of, reference_of
+from attnres_core.planning.material import CHUNK, NOISE_CHUNKS, Material, fitting_of, reference_of
 from attnres_core.planning.requests import resolved
 from attnres_core.prompts import Pairs, PromptSet, Split, check_pairs, token_rows
 from attnres_core.quantities.quantity import Quantity, Request
@@ -89,7 +89,8 @@ def measure(
         for start in range(0, len(ids), chunk):
             part = slice(start, start + chunk)
             own = None if answers is None else answers[part]
-            chunks.append(measured_by.units(ids[part], own, pairs and pairs.part(part)))
+            donated, first = pairs and pairs.part(part), start < NOISE_CHUNKS * chunk
+            chunks.append(measured_by.units(ids[part], own, donated, distances=first))
             bar.update(len(ids[part]))
     columns = {what: values(request, chunks) for what, request in asked.items()}
     return Columns(columns, {what: record_of(request, chunks) for what, request in asked.items()})

@@ -97,7 +97,10 @@ class Worker:
                 if bundle.plain:
                     units = plain_chunk(model, prompts, wanted, reference, answers, metrics, pairs)
                 else:
-                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens, reference, answers, metrics, pairs)
+                    units = sweep_chunk(
+                        *(model, prompts, wanted, self.batch_tokens, reference, answers, metrics, pairs),
+                        distances=bundle.distances,
+                    )
                 break
             except torch.OutOfMemoryError:
                 if bundle.plain or self.batch_tokens <= BATCH_SIZES[-1]:

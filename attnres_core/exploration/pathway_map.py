@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,9 +29,12 @@ from attnres_core.statistics.intervals import t_interval
 
 FIELDS = (
     *("site", "layer", "sublayer", "family", "mass", "uniform_mass", "delta_nll", "delta_nll_low", "delta_nll_high"),
-    *("kl", "kept_mass", "input_change", "duplicate", "n", "split"),
+    *("kl", "kept_mass", "input_change", "beyond", "duplicate", "n", "split"),
 )
-"""The columns of a map: weights are mean depth weights, effects nats per token with 95 % t intervals."""
+"""The columns of a map: weights are mean depth weights, effects nats per token with 95 % t intervals.
+
+`beyond` is the share of the ablated reads that lie farther from clean ones than 99 % of these do.
+"""
 
 
 def cell_quantity(site: Site, family: Family, role: AnyRole, metric: Metric = Metric.DELTA_NLL) -> Quantity:
@@ -70,7 +74,8 @@ def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[di
             low, mean, high = t_interval(measurements.column(effect, split))
             row |= {"delta_nll": mean, "delta_nll_low": low, "delta_nll_high": high}
             row |= {"kl": average(cell_quantity(site, family, role, Metric.KL)), "kept_mass": record.kept_mass}
-            row |= {"input_change": record.input_change, "duplicate": bool(record.duplicates)}
+            beyond = None if math.isnan(record.beyond) else record.beyond
+            row |= {"input_change": record.input_change, "beyond": beyond, "duplicate": bool(record.duplicates)}
         rows.append(row)
     return rows
 

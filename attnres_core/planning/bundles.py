@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from attnres_core.planning.material import Material, Taken
+from attnres_core.planning.material import NOISE_CHUNKS, Material, Taken
 from attnres_core.planning.requests import FIT_FIELDS, RECORD_FIELDS, ROUTING, ROUTING_FIELDS, field_of, metric_of
 from attnres_core.prompts import Prompt, Split
 from attnres_core.quantities.ablations import FIT_STARTS
@@ -50,6 +50,8 @@ class Bundle:
     """What must stand in the clean run's unit."""
     self_swap: Intervention | None = None
     """Where there are interchanges, that of every prompt with itself."""
+    distances: bool = False
+    """Whether it is also measured how far reads lie from clean ones; a unit that lacks it is whole."""
     start: str = ""
     """One of FIT_STARTS: nothing is measured, and the intervention's constants are fitted."""
     fits: tuple[Bundle, ...] = field(default=(), hash=False)
@@ -213,9 +215,10 @@ def _bundles(
                 about=about,
                 clean=clean if taken is Taken.NOTHING and not place else ROUTING_FIELDS,  # (once is enough)
                 self_swap=swap if any(each.needs_donor for each, _ in served) else None,
+                distances=not plain and split is Split.EXPLORATION and number < NOISE_CHUNKS,
                 fits=tuple(fit for each, _ in served for fit in fits.get(each, ())),
             )
-            for chunk, without in zip(chunks, unanswered, strict=True)
+            for number, (chunk, without) in enumerate(zip(chunks, unanswered, strict=True))
             for place, group in enumerate(groups)
             for served in [[one for one in group if _has_donors(one[0], chunk)]]
         ]

@@ -128,6 +128,7 @@ def claim_entry(
         "prompts": len(prompts) if outcome.decisions else None,
         "kept_mass": number(min((record.kept_mass for record in records), default=math.nan)),
         "kept_mass_min": number(min((record.kept_mass_min for record in records), default=math.nan)),
+        "beyond": number(max((r.beyond for r in records if not math.isnan(r.beyond)), default=math.nan)),
         "sites_touched": _union(record.sites for record in records),
         "duplicates": _union(record.duplicates for record in records),
         "no_ops": _union(record.no_ops for record in records),

@@ -166,6 +166,7 @@ def _map_cell(row: Mapping[str, Any], split: Split) -> MapCell:
         "kl": number(row["kl"]),
         "kept_mass": number(row["kept_mass"]),
         "input_change": number(row["input_change"]),
+        "beyond": number(row["beyond"]),
         "duplicate": row["duplicate"],
     }
 
@@ -260,6 +261,7 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
         "kept_mass": number(record.kept_mass),
         "kept_mass_min": number(record.kept_mass_min),
         "input_change": number(record.input_change),
+        "beyond": number(record.beyond),
         "duplicates": list(record.duplicates),
         "no_ops": list(record.no_ops),
         "kind": str(what.kind),

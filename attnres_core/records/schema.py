@@ -200,6 +200,8 @@ class ClaimEntry(TypedDict):
     prompts: int | None
     kept_mass: float | None
     kept_mass_min: float | None
+    beyond: NotRequired[float | None]
+    """The largest of its ablations' shares of reads beyond clean ones: see `ColumnEntry`."""
     sites_touched: list[str]
     duplicates: list[str]
     no_ops: list[str]
@@ -340,6 +342,8 @@ class MapCell(TypedDict):
     kl: NotRequired[float | None]
     kept_mass: NotRequired[float | None]
     input_change: NotRequired[float | None]
+    beyond: NotRequired[float | None]
+    """The share of its reads beyond clean ones: see `ColumnEntry`."""
     duplicate: NotRequired[bool]
     n: int
     split: SplitName
@@ -363,6 +367,8 @@ class ColumnEntry(TypedDict):
     kept_mass: float | None
     kept_mass_min: float | None
     input_change: float | None
+    beyond: NotRequired[float | None]
+    """The share of its reads that lie farther from clean reads than 99 % of these do; null: not measured."""
     duplicates: list[str]
     no_ops: list[str]
     kind: str

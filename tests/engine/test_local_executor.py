@@ -31,7 +31,7 @@ class Bench:
     def __init__(self, meanwhile=lambda: None):
         self.asked, self.meanwhile = [], meanwhile
 
-    def measure(self, bundle, missing, constants, tell):
+    def measure(self, bundle, missing):
         self.asked.append(set(missing))
         self.meanwhile()
         return {key: {field: np.ones(1) for field in fields} for key, fields in missing.items()}

@@ -69,12 +69,21 @@ class InMemory:
         return Reference(model.network, ids[:REFERENCE_PROMPTS], constants)
 
     def units(
-        self, token_ids: Sequence[Sequence[int]], answers: Answers | None = None, pairs: Pairs | None = None
+        self,
+        token_ids: Sequence[Sequence[int]],
+        answers: Answers | None = None,
+        pairs: Pairs | None = None,
+        *,
+        distances: bool = False,
     ) -> dict[str, Unit]:
-        """The units of prompts that are swept together, by key."""
-        model, what, metrics = self.model, self.interventions, self._metrics
+        """The units of prompts that are swept together, by key; `distances`: how far reads lie from clean ones, too."""
         return sweep_chunk(
-            model, token_ids, what, reference=self._reference, answers=answers, metrics=metrics, pairs=pairs
+            *(self.model, token_ids, self.interventions),
+            reference=self._reference,
+            answers=answers,
+            metrics=self._metrics,
+            pairs=pairs,
+            distances=distances,
         )
 
     def plain_units(self, token_ids: Sequence[Sequence[int]]) -> dict[str, Unit]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from attnres_core.engine.executors.attempts import ATTEMPTS, barred, killed, waits, went_wrong
 from attnres_core.engine.executors.protocol import Tell, silent
@@ -106,7 +107,7 @@ class LocalExecutor:
                 killed(self.folder, bundle, attempts)
                 return True
             try:
-                units = worker.measure(bundle, missing, self.store.constants(bundle), self.folder.tell_fit)
+                units = worker.measure(bundle, missing, **self._beside(bundle))
                 self.store.add_units(bundle.model, bundle.chunk, units, bundle.about)
             except StoreError:  # no bundle's fault: the run ends with it
                 raise
@@ -115,3 +116,9 @@ class LocalExecutor:
             else:
                 self.folder.finish(bundle)
             return True
+
+    def _beside(self, bundle: Bundle) -> dict[str, Any]:
+        """What measuring takes beside a bundle: the constants that were fitted for it, or whom a fit tells."""
+        if bundle.start:
+            return {"tell": self.folder.tell_fit}
+        return {"constants": self.store.constants(bundle)} if bundle.fits else {}
