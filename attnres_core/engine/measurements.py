@@ -62,9 +62,12 @@ class Measurements:
         prompts = self.material.prompts[split].head(documents)
         chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
 
+        variant = quantity.variant
+        varied = prompts.of_variant(variant) if variant else prompts
+        rows = [row for row, prompt in enumerate(prompts.prompts) if variant in ("", prompt.variant)]
+
         def averaged(column: Column) -> Column:
-            own = column[: len(prompts)]
-            return prompts.by_document(own) if by_document else own
+            return varied.by_document(column[rows]) if by_document else column[: len(prompts)]
 
         return read(self.material.resolved(quantity), chunks, averaged)
 
@@ -130,7 +133,7 @@ class Measurements:
         return self._errors[quantity]
 
     def check_answers(self, quantity: Quantity, split: Split) -> None:
-        """Refuse a metric of answers, or an interchange, on prompts that have no answers or donors.
+        """Refuse a metric of answers, an interchange or a variant on prompts that have no answers, donors or variants.
 
         Raises:
             ValueError: which quantity, and what the prompts lack.
@@ -139,6 +142,8 @@ class Measurements:
         needs = [quantity.metric.spec.needs] if quantity.metric and quantity.metric.spec.needs else []
         if isinstance(quantity.what, Ablation) and quantity.what.kind.spec.needs_donor:
             needs.append("placebo" if quantity.what.control is Control.PLACEBO else "donor")
+        if quantity.variant:
+            prompts.of_variant(quantity.variant)
         for field in needs:
             if not all(getattr(prompt, field) for prompt in prompts.prompts):
                 raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")

@@ -228,6 +228,8 @@ class Quantity:
     """The positions an effect is averaged over."""
     dtype: str | None = None
     """What it must be measured in, whatever the run's dtype; None: that."""
+    variant: str = ""
+    """The variant of each document that it is measured over; empty: all of a document's prompts, averaged."""
 
     @property
     def picks(self) -> tuple[Pick, ...]:
@@ -238,7 +240,8 @@ class Quantity:
         """`drop(embedding, mlp, early) on trained [delta_nll]`."""
         where = "" if self.at is Positions.ALL else f", {self.at}"
         metric = f" [{self.metric}{where}]" if self.metric else ""
-        return f"{self.what} on {self.role}{metric}"
+        variant = f" over {self.variant!r}" if self.variant else ""
+        return f"{self.what} on {self.role}{metric}{variant}"
 
 
 def family_of(given: object) -> Families | Pick:

@@ -242,7 +242,8 @@ def _column_entry(quantity: Quantity, suite: Suite, split: Split, documents: int
     if isinstance(what, Ablation) and what.family is not None and not isinstance(what.family, Pick):
         place = (what.family, what.sublayer, what.layers)
         summaries = (
-            dataclasses.replace(of(*place).on(quantity.role), dtype=quantity.dtype) for of in (mass, uniform_mass)
+            dataclasses.replace(of(*place).on(quantity.role), dtype=quantity.dtype, variant=quantity.variant)
+            for of in (mass, uniform_mass)
         )
         weight, uniform = (number(measured.column(one, split, documents).mean()) for one in summaries)
     return {
