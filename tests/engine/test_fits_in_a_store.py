@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.small_suite import record_of
 
 import attnres_core as ac
 from attnres_core.engine.executors.local import LocalExecutor
@@ -99,3 +100,22 @@ def test_what_cannot_be_fitted_is_told_of_all_that_needs_it(plan, tmp_path, monk
         lost = own.carry_out(bundles)
     assert set(lost) == {bundle for bundle in bundles if bundle.start or bundle.fits}
     assert all("optimal" in why and "it has no gradients" in why for why in lost.values())
+
+
+UNDER = """
+from attnres_core import EMBEDDING, LATE, MLP, TRAINED, claim, drop, optimal
+
+@claim(effect=drop(EMBEDDING, MLP, LATE).on(TRAINED), under=[drop, optimal])
+def test_under_both(effect):
+    assert effect > -9
+"""
+
+
+def test_a_claim_is_decided_under_fitted_constants(suite, pytester):
+    suite("-n", "0", claims=UNDER)
+    record = record_of(pytester)
+    (claim,) = record["claims"]
+    assert [entry["kind"] for entry in claim["under"]] == ["drop", "optimal"]
+    assert (claim["verdict"], record["run"]["bundles_measured"]) == ("SUPPORTED", 2 * (3 + 2) + 2)
+    assert claim["under"][1]["estimate"] < claim["under"][0]["estimate"]
+    assert 0 <= claim["beyond"] <= 1
