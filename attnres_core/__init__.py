@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from attnres_core.quantities.ablations import keep_top as keep_top
     from attnres_core.quantities.ablations import keep_wired as keep_wired
     from attnres_core.quantities.ablations import mean as mean
+    from attnres_core.quantities.ablations import optimal as optimal
     from attnres_core.quantities.ablations import permute as permute
     from attnres_core.quantities.ablations import resample as resample
     from attnres_core.quantities.ablations import schedule as schedule
@@ -101,7 +102,7 @@ _HOMES = {
     "engine.measuring": ("measure",),
     "quantities.ablations": (
         *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),
-        *("keep_top", "keep_wired", "sharpen", "permute", "interchange", "donor_gap"),
+        *("optimal", "keep_top", "keep_wired", "sharpen", "permute", "interchange", "donor_gap"),
     ),
     "quantities.controls": ("matched_mass", "matched_count", "random_sites", "other_sublayer", "placebo"),
     "quantities.paths": ("reads",),

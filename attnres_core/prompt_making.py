@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,44 @@ def write_prompts(made: Made, out: Path) -> PromptSet:
             return load_prompts(temporary)
         except ValueError as error:
             raise ValueError(str(error).replace(str(temporary), str(out))) from None
+
+
+WIDTH = 60
+"""Characters of a line of the variant that is wrapped anew."""
+_VARYING: dict[str, Callable[[str], str]] = {
+    "as written": str,
+    "rewrapped": lambda text: "\n\n".join(textwrap.fill(part, WIDTH) for part in text.split("\n\n")),
+    "lower case": str.lower,
+    "indented": lambda text: textwrap.indent(text, "    "),
+}
+
+
+def make_variants(prompts: PromptSet, tokenizer_file: Path) -> Made:
+    """The variants of every prompt, each a prompt of the same document; what is the same in two of them is left out.
+
+    Args:
+        prompts: whose texts are varied.
+        tokenizer_file: whose tokens tell whether two variants are the same within what is read of them.
+
+    Raises:
+        ValueError: prompts ask for an answer, which need not follow a variant, or are variants already.
+    """
+    for prompt in prompts.prompts:
+        if prompt.answer or prompt.variant:
+            what = "asks for an answer, which need not follow a variant" if prompt.answer else "is a variant already"
+            raise ValueError(f"{prompts.name}: prompt {prompt.id!r} {what}; give prompts that are texts alone")
+    tokenizer, made = read_tokenizer(tokenizer_file), Made()
+    for prompt in prompts.prompts:
+        varied = {name: vary(prompt.text) for name, vary in _VARYING.items()}
+        read = [tuple(tokenizer.encode(text, add_special_tokens=False).ids[:WINDOW]) for text in varied.values()]
+        if len(set(read)) < len(read):
+            made.left_out["that read the same in two variants"] += 1
+            continue
+        about = {"document": prompt.document, "stratum": prompt.stratum, "split": prompt.split.value}
+        made.rows += [
+            {"id": f"{prompt.id} {name}", "text": text, "variant": name, **about} for name, text in varied.items()
+        ]
+    return made
 
 
 def told(counts: Counter[str]) -> str:

@@ -26,7 +26,7 @@ WINDOW = 64
 _TOO_SHORT = "has {} tokens; a next-token loss needs at least 2: lengthen it or leave it out"
 SHORT = 8
 """A prompt of fewer tokens is told of: its mean over a few predictions counts as much as one over a full window."""
-FIELDS = ("id", "text", "document", "stratum", "split", "answer", "foil", "donor", "placebo")
+FIELDS = ("id", "text", "document", "stratum", "split", "answer", "foil", "donor", "placebo", "variant")
 
 
 class IgnoredFieldWarning(UserWarning):
@@ -61,12 +61,15 @@ class Prompt:
     """A text of as many tokens that ends in the same one, and whose answer is the foil: what interchanges take from."""
     placebo: str = ""
     """Another such text, whose answer is the prompt's own."""
+    variant: str = ""
+    """Which variant of its document it is: another wrapping of its lines, another case. Empty: it has none."""
 
     @property
     def digest(self) -> str:
         """SHA-256 of every field but the split, which changes no measured number."""
         asked = [self.answer, self.foil] if self.answer else []
         given = [["donor", self.donor], ["placebo", self.placebo]] if self.donor else []
+        given += [["variant", self.variant]] if self.variant else []
         fields = [self.id, self.text, self.document, self.stratum, *asked, *given]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
@@ -117,6 +120,20 @@ class PromptSet:
         places = {document: place for place, document in enumerate(self.documents)}
         index = np.array([places[prompt.document] for prompt in self.prompts])
         return np.asarray(np.bincount(index, weights=column) / np.bincount(index), dtype=np.float64)
+
+    def of_variant(self, variant: str) -> PromptSet:
+        """The prompts of one variant.
+
+        Raises:
+            ValueError: a document has none.
+        """
+        found = PromptSet(self.name, tuple(prompt for prompt in self.prompts if prompt.variant == variant))
+        if lacking := [document for document in self.documents if document not in found.documents]:
+            raise ValueError(
+                f"{self.name}: document {lacking[0]!r} has no prompt of variant {variant!r}; give every document one "
+                "(`python -m attnres_core prompts variants` makes them), or leave `variants` out"
+            )
+        return found
 
     def head(self, documents: int | None) -> PromptSet:
         """The prompts of the first `documents` documents; None: all."""
@@ -387,7 +404,7 @@ def _prompt(path: Path, number: int, row: dict[str, Any]) -> Prompt:
         raise ValueError(f"{where}: a `donor` without a `foil`; give the donor's answer as `foil`")
     if "placebo" in row and "donor" not in row:
         raise ValueError(f"{where}: a `placebo` without a `donor`; give both")
-    asked = (row.get(field, "") for field in ("answer", "foil", "donor", "placebo"))
+    asked = (row.get(field, "") for field in ("answer", "foil", "donor", "placebo", "variant"))
     return Prompt(row["id"], row["text"], row["document"], row["stratum"], Split(split), *asked)
 
 

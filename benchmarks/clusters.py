@@ -55,7 +55,7 @@ def carry_out(name: str, root: Path, processes: int, prompts: int) -> Carried:
     from attnres_core.exploration.pathway_map import map_quantities
     from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
     from attnres_core.planning.bundles import make_bundles
-    from attnres_core.planning.material import Material, reference_of
+    from attnres_core.planning.material import Material, fitting_of, reference_of
     from attnres_core.prompts import Split, load_prompts
     from attnres_core.quantities.metrics import Metric
     from attnres_core.quantities.vocabulary import Role
@@ -63,7 +63,7 @@ def carry_out(name: str, root: Path, processes: int, prompts: int) -> Carried:
 
     checkpoint, whole = inspect_checkpoint(resolved("tiny-open-block")), load_prompts(reference_prompts())
     part = whole.part(Split.EXPLORATION, prompts)
-    given = ("cpu", "float32", reference_of(whole))
+    given = ("cpu", "float32", reference_of(whole), fitting_of(whole))
     material = Material({Role.TRAINED: checkpoint}, (), {Split.EXPLORATION: part}, *given)
     bundles = make_bundles(map_quantities(checkpoint, Role.TRAINED, Metric.DELTA_NLL), Split.EXPLORATION, material)
     resources = choose(name, Asked("cpu", "float32", [checkpoint], workers=processes))

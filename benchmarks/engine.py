@@ -345,13 +345,21 @@ def suite(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def kinds(arguments: argparse.Namespace) -> dict[str, object]:
-    """Seconds for every layer's MLP site ablated alone, over 32 prompts, by kind; draws are one."""
+    """Seconds for every layer's MLP site ablated alone, over 32 prompts, by kind; draws are one.
+
+    CPU seconds. What a fit of constants takes is told beside; so is the clean run, which gives `turn`, and what it adds
+    to a drop to measure how far its reads lie from clean ones.
+    """
     from attnres_core.engine.plain_path import plain_chunk
+    from attnres_core.models.networks.fitting import fit
     from attnres_core.models.networks.reference_states import Reference
+    from attnres_core.prompts import Pairs
 
     keep_freed_memory()
     model, ids, _ = material(96)
-    reference = Reference(model.network, ids[32:])
+    reference = Reference(
+        model.network, ids[32:], lambda own: torch.zeros(len(own.filled), model.checkpoint.size("hidden_size"))
+    )
     family = (ac.CURRENT, ac.MLP)
     made = {str(what.kind): what for what in (ac.drop(*family), ac.zero(*family), ac.mean(*family), ac.keep(*family))}
     made |= {"resample": ac.resample(*family, draws=1), "amplify": ac.amplify(*family, by=1.0)}
@@ -366,22 +374,53 @@ def kinds(arguments: argparse.Namespace) -> dict[str, object]:
     made |= {"drop, via the read-out": ac.drop(*family, via=ac.FINAL)}
     made |= {"drop, via attention": ac.drop(*family, via=ac.reads(ac.ANY, ac.ATTN))}
     made |= {"drop, via all": ac.drop(*family, via=ac.reads(ac.ANY, ac.ALL_SITES))}
+    made |= {
+        "sharpen": ac.sharpen(ac.MLP, by=2),
+        "keep_wired": ac.keep_wired(2, ac.MLP),
+        "keep_top": ac.keep_top(2, ac.MLP),
+    }
+    made |= {"permute": ac.permute(ac.MLP), "permute, keeping current": ac.permute(ac.MLP, keeping=ac.CURRENT)}
+    made |= {f"interchange, {part}": ac.interchange(*family, part=part) for part in (ac.STATES, ac.WEIGHTS)}
+    made |= {"optimal": ac.optimal(*family)}
+    optimal = made["optimal"]
     made = {name: what for name, what in made.items() if name in (arguments.kinds or made)}
     fast, plain = {}, {}
+    first, *_, last = resolve(optimal, model.sites, model.num_layers).by_layer()
+    fits = {}
+    for site in (first, last):
+        start = time.process_time()
+        fit(model.network, ids, range(len(ids)), site, "zero")
+        fits[site.sites[0]] = time.process_time() - start
     for name, what in made.items():
         split = resolve(what, model.sites, model.num_layers).by_layer()
-        sweep_chunk(model, ids[:4], split[:2], reference=reference)
-        start = time.perf_counter()
+        sweep_chunk(model, ids[:4], split[:2], reference=reference, pairs=Pairs(swapped(ids[:4])))
+        start = time.process_time()
         for batch in batches(ids[:32]):
-            sweep_chunk(model, batch, split, reference=reference)
-        middle = time.perf_counter()
-        plain_chunk(model, ids[:CHUNK], split, reference)
-        fast[name], plain[name] = middle - start, time.perf_counter() - middle
+            sweep_chunk(model, batch, split, reference=reference, pairs=Pairs(swapped(batch)))
+        middle = time.process_time()
+        plain_chunk(model, ids[:CHUNK], split, reference, pairs=Pairs(swapped(ids[:CHUNK])))
+        fast[name], plain[name] = middle - start, time.process_time() - middle
+    start = time.process_time()
+    for batch in batches(ids[:32]):
+        sweep_chunk(model, batch, [])
+    clean = time.process_time() - start
+    start = time.process_time()
+    for batch in batches(ids[:32]):
+        sweep_chunk(model, batch, resolve(ac.drop(*family), model.sites, model.num_layers).by_layer(), distances=True)
+    measured_distances = time.process_time() - start
     return {
         "seconds": fast,
+        "turn (the clean run alone), against drop": clean / fast["drop"],
+        "drop with the distances of its reads, against drop": measured_distances / fast["drop"],
+        "one fit of one site's constants, from one start, 96 prompts: seconds": fits,
         "against drop": {name: seconds / fast["drop"] for name, seconds in fast.items()},
         "faster than the plain path": {name: 2 * plain[name] / fast[name] for name in fast},
     }
+
+
+def swapped(ids: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Donors for what costs the same whatever they say: another token in the middle of each prompt."""
+    return [[*row[: len(row) // 2], (row[len(row) // 2] + 1) % 1000, *row[len(row) // 2 + 1 :]] for row in ids]
 
 
 PARTS = {

@@ -46,6 +46,16 @@ def _notes_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _short_fits() -> Iterator[None]:
+    """Constants are fitted in a few steps: most tests ask what becomes of them, not how good they are."""
+    from attnres_core.quantities import ablations
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablations, "FIT_STEPS", 3)
+        yield
+
+
 @pytest.fixture(scope="session")
 def conformance() -> Path:
     return CONFORMANCE

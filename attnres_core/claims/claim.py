@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, TypeVar
 
 from attnres_core.claims.statements import ClaimError, Linear, Statement
 from attnres_core.quantities.ablations import REMOVALS, Kind
 from attnres_core.quantities.quantity import Ablation, Quantity
-from attnres_core.quantities.vocabulary import Role
+from attnres_core.quantities.vocabulary import VARIANTS, Role
 
 ALPHA = 0.05
 """Bounds the probability of any wrong verdict in a registered suite."""
@@ -35,9 +36,10 @@ class Claim:
     cites: str | None
     quantities: tuple[Quantity, ...]
     statements: tuple[Statement, ...]
-    """The statements that are decided: the body's, once under each kind of ablation where there are several."""
-    under: tuple[Kind, ...] = ()
-    """The kinds that it is decided under, in the order of its statements; none: as it is written."""
+    """The statements that are decided: the body's, once in each case of `under` where there are several."""
+    under: tuple[str, ...] = ()
+    """The kinds of ablation that it is decided under, the variants of documents that it is decided over, or each kind
+    over each variant, in the order of its statements; none: as it is written."""
     contradicts: tuple[str, ...] = ()
     """The keys of claims that cannot hold beside it; they change nothing of how it is decided."""
 
@@ -48,7 +50,7 @@ class Claim:
 
     @property
     def by_kind(self) -> int:
-        """The number of its statements that belong to each kind of ablation."""
+        """The number of its statements that belong to each case of `under`."""
         return len(self.statements) // max(1, len(self.under))
 
     @property
@@ -70,23 +72,31 @@ class Claim:
         )
 
 
+def cases_of(kinds: Sequence[Kind], variants: Sequence[str]) -> tuple[str, ...]:
+    """The cases that a claim is decided in: kinds, variants, or each kind over each variant."""
+    if kinds and variants:
+        return tuple(f"{kind} over {variant!r}" for kind, variant in product(kinds, variants))
+    return tuple(map(str, kinds or variants))
+
+
 def under_each(
-    kinds: Sequence[Kind], quantities: Sequence[Quantity], statements: Sequence[Statement]
+    kinds: Sequence[Kind], quantities: Sequence[Quantity], statements: Sequence[Statement], variants: Sequence[str] = ()
 ) -> tuple[tuple[Quantity, ...], tuple[Statement, ...]]:
-    """Quantities and statements once for every kind of ablation; what takes nothing away stays as it is.
+    """Quantities and statements once in every case of `cases_of`; under kinds, what takes nothing away stays as it is.
 
     Raises:
         ClaimError: nothing would change.
     """
-    if not kinds:
+    if not kinds and not variants:
         return tuple(quantities), tuple(statements)
-    if not any(_removes(quantity) for quantity in quantities):
+    if kinds and not any(_removes(quantity) for quantity in quantities):
         raise ClaimError(f"`under` changes nothing here: no quantity is one of {', '.join(REMOVALS)}(...)")
-    every = [_under(quantity, kind) for kind in kinds for quantity in quantities]
+    cases = list(product(kinds or (None,), variants or ("",)))
+    every = [_under(quantity, *case) for case in cases for quantity in quantities]
     stated = []
-    for kind in kinds:
+    for kind, variant in cases:
         for statement in statements:
-            terms = tuple((_under(quantity, kind), coefficient) for quantity, coefficient in statement.form.terms)
+            terms = tuple((_under(quantity, kind, variant), times) for quantity, times in statement.form.terms)
             if len({quantity for quantity, _ in terms}) < len(terms):
                 raise ClaimError(f"under {kind}, two quantities of `{statement}` are the same; leave `under` out")
             stated.append(replace(statement, form=Linear(terms, statement.form.constant)))
@@ -97,9 +107,10 @@ def _removes(quantity: Quantity) -> bool:
     return isinstance(quantity.what, Ablation) and quantity.what.kind.spec.removes
 
 
-def _under(quantity: Quantity, kind: Kind) -> Quantity:
+def _under(quantity: Quantity, kind: Kind | None, variant: str) -> Quantity:
+    quantity = replace(quantity, variant=variant)
     what = quantity.what
-    if not isinstance(what, Ablation) or not what.kind.spec.removes or what.kind is kind:
+    if kind is None or not isinstance(what, Ablation) or not what.kind.spec.removes or what.kind is kind:
         return quantity
     draws = what.draws if what.control else kind.spec.draws
     changed = replace(what, kind=kind, draws=draws, recomputed=what.recomputed and kind.spec.recomputes)
@@ -127,6 +138,7 @@ class ClaimInfo:
     cites: str | None = None
     under: tuple[Kind, ...] = ()
     contradicts: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
 
 
 def _keys(named: object) -> tuple[str, ...]:
@@ -139,6 +151,15 @@ def _keys(named: object) -> tuple[str, ...]:
         if not isinstance(name, str) or not all(claim_key(name).partition("::")):
             raise ClaimError(told)
     return tuple(map(claim_key, names))
+
+
+def _variants(given: object) -> tuple[str, ...]:
+    if isinstance(given, bool):
+        return VARIANTS if given else ()
+    found = tuple(dict.fromkeys(given)) if isinstance(given, Sequence) and not isinstance(given, str) else ()
+    if len(found) < 2 or not all(isinstance(name, str) and name for name in found):
+        raise ClaimError(f"`variants` is {given!r}; give True, or a list of two or more names of variants")
+    return found
 
 
 def _kind(word: object) -> Kind:
@@ -156,6 +177,7 @@ def claim(
     cites: str | None = None,
     contradicts: str | Sequence[str] = (),
     under: Sequence[Any] | None = None,
+    variants: Sequence[str] | bool = False,
     **quantities: Quantity,
 ) -> Callable[[Function], Function]:
     """Make a test a claim: each keyword is a test parameter that arrives as the quantity's `Estimate`.
@@ -169,6 +191,9 @@ def claim(
         under: kinds of ablation, such as [drop, resample]: every drop(...), zero(...), mean(...), resample(...) of the
             claim is measured under each. SUPPORTED takes all of them, with the same sign; where one supports and
             another refutes, the claim is INCONCLUSIVE and says that they disagree.
+        variants: variants of each document, such as ["as written", "rewrapped"], over each of which the claim is
+            decided, as under kinds of ablation; True: the four that `python -m attnres_core prompts variants` makes.
+            Prompts name theirs in the field `variant`. The names are a part of what is registered.
         quantities: the columns the claim speaks of.
 
     Raises:
@@ -176,7 +201,7 @@ def claim(
     """
     if under is not None and (isinstance(under, str) or not isinstance(under, Sequence)):
         raise ClaimError(f"`under` is {under!r}; give a list of two or more of {', '.join(REMOVALS)}")
-    against = _keys(contradicts)
+    against, over = _keys(contradicts), _variants(variants)
     kinds = tuple(dict.fromkeys(_kind(word) for word in under or ()))
     if under is not None and len(kinds) < 2:
         raise ClaimError(f"`under` is {under!r}; give two or more of {', '.join(REMOVALS)}")
@@ -189,7 +214,7 @@ def claim(
         if missing:
             name = getattr(function, "__name__", "the test")
             raise ClaimError(f"{name} has no parameter {', '.join(missing)}; name it in the test's signature")
-        info = ClaimInfo(dict(quantities), statement, family, cites, kinds, against)
+        info = ClaimInfo(dict(quantities), statement, family, cites, kinds, against, over)
         function.__attnres_claim__ = info  # type: ignore[attr-defined]
         return function
 

@@ -85,4 +85,5 @@ def _map(arguments: argparse.Namespace) -> None:
     print(f"{len(rows)} cells over {rows[0]['n']} documents -> {out}; the largest effects, nats per token:")
     for row in top:
         effect = number(row["delta_nll"], signed=True)
-        print(f"  {row['family']:<9} at {row['site']:<8} {effect:>9}   mass {row['mass']:.3f}")
+        far = "" if row["beyond"] is None else f"   reads beyond clean ones {row['beyond']:.0%}"
+        print(f"  {row['family']:<9} at {row['site']:<8} {effect:>9}   mass {row['mass']:.3f}{far}")

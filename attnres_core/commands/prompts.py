@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from attnres_core.commands import prompt_pairs
+from attnres_core.commands import prompt_pairs, prompt_variants
 
 HELP = "make a prompt file from texts or a data set, pairs of prompts, or the shipped prompt sets"
 DESCRIPTION = (
@@ -15,7 +15,7 @@ DESCRIPTION = (
     "docstrings: 512 prompts, one from each of 512 held-out documents, half for exploration. "
     "structured: induction, recall, closing and headers, 256 prompts each with answers and foils, half to explore. "
     "unseen: 512 docstrings of eight packages that no reference checkpoint was trained on, half to explore. "
-    f"{prompt_pairs.DESCRIPTION}"
+    f"{prompt_pairs.DESCRIPTION} {prompt_variants.DESCRIPTION}"
 )
 SHIPPED = ("docstrings", "structured", "unseen")
 OF_DATA_SETS = ("document", "stratum", "answer", "foil")
@@ -24,11 +24,12 @@ OF_DATA_SETS = ("document", "stratum", "answer", "foil")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which sets, for which tokenizer; or which texts, and what becomes of them."""
-    parser.add_argument("which", nargs="?", choices=("from", "pairs", *SHIPPED), default="docstrings")
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="with `from`: a file, a folder or a hub id")
+    parser.add_argument("which", nargs="?", choices=("from", "variants", "pairs", *SHIPPED), default="docstrings")
+    told = "with `from`: a file, a folder or a hub id; with `variants`: a prompt file"
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help=told)
     told = "whose tokenizer prompts are made for: folder or shipped name (default: tiny-open-block)"
     parser.add_argument("--checkpoint", metavar="CHECKPOINT", help=told)
-    told = "where it goes (default: prompts.jsonl; of the shipped sets, the folder fixtures/prompts)"
+    told = "where it goes (default: prompts.jsonl or variants.jsonl; of the shipped sets, the folder fixtures/prompts)"
     parser.add_argument("-o", "--out", type=Path, help=told)
     own = parser.add_argument_group("with `from`")
     told = "what becomes a prompt of a text file (default: %(default)s)"
@@ -59,6 +60,9 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the files."""
     if arguments.which == "pairs":
         prompt_pairs.run(arguments, root)
+        return
+    if arguments.which == "variants":
+        prompt_variants.run(arguments, root)
         return
     if (arguments.which == "from") != bool(arguments.sources):
         root.error("give the texts as `prompts from SOURCE ...`: a file, a folder or a hub id")

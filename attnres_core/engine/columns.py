@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnres_core.models.dialects.wrapped import closed_form
-from attnres_core.planning.requests import NLL, ROUTING, TURN, ResolvedQuantity, SiteRead, metric_of
+from attnres_core.planning.requests import BEYOND, NLL, ROUTING, TURN, ResolvedQuantity, SiteRead, metric_of
 from attnres_core.quantities.quantity import Association, Prediction, RoutingSummary
 from attnres_core.quantities.vocabulary import Family, Summary
 from attnres_core.shapes import Column, Unit
@@ -30,6 +30,9 @@ class InterventionRecord:
     """Its smallest value."""
     input_change: float = math.nan
     """The largest absolute change of a touched sublayer's input, before its norm."""
+    beyond: float = math.nan
+    """The share of the touched sites' reads that lie farther from clean reads than 99 % of clean reads do (see
+    `engine.distances`), over the first 32 exploration prompts; NaN: not measured."""
     duplicates: tuple[str, ...] = ()
     """Touched sites where a dropped source and a kept one are the same tensor: it is read less there, not lost."""
     no_ops: tuple[str, ...] = ()
@@ -141,9 +144,17 @@ def record_of(asked: ResolvedQuantity, chunks: Sequence[Mapping[str, Unit]]) -> 
         kept_mass=float(stacked("kept_mass").mean()),
         kept_mass_min=float(stacked("kept_mass_min").min()),
         input_change=float(stacked("input_change").max()),
+        beyond=beyond(asked, chunks),
         duplicates=tuple(dict.fromkeys(site for i in asked.interventions for site in i.duplicates)),
         no_ops=tuple(dict.fromkeys(site for i in asked.interventions for site in i.no_ops)),
     )
+
+
+def beyond(asked: ResolvedQuantity, chunks: Sequence[Mapping[str, Unit]]) -> float:
+    """The share of reads beyond clean ones (see `InterventionRecord`), over the chunks where that was measured."""
+    units = [chunk.get(each.key, {}) for chunk in chunks for each in asked.interventions]
+    found = [unit[BEYOND] for unit in units if BEYOND in unit]
+    return float(np.concatenate(found).mean()) if found else math.nan
 
 
 def _joined(chunks: Sequence[Mapping[str, Unit]], field: str, key: str = ROUTING) -> NDArray[np.float64]:

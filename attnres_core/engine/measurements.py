@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -59,9 +62,12 @@ class Measurements:
         prompts = self.material.prompts[split].head(documents)
         chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
 
+        variant = quantity.variant
+        varied = prompts.of_variant(variant) if variant else prompts
+        rows = [row for row, prompt in enumerate(prompts.prompts) if variant in ("", prompt.variant)]
+
         def averaged(column: Column) -> Column:
-            own = column[: len(prompts)]
-            return prompts.by_document(own) if by_document else own
+            return varied.by_document(column[rows]) if by_document else column[: len(prompts)]
 
         return read(self.material.resolved(quantity), chunks, averaged)
 
@@ -85,7 +91,14 @@ class Measurements:
     def record(self, quantity: Quantity, split: Split, documents: int | None = None) -> InterventionRecord:
         """What a measured column's intervention touched."""
         chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
-        return columns.record_of(self.material.resolved(quantity), chunks)
+        found = columns.record_of(self.material.resolved(quantity), chunks)
+        return dataclasses.replace(found, beyond=self.beyond(quantity))
+
+    def beyond(self, quantity: Quantity) -> float:
+        """The share of an ablation's reads that lie beyond clean ones; NaN: the store does not know it."""
+        asked, explored = self.material.resolved(quantity), Split.EXPLORATION in self.material.prompts
+        chunks = self.material.noise_chunks if explored and asked.interventions else []
+        return columns.beyond(asked, self._chunks(quantity.role, chunks, dtype=quantity.dtype))
 
     def chunks(self, role: AnyRole, split: Split) -> list[dict[str, Unit]]:
         """Everything measured for this role and split, chunk by chunk."""
@@ -99,9 +112,9 @@ class Measurements:
         plain: bool = False,
         dtype: str | None = None,
     ) -> list[dict[str, Unit]]:
-        taken, other = self.material.model_keys(role, plain=plain, dtype=dtype)
+        models = self.material.model_keys(role, plain=plain, dtype=dtype)
         keys = [self.material.chunk_key(role, chunk) for chunk in chunks]
-        return [self.store.units(taken, key) | self.store.units(other, key) for key in keys]
+        return [reduce(or_, (self.store.units(model, key) for model in models)) for key in keys]
 
     def noise_floor(self, form: Linear, alpha: float) -> float:
         """How far the arithmetic may move a form's mean: its error against the float32 plain path."""
@@ -120,7 +133,7 @@ class Measurements:
         return self._errors[quantity]
 
     def check_answers(self, quantity: Quantity, split: Split) -> None:
-        """Refuse a metric of answers, or an interchange, on prompts that have no answers or donors.
+        """Refuse a metric of answers, an interchange or a variant on prompts that have no answers, donors or variants.
 
         Raises:
             ValueError: which quantity, and what the prompts lack.
@@ -129,6 +142,8 @@ class Measurements:
         needs = [quantity.metric.spec.needs] if quantity.metric and quantity.metric.spec.needs else []
         if isinstance(quantity.what, Ablation) and quantity.what.kind.spec.needs_donor:
             needs.append("placebo" if quantity.what.control is Control.PLACEBO else "donor")
+        if quantity.variant:
+            prompts.of_variant(quantity.variant)
         for field in needs:
             if not all(getattr(prompt, field) for prompt in prompts.prompts):
                 raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")

@@ -25,7 +25,7 @@ from attnres_core.engine.worker import Worker
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.models.model import AttnResModel
 from attnres_core.planning.bundles import make_bundles
-from attnres_core.planning.material import CHUNK, Material, reference_of
+from attnres_core.planning.material import CHUNK, NOISE_CHUNKS, Material, fitting_of, reference_of
 from attnres_core.planning.requests import resolved
 from attnres_core.prompts import Pairs, PromptSet, Split, check_pairs, token_rows
 from attnres_core.quantities.quantity import Quantity, Request
@@ -52,7 +52,8 @@ def measure(
         model: from `load_model`; roles of quantities are not looked at.
         prompts: a `PromptSet`, tokenised with the checkpoint's own tokenizer, or lists of token ids.
         wanted: what to measure.
-        reference: what `mean`, `resample`, `average` and `shuffle` take from, the first 64 of it; default: `prompts`.
+        reference: what `mean`, `resample`, `average` and `shuffle` take from, the first 64 of it, and what constants
+            are fitted to for `optimal`, the first 256; default: `prompts`.
         donors: token ids that `interchange` takes from, one for each of `prompts`; a prompt set names its own.
         chunk: prompts swept together.
         confirmation: whether confirmation prompts may be read: claims on them can then be registered post hoc only.
@@ -81,13 +82,15 @@ def measure(
     if store is not None:
         return _through_store(model, prompts, list(asked), reference, Store(Path(store)), progress=progress)
     answers, pairs = _asked_of(prompts, model, ids, donors)
-    measured_by = InMemory(model, asked.values(), ids if reference is None else reference)
     chunks = []
+    with _own_threads(model):
+        measured_by = InMemory(model, asked.values(), prompts if reference is None else reference, progress=progress)
     with _own_threads(model), _bar(len(ids), "prompt", shown=progress) as bar:
         for start in range(0, len(ids), chunk):
             part = slice(start, start + chunk)
             own = None if answers is None else answers[part]
-            chunks.append(measured_by.units(ids[part], own, pairs and pairs.part(part)))
+            donated, first = pairs and pairs.part(part), start < NOISE_CHUNKS * chunk
+            chunks.append(measured_by.units(ids[part], own, donated, distances=first))
             bar.update(len(ids[part]))
     columns = {what: values(request, chunks) for what, request in asked.items()}
     return Columns(columns, {what: record_of(request, chunks) for what, request in asked.items()})
@@ -159,7 +162,7 @@ def _through_store(
     (split,), role = splits, Role.TRAINED
     dtype = str(next(model.network.parameters()).dtype).removeprefix("torch.")
     device = model.device.type
-    material = Material({role: checkpoint}, (), {split: prompts}, device, dtype, reference_of(given))
+    material = Material({role: checkpoint}, (), {split: prompts}, device, dtype, reference_of(given), fitting_of(given))
     quantities = {what: _in_role(what, role) for what in wanted}
     bundles = make_bundles(quantities.values(), split, material)
     resources = choose_resources(device, dtype, 1, [checkpoint])

@@ -7,6 +7,7 @@
                          bundles that killed the processes that measured them
     done/<bundle>        bundles that this run measured
     workers.txt          who measures, in a few words
+    fit.txt              which constants are being fitted
     begun.json, decided.json
                          the run's record, but for its claims, before and after they were decided
     columns.safetensors  the columns that it was decided on, one number a document
@@ -125,6 +126,16 @@ class RunFolder:
     def tell_workers(self, words: str) -> None:
         """Say who measures, for the progress bar."""
         self._write(self.path / "workers.txt", words)
+
+    @property
+    def fit(self) -> str:
+        """Which constants are being fitted, and how far that is; empty: none."""
+        file = self.path / "fit.txt"
+        return file.read_text(encoding="utf-8") if file.exists() else ""
+
+    def tell_fit(self, words: str) -> None:
+        """Say how far a fit is, for the progress bar."""
+        self._write(self.path / "fit.txt", words)
 
     @property
     def measured(self) -> int:

@@ -25,10 +25,12 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from attnres_core.files import atomic
 from attnres_core.planning.bundles import Bundle
+from attnres_core.planning.requests import CONSTANTS, HELD_OUT_LOSS
 from attnres_core.shapes import Unit
 
 SUFFIX = ".safetensors"
@@ -121,6 +123,21 @@ class Store:
         here = self.units(bundle.model, bundle.chunk)
         lacking = {key: fields - here.get(key, {}).keys() for key, fields in bundle.needs.items()}
         return {key: fields for key, fields in lacking.items() if fields}
+
+    def fits_missing(self, bundle: Bundle) -> bool:
+        """Whether a bundle waits for constants that are not fitted yet."""
+        return any(self.missing(fit) for fit in bundle.fits)
+
+    def constants(self, bundle: Bundle) -> dict[str, NDArray[np.float64]]:
+        """The constants that a bundle's interventions put in place, by their keys: from the better of their starts."""
+        best: dict[str, Unit] = {}
+        for fit in bundle.fits:
+            (intervention,) = fit.interventions
+            unit = self.units(fit.model, fit.chunk)[intervention.key]
+            known = best.get(intervention.key)
+            if known is None or unit[HELD_OUT_LOSS] < known[HELD_OUT_LOSS]:
+                best[intervention.key] = unit
+        return {key: unit[CONSTANTS] for key, unit in best.items()}
 
     def add_units(self, model: str, chunk: str, units: Mapping[str, Unit], about: str = "") -> None:
         """Write the fields of units that are not here yet; they appear all at once or not at all.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from attnres_core.engine.distances import CleanReads
 from attnres_core.engine.metrics import Answers
 from attnres_core.engine.resources import BATCH_TOKENS
 from attnres_core.engine.scoring import Batch, answered, score
@@ -25,7 +26,7 @@ from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.reference_states import Donors, Reference
 from attnres_core.models.networks.routing import Read, Source, mix, mix_of_some
-from attnres_core.planning.requests import ROUTING, TURN
+from attnres_core.planning.requests import BEYOND, ROUTING, TURN
 from attnres_core.prompts import Pairs, PromptSet, token_rows
 from attnres_core.quantities.intervention import SHAM, Intervention
 from attnres_core.quantities.metrics import TOGETHER, Metric
@@ -58,14 +59,18 @@ def sweep_chunk(
     answers: Answers | None = None,
     metrics: Sequence[Metric] = TOGETHER,
     pairs: Pairs | None = None,
+    *,
+    distances: bool = False,
 ) -> dict[str, Unit]:
     """Units of one chunk of prompts: the clean run's and every intervention's (`SHAM` may be among them), by key.
 
     At most `batch_tokens` rows x positions of ablated runs are under way at once, or those of one intervention.
 
     Each effect unit holds, per prompt: the metrics (`field_of`), `kept_mass`, `kept_mass_min`, `input_change`, and
-    `TRACE`, each token's rise in loss. The clean unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source
-    `mean`, `low`, `high` depth weight, and per family `TURN`.
+    `TRACE`, each token's rise in loss; with `distances`, `BEYOND` (see `CleanReads`).
+
+    The clean unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source `mean`, `low`, `high` depth weight,
+    and per family `TURN`.
     """
     network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
@@ -81,7 +86,14 @@ def sweep_chunk(
             snapshots[layer] = stream.copy()
 
     routing = RoutingObserver(model, batch)
-    clean = network.run(network.begin(batch.ids), inputs, observe=routing, before_layer=keep)
+    reads = CleanReads(batch) if distances else None
+
+    def observe(key: SiteKey, sources: list[Source], read: Read) -> None:
+        routing(key, sources, read)
+        if reads is not None:
+            reads(key, sources, read)
+
+    clean = network.run(network.begin(batch.ids), inputs, observe=observe, before_layer=keep)
     hidden: dict[Intervention, Tensor] = {}
     effects: dict[Intervention, _EffectObserver] = {}
     rows_each = len(token_ids)
@@ -91,7 +103,7 @@ def sweep_chunk(
         starting = [intervention for intervention in wanted if first.get(intervention) == layer]
         for start in range(0, len(starting), together):
             group = starting[start : start + together]
-            observer = _EffectObserver(model, batch, group)
+            observer = _EffectObserver(model, batch, group, reads)
             index = torch.arange(rows_each, device=model.device).repeat(len(group))
             states = network.run(
                 picked_rows(stream, index.to(network.device_of(layer))),
@@ -176,8 +188,11 @@ class _EffectObserver:
     model: AttnResModel
     batch: Batch
     group: Sequence[Intervention]
+    reads: CleanReads | None = None
+    """The clean reads that ablated ones are held against; None: they are not."""
     kept: dict[Intervention, list[Tensor]] = field(default_factory=dict)
     change: dict[Intervention, list[Tensor]] = field(default_factory=dict)
+    beyond: dict[Intervention, list[Tensor]] = field(default_factory=dict)
 
     def __call__(self, key: SiteKey, sources: list[Source], read: Read) -> None:
         """Kept mass and input change, for the rows whose intervention touches this site."""
@@ -191,16 +206,22 @@ class _EffectObserver:
             own = [Source(source.state[rows], source.eps) for source in sources]
             beside = None if read.beside is None else read.beside[rows]
             moved = (read.mixture[rows] - mix(own, natural, beside)).abs().amax(-1)  # (prompt, pos)
-            for watched, found in ((self.kept, kept), (self.change, moved)):
+            watching = [(self.kept, kept), (self.change, moved)]
+            if self.reads is not None:
+                watching.append((self.beyond, self.reads.beyond(key, read.mixture[rows])))
+            for watched, found in watching:
                 watched.setdefault(intervention, []).append(found.to(self.batch.ids.device))
 
     def unit(self, intervention: Intervention) -> Unit:
+        """What the intervention's unit holds beside its metrics, per prompt."""
         if intervention not in self.kept:
             nothing = np.zeros(len(self.batch.ids))
             return {"kept_mass": nothing + 1, "kept_mass_min": nothing + 1, "input_change": nothing}
         kept, change = torch.stack(self.kept[intervention]), torch.stack(self.change[intervention])
         hidden = ~self.batch.scored
-        return {
+        found = self.beyond.get(intervention)
+        far = {} if found is None else {BEYOND: self.batch.per_prompt(torch.stack(found)).mean(0)}
+        return far | {
             "kept_mass": self.batch.per_prompt(kept).mean(0),
             "kept_mass_min": kept.masked_fill(hidden, torch.inf).amin((0, 2)).double().cpu().numpy(),
             "input_change": change.masked_fill(hidden, 0).amax((0, 2)).double().cpu().numpy(),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from attnres_core.engine.resources import BATCH_SIZES, Resources, check_fit, keep_freed_memory, same_kernels_every_time
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.models.checkpoints.placement import BALANCED
 from attnres_core.planning.bundles import Bundle
-from attnres_core.planning.requests import scored_for
+from attnres_core.planning.requests import CONSTANTS, HELD_OUT_LOSS, scored_for
 from attnres_core.prompts import Prompt, PromptSet
+from attnres_core.quantities import ablations
 from attnres_core.quantities.vocabulary import AnyRole
 from attnres_core.shapes import Unit
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from attnres_core.models.model import AttnResModel
     from attnres_core.models.networks.reference_states import Reference
 
@@ -48,12 +51,20 @@ class Worker:
         self._loaded = loaded
         self._reference: tuple[tuple[Prompt, ...], Reference] | None = None
 
-    def measure(self, bundle: Bundle, missing: Mapping[str, frozenset[str]]) -> dict[str, Unit]:
-        """Measure units of a bundle.
+    def measure(
+        self,
+        bundle: Bundle,
+        missing: Mapping[str, frozenset[str]],
+        constants: Mapping[str, np.ndarray] | None = None,
+        tell: Callable[[str], object] = lambda words: None,
+    ) -> dict[str, Unit]:
+        """Measure units of a bundle, or fit the constants that it is to fit.
 
         Args:
             bundle: what they belong to.
             missing: the fields that are wanted, by the units' keys.
+            constants: what its fits gave, by the interventions' keys.
+            tell: hears how far a fit is, in words.
 
         Returns:
             These units by key, with the fields that are wanted and all that were scored with them.
@@ -68,6 +79,8 @@ class Worker:
 
         torch.set_num_threads(self.resources.threads)
         model = self._model(bundle.role, bundle.dtype)
+        if bundle.start:
+            return {bundle.interventions[0].key: self._fit(bundle, model, tell)}
         wanted = [one for one in (*bundle.interventions, *bundle.shams) if one.key in missing]
         part = PromptSet("chunk", bundle.prompts)
         prompts, answers = validated(model, part), part.answer_ids(model.checkpoint.tokenizer_file)
@@ -75,13 +88,19 @@ class Worker:
         if any(intervention.needs_donor for intervention in wanted):
             pairs = part.pair_ids(model.checkpoint.tokenizer_file)
         reference = self._taken_from(bundle, model) if any(i.needs_reference for i in wanted) else None
+        if reference is not None and constants:
+            known = {key: torch.from_numpy(array) for key, array in constants.items()}
+            reference.fitted = lambda intervention: known[intervention.key]
         metrics = scored_for(field for fields in missing.values() for field in fields)
         while True:
             try:
                 if bundle.plain:
                     units = plain_chunk(model, prompts, wanted, reference, answers, metrics, pairs)
                 else:
-                    units = sweep_chunk(model, prompts, wanted, self.batch_tokens, reference, answers, metrics, pairs)
+                    units = sweep_chunk(
+                        *(model, prompts, wanted, self.batch_tokens, reference, answers, metrics, pairs),
+                        distances=bundle.distances,
+                    )
                 break
             except torch.OutOfMemoryError:
                 if bundle.plain or self.batch_tokens <= BATCH_SIZES[-1]:
@@ -93,6 +112,28 @@ class Worker:
         if absent := sorted({field for key, fields in missing.items() for field in fields - units[key].keys()}):
             raise ValueError(f"nothing yields {', '.join(absent)}")  # (or it would be missing for ever)
         return {key: units[key] for key in missing}
+
+    def _fit(self, bundle: Bundle, model: AttnResModel, tell: Callable[[str], object]) -> Unit:
+        """Fit the constants of a bundle's intervention from its start, to its prompts.
+
+        Raises:
+            ValueError: the prompts are of one document, or the model has no gradients.
+        """
+        import numpy as np
+
+        from attnres_core.engine.sweep import validated
+        from attnres_core.models.networks.fitting import fit
+
+        (intervention,), steps = bundle.interventions, ablations.FIT_STEPS
+        ids = validated(model, PromptSet("fitting", bundle.prompts))
+        documents = [prompt.document for prompt in bundle.prompts]
+        words = f"fitting {intervention.kind} at {', '.join(intervention.sites)} from {bundle.start}"
+        found = fit(
+            *(model.network, ids, documents, intervention, bundle.start),
+            lambda done: tell(f"{words}: step {done} of {steps}"),
+        )
+        tell("")
+        return {CONSTANTS: found.constants.numpy(), HELD_OUT_LOSS: np.array([found.loss])}
 
     def _taken_from(self, bundle: Bundle, model: AttnResModel) -> Reference:
         """The bundle's reference prompts as its model runs them."""

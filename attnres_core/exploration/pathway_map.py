@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from attnres_core.engine.store import Store
 from attnres_core.files import atomic, writing
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.planning.bundles import make_bundles
-from attnres_core.planning.material import Material, reference_of
+from attnres_core.planning.material import Material, fitting_of, reference_of
 from attnres_core.prompts import PromptSet, Split, check_tokens
 from attnres_core.quantities.ablations import drop
 from attnres_core.quantities.intervention import cells
@@ -28,9 +29,12 @@ from attnres_core.statistics.intervals import t_interval
 
 FIELDS = (
     *("site", "layer", "sublayer", "family", "mass", "uniform_mass", "delta_nll", "delta_nll_low", "delta_nll_high"),
-    *("kl", "kept_mass", "input_change", "duplicate", "n", "split"),
+    *("kl", "kept_mass", "input_change", "beyond", "duplicate", "n", "split"),
 )
-"""The columns of a map: weights are mean depth weights, effects nats per token with 95 % t intervals."""
+"""The columns of a map: weights are mean depth weights, effects nats per token with 95 % t intervals.
+
+`beyond` is the share of the ablated reads that lie farther from clean ones than 99 % of these do.
+"""
 
 
 def cell_quantity(site: Site, family: Family, role: AnyRole, metric: Metric = Metric.DELTA_NLL) -> Quantity:
@@ -70,7 +74,8 @@ def map_rows(measurements: Measurements, role: AnyRole, split: Split) -> list[di
             low, mean, high = t_interval(measurements.column(effect, split))
             row |= {"delta_nll": mean, "delta_nll_low": low, "delta_nll_high": high}
             row |= {"kl": average(cell_quantity(site, family, role, Metric.KL)), "kept_mass": record.kept_mass}
-            row |= {"input_change": record.input_change, "duplicate": bool(record.duplicates)}
+            beyond = None if math.isnan(record.beyond) else record.beyond
+            row |= {"input_change": record.input_change, "beyond": beyond, "duplicate": bool(record.duplicates)}
         rows.append(row)
     return rows
 
@@ -96,7 +101,7 @@ def make_map(
         raise ValueError(f"{prompts.name}: no prompt belongs to the {split} split")
     ids = part.token_ids(checkpoint.tokenizer_file)
     check_tokens(ids, [repr(p.id) for p in part.prompts], checkpoint.vocabulary, checkpoint.context)
-    given = (resources.device_class, resources.dtype, reference_of(prompts))
+    given = (resources.device_class, resources.dtype, reference_of(prompts), fitting_of(prompts))
     material = Material({Role.TRAINED: checkpoint}, (), {split: part}, *given)
     effects = [q for metric in (Metric.DELTA_NLL, Metric.KL) for q in map_quantities(checkpoint, Role.TRAINED, metric)]
     turns = [_cell_turn(*cell).on(Role.TRAINED) for cell in cells(checkpoint.sites)]

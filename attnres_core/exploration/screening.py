@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.utils.checkpoint import checkpoint as recomputed
 
-from attnres_core.engine.resources import SCORE_ROWS, Resources
+from attnres_core.engine.resources import Resources
 from attnres_core.engine.scoring import Batch
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.models.loading import load_checkpoint
 from attnres_core.models.model import AttnResModel
+from attnres_core.models.networks.losses import summed_loss
 from attnres_core.models.networks.network import LayeredNetwork, Network
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.routing import Read, SiteOverride, Source, mix_of_some
@@ -73,11 +72,7 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
     options |= {"after_write": written} if isinstance(network, LayeredNetwork) else {}
     with torch.enable_grad():
         hidden = network.run(network.begin(batch.ids), network.prepare(batch.ids), observe=keep, **options)
-        scored = torch.nonzero(batch.scored, as_tuple=True)
-        states, target = hidden[scored], batch.ids[scored[0], scored[1] + 1]
-        share = 1 / batch.scored.sum(1)[scored[0]]  # of its prompt's mean
-        blocks = zip(*(part.split(SCORE_ROWS) for part in (states, target, share)), strict=True)
-        loss = torch.stack([_loss(network, *block) for block in blocks]).sum()
+        loss = summed_loss(network, hidden, batch.ids, batch.scored)
         outputs = {key: own.output for key, own in writers.items() if own.output.requires_grad}
         found_slopes = torch.autograd.grad(loss, list(outputs.values()), allow_unused=True)
         slopes = dict(zip(outputs, found_slopes, strict=True))  # (before the first site nothing has one)
@@ -105,16 +100,6 @@ def _rewritten(network: Network, site: Site, writer: _Written, read: Tensor) -> 
     read = read.contiguous()  # (inkling2's experts want it so)
     reads = [read if name == site.stream else own for name, own in zip(streams, writer.reads, strict=True)]
     return network.write(site.layer, site.sublayer, reads, writer.inputs).state
-
-
-def _loss(network: Network, states: Tensor, target: Tensor, share: Tensor) -> Tensor:
-    """A block's share of the loss; the backward pass makes its logits anew, so that one block's are held at a time."""
-
-    def weighted(states: Tensor) -> Tensor:
-        return (functional.cross_entropy(network.unembed(states), target, reduction="none") * share).sum()
-
-    found: Tensor = recomputed(weighted, states, use_reentrant=False)
-    return found
 
 
 def screened_map(checkpoint: Checkpoint, prompts: PromptSet, resources: Resources) -> list[float]:

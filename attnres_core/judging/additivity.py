@@ -50,7 +50,8 @@ def partings(quantities: Iterable[Quantity], measurements: Measurements) -> list
     alike: dict[object, dict[Quantity, Taken]] = {}
     for quantity in dict.fromkeys(quantities):
         what = quantity.what
-        removes = isinstance(what, Ablation) and what.kind.spec.removes and not what.control and not what.via
+        of_a_part = isinstance(what, Ablation) and (what.control or what.via or quantity.variant)
+        removes = isinstance(what, Ablation) and what.kind.spec.removes and not of_a_part
         if removes and (taken := _taken(quantity, measurements)):
             alike.setdefault(_sort(quantity), {})[quantity] = taken
     return [parting for group in alike.values() for parting in _partings(group, measurements)]

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from attnres_core.claims.estimates import Estimate
 from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
+from attnres_core.quantities.ablations import Kind
 from attnres_core.shapes import Column
 from attnres_core.statistics import intervals, multiplicity, power
 from attnres_core.statistics.intervals import TINY, Bootstrap, Strata
@@ -21,6 +22,8 @@ MOST_CONFIDENT = 0.9999
 """Beyond this a bootstrap needs more resamples (200 / alpha) than are worth their time."""
 DISAGREE = "the kinds of ablation disagree"
 """The beginning of the reason where one kind supports a claim and another refutes it."""
+VARIANTS_DISAGREE = "the variants disagree"
+"""The same of variants of the documents."""
 MARGIN_FLOORS = 10
 """A threshold other than zero must be at least so many noise floors."""
 
@@ -200,20 +203,21 @@ def agreed(
 
     Args:
         groups: the decisions under each kind, the same statements in each.
-        kinds: their names.
+        kinds: their names; variants of documents are told as such.
         verdicts: the claim's under each kind; none: what each group's decisions make.
     """
     verdicts = verdicts or [combine(group) for group in groups]
     if len(verdicts) < 2:
         return verdicts[0], ""
+    disagree = DISAGREE if all(kind in tuple(Kind) for kind in kinds) else VARIANTS_DISAGREE
     each = ", ".join(f"{kind} {verdict}" for kind, verdict in zip(kinds, verdicts, strict=True))
     if {Verdict.SUPPORTED, Verdict.REFUTED} <= set(verdicts):
-        return Verdict.INCONCLUSIVE, f"{DISAGREE}: {each}"
+        return Verdict.INCONCLUSIVE, f"{disagree}: {each}"
     if set(verdicts) == {Verdict.SUPPORTED}:
         for same in zip(*groups, strict=True):
             above = any(decision.interval.low > 0 for decision in same)
             if above and any(decision.interval.high < 0 for decision in same):
-                return Verdict.INCONCLUSIVE, f"{DISAGREE}: the effects of {', '.join(kinds)} have opposite signs"
+                return Verdict.INCONCLUSIVE, f"{disagree}: the effects of {', '.join(kinds)} have opposite signs"
         return Verdict.SUPPORTED, ""
     if Verdict.REFUTED in verdicts:
         return Verdict.REFUTED, "" if set(verdicts) == {Verdict.REFUTED} else each

@@ -82,9 +82,9 @@ class Outcome:
 
     @property
     def by_kind(self) -> dict[str, tuple[Decision, ...]]:
-        """Its decisions under each kind of ablation, where there are several."""
+        """Its decisions under each kind of ablation, or over each variant, where there are several."""
         step = self.claim.by_kind
-        return {kind.value: self.decisions[i * step : (i + 1) * step] for i, kind in enumerate(self.claim.under)}
+        return {str(case): self.decisions[i * step : (i + 1) * step] for i, case in enumerate(self.claim.under)}
 
     @property
     def agreed(self) -> tuple[Verdict, str]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attnres_core.models.geometry import Described
+from attnres_core.models.networks.fitting import fitting
 from attnres_core.models.networks.network import Network
 from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
@@ -84,7 +85,8 @@ class AttnResModel:
             input_ids: token ids.
             attention_mask: 1 at real tokens, 0 at padding (on either side).
             ablation: applied to every row at every position; of a list, all act together, in no order.
-            reference: token ids of the reference prompts, for kinds that put something measured there in place.
+            reference: token ids of the reference prompts, for kinds that put something measured there in place
+                (the constants of `optimal` are fitted to them in every call: `ac.measure` fits once).
             donors: token ids of each row's donor (without padding), for interchanges.
 
         Raises:
@@ -147,7 +149,8 @@ class AttnResModel:
         if reference is not None:
             names = [f"{index} of `reference`" for index in range(len(reference))]
             limits = (self.network.vocabulary, self.checkpoint.context)
-            found = Reference(self.network, token_rows(reference, "reference", names, limits))
+            rows = token_rows(reference, "reference", names, limits)
+            found = Reference(self.network, rows, fitting(self.network, rows))
         pairs = None
         if donors is not None:
             limits = (self.network.vocabulary, self.checkpoint.context)

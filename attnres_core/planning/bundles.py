@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from attnres_core.planning.material import Material
-from attnres_core.planning.requests import RECORD_FIELDS, ROUTING, ROUTING_FIELDS, field_of, metric_of
+from attnres_core.planning.material import NOISE_CHUNKS, Material, Taken
+from attnres_core.planning.requests import FIT_FIELDS, RECORD_FIELDS, ROUTING, ROUTING_FIELDS, field_of, metric_of
 from attnres_core.prompts import Prompt, Split
+from attnres_core.quantities.ablations import FIT_STARTS
 from attnres_core.quantities.intervention import SHAM, Intervention, self_swap
 from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Quantity
@@ -24,7 +25,10 @@ _Asked = tuple[Intervention, frozenset[str]]
 
 @dataclass(frozen=True)
 class Bundle:
-    """One model, one chunk of prompts, some interventions: measured whole, by one worker."""
+    """One model, one chunk of prompts, some interventions: measured whole, by one worker.
+
+    Or, where it has a `start`, a fit of one intervention's constants, from that start, to prompts that are its chunk.
+    """
 
     role: AnyRole
     split: Split
@@ -46,6 +50,12 @@ class Bundle:
     """What must stand in the clean run's unit."""
     self_swap: Intervention | None = None
     """Where there are interchanges, that of every prompt with itself."""
+    distances: bool = False
+    """Whether it is also measured how far reads lie from clean ones; a unit that lacks it is whole."""
+    start: str = ""
+    """One of FIT_STARTS: nothing is measured, and the intervention's constants are fitted."""
+    fits: tuple[Bundle, ...] = field(default=(), hash=False)
+    """The fits that the interventions need, from every start; it is measured after them."""
 
     @cached_property
     def id(self) -> str:
@@ -70,12 +80,16 @@ class Bundle:
     @cached_property
     def needs(self) -> dict[str, frozenset[str]]:
         """The units it yields, by key, with the fields that must stand in each."""
+        if self.start:
+            return {self.interventions[0].key: FIT_FIELDS}
         units = {ROUTING: self.clean} | {sham.key: _SHAM_FIELDS for sham in self.shams}
         each = zip(self.interventions, self.fields, strict=True)
         return units | {intervention.key: fields for intervention, fields in each}
 
     def __str__(self) -> str:
         """Named in errors."""
+        if self.start:
+            return f"the fit of {self.interventions[0].kind} at {', '.join(self.interventions[0].sites)} of {self.role}"
         how = " the plain way" if self.plain else ""
         return f"{len(self.interventions)} ablations{how} of the {self.role} model on prompts {self.prompts[0].id} ..."
 
@@ -128,7 +142,7 @@ def bundles_for(
         *make_bundles(wanted[Split.CONFIRMATION], Split.CONFIRMATION, material, documents),
         *noise_bundles([quantity for quantities in wanted.values() for quantity in quantities], material),
     ]
-    return sorted(found, key=lambda bundle: bundle.loading)
+    return sorted(dict.fromkeys(found), key=lambda bundle: bundle.loading)  # (the same fits serve both splits)
 
 
 def _wanted(
@@ -178,16 +192,18 @@ def _bundles(
         frozenset(f for f, needs in needing.items() if needs and not all(getattr(p, needs) for p in chunk))
         for chunk in chunks
     ]
-    for taken in (False, True):  # apart: a drop does not depend on the reference prompts, nor on whether they will do
-        own = [(each, fields) for each, fields in asked if each.needs_reference is taken]
+    for taken in reversed(Taken):  # apart: a drop depends on no other prompts, nor on whether they will do
+        own = [(each, fields) for each, fields in asked if taken_for(each) is taken]
         groups = [own[i : i + GROUP] for i in range(0, len(own), GROUP)]
         swapped = any(each.needs_donor for each, _ in own)
         swap = self_swap(material.checkpoint(role).sites, material.checkpoint(role).num_layers) if swapped else None
-        if not taken and not groups and (not asked or clean > ROUTING_FIELDS):
+        if taken is Taken.NOTHING and not groups and (not asked or clean > ROUTING_FIELDS):
             groups = [[]]  # the clean run alone
         model, about = (
-            name(role, plain=plain, dtype=dtype, from_reference=taken) for name in (material.model_key, material.about)
+            name(role, plain=plain, dtype=dtype, taken=taken) for name in (material.model_key, material.about)
         )
+        fits = {each: fits_of(role, each, material) for each, _ in own if each.spec.fitted}
+        found += [fit for each in fits.values() for fit in each]
         found += [
             Bundle(
                 *(role, split, model, material.chunk_key(role, chunk), chunk),
@@ -195,16 +211,44 @@ def _bundles(
                 fields=_needed(served, without, plain=plain),
                 plain=plain,
                 dtype="float32" if plain else dtype,
-                reference=material.reference if taken else (),
+                reference=() if taken is Taken.NOTHING else material.reference,
                 about=about,
-                clean=ROUTING_FIELDS if taken or place else clean,  # (once is enough)
+                clean=clean if taken is Taken.NOTHING and not place else ROUTING_FIELDS,  # (once is enough)
                 self_swap=swap if any(each.needs_donor for each, _ in served) else None,
+                distances=not plain and split is Split.EXPLORATION and number < NOISE_CHUNKS,
+                fits=tuple(fit for each, _ in served for fit in fits.get(each, ())),
             )
-            for chunk, without in zip(chunks, unanswered, strict=True)
+            for number, (chunk, without) in enumerate(zip(chunks, unanswered, strict=True))
             for place, group in enumerate(groups)
             for served in [[one for one in group if _has_donors(one[0], chunk)]]
         ]
     return found
+
+
+def taken_for(intervention: Intervention) -> Taken:
+    """What an intervention's units depend on beside their prompts."""
+    if intervention.spec.fitted:
+        return Taken.FITTED
+    return Taken.REFERENCE if intervention.needs_reference else Taken.NOTHING
+
+
+def fits_of(role: AnyRole, intervention: Intervention, material: Material) -> tuple[Bundle, ...]:
+    """The fits of an intervention's constants, one from each start, in float32 whatever the run's dtype."""
+    taken, fitted_to = Taken.FITTED, material.chunk_key(role, material.fitting)
+    model, about = (name(role, dtype="float32", taken=taken) for name in (material.model_key, material.about))
+    return tuple(
+        Bundle(
+            *(role, Split.EXPLORATION, model),
+            chunk=hashlib.sha256("|".join((fitted_to, intervention.key, start)).encode()).hexdigest(),
+            prompts=material.fitting,
+            interventions=(intervention,),
+            fields=(FIT_FIELDS,),
+            about=about,
+            clean=frozenset(),
+            start=start,
+        )
+        for start in FIT_STARTS
+    )
 
 
 def _has_donors(intervention: Intervention, chunk: Sequence[Prompt]) -> bool:

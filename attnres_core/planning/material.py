@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
@@ -22,13 +23,32 @@ NOISE_CHUNKS = 2
 """Chunks of exploration prompts that the noise floor is taken from: 32 prompts."""
 REFERENCE_PROMPTS = 64
 """Exploration prompts whose clean states and weights take the place of what some kinds of ablation take away."""
+FITTING_PROMPTS = 256
+"""Exploration prompts that constants are fitted to and chosen on."""
 NUMERICS_VERSION = 7
 """Raise when a change to the arithmetic changes measured numbers."""
+FIT_VERSION = 1
+"""Raise when a change to how constants are fitted changes them."""
+
+
+class Taken(StrEnum):
+    """What, beside its own prompts, a unit's numbers depend on."""
+
+    FITTED = "fitted"
+    """Constants that are fitted to exploration prompts."""
+    REFERENCE = "reference"
+    """States or weights of the reference prompts."""
+    NOTHING = "nothing"
 
 
 def reference_of(prompts: PromptSet) -> tuple[Prompt, ...]:
     """The prompts that stand in for others: the first of the exploration split, whatever part of it a run reads."""
     return prompts.part(Split.EXPLORATION).prompts[:REFERENCE_PROMPTS]
+
+
+def fitting_of(prompts: PromptSet) -> tuple[Prompt, ...]:
+    """The prompts that constants are fitted to and chosen on: the first of the exploration split, as `reference_of`."""
+    return prompts.part(Split.EXPLORATION).prompts[:FITTING_PROMPTS]
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,8 @@ class Material:
     dtype: str
     reference: tuple[Prompt, ...] = ()
     """What some kinds of ablation take from."""
+    fitting: tuple[Prompt, ...] = ()
+    """What constants are fitted to, and chosen on."""
     _resolved: dict[Quantity, ResolvedQuantity] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def resolved(self, quantity: Quantity) -> ResolvedQuantity:
@@ -74,23 +96,24 @@ class Material:
         *,
         plain: bool = False,
         dtype: str | None = None,
-        from_reference: bool = False,
+        taken: Taken = Taken.NOTHING,
     ) -> str:
         """Identifies a model and the arithmetic it is run in: the run's dtype, another, or the plain path in float32.
 
-        With `from_reference`, also the reference prompts: for units that take something from them.
+        So are the prompts that something is taken from, for units that take something.
         """
         arithmetic = ["plain", "float32"] if plain else [dtype or self.dtype]
-        given = [self.chunk_key(role, self.reference)] if from_reference else []
+        given: list[object] = []
+        if taken is Taken.REFERENCE:
+            given = [self.chunk_key(role, self.reference)]
+        elif taken is Taken.FITTED:
+            given = ["fitted", FIT_VERSION, self.chunk_key(role, self.fitting)]
         parts = [self.checkpoint(role).digest, self.device_class, *arithmetic, *given, NUMERICS_VERSION]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def model_keys(self, role: AnyRole, *, plain: bool = False, dtype: str | None = None) -> tuple[str, str]:
-        """Where a model's units are: those that take something from the reference prompts, and the others."""
-        return (
-            self.model_key(role, plain=plain, dtype=dtype, from_reference=True),
-            self.model_key(role, plain=plain, dtype=dtype),
-        )
+    def model_keys(self, role: AnyRole, *, plain: bool = False, dtype: str | None = None) -> tuple[str, ...]:
+        """Where a model's units are: those that something is taken for, and the others."""
+        return tuple(self.model_key(role, plain=plain, dtype=dtype, taken=taken) for taken in Taken)
 
     def about(
         self,
@@ -98,14 +121,17 @@ class Material:
         *,
         plain: bool = False,
         dtype: str | None = None,
-        from_reference: bool = False,
+        taken: Taken = Taken.NOTHING,
     ) -> str:
         """A model and its arithmetic in words."""
         checkpoint = self.checkpoint(role)
         how = "float32 the plain way" if plain else dtype or self.dtype
         name = f"{checkpoint.name} {checkpoint.digest[:12]} ({role})"
-        taken = f", taken from {len(self.reference)} reference prompts" if from_reference else ""
-        return f"{name}, {self.device_class} {how}{taken}, numerics {NUMERICS_VERSION}"
+        given = {
+            Taken.REFERENCE: f", taken from {len(self.reference)} reference prompts",
+            Taken.FITTED: f", constants fitted to {len(self.fitting)} prompts",
+        }.get(taken, "")
+        return f"{name}, {self.device_class} {how}{given}, numerics {NUMERICS_VERSION}"
 
     def chunks(self, split: Split, documents: int | None = None) -> list[tuple[Prompt, ...]]:
         """A split's prompts in the pieces they are measured in, up to those of its first `documents`."""

@@ -31,6 +31,11 @@ TURN = "turn"
 """The clean unit's field of how far each read turns without a family, `[prompt, site, family]`; where asked for."""
 TRACE = "trace"
 """An effect's field of each token's rise in loss, `[prompt, pos]`; the plain path gives none."""
+CONSTANTS, HELD_OUT_LOSS = "constants", "held_out_loss"
+"""A fit's fields: what is put in place, `[filled, d]`, and the mean loss on the prompts kept out of the fit, `[1]`."""
+FIT_FIELDS = frozenset({CONSTANTS, HELD_OUT_LOSS})
+BEYOND = "beyond"
+"""An effect's field of the share of its reads beyond clean ones, `[prompt]`; on the noise floor's prompts alone."""
 RECORD_FIELDS = frozenset({"kept_mass", "kept_mass_min", "input_change", TRACE})
 """What an effect's unit holds beside its metrics; the plain path gives none of it."""
 

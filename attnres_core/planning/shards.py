@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attnres_core.planning.material import CHUNK
+from attnres_core.quantities import ablations
+
 if TYPE_CHECKING:
     from attnres_core.planning.bundles import Bundle
 
@@ -35,7 +38,7 @@ class Shard:
         """This part of a plan's bundles, as they are sorted there.
 
         A part is a run of neighbours, so that it loads few models, and parts hold about the same number of
-        ablated prompts. Every bundle belongs to one part.
+        ablated prompts. Every bundle belongs to one part; fits, to every part that needs them.
         """
         whole, before, mine = sum(map(_cost, bundles)), 0, []
         for bundle in bundles:
@@ -43,7 +46,7 @@ class Shard:
             if self.number - 1 <= middle * self.count / whole < self.number:
                 mine.append(bundle)
             before += _cost(bundle)
-        return mine
+        return [*dict.fromkeys(fit for bundle in mine for fit in bundle.fits if fit not in mine), *mine]
 
     def __str__(self) -> str:
         """As it is typed."""
@@ -51,5 +54,7 @@ class Shard:
 
 
 def _cost(bundle: Bundle) -> int:
-    """Prompts times forward passes, the clean one included."""
+    """Prompts times forward passes, the clean one included; of a fit, with gradients, about as many as its steps."""
+    if bundle.start:
+        return 3 * CHUNK * ablations.FIT_STEPS
     return len(bundle.prompts) * (len(bundle.interventions) + 1)

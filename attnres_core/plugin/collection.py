@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from _pytest.outcomes import OutcomeException
 
-from attnres_core.claims.claim import Claim, ClaimInfo, under_each
+from attnres_core.claims.claim import Claim, ClaimInfo, cases_of, under_each
 from attnres_core.claims.statements import ClaimError
 from attnres_core.claims.tracing import trace
 from attnres_core.plugin.session import BODY, SESSION, TRACED, is_controller
@@ -47,13 +47,16 @@ def trace_item(item: pytest.Item) -> None:
             words += f" {item.name.removeprefix(name)}"
         group = (info.group if info else None) or item.path.stem.removeprefix("test_").replace("_", " ")
         cites, kinds, against = (info.cites, info.under, info.contradicts) if info else (None, (), ())
-        used, statements = under_each(kinds, tuple(dict.fromkeys(quantities.values())), body)
+        variants = info.variants if info else ()
+        used, statements = under_each(kinds, tuple(dict.fromkeys(quantities.values())), body, variants)
         if len(sets := dict.fromkeys(quantity.prompts or "the run's prompts" for quantity in used)) > 1:
             raise ClaimError(f"its quantities are over {' and '.join(sets)}; a claim is about one set of prompts")
         if any(quantity.picks and quantity.prompts for quantity in used):
             raise ClaimError("its families are picked on the run's prompts; name the family, or leave `prompts` out")
         item.stash[BODY] = body
-        item.stash[TRACED] = Claim(item.nodeid, words, group, cites, used, statements, kinds, against)
+        item.stash[TRACED] = Claim(
+            item.nodeid, words, group, cites, used, statements, cases_of(kinds, variants), against
+        )
     except ClaimError as error:
         item.stash[TRACED] = error
     except OutcomeException as error:

@@ -13,6 +13,8 @@ STEPS = 10
 """Lines at most that tell of progress where there is no terminal."""
 APART = 5.0
 """Seconds between two of them at least."""
+FIT_APART = 30.0
+"""Seconds between two lines while constants are being fitted: a fit is one bundle, and takes long."""
 
 
 class ProgressBar:
@@ -53,7 +55,7 @@ class ProgressBar:
         with tqdm(total=total, desc="measuring", unit="bundle", leave=False, file=terminal) as bar:
             while self._measuring():
                 bar.n = self.folder.measured
-                bar.set_postfix_str(self.folder.workers, refresh=False)
+                bar.set_postfix_str(self.folder.fit or self.folder.workers, refresh=False)
                 bar.total = max(total, bar.n)  # families chosen on exploration add bundles
                 bar.refresh()
 
@@ -63,6 +65,9 @@ class ProgressBar:
         steps = 0
         while self._measuring():
             done, now = self.folder.measured, time.monotonic()
+            if (fit := self.folder.fit) and now - told_at >= FIT_APART:
+                told_at = now
+                write_header(self.reporter, [f"attnres: {fit}"])
             if done < total and STEPS * done // total > steps and now - told_at >= self.apart:
                 steps, told_at = STEPS * done // total, now
                 by = f"; {self.folder.workers}" if self.folder.workers else ""

@@ -7,6 +7,7 @@ Reads are normalised before use, so only the direction of h matters, unless next
     zero       h = sum_{i not in F} a_i s_i                              nothing in its place
     mean       h = sum_{i not in F} a_i s_i + sum_{i in F} a_i mean_i    what it is on average
     resample   h = sum_{i not in F} a_i s_i + sum_{i in F} a_i other_i   what it is on another prompt
+    optimal    h = sum_{i not in F} a_i s_i + sum_{i in F} a_i c_i       the constants that do least harm
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ SCHEDULE_BIAS = 10.0
 """The recency bias of `schedule` when none is given: that of the wrapped baseline."""
 RESAMPLE_DRAWS = 2
 """Other prompts that `resample` averages over when no number is given."""
+FIT_STEPS = 80
+"""Steps of Adam in which the constants of `optimal` are fitted, from each of their starts."""
+FIT_STARTS = ("zero", "mean")
+"""What the constants are before the first step: zero, or each source's mean over all tokens."""
 
 
 class Kind(AnyKind):
@@ -67,6 +72,17 @@ class Kind(AnyKind):
             recomputes=True,
             random=True,
             draws=RESAMPLE_DRAWS,
+        ),
+    )
+    OPTIMAL = (
+        "optimal",
+        KindSpec(
+            "constants that are fitted to do the least harm stand in the place of {f}, the weights kept",
+            "s_i ← c_i for i in F, c = argmin loss",
+            removes=True,
+            fills=True,
+            needs_reference=True,
+            fitted=True,
         ),
     )
     KEEP = (
@@ -269,6 +285,27 @@ def resample(
     """
     made = _removal(Kind.RESAMPLE, family, sublayer, layers, per_site, copies, stream, via, recomputed)
     return dataclasses.replace(made, draws=checked_draws(draws))
+
+
+def optimal(
+    family: Families | Pick | str,
+    sublayer: Sublayer | str,
+    layers: Layers | str = Band.ALL,
+    *,
+    per_site: bool = False,
+    copies: bool = False,
+    stream: str | None = None,
+) -> Ablation:
+    """Put constants in the family's place, one for each site and source, fitted to do the least harm; the weights stay.
+
+    Estimand: what is lost with what the source tells of its prompt and token, the damage of an unusual read set aside.
+    The constants minimise the mean loss under the ablation over exploration prompts, from two starts (zero, and the
+    source's mean over all tokens); what does least harm on exploration prompts that were held out of the fit is taken.
+    They are fitted once, and kept in the store. A fit may miss the minimum, so the effect is an upper bound:
+    `effect < m` says that the content is dispensable. On the prompts of the fit itself it is a little too small:
+    decide on others. Other arguments as for `drop`; with `per_site`, every layer has a fit of its own.
+    """
+    return _removal(Kind.OPTIMAL, family, sublayer, layers, per_site, copies, stream, via=None)
 
 
 def keep(

@@ -94,6 +94,16 @@ class Intervention:
         return self.spec.needs_donor
 
     @property
+    def filled(self) -> tuple[tuple[Site, int], ...]:
+        """Each site and source that another state may stand in for; in matched controls, those beside the meant."""
+        return tuple(
+            (site, index)
+            for site, indices in self.touched
+            for index in range(len(site.sources))
+            if (index in indices) == (self.control is None)
+        )
+
+    @property
     def duplicates(self) -> tuple[str, ...]:
         """Sites where a source that is taken lives on in a kept one, the same tensor: it is read less, not lost."""
         if self.control is not None:

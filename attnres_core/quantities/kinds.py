@@ -26,6 +26,8 @@ class KindSpec:
     """Whether another state takes its place: a site may then lose every source, and copies make no no-op."""
     needs_reference: bool = False
     """Whether what it puts in place is measured on the reference prompts."""
+    fitted: bool = False
+    """Whether that is fitted to the reference prompts: constants that are fitted once and kept."""
     recomputes: bool = False
     """Whether the weights can be computed anew from what stands in the family's place."""
     random: bool = False

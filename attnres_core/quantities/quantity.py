@@ -243,6 +243,8 @@ class Quantity:
     """What it must be measured in, whatever the run's dtype; None: that."""
     prompts: str = ""
     """The prompt set that it is measured on, by name or path; empty: the run's."""
+    variant: str = ""
+    """The variant of each document that it is measured over; empty: all of a document's prompts, averaged."""
 
     @property
     def picks(self) -> tuple[Pick, ...]:
@@ -254,7 +256,8 @@ class Quantity:
         where = "" if self.at is Positions.ALL else f", {self.at}"
         metric = f" [{self.metric}{where}]" if self.metric else ""
         over = f" over {self.prompts}" if self.prompts else ""
-        return f"{self.what} on {self.role}{over}{metric}"
+        variant = f" over {self.variant!r}" if self.variant else ""
+        return f"{self.what} on {self.role}{over}{metric}{variant}"
 
 
 def _set_name(given: object) -> str:

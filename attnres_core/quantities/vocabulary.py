@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Self, TypeVar
 
+VARIANTS = ("as written", "rewrapped", "lower case", "indented")
+"""The variants of a document that `python -m attnres_core prompts variants` makes, and `variants=True` means."""
+
 
 class Row(StrEnum):
     """The base of enums whose members are rows of a table: a name, and `spec`, what there is to know of it."""

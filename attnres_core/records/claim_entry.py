@@ -134,6 +134,7 @@ def claim_entry(
         "prompt_set": outcome.claim.prompts,
         "kept_mass": number(min((record.kept_mass for record in records), default=math.nan)),
         "kept_mass_min": number(min((record.kept_mass_min for record in records), default=math.nan)),
+        "beyond": number(max((r.beyond for r in records if not math.isnan(r.beyond)), default=math.nan)),
         "sites_touched": _union(record.sites for record in records),
         "duplicates": _union(record.duplicates for record in records),
         "no_ops": _union(record.no_ops for record in records),

@@ -187,6 +187,7 @@ def _map_cell(row: Mapping[str, Any], split: Split) -> MapCell:
         "kl": number(row["kl"]),
         "kept_mass": number(row["kept_mass"]),
         "input_change": number(row["input_change"]),
+        "beyond": number(row["beyond"]),
         "duplicate": row["duplicate"],
     }
 
@@ -261,7 +262,9 @@ def _column_entry(quantity: Quantity, measured: Measurements, split: Split, docu
     if isinstance(what, Ablation) and what.family is not None and not isinstance(what.family, Pick):
         place = (what.family, what.sublayer, what.layers)
         summaries = (
-            dataclasses.replace(of(*place).on(quantity.role, prompts=quantity.prompts), dtype=quantity.dtype)
+            dataclasses.replace(
+                of(*place).on(quantity.role, prompts=quantity.prompts), dtype=quantity.dtype, variant=quantity.variant
+            )
             for of in (mass, uniform_mass)
         )
         weight, uniform = (number(measured.column(one, split, documents).mean()) for one in summaries)
@@ -281,6 +284,7 @@ def _column_entry(quantity: Quantity, measured: Measurements, split: Split, docu
         "kept_mass": number(record.kept_mass),
         "kept_mass_min": number(record.kept_mass_min),
         "input_change": number(record.input_change),
+        "beyond": number(record.beyond),
         "duplicates": list(record.duplicates),
         "no_ops": list(record.no_ops),
         "kind": str(what.kind),

@@ -217,6 +217,8 @@ class ClaimEntry(TypedDict):
     """The prompt set that it is about, as it names it; empty: the run's."""
     kept_mass: float | None
     kept_mass_min: float | None
+    beyond: NotRequired[float | None]
+    """The largest of its ablations' shares of reads beyond clean ones: see `ColumnEntry`."""
     sites_touched: list[str]
     duplicates: list[str]
     no_ops: list[str]
@@ -361,6 +363,8 @@ class MapCell(TypedDict):
     kl: NotRequired[float | None]
     kept_mass: NotRequired[float | None]
     input_change: NotRequired[float | None]
+    beyond: NotRequired[float | None]
+    """The share of its reads beyond clean ones: see `ColumnEntry`."""
     duplicate: NotRequired[bool]
     n: int
     split: SplitName
@@ -384,6 +388,8 @@ class ColumnEntry(TypedDict):
     kept_mass: float | None
     kept_mass_min: float | None
     input_change: float | None
+    beyond: NotRequired[float | None]
+    """The share of its reads that lie farther from clean reads than 99 % of these do; null: not measured."""
     duplicates: list[str]
     no_ops: list[str]
     kind: str

@@ -108,6 +108,12 @@ def _method(record: Record) -> str:
     early = f" Claims were looked at early, too, each look at a share of the level: {told}." if told else ""
     quick = " **This was a quick run: it confirms nothing.**" if settings["quick"] else ""
     sizes = sorted({claim["documents"] for claim in record["claims"] if claim["documents"] is not None}) or [0]
+    beyond = (
+        " `(12% beyond)`: so many of the ablated reads lie farther from the clean reads of other prompts than 99 % of "
+        "clean reads do; no verdict depends on it."
+        if any(claim.get("beyond") is not None for claim in record["claims"])
+        else ""
+    )
     documents = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     return (
         f"**Method.** Depth weights are read in clean runs, effects are differences of paired clean and ablated runs, "
@@ -123,7 +129,8 @@ def _method(record: Record) -> str:
         f"of a REFUTED one that which refutes by most. REFUTED means that the limit on the other side fails the "
         f"threshold, not that there is no effect. Claims were registered before their data were read and decided on "
         f"the confirmation split, unless marked. Measured on {escaped(settings['device'])} in "
-        f"{escaped(settings['dtype'])}. Verdicts are about this checkpoint, not about a training recipe.{early}{quick}"
+        f"{escaped(settings['dtype'])}. Verdicts are about this checkpoint, not about a training recipe."
+        f"{early}{beyond}{quick}"
     )
 
 
@@ -168,12 +175,14 @@ def _verdict(claim: ClaimEntry) -> str:
 
 
 def _numbers(claim: ClaimEntry) -> str:
-    """`+1.83 [+1.72, +1.94] nats/token > 0.02`; no limits where a gate took both."""
+    """`+1.83 [+1.72, +1.94] nats/token > 0.02 (12% beyond)`; no limits where a gate took both."""
     if (own := deciding(claim)) is None or own["estimate"] is None:
         return ""
     gated = not own["exact"] and own["low"] is None and own["high"] is None
     ends = "" if gated else limits(own)
-    told = [number(own["estimate"], own["unit"]), ends, escaped(own["unit"]), escaped(against(own))]
+    far = claim.get("beyond")
+    beyond = "" if far is None else f"({far:.0%} beyond)"
+    told = [number(own["estimate"], own["unit"]), ends, escaped(own["unit"]), escaped(against(own)), beyond]
     return " ".join(filter(None, told))
 
 

@@ -40,7 +40,7 @@ CLAIMS = ("claim", *_CLAIM, "statement", *_DECIDING, "p_holm", "p_by", "p_max_t"
 """The columns of the table of claims; the numbers are of the statement that decides each."""
 COLUMNS = (
     *("name", "role", "metric", "at", "family", "sublayer", "layers", "kind", "control", "split", "n"),
-    *("mean", "low", "high", "sd", "kept_mass", "input_change", "mass", "uniform"),
+    *("mean", "low", "high", "sd", "kept_mass", "input_change", "beyond", "mass", "uniform"),
 )
 """The columns of the table of measured columns; limits are of 95 % t intervals."""
 
@@ -69,4 +69,4 @@ def claims(record: Record) -> Rows:
 
 def columns(record: Record) -> Rows:
     """One row a measured column."""
-    return [{name: column[name] for name in COLUMNS} for column in record["columns"]]  # type: ignore[literal-required]
+    return [{name: column.get(name) for name in COLUMNS} for column in record["columns"]]

@@ -14,7 +14,7 @@ from attnres_core.engine.executors import check_executor, choose
 from attnres_core.engine.resources import Asked, Resources, memory_words
 from attnres_core.engine.store import Store
 from attnres_core.models.checkpoints.checkpoint import Checkpoint, Weights, earlier_step, inspect_checkpoint, kept_steps
-from attnres_core.planning.material import Material, reference_of
+from attnres_core.planning.material import Material, fitting_of, reference_of
 from attnres_core.prompts import PromptSet, Split
 from attnres_core.quantities.vocabulary import AnyRole, Role, Step
 from attnres_core.registration.attestation import Attestation, attested
@@ -79,6 +79,7 @@ class Inputs:
                 self.resources.device_class,
                 self.settings.dtype,
                 reference_of(prompts.whole),
+                fitting_of(prompts.whole),
             )
             for name, prompts in self.sets.items()
         }

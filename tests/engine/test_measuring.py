@@ -26,7 +26,9 @@ def test_a_narrow_model_is_measured_on_one_thread_and_the_callers_threads_come_b
     used = []
     real = measuring.InMemory.units
     monkeypatch.setattr(
-        measuring.InMemory, "units", lambda self, *given: used.append(torch.get_num_threads()) or real(self, *given)
+        measuring.InMemory,
+        "units",
+        lambda self, *given, **o: used.append(torch.get_num_threads()) or real(self, *given, **o),
     )
     before = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -91,7 +91,8 @@ def test_logits_weights_and_ablated_logits_are_those_of_the_dialect(model, kimi_
         if what.draws == 1 and not what.kind.spec.whole and what in applicable(kimi_block):
             given = {"reference": reference, "donors": donors}
             found, expected = (each.logits(ids, mask, what, **given) for each in (model, kimi_block))
-            assert (found - expected)[real].abs().max() < 2e-5, what
+            # (Adam divides by a gradient's size: rounding of one near zero moves the constants that are fitted)
+            assert (found - expected)[real].abs().max() < (2e-4 if what.kind.spec.fitted else 2e-5), what
 
 
 def test_columns_and_records_are_those_of_the_dialect(model, kimi_block, prompts, reference):

@@ -60,7 +60,12 @@ def everything(model):
     late_starts = [ac.drop(newest(model), ac.MLP, ac.MID), ac.drop(ac.CURRENT, ac.FINAL)]
     wanted = [*applicable(model), *applicable(model, late_starts)]
     interventions = [i for what in wanted for i in resolved(what, model.checkpoint).check().interventions]
-    reference = Reference(model.network, PROMPTS)
+    width = model.network.model.embed_tokens.weight.shape[1]
+
+    def constants(what):  # (what was fitted lies on the CPU)
+        return torch.linspace(-1, 1, len(what.filled) * width).reshape(-1, width)
+
+    reference = Reference(model.network, PROMPTS, constants)
     given = dict(reference=reference, answers=ANSWERS, pairs=Pairs(donors_of(PROMPTS, model)))
     ablation = ac.resample(newest(model), ac.MLP, draws=1)
     found = {

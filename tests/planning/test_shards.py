@@ -15,6 +15,8 @@ class Costly:
 
     prompts: tuple
     interventions: tuple
+    start: str = ""
+    fits: tuple = ()
 
 
 def bundles_of(costs):
@@ -34,6 +36,14 @@ def test_by_hand():
     bundles = bundles_of([4, 4, 8, 1, 1])  # halves of 18: the cut lies inside the third, whose middle is 12
     first, second = (Shard(number, 2).of(bundles) for number in (1, 2))
     assert (first, second) == (bundles[:2], bundles[2:])
+
+
+def test_every_part_has_the_fits_that_it_needs():
+    fit = Costly(("prompt",), ("ablation",), start="zero")
+    bundles = [fit, *(Costly(("prompt",) * 2000, (str(number),), fits=(fit,)) for number in range(4))]
+    parts = [Shard(number, 2).of(bundles) for number in (1, 2)]
+    assert all(part[0] is fit and len(part) == len(set(part)) for part in parts)
+    assert {bundle for part in parts for bundle in part} == set(bundles)
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1/0", "1", "1/2/3", "-1/4", "a/b", "", "\u0661/\u0664"])

@@ -126,3 +126,9 @@ def test_a_short_run_tells_nothing_of_its_progress(measuring):
 
 def test_the_time_left_goes_on_at_the_pace_so_far():
     assert progress_line(12, 40, 60) == "attnres: measuring: 30 % (12 of 40 bundles), about 2 min 20 s left"
+
+
+def test_a_long_fit_is_told_of_where_there_is_no_terminal(measuring, tmp_path, monkeypatch):
+    monkeypatch.setattr("attnres_core.plugin.progress.FIT_APART", 0)
+    RunFolder(tmp_path, "run").open().tell_fit("fitting optimal at 3.mlp from zero: step 40 of 80")
+    assert "attnres: fitting optimal at 3.mlp from zero: step 40 of 80" in measuring(apart=60)

@@ -42,7 +42,7 @@ def test_what_a_row_says_agrees_with_itself():
         assert spec.draws == 1 or spec.random, kind  # draws of what is not random are one intervention
         assert spec.removes or not (spec.fills or spec.recomputes), kind
         assert spec.needs_reference or not spec.fills, kind
-    assert REMOVALS == ("drop", "zero", "mean", "resample")  # the order in which errors and pages list them
+    assert REMOVALS == ("drop", "zero", "mean", "resample", "optimal")  # the order in which errors and pages list them
 
 
 @pytest.mark.parametrize("kind", Kind)

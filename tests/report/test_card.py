@@ -43,7 +43,9 @@ def test_a_card_names_claims_verdicts_effects_intervals_method_digests_command_a
     page = write_card(written(tmp_path, record))
     assert page.startswith("# Replication card: attnres-tiny-12L\n")
     title = "Embedding source is necessary for early MLP"
-    assert f"| {title} | SUPPORTED | +1.83 [+1.72, +1.94] nats/token &gt; 0.02 | 0.0200 | 0.0110 |\n" in page
+    assert (
+        f"| {title} | SUPPORTED | +1.83 [+1.72, +1.94] nats/token &gt; 0.02 (12% beyond) | 0.0200 | 0.0110 |\n" in page
+    )
     verdicts = [claim["verdict"] for claim in record["claims"] if not claim["control"]]
     for expected in (
         f"27 claims: {verdicts.count('SUPPORTED')} SUPPORTED, ",

@@ -1,4 +1,5 @@
-"""Every kind of ablation as its docstring says it, token by token: slow, plain, and sharing only the random choices.
+"""Every kind of ablation as its docstring says it, token by token: slow, plain, and sharing only the random choices
+and the constants that are fitted (`test_fitting.py` is about these).
 
 A read is the weighted sum of states, beside the running state in the models whose reads add to it.
 """
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attnres_core.models.networks import network as networks
+from attnres_core.models.networks.fitting import fitting
 from attnres_core.models.networks.reference_states import Reference, generator
 from attnres_core.models.networks.routing import LearnedLogits, Read
 from attnres_core.quantities.intervention import resolve
@@ -22,7 +24,7 @@ class Naive:
     def __init__(self, model, reference: Sequence[Sequence[int]], monkeypatch) -> None:
         self.model, self.patch = model, monkeypatch
         self.reference = [list(tokens) for tokens in reference]
-        self.choices = Reference(model.network, self.reference)
+        self.choices = Reference(model.network, self.reference, fitting(model.network, self.reference))
         self.clean = [self.run(tokens, None)[1] for tokens in self.reference]
         """By reference prompt and site: (states `[source, pos, d]`, weights `[source, pos]`)."""
         self.donors, self.sums = {}, None
@@ -33,7 +35,10 @@ class Naive:
             return self.run(donors_of([list(tokens)], self.model)[0], None)[0]
         if ablation.via:
             return logits_along(self, tokens, ablation, draw)
-        return self.run(tokens, resolve(ablation, self.model.sites, self.model.num_layers, draw))[0]
+        intervention = resolve(ablation, self.model.sites, self.model.num_layers, draw)
+        if intervention.spec.fitted:
+            self.choices.constants(intervention)  # (fitted once, with the library's own routing)
+        return self.run(tokens, intervention)[0]
 
     def run(self, tokens, intervention):
         network, found, sites = self.model.network, {}, iter(self.model.sites)
@@ -132,7 +137,7 @@ class Naive:
             return kept, kept @ states
         new = states.clone()
         for index in range(n):
-            new[index] = self.instead(kind, site, index, tokens, pos, what.draw, states[index])
+            new[index] = self.instead(what, site, index, tokens, pos, states[index])
         if what.recomputed:
             changed = states.clone()
             changed[list(indices)] = new[list(indices)]
@@ -140,7 +145,11 @@ class Naive:
             return again, again @ changed
         return weights, (weights - taken) @ states + taken @ new
 
-    def instead(self, kind, site, index, tokens, pos, draw, state):
+    def instead(self, what, site, index, tokens, pos, state):
+        kind, draw = what.kind, what.draw
+        if kind == "optimal":
+            constants = dict(zip(what.filled, self.choices.constants(what), strict=True))
+            return constants.get((site, index), torch.zeros_like(state))  # (what is not filled is not taken)
         if kind == "zero":
             return torch.zeros_like(state)
         if kind == "mean":

@@ -206,6 +206,7 @@ def claim(title: str, *statements: StatementEntry, group: str | None, **given: A
         "prompts": 300 if statements else None,
         "kept_mass": 0.4 if statements else None,
         "kept_mass_min": 0.01 if statements else None,
+        "beyond": 0.12 if statements else None,
         "source": f"def test_{len(title)}(effect):\n    assert effect > 0.02  # <i>\n",
         "by_layer": [
             {
@@ -345,7 +346,7 @@ def _columns(rng: random.Random) -> list[ColumnEntry]:
                             "metric": "delta_nll", "split": "confirmation", "n": 256, "mean": mean, "sd": half * 5,
                             "low": mean - half, "high": mean + half,
                             "sites_touched": [f"{layer}.{sublayer}" for layer in layers], "kept_mass": 1 - mass,
-                            "kept_mass_min": 0.5 * (1 - mass), "input_change": 0.31,
+                            "kept_mass_min": 0.5 * (1 - mass), "input_change": 0.31, "beyond": 0.12,
                             "duplicates": ["3.attn"] if (family, sublayer, band) == ("recent", "attn", "early") else [],
                             "no_ops": [], "per_site": False, "control": None, "at": None, "dtype": "float32", "runs": 1,
                             "kind": "drop", "family": family, "sublayer": sublayer, "layers": band, "mass": mass, "uniform": 0.25,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attnres_core.engine.run_folder import RunFolder
+from attnres_core.engine.store import Store
 from attnres_core.planning.bundles import Bundle
 
 ATTEMPTS = 2
@@ -13,7 +14,15 @@ def barred(folder: RunFolder, bundle: Bundle) -> bool:
     """Whether a bundle is not to be measured in this run: it has failed for good, or its model kills processes."""
     if folder.failure(bundle) is None and folder.deadly(bundle):
         folder.fail(bundle, f"not measured: {bundle}, since measuring that model killed its process before")
+    for fit in bundle.fits:
+        if folder.failure(bundle) is None and (why := folder.failure(fit)) is not None:
+            folder.fail(bundle, why)
     return folder.failure(bundle) is not None
+
+
+def waits(store: Store, folder: RunFolder, bundle: Bundle) -> bool:
+    """Whether a bundle cannot be measured yet: constants that it needs are not fitted, and may still be."""
+    return store.fits_missing(bundle) and all(folder.failure(fit) is None for fit in bundle.fits)
 
 
 def killed(folder: RunFolder, bundle: Bundle, attempts: int, last_words: str = "") -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
-from attnres_core.engine.executors.attempts import ATTEMPTS, barred, killed, went_wrong
+from attnres_core.engine.executors.attempts import ATTEMPTS, barred, killed, waits, went_wrong
 from attnres_core.engine.executors.protocol import Tell, silent
 from attnres_core.engine.resources import Asked, Resources, choose_resources
 from attnres_core.engine.run_folder import RunFolder
@@ -93,6 +94,8 @@ class LocalExecutor:
 
         The lock is the chunk's: bundles of other runs overlap with this one, each with ablations of its own.
         """
+        if waits(self.store, self.folder, bundle):
+            return False
         with self.store.held(f"chunk-{bundle.model[:32]}-{bundle.chunk[:32]}") as mine:
             missing = self.store.missing(bundle)
             if not mine or not missing or self.folder.failure(bundle) is not None:
@@ -104,7 +107,7 @@ class LocalExecutor:
                 killed(self.folder, bundle, attempts)
                 return True
             try:
-                units = worker.measure(bundle, missing)
+                units = worker.measure(bundle, missing, **self._beside(bundle))
                 self.store.add_units(bundle.model, bundle.chunk, units, bundle.about)
             except StoreError:  # no bundle's fault: the run ends with it
                 raise
@@ -113,3 +116,9 @@ class LocalExecutor:
             else:
                 self.folder.finish(bundle)
             return True
+
+    def _beside(self, bundle: Bundle) -> dict[str, Any]:
+        """What measuring takes beside a bundle: the constants that were fitted for it, or whom a fit tells."""
+        if bundle.start:
+            return {"tell": self.folder.tell_fit}
+        return {"constants": self.store.constants(bundle)} if bundle.fits else {}

@@ -98,7 +98,9 @@ class Measurer:
         """Leave nothing behind on this node but what was sent to it."""
         self._stderr.unlink(missing_ok=True)
 
-    def measure(self, bundle: Bundle, missing: Mapping[str, frozenset[str]]) -> Measured | Lacks:
+    def measure(
+        self, bundle: Bundle, missing: Mapping[str, frozenset[str]], constants: Mapping[str, Any]
+    ) -> Measured | Lacks:
         """Measure units of a bundle, as `Worker.measure` does, or name the checkpoint that is not here.
 
         Raises:
@@ -110,7 +112,7 @@ class Measurer:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", SmallerBatchWarning)
             try:
-                units = self._worker.measure(bundle, missing)
+                units = self._worker.measure(bundle, missing, constants)
             except UnsupportedCheckpoint as error:  # (which does not travel)
                 raise ValueError(str(error)) from None
         return Measured(units, tuple((notice.category, str(notice.message)) for notice in notices))

@@ -26,7 +26,7 @@ from typing import Any
 
 from attnres_core.amounts import size
 from attnres_core.engine.executors import ray_actor
-from attnres_core.engine.executors.attempts import ATTEMPTS, barred, killed, went_wrong
+from attnres_core.engine.executors.attempts import ATTEMPTS, barred, killed, waits, went_wrong
 from attnres_core.engine.executors.local import POLL_SECONDS
 from attnres_core.engine.executors.protocol import Tell, silent
 from attnres_core.engine.resources import (
@@ -389,7 +389,9 @@ class Driver:
             if flight is None or flight.bundle is None:
                 break  # what is left other runs hold: it is nothing for the next process either
             hand.busy, hand.loading = True, loading(flight.bundle)
-            self.flights[hand.actor.measure.remote(flight.bundle, flight.missing)] = flight
+            constants = self.store.constants(flight.bundle)
+            alone = dataclasses.replace(flight.bundle, fits=())  # (their prompts need not travel)
+            self.flights[hand.actor.measure.remote(alone, flight.missing, constants)] = flight
 
     def _next(self, hand: Hand, queue: list[Bundle]) -> Flight | None:
         """Take the next bundle for a process off the queue, and what others have settled with it.
@@ -400,6 +402,8 @@ class Driver:
         holding = Counter(each.loading for each in self.hands if each is not hand)
         order = sorted(waiting, key=lambda each: (each != hand.loading, -waiting[each] / (holding[each] + 1)))
         for bundle in sorted(queue, key=lambda each: order.index(loading(each))):
+            if waits(self.store, self.folder, bundle):
+                continue
             with ExitStack() as locks:
                 if not locks.enter_context(self.store.held(f"chunk-{bundle.model[:32]}-{bundle.chunk[:32]}")):
                     continue

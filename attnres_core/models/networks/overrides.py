@@ -49,6 +49,8 @@ class Overrides:
             for intervention in (given,) if isinstance(given, Intervention) else given:
                 if intervention.needs_reference and reference is None:
                     raise ValueError(f"`{intervention.kind}` needs reference prompts; pass reference=[...]")
+                if intervention.spec.fitted and reference is not None:
+                    reference.constants(intervention)  # (now: a fit of its own)
                 if intervention.needs_donor:
                     if donors is None:
                         raise ValueError(f"`{intervention.kind}` needs donors; give prompts that have a `donor`")

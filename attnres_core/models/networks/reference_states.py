@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -13,9 +13,12 @@ from attnres_core.models.networks.network import Network
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.routing import Read, Source
 from attnres_core.prompts import Pairs
+from attnres_core.quantities.intervention import Intervention
 from attnres_core.quantities.vocabulary import Control, SiteKey
 from attnres_core.shapes import Float, Int
 
+Constants = Callable[[Intervention], Tensor]
+"""What stands in for each source that an intervention fills, in the order of `Intervention.filled`: `[filled, d]`."""
 SEED = 20261122
 """Of every random draw of an intervention."""
 
@@ -33,10 +36,12 @@ class Reference:
     Args:
         network: the model that is ablated.
         token_ids: the reference prompts.
+        fitted: the constants that were fitted, or are when they are asked for; None: none.
     """
 
-    def __init__(self, network: Network, token_ids: Sequence[Sequence[int]]) -> None:
+    def __init__(self, network: Network, token_ids: Sequence[Sequence[int]], fitted: Constants | None = None) -> None:
         self.token_ids = [list(tokens) for tokens in token_ids]
+        self.fitted = fitted
         self.lengths = torch.tensor([len(tokens) for tokens in self.token_ids])
         self.states: dict[SiteKey, list[Tensor]] = {}
         """By site and source, `[prompt, pos, d]`, where the site is; sources that many sites read are one tensor."""
@@ -55,6 +60,16 @@ class Reference:
             given = ids.to(network.device)
             self.final = network.run(network.begin(given), network.prepare(given), observe=keep)
             """The normalised final states, `[prompt, pos, d]`."""
+
+    def constants(self, intervention: Intervention) -> Float[Tensor, "filled d"]:
+        """What was fitted for an intervention, in the order of its `filled`.
+
+        Raises:
+            ValueError: nothing was.
+        """
+        if self.fitted is None:
+            raise ValueError(f"`{intervention.kind}` needs fitted constants, and there are none; use ac.measure(...)")
+        return self.fitted(intervention)
 
     def states_at(self, key: SiteKey, source: int, positions: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d"]:
         """A source's states at some positions of every prompt, row by row."""

@@ -49,6 +49,11 @@ class Acting:
         assert self.given is not None, "asked by kinds that need them, and checked before"
         return self.given
 
+    def constant(self, source: int) -> Tensor:
+        """What was fitted to stand in for one of the site's sources, `[d]`."""
+        place = self.intervention.filled.index((self.site, source))
+        return self.reference.constants(self.intervention)[place]
+
     def shifted(self, by: float) -> SiteOverride:
         """Add a number to the logits of what is taken; minus infinity takes it whole, and the softmax renormalises."""
         return SiteOverride(logit_bias=torch.where(self._mask(), by, 0.0))

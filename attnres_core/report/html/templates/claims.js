@@ -322,6 +322,7 @@ function details(claim) {
     ["prompts needed to decide", claim.needed_prompts?.toLocaleString("en")],
     ["documents", claim.documents && `${claim.documents}, with ${claim.prompts} prompts${claim.prompt_set ? ` of ${claim.prompt_set}` : ""}; the document is the unit of resampling`],
     ["mass kept", claim.kept_mass === null || claim.kept_mass === undefined ? null : `${number(claim.kept_mass)} on average before renormalising, at a token ${number(claim.kept_mass_min)} at least (of the ablation that takes most)`],
+    ["reads beyond clean ones", claim.beyond === null || claim.beyond === undefined ? null : `${Math.round(100 * claim.beyond)} % (of the ablation that goes farthest): so many lie farther from the clean reads of other prompts than 99 % of clean reads do. The verdict does not depend on it.`],
     ["controls of this run", controls.length ? `${held} of ${controls.length} held` : "none"],
     ["sites touched", claim.sites_touched.length ? element("code", claim.sites_touched.join(", ")) : "none"],
     ["duplicate sources", claim.duplicates.length ? `${claim.duplicates.join(", ")}: a dropped source and a kept one are ${same}, read less but not lost` : null],
