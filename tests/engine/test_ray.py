@@ -20,8 +20,8 @@ from support.fire import LOGGING, command, held, written
 from support.small_suite import CLAIMS, record_of
 
 from attnres_core.engine import store_maintenance
-from attnres_core.engine.executors import choose, open_executor, ray_cluster
-from attnres_core.engine.executors.ray_cluster import ClusterWarning
+from attnres_core.engine.executors import choose, open_executor, ray_driver
+from attnres_core.engine.executors.ray_driver import ClusterWarning
 from attnres_core.engine.resources import LIBRARIES, NARROW, Asked, Need, Resources
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
@@ -278,7 +278,7 @@ def test_auto_asks_the_cluster_for_gpus(cluster, checkpoint, more):
 
 
 def test_room_is_counted_by_what_a_process_takes():
-    demand = ray_cluster.Demand(cpus=2, gpus=1, memory=4)
+    demand = ray_driver.Demand(cpus=2, gpus=1, memory=4)
     assert demand.fitting({"CPU": 8, "GPU": 3, "memory": 100}) == 3
     assert demand.fitting({"CPU": 8, "GPU": 3, "memory": 7}) == 1
     assert demand.fitting({"CPU": 5, "GPU": 3, "memory": 100}) == 2
@@ -289,12 +289,12 @@ def test_a_process_takes_a_gpu_all_of_a_node_s_or_cores_by_the_model_s_width():
     node = {"CPU": 8, "GPU": 2}
     need = Need(weights=10, states=20, batch=30)
     cuda = Resources("cuda", "float32", (), need)
-    assert ray_cluster.demand_of(cuda, node) == ray_cluster.Demand(1, 1, LIBRARIES + 10)
+    assert ray_driver.demand_of(cuda, node) == ray_driver.Demand(1, 1, LIBRARIES + 10)
     spread = dataclasses.replace(cuda, spread=("balanced",))
-    assert ray_cluster.demand_of(spread, node) == ray_cluster.Demand(1, 2, LIBRARIES + 10)
+    assert ray_driver.demand_of(spread, node) == ray_driver.Demand(1, 2, LIBRARIES + 10)
     for width, cpus in ((NARROW, 8), (NARROW - 1, 1)):
         on_cpu = Resources("cpu", "float32", (), need, width=width)
-        assert ray_cluster.demand_of(on_cpu, node) == ray_cluster.Demand(cpus, 0, LIBRARIES + 60)
+        assert ray_driver.demand_of(on_cpu, node) == ray_driver.Demand(cpus, 0, LIBRARIES + 60)
 
 
 @pytest.mark.usefixtures("_quiet")
