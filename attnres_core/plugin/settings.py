@@ -33,7 +33,7 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         num_blocks=option(config, "num-blocks"),
         prompts=Path(prompts) if prompts else reference_prompts(),
         n_prompts=option(config, "n-prompts"),
-        device=option(config, "device"),
+        device=getattr(config, "workerinput", {}).get("attnres_device") or option(config, "device"),
         device_map=option(config, "device-map"),
         dtype=dtype,
         executor=option(config, "executor"),

@@ -46,6 +46,32 @@ importlib.metadata.version = lambda name: "1.0.0" if name == "torch" else real(n
 """
 
 
+TWO_GPUS = f"""
+import sys
+
+if any("default_worker" in word for word in sys.orig_argv):
+    import torch
+
+    sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+    from support.pretended_devices import PretendedDevices
+
+    torch.cuda.device_count = lambda: 2
+    torch.cuda.mem_get_info = lambda device: (2**40, 2**40)
+    PretendedDevices("cuda:0", "cuda:1").__enter__()
+"""
+ASKING = """
+    from attnres_core.engine.executors import ray_cluster
+
+    has_gpus = ray_cluster._has_gpus
+    def _has_gpus(address):
+        with (Path(__file__).parent / "asked.log").open("a") as log:
+            log.write("asked\\n")
+        return has_gpus(address)
+    ray_cluster._has_gpus = _has_gpus
+"""
+"""A conftest.py that logs how often the cluster is asked for GPUs."""
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A head that computes nothing, and two nodes of one process each; their object stores are as small as can be."""
@@ -83,6 +109,18 @@ def more(cluster):
 
 
 @pytest.fixture
+def starting(tmp_path):
+    """The environment of a node whose processes run this first."""
+
+    def made(code):
+        (tmp_path / "first").mkdir()
+        (tmp_path / "first" / "sitecustomize.py").write_text(code)
+        return {"PYTHONPATH": os.pathsep.join([str(tmp_path / "first"), *sys.path])}
+
+    return made
+
+
+@pytest.fixture
 def checkpoint(micro):
     return inspect_checkpoint(micro / "trained")
 
@@ -108,10 +146,10 @@ def opened(tmp_path, cluster):
     """Opens an executor on a store of its own."""
     count = iter(range(99))
 
-    def made(checkpoint, name="ray", run="run", device="cpu", store=None):
+    def made(checkpoint, name="ray", run="run", device="cpu", store=None, device_map=None):
         store = store or Store(tmp_path / f"store-{next(count)}")
         address = cluster.address if name == "ray" else None
-        resources = choose(name, Asked(device, "float32", [checkpoint], address=address))
+        resources = choose(name, Asked(device, "float32", [checkpoint], device_map=device_map, address=address))
         return store, open_executor(name, {Role.TRAINED: checkpoint}, store, run, resources)
 
     return made
@@ -228,7 +266,10 @@ def test_an_error_is_the_bundle_s_and_comes_back_with_its_words(checkpoint, plan
     assert not store.missing(good)
 
 
-def test_a_checkpoint_larger_than_the_object_stores_is_sent_once_to_a_node_that_lacks_it(plan, opened, micro, tmp_path):
+def test_a_checkpoint_larger_than_the_object_stores_is_sent_once_to_a_node_that_lacks_it_and_can_keep_it(
+    plan, opened, micro, tmp_path, more
+):
+    full = more(env_vars={"XDG_CACHE_HOME": "/dev/null"})
     large = tmp_path / "large"
     shutil.copytree(micro / "trained", large)
     with (large / "tokenizer.json").open("a") as stream:
@@ -240,18 +281,19 @@ def test_a_checkpoint_larger_than_the_object_stores_is_sent_once_to_a_node_that_
     elsewhere = dataclasses.replace(checkpoint, folder=here, files=tuple(here / file.name for file in checkpoint.files))
     bundles = plan(checkpoint)
     store, executor = opened(elsewhere)
-    with executor:
+    with executor, pytest.warns(ClusterWarning) as told:
         assert executor.carry_out(bundles) == {}
     os.close(handle)
+    [message] = {str(each.message) for each in told if each.category is ClusterWarning}
+    assert f"node {full.node_id[:8]}" in message
+    assert f"measures nothing: {elsewhere.name} is not there and cannot be sent: [Errno" in message
     assert whole(store, bundles)
     kept = list((Path(os.environ["XDG_CACHE_HOME"]) / "attnres-core" / "sent").glob("*/tokenizer.json"))
     assert [file.stat().st_size > OBJECT_STORE for file in kept] == [True]
 
 
-def test_a_node_of_another_version_is_refused_by_name_and_the_others_measure(checkpoint, plan, opened, more, tmp_path):
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "sitecustomize.py").write_text(OTHER_TORCH)
-    node = more(env_vars={"PYTHONPATH": os.pathsep.join([str(tmp_path / "other"), *sys.path])})
+def test_a_node_of_another_version_is_refused_by_name_and_the_others_measure(checkpoint, plan, opened, more, starting):
+    node = more(env_vars=starting(OTHER_TORCH))
     bundles = plan(checkpoint)
     store, executor = opened(checkpoint)
     with executor, pytest.warns(ClusterWarning) as told:
@@ -266,6 +308,39 @@ def test_a_cluster_without_the_device_is_an_error_that_says_what_it_has(checkpoi
     _, executor = opened(checkpoint, device="cuda")
     with executor, pytest.raises(ValueError, match=r"a process takes 1 GPU, 1 CPU and .* the nodes .* 1 CPU, 0 GPU"):
         executor.carry_out(plan(checkpoint))
+
+
+def test_a_full_cluster_is_told_and_measures_once_there_is_room(checkpoint, plan, opened, monkeypatch):
+    import ray
+
+    class Other:
+        def up(self):
+            """Returns once it has its core."""
+
+    monkeypatch.setattr(ray_driver, "STAFF_SECONDS", 0.2)
+    monkeypatch.setattr(ray_driver, "WAITING_SECONDS", 1.0)
+    others = [ray.remote(Other).options(num_cpus=1).remote() for _ in range(2)]
+    ray.get([other.up.remote() for other in others])
+    bundles = plan(checkpoint)[:2]
+    store, executor = opened(checkpoint)
+    leaving = threading.Timer(4, lambda: [ray.kill(other) for other in others])
+    leaving.start()
+    with executor, pytest.warns(ClusterWarning, match="has started for 1 s: other jobs hold the Ray cluster; waiting"):
+        assert executor.carry_out(bundles) == {}
+    leaving.join()
+    assert whole(store, bundles)
+
+
+def test_a_model_over_all_gpus_of_a_node_yields_what_it_does_on_one_device(
+    checkpoint, plan, opened, more, starting, by_one_process
+):
+    more(num_gpus=1)
+    more(num_gpus=2, env_vars=starting(TWO_GPUS))
+    store, executor = opened(checkpoint, device="cuda", device_map="balanced")
+    with executor:
+        assert executor.carry_out(plan(checkpoint)) == {}
+    assert equal(store, by_one_process)
+    assert RunFolder(store.root, "run").workers == "1 nodes, 1 processes"
 
 
 def test_auto_asks_the_cluster_for_gpus(cluster, checkpoint, more):
@@ -297,17 +372,43 @@ def test_a_process_takes_a_gpu_all_of_a_node_s_or_cores_by_the_model_s_width():
         assert ray_driver.demand_of(on_cpu, node) == ray_driver.Demand(cpus, 0, LIBRARIES + 60)
 
 
+def grown(root, run, before=frozenset()):
+    """What a store holds once it is more than before."""
+    while not (now := held(root)) > before:
+        assert run.poll() is None, "the run ended before it measured"
+        time.sleep(0.05)
+    return now
+
+
+def driving(controller):
+    """The process of a run that holds the lock of its driver (the others try to, for a moment each)."""
+    trying = set()
+    while True:
+        holding = set()
+        for process in psutil.Process(controller).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if any(file.path.endswith("-driver.lock") for file in process.open_files()):
+                    holding.add(process)
+        if both := trying & holding:
+            return both.pop()
+        trying = holding
+        time.sleep(0.05)
+
+
 @pytest.mark.usefixtures("_quiet")
-def test_a_killed_run_goes_on_and_workers_judge_while_one_of_them_drives(cluster, suite, pytester, micro):
+def test_another_worker_drives_when_one_is_killed_and_a_killed_run_goes_on_with_what_it_left(
+    cluster, suite, pytester, micro
+):
     ray = ("--attnres-executor=ray", f"--attnres-ray-address={cluster.address}", "--attnres-store=by-ray")
     pytester.makepyfile(test_claims=CLAIMS)
-    pytester.makeconftest(LOGGING)
-    killed = subprocess.Popen(command(micro, "-n", "0", *ray), start_new_session=True, stdout=subprocess.DEVNULL)
-    while not (left := held(pytester.path / "by-ray")) and killed.poll() is None:
-        time.sleep(0.05)
+    pytester.makeconftest(LOGGING + ASKING)
+    killed = subprocess.Popen(command(micro, "-n", "2", *ray), start_new_session=True, stdout=subprocess.DEVNULL)
+    first = grown(pytester.path / "by-ray", killed)
+    driving(killed.pid).kill()
+    left = grown(pytester.path / "by-ray", killed, first)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert left, "nothing was measured before the kill"
+    (pytester.path / "asked.log").unlink()
 
     def decided():
         return [(claim["node_id"], claim["statements"]) for claim in record_of(pytester)["claims"]]
@@ -315,6 +416,7 @@ def test_a_killed_run_goes_on_and_workers_judge_while_one_of_them_drives(cluster
     result = suite("-n", "2", *ray)
     result.stdout.fnmatch_lines([f"*device: cpu, float32, processes of the Ray cluster at {cluster.address}*"])
     verdicts = decided()
+    assert (pytester.path / "asked.log").read_text().split() == ["asked"]
     assert set(written(pytester).values()) == {1}
     assert left < held(pytester.path / "by-ray")
     suite("-n", "0", "--attnres-store=alone")
