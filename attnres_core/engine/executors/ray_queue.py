@@ -112,10 +112,10 @@ class Queue:
         for task in tasks:
             missing = {key: missing[key] - task.missing.get(key, frozenset()) for key in missing}
         missing = {key: fields for key, fields in missing.items() if fields}
-        task = Task(bundle, missing) if missing and not barred(self.folder, bundle) else None
-        tasks += [task] if task else []
+        begun = Task(bundle, missing) if missing and not barred(self.folder, bundle) else None
+        tasks += [begun] if begun else []
         self._free(place)
-        return task
+        return begun
 
     def _free(self, place: tuple[str, str]) -> None:
         """Give a chunk's lock back, once none of its bundles is under way."""
