@@ -3,10 +3,10 @@
     python benchmarks/clusters.py            # measure, then simulate (three minutes on two free cores)
     python benchmarks/clusters.py simulate   # simulate from the figures that stand in this file
 
-`measure` carries out the same bundles, a checkpoint's map, in four ways, each from an empty store: `local` and `ray`, with
-one process and two; it holds their units against each other. Then processes that only hand back what was measured show
-what the driver can do. `simulate` plays the driver's loop: it takes one returned bundle at a time, hands the process the
-next one, and then writes the units.
+`measure` carries out the same bundles, a checkpoint's map, in four ways, each from an empty store: `local` and `ray`,
+with one process and two; it holds their units against each other. Then processes that only hand back what was measured
+show what the driver can do. `simulate` plays the driver's loop: it takes one returned bundle at a time, hands the
+process the next one, and then writes the units.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import psutil
@@ -68,9 +69,11 @@ class Carried:
     first: float
     """Until the first bundle was settled."""
     steps: list[float]
-    """CPU of this process between one settled bundle and the next."""
+    """CPU of this process's main thread between one settled bundle and the next."""
+    first_cpu: float
+    """CPU of all processes until the first bundle was settled."""
     cpu: float
-    """CPU of all processes, from loading on."""
+    """CPU of all processes."""
 
 
 def tree_seconds() -> float:
@@ -110,18 +113,22 @@ def carry_out(name: str, root: Path, processes: int, prompts: int, group: int = 
     bundles = planning.make_bundles(asked, Split.EXPLORATION, material)
     resources = choose(name, Asked("cpu", "float32", [checkpoint], workers=processes))
     settled_at: list[tuple[float, float]] = []
+    first_cpu: list[float] = []
     started, cpu = time.perf_counter(), tree_seconds()
 
     def tell(settled: int) -> None:
+        if settled and not first_cpu:
+            first_cpu.append(tree_seconds())
         if settled > len(settled_at):
-            settled_at.append((time.perf_counter(), time.process_time()))
+            settled_at.append((time.perf_counter(), time.thread_time()))
 
     with open_executor(name, material.checkpoints, Store(root), "run", resources) as executor:
         failed = executor.carry_out(bundles, tell)
-        wall, cpu = time.perf_counter() - started, tree_seconds() - cpu
+        wall, end = time.perf_counter() - started, tree_seconds()
     assert not failed, failed
     steps = [after - before for (_, before), (_, after) in itertools.pairwise(settled_at)]
-    return Carried([len(b.interventions) for b in bundles], wall, settled_at[0][0] - started, steps, cpu)
+    first = settled_at[0][0] - started
+    return Carried([len(b.interventions) for b in bundles], wall, first, steps, first_cpu[0] - cpu, end - cpu)
 
 
 def carried_by(name: str, root: Path, processes: int, prompts: int) -> Carried:
@@ -134,8 +141,8 @@ def carried_by(name: str, root: Path, processes: int, prompts: int) -> Carried:
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         given = [(name, root, processes, prompts)] * processes
         each = list(pool.map(carry_out, *zip(*given, strict=True)))
-    first, cpu = min(one.first for one in each), sum(one.cpu for one in each)
-    return Carried(each[0].ablations, max(one.wall for one in each), first, [], cpu)
+    first, first_cpu, cpu = min(o.first for o in each), sum(o.first_cpu for o in each), sum(o.cpu for o in each)
+    return Carried(each[0].ablations, max(one.wall for one in each), first, [], first_cpu, cpu)
 
 
 @contextmanager
@@ -151,9 +158,13 @@ def a_cluster(processes: int) -> Iterator[None]:
 
 
 @contextmanager
-def replaying(recorded: Path) -> Iterator[None]:
-    """Processes of the cluster hand back what a store holds instead of measuring it."""
+def replaying(recorded: Path) -> Iterator[list[float]]:
+    """Processes of the cluster hand back what a store holds instead of measuring it.
+
+    Yields the driver's seconds of CPU that a process waits for, appended to from call to call.
+    """
     from attnres_core.engine.executors import ray_actor
+    from attnres_core.engine.executors.ray_driver import Driver
 
     class Replaying(ray_actor.Measurer):
         def measure(self, bundle: Any, missing: Mapping[str, frozenset[str]]) -> ray_actor.Measured:
@@ -162,12 +173,24 @@ def replaying(recorded: Path) -> Iterator[None]:
             held = Store(recorded).units(bundle.model, bundle.chunk)
             return ray_actor.Measured({key: held[key] for key in missing}, ())
 
-    real = ray_actor.Measurer
-    ray_actor.Measurer = Replaying  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        ray_actor.Measurer = real  # type: ignore[misc]
+    waiting: list[float] = []
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            started = time.thread_time()
+            try:
+                return method(*given)
+            finally:
+                waiting.append(time.thread_time() - started)
+
+        return call
+
+    with (
+        mock.patch.object(ray_actor, "Measurer", Replaying),
+        mock.patch.object(Driver, "_outcome", timed(Driver._outcome)),
+        mock.patch.object(Driver, "_assign", timed(Driver._assign)),
+    ):
+        yield waiting
 
 
 def same(first: Path, second: Path) -> int:
@@ -186,9 +209,9 @@ def same(first: Path, second: Path) -> int:
 
 
 def line(one: Sequence[float], many: Sequence[float], sizes: tuple[float, float]) -> tuple[float, float]:
-    """The fixed part, and the part an ablation, of medians at two sizes of bundles."""
-    slope = max(float(np.median(many)) - float(np.median(one)), 0.0) / (sizes[1] - sizes[0])
-    return max(float(np.median(one)) - slope * sizes[0], 0.0), slope
+    """The fixed part, and the part an ablation, of means at two sizes of bundles."""
+    slope = max(float(np.mean(many)) - float(np.mean(one)), 0.0) / (sizes[1] - sizes[0])
+    return max(float(np.mean(one)) - slope * sizes[0], 0.0), slope
 
 
 def measure(prompts: int) -> Costs:
@@ -197,31 +220,32 @@ def measure(prompts: int) -> Costs:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         print(
-            "| who measures | bundles | wall, s | first bundle after, s | CPU of all processes, s |\n|---|---|---|---|---|"
+            "| who measures | bundles | by the clock, s | until the first, s | CPU, s | until the first, CPU s |\n"
+            "|---|---|---|---|---|---|"
         )
         alone = carry_out("local", root / "local-1", 1, prompts)
         for name, processes in (("local", 1), ("local", 2), ("ray", 1), ("ray", 2)):
             first = (name, processes) == ("local", 1)
             done = alone if first else carried_by(name, root / f"{name}-{processes}", processes, prompts)
-            figures = f"{done.wall:.1f} | {done.first:.1f} | {done.cpu:.1f}"
+            figures = f"{done.wall:.1f} | {done.first:.1f} | {done.cpu:.1f} | {done.first_cpu:.1f}"
             print(f"| {name}, {processes} | {len(done.ablations)} | {figures} |", flush=True)
         print(f"\n{same(root / 'local-1', root / 'ray-2')} arrays are equal to the bit.\n")
         small = carry_out("local", root / "small", 1, prompts // 4, SMALL)
         driven = {}
-        with replaying(root / "local-1"), a_cluster(2):
+        with replaying(root / "local-1") as waited, a_cluster(2):
             for group in (SMALL, 48):
                 driven[group] = carry_out("ray", root / f"replayed-{group}", 2, prompts, group)
+        waiting = min(sum(waited) / sum(sum(found.steps) for found in driven.values()), 1.0)
         sizes = SMALL, float(np.mean(alone.ablations))
         bundle, ablation = line(small.steps, alone.steps, sizes)
         driver, unit = line(driven[SMALL].steps, driven[48].steps, sizes)
         for group, found in driven.items():
             pace = (found.wall - found.first) / len(found.steps)
             own = float(np.mean(found.steps))
-            print(
-                f"bundles of {group}, nothing measured: {own:.3f} s of the driver's CPU each, {pace:.3f} s on the clock"
-            )
+            print(f"bundles of {group}, nothing measured: {own:.3f} s of the driver each, {pace:.3f} s on the clock")
+        print(f"a process waits for {waiting:.0%} of that")
         spread = tuple(float(step) for step in np.array(alone.steps) / np.mean(alone.steps))
-        return Costs(bundle, ablation, driver, unit, STANDING.waiting, spread)
+        return Costs(bundle, ablation, driver, unit, waiting, spread)
 
 
 def simulated(processes: int, bundles: Sequence[float], driver: float, waiting: float) -> float:
@@ -244,9 +268,11 @@ def simulate(costs: Costs) -> None:
     drawn = np.random.default_rng(0).choice(costs.spread, NUMBER)
     print(
         f"\nAn ablation takes {costs.ablation:.4f} s, a bundle {costs.bundle:.3f} s more; the driver takes "
-        f"{costs.driver:.4f} s a bundle and {costs.unit:.5f} s an ablation. Share of the processes' time that measures:\n"
+        f"{costs.driver:.4f} s a bundle and {costs.unit:.5f} s an ablation.\n"
+        "Share of the processes' time that measures:\n"
     )
-    heads = ("ablations a bundle", "bundle, s", "driver, s", "bundles a second at most", *(f"{n} GPUs" for n in counts))
+    processes = (f"{count} processes" for count in counts)
+    heads = ("ablations a bundle", "bundle, s", "driver, s", "bundles a second at most", *processes)
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for size in sizes:
         seconds, driver = costs.bundle + size * costs.ablation, costs.driver + size * costs.unit
