@@ -1,6 +1,7 @@
 """What a Ray cluster costs beside this machine's own processes, and where its driver saturates.
 
     python benchmarks/clusters.py            # measure, then simulate (three minutes on two free cores)
+    python benchmarks/clusters.py driver     # the same without a comparison of ways to measure
     python benchmarks/clusters.py simulate   # simulate from the figures that stand in this file
 
 `measure` carries out the same bundles, a checkpoint's map, in four ways, each from an empty store: `local` and `ray`,
@@ -150,7 +151,7 @@ def a_cluster(processes: int) -> Iterator[None]:
     """A Ray cluster of this machine's, with so many cores."""
     import ray
 
-    ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         yield
     finally:
@@ -214,38 +215,45 @@ def line(one: Sequence[float], many: Sequence[float], sizes: tuple[float, float]
     return max(float(np.mean(one)) - slope * sizes[0], 0.0), slope
 
 
-def measure(prompts: int) -> Costs:
+def compare(prompts: int, root: Path, alone: Carried) -> None:
+    """Print what each way of measuring the same bundles costs."""
+    print("| who measures | bundles | by the clock, s | until the first, s | CPU, s | until the first, CPU s |")
+    print("|---|---|---|---|---|---|")
+    for name, processes in (("local", 1), ("local", 2), ("ray", 1), ("ray", 2)):
+        first = (name, processes) == ("local", 1)
+        done = alone if first else carried_by(name, root / f"{name}-{processes}", processes, prompts)
+        figures = f"{done.wall:.1f} | {done.first:.1f} | {done.cpu:.1f} | {done.first_cpu:.1f}"
+        print(f"| {name}, {processes} | {len(done.ablations)} | {figures} |", flush=True)
+    print(f"\n{same(root / 'local-1', root / 'ray-2')} arrays are equal to the bit.\n")
+
+
+def costs_of(prompts: int, root: Path, alone: Carried) -> Costs:
+    """Print what the driver takes where nothing is measured; returns what a simulation needs."""
+    small, driven = carry_out("local", root / "small", 1, prompts // 4, SMALL), {}
+    with replaying(root / "local-1") as waited, a_cluster(2):
+        for group in (SMALL, 48):
+            driven[group] = carry_out("ray", root / f"replayed-{group}", 2, prompts, group)
+    for group, found in driven.items():
+        pace, own = (found.wall - found.first) / len(found.steps), float(np.mean(found.steps))
+        print(f"bundles of {group}, nothing measured: {own:.3f} s of the driver each, {pace:.3f} s on the clock")
+    waiting = min(sum(waited) / sum(sum(found.steps) for found in driven.values()), 1.0)
+    print(f"a process waits for {waiting:.0%} of that")
+    sizes = SMALL, float(np.mean(alone.ablations))
+    bundle, ablation = line(small.steps, alone.steps, sizes)
+    driver, unit = line(driven[SMALL].steps, driven[48].steps, sizes)
+    spread = tuple(float(step) for step in np.array(alone.steps) / np.mean(alone.steps))
+    return Costs(bundle, ablation, driver, unit, waiting, spread)
+
+
+def measure(prompts: int, part: str | None) -> Costs:
     """Print what each way costs, and what the driver can do; returns what a simulation needs."""
-    print(f"{prompts} prompts; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
+    print(f"{prompts} prompts; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        print(
-            "| who measures | bundles | by the clock, s | until the first, s | CPU, s | until the first, CPU s |\n"
-            "|---|---|---|---|---|---|"
-        )
         alone = carry_out("local", root / "local-1", 1, prompts)
-        for name, processes in (("local", 1), ("local", 2), ("ray", 1), ("ray", 2)):
-            first = (name, processes) == ("local", 1)
-            done = alone if first else carried_by(name, root / f"{name}-{processes}", processes, prompts)
-            figures = f"{done.wall:.1f} | {done.first:.1f} | {done.cpu:.1f} | {done.first_cpu:.1f}"
-            print(f"| {name}, {processes} | {len(done.ablations)} | {figures} |", flush=True)
-        print(f"\n{same(root / 'local-1', root / 'ray-2')} arrays are equal to the bit.\n")
-        small = carry_out("local", root / "small", 1, prompts // 4, SMALL)
-        driven = {}
-        with replaying(root / "local-1") as waited, a_cluster(2):
-            for group in (SMALL, 48):
-                driven[group] = carry_out("ray", root / f"replayed-{group}", 2, prompts, group)
-        waiting = min(sum(waited) / sum(sum(found.steps) for found in driven.values()), 1.0)
-        sizes = SMALL, float(np.mean(alone.ablations))
-        bundle, ablation = line(small.steps, alone.steps, sizes)
-        driver, unit = line(driven[SMALL].steps, driven[48].steps, sizes)
-        for group, found in driven.items():
-            pace = (found.wall - found.first) / len(found.steps)
-            own = float(np.mean(found.steps))
-            print(f"bundles of {group}, nothing measured: {own:.3f} s of the driver each, {pace:.3f} s on the clock")
-        print(f"a process waits for {waiting:.0%} of that")
-        spread = tuple(float(step) for step in np.array(alone.steps) / np.mean(alone.steps))
-        return Costs(bundle, ablation, driver, unit, waiting, spread)
+        if part != "driver":
+            compare(prompts, root, alone)
+        return costs_of(prompts, root, alone)
 
 
 def simulated(processes: int, bundles: Sequence[float], driver: float, waiting: float) -> float:
@@ -299,10 +307,10 @@ def keeping(processes: int, costs: Costs) -> float:
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("simulate",))
+    parser.add_argument("part", nargs="?", choices=("driver", "simulate"))
     parser.add_argument("--prompts", type=int, default=64, help="exploration prompts of the map (default: %(default)s)")
     arguments = parser.parse_args()
-    simulate(STANDING if arguments.part else measure(arguments.prompts))
+    simulate(STANDING if arguments.part == "simulate" else measure(arguments.prompts, arguments.part))
 
 
 if __name__ == "__main__":
