@@ -35,8 +35,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMALL = 8
 """Ablations a bundle, beside the plan's own number, from which costs are told apart."""
-NUMBER = 20_000
+NUMBER = 10_000
 """Bundles of a simulated run."""
+COUNTS, SPEEDS = (1, 4, 8, 16, 32, 64), (1, 3, 10, 30)
+"""What is simulated: so many processes, so many times as fast as this machine's core."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Costs:
     """How long measured bundles took, as parts of their mean."""
 
 
-STANDING = Costs(0.1, 0.03, 0.02, 0.0005, 0.3, (1.0,))
+STANDING = Costs(0.162, 0.0758, 0.0020, 0.00014, 0.49, (0.78, 1.22))
+"""Measured on two x86-64 cores that other work shared, load average 18; every other bundle of the map is smaller."""
 
 
 @dataclass(frozen=True)
@@ -270,38 +273,39 @@ def simulated(processes: int, bundles: Sequence[float], driver: float, waiting: 
     return ended
 
 
-def simulate(costs: Costs) -> None:
-    """Print how much of so many processes' time is spent measuring, by the size of bundles."""
-    counts, sizes = (1, 4, 8, 16, 32, 64), (8, 16, 48, 96, 192)
+def share(processes: int, size: int, speed: float, costs: Costs) -> float:
+    """The share of so many processes' time that measures, where each is `speed` times as fast as what was measured."""
     drawn = np.random.default_rng(0).choice(costs.spread, NUMBER)
+    bundles = list((costs.bundle + size * costs.ablation) / speed * drawn)
+    driver = costs.driver + size * costs.unit
+    return sum(bundles) / (processes * simulated(processes, bundles, driver, costs.waiting))
+
+
+def simulate(costs: Costs) -> None:
+    """Print how much of so many processes' time is spent measuring, by the size of bundles and the processes' speed."""
     print(
         f"\nAn ablation takes {costs.ablation:.4f} s, a bundle {costs.bundle:.3f} s more; the driver takes "
         f"{costs.driver:.4f} s a bundle and {costs.unit:.5f} s an ablation.\n"
         "Share of the processes' time that measures:\n"
     )
-    processes = (f"{count} processes" for count in counts)
-    heads = ("ablations a bundle", "bundle, s", "driver, s", "bundles a second at most", *processes)
+    heads = ("as fast as here", "ablations a bundle", "bundle, s", *(f"{count} processes" for count in COUNTS))
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
-    for size in sizes:
-        seconds, driver = costs.bundle + size * costs.ablation, costs.driver + size * costs.unit
-        bundles = list(seconds * drawn)
-        shares = [sum(bundles) / (n * simulated(n, bundles, driver, costs.waiting)) for n in counts]
-        cells = (str(size), f"{seconds:.2f}", f"{driver:.3f}", f"{1 / driver:.0f}", *(f"{s:.0%}" for s in shares))
-        print(f"| {' | '.join(cells)} |")
-    for n in (8, 64):
-        print(f"{n} processes are busy 95 % of the time if a bundle of 48 takes {keeping(n, costs):.2f} s or more.")
-
-
-def keeping(processes: int, costs: Costs) -> float:
-    """The shortest bundle of 48 ablations, in seconds, that keeps so many processes busy 95 % of the time."""
-    driver, drawn = costs.driver + 48 * costs.unit, np.random.default_rng(0).choice(costs.spread, NUMBER // 4)
-    short, long = 0.0, 40 * processes * driver
-    for _ in range(12):
-        middle = (short + long) / 2
-        bundles = list(middle * drawn)
-        busy = sum(bundles) / (processes * simulated(processes, bundles, driver, costs.waiting))
-        short, long = (short, middle) if busy >= 0.95 else (middle, long)
-    return long
+    for speed in SPEEDS:
+        for size in (8, 48, 192):
+            seconds = (costs.bundle + size * costs.ablation) / speed
+            shares = (f"{share(count, size, speed, costs):.0%}" for count in COUNTS)
+            print(f"| x {speed} | {size} | {seconds:.3f} | {' | '.join(shares)} |")
+    print()
+    for size in (8, 48, 192):
+        driver = costs.driver + size * costs.unit
+        print(
+            f"With bundles of {size} the driver saturates at {1 / driver:.0f} a second, {size / driver:.0f} ablations."
+        )
+    for speed in SPEEDS:
+        enough = (size for size in (1, 2, 4, 8, 16, 32, 48, 96, 192, 384) if share(64, size, speed, costs) >= 0.95)
+        least = next(enough, None)
+        told = f"bundles of {least} ablations or more" if least else "no bundle large enough: use several drivers"
+        print(f"64 processes, x {speed}, measure 95 % of the time: {told}.")
 
 
 def main() -> None:
