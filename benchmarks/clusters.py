@@ -1,6 +1,6 @@
 """What a Ray cluster costs beside this machine's own processes, and where its driver saturates.
 
-    python benchmarks/clusters.py            # measure, then simulate (three minutes on two free cores)
+    python benchmarks/clusters.py            # measure, then simulate (five minutes on two busy cores)
     python benchmarks/clusters.py driver     # the same without a comparison of ways to measure
     python benchmarks/clusters.py simulate   # simulate from the figures that stand in this file
 
@@ -59,8 +59,8 @@ class Costs:
     """How long measured bundles took, as parts of their mean."""
 
 
-STANDING = Costs(0.162, 0.0758, 0.0020, 0.00014, 0.49, (0.78, 1.22))
-"""Measured on two x86-64 cores that other work shared, load average 18; every other bundle of the map is smaller."""
+STANDING = Costs(0.108, 0.0724, 0.0019, 0.00014, 0.49, (0.78, 1.22))
+"""Measured on two x86-64 cores that other work shared, load average 12; every other bundle of the map is smaller."""
 
 
 @dataclass(frozen=True)
