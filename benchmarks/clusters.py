@@ -1,60 +1,107 @@
-"""What a Ray cluster costs beside one process, and where its driver saturates.
+"""What a Ray cluster costs beside this machine's own processes, and where its driver saturates.
 
-    python benchmarks/clusters.py            # measure, then simulate (five minutes on two cores)
+    python benchmarks/clusters.py            # measure, then simulate (five minutes on two busy cores)
+    python benchmarks/clusters.py driver     # the same without a comparison of ways to measure
     python benchmarks/clusters.py simulate   # simulate from the figures that stand in this file
 
-`measure` carries out the same bundles, a checkpoint's map, by `local` and by `ray` with one process and two on this
-machine, and holds the units against each other. `simulate` plays the driver's loop: it takes one returned bundle at a
-time, hands the process the next one, and then writes the units.
+`measure` carries out the same bundles, a checkpoint's map, in four ways, each from an empty store: `local` and `ray`,
+with one process and two; it holds their units against each other. Then processes that only hand back what was measured
+show what the driver can do. `simulate` plays the driver's loop: it takes one returned bundle at a time, hands the
+process the next one, and then writes the units.
 """
 
 from __future__ import annotations
 
 import argparse
 import heapq
+import itertools
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import psutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-DRIVER_SECONDS = 0.06
-"""What the driver does for a bundle: hand it out, take its units, write them. `measure` prints this machine's."""
-HANDING = 0.2
-"""The part of it that a process waits for: the next bundle is handed out before units are written."""
-UNIT_SECONDS = 0.03
-"""What a GPU takes for one ablation of 16 prompts of 128 tokens of a 0.6 B model: 28 layers, half of them on average,
-2 x 0.6e9 x 2048 tokens x 0.5 = 1.2e12 operations at a tenth of an H200's 400e12 in bfloat16."""
-CLEAN_SECONDS = 0.1
-"""What a bundle takes beside its ablations: the clean run, scoring, tokens."""
+SMALL = 8
+"""Ablations a bundle, beside the plan's own number, from which costs are told apart."""
+NUMBER = 10_000
+"""Bundles of a simulated run."""
+COUNTS, SPEEDS = (1, 4, 8, 16, 32, 64), (1, 3, 10, 30)
+"""What is simulated: so many processes, so many times as fast as this machine's core."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the simulation knows: seconds."""
+
+    bundle: float
+    """A bundle's, whatever it holds: the clean run, scoring."""
+    ablation: float
+    """One ablation's of 16 prompts."""
+    driver: float
+    """The driver's for a bundle, whatever it holds."""
+    unit: float
+    """The driver's for one ablation's unit."""
+    waiting: float
+    """The part of the driver's time that the process waits for; the rest is writing, once it has its next bundle."""
+    spread: tuple[float, ...]
+    """How long measured bundles took, as parts of their mean."""
+
+
+STANDING = Costs(0.108, 0.0724, 0.0019, 0.00014, 0.49, (0.78, 1.22))
+"""Measured on two x86-64 cores that other work shared, load average 12; every other bundle of the map is smaller."""
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What carrying out bundles took."""
+    """What carrying out bundles took: seconds."""
 
-    bundles: int
+    ablations: list[int]
+    """Of every bundle."""
     wall: float
     first: float
-    """Seconds until the first bundle was settled."""
-    driver_cpu: float
-    """CPU seconds of this process alone."""
+    """Until the first bundle was settled."""
+    steps: list[float]
+    """CPU of this process's main thread between one settled bundle and the next."""
+    first_cpu: float
+    """CPU of all processes until the first bundle was settled."""
+    cpu: float
+    """CPU of all processes."""
 
 
-def carry_out(name: str, root: Path, processes: int, prompts: int) -> Carried:
-    """Measure a map into a store of its own."""
+def tree_seconds() -> float:
+    """CPU seconds of this process and of those that it started and that live."""
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return sum(sum(process.cpu_times()[:2]) for process in family)
+
+
+def carry_out(name: str, root: Path, processes: int, prompts: int, group: int = 0) -> Carried:
+    """Measure a map into a store of its own.
+
+    Args:
+        name: the executor's.
+        root: the store.
+        processes: how many of this machine's may measure.
+        prompts: how many are read.
+        group: ablations a bundle; 0: as the plan has it.
+    """
     from attnres_core.engine.executors import choose, open_executor
     from attnres_core.engine.resources import Asked
     from attnres_core.engine.store import Store
     from attnres_core.exploration.pathway_map import map_quantities
     from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
-    from attnres_core.planning.bundles import make_bundles
+    from attnres_core.planning import bundles as planning
     from attnres_core.planning.material import Material, fitting_of, reference_of
     from attnres_core.prompts import Split, load_prompts
     from attnres_core.quantities.metrics import Metric
@@ -65,37 +112,93 @@ def carry_out(name: str, root: Path, processes: int, prompts: int) -> Carried:
     part = whole.part(Split.EXPLORATION, prompts)
     given = ("cpu", "float32", reference_of(whole), fitting_of(whole))
     material = Material({Role.TRAINED: checkpoint}, (), {Split.EXPLORATION: part}, *given)
-    bundles = make_bundles(map_quantities(checkpoint, Role.TRAINED, Metric.DELTA_NLL), Split.EXPLORATION, material)
+    planning.GROUP = group or planning.GROUP
+    asked = map_quantities(checkpoint, Role.TRAINED, Metric.DELTA_NLL)
+    bundles = planning.make_bundles(asked, Split.EXPLORATION, material)
     resources = choose(name, Asked("cpu", "float32", [checkpoint], workers=processes))
-    times: list[float] = []
-    started, cpu = time.perf_counter(), time.process_time()
+    settled_at: list[tuple[float, float]] = []
+    first_cpu: list[float] = []
+    started, cpu = time.perf_counter(), tree_seconds()
 
     def tell(settled: int) -> None:
-        if settled and not times:
-            times.append(time.perf_counter() - started)
+        if settled and not first_cpu:
+            first_cpu.append(tree_seconds())
+        if settled > len(settled_at):
+            settled_at.append((time.perf_counter(), time.thread_time()))
 
     with open_executor(name, material.checkpoints, Store(root), "run", resources) as executor:
         failed = executor.carry_out(bundles, tell)
+        wall, end = time.perf_counter() - started, tree_seconds()
     assert not failed, failed
-    return Carried(len(bundles), time.perf_counter() - started, times[0], time.process_time() - cpu)
+    steps = [after - before for (_, before), (_, after) in itertools.pairwise(settled_at)]
+    first = settled_at[0][0] - started
+    return Carried([len(b.interventions) for b in bundles], wall, first, steps, first_cpu[0] - cpu, end - cpu)
 
 
 def carried_by(name: str, root: Path, processes: int, prompts: int) -> Carried:
     """The same by several of this machine's processes, as `-n` has them, or by a cluster's."""
-    if name == "ray" or processes == 1:
+    if name == "ray":
+        with a_cluster(processes):
+            return carry_out(name, root, processes, prompts)
+    if processes == 1:
         return carry_out(name, root, processes, prompts)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         given = [(name, root, processes, prompts)] * processes
         each = list(pool.map(carry_out, *zip(*given, strict=True)))
-    slowest = max(each, key=lambda one: one.wall)
-    cpu = sum(one.driver_cpu for one in each)
-    return Carried(slowest.bundles, slowest.wall, min(one.first for one in each), cpu)
+    first, first_cpu, cpu = min(o.first for o in each), sum(o.first_cpu for o in each), sum(o.cpu for o in each)
+    return Carried(each[0].ablations, max(one.wall for one in each), first, [], first_cpu, cpu)
+
+
+@contextmanager
+def a_cluster(processes: int) -> Iterator[None]:
+    """A Ray cluster of this machine's, with so many cores."""
+    import ray
+
+    ray.init("local", num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def replaying(recorded: Path) -> Iterator[list[float]]:
+    """Processes of the cluster hand back what a store holds instead of measuring it.
+
+    Yields the driver's seconds of CPU that a process waits for, appended to from call to call.
+    """
+    from attnres_core.engine.executors import ray_actor
+    from attnres_core.engine.executors.ray_driver import Driver
+
+    class Replaying(ray_actor.Measurer):
+        def measure(self, bundle: Any, missing: Mapping[str, frozenset[str]]) -> ray_actor.Measured:
+            from attnres_core.engine.store import Store
+
+            held = Store(recorded).units(bundle.model, bundle.chunk)
+            return ray_actor.Measured({key: held[key] for key in missing}, ())
+
+    waiting: list[float] = []
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            started = time.thread_time()
+            try:
+                return method(*given)
+            finally:
+                waiting.append(time.thread_time() - started)
+
+        return call
+
+    with (
+        mock.patch.object(ray_actor, "Measurer", Replaying),
+        mock.patch.object(Driver, "_outcome", timed(Driver._outcome)),
+        mock.patch.object(Driver, "_assign", timed(Driver._assign)),
+    ):
+        yield waiting
 
 
 def same(first: Path, second: Path) -> int:
     """How many arrays two stores share; every one of them must be equal to the bit."""
-    import numpy as np
-
     from attnres_core.engine.store import Store
 
     stores, arrays = (Store(first), Store(second)), 0
@@ -109,70 +212,109 @@ def same(first: Path, second: Path) -> int:
     return arrays
 
 
-def measure(prompts: int) -> float:
-    """Print what each way costs; returns the driver's CPU seconds a bundle."""
-    import ray
+def line(one: Sequence[float], many: Sequence[float], sizes: tuple[float, float]) -> tuple[float, float]:
+    """The fixed part, and the part an ablation, of means at two sizes of bundles."""
+    slope = max(float(np.mean(many)) - float(np.mean(one)), 0.0) / (sizes[1] - sizes[0])
+    return max(float(np.mean(one)) - slope * sizes[0], 0.0), slope
 
+
+def compare(prompts: int, root: Path, alone: Carried) -> None:
+    """Print what each way of measuring the same bundles costs."""
+    print("| who measures | bundles | by the clock, s | until the first, s | CPU, s | until the first, CPU s |")
+    print("|---|---|---|---|---|---|")
+    for name, processes in (("local", 1), ("local", 2), ("ray", 1), ("ray", 2)):
+        first = (name, processes) == ("local", 1)
+        done = alone if first else carried_by(name, root / f"{name}-{processes}", processes, prompts)
+        figures = f"{done.wall:.1f} | {done.first:.1f} | {done.cpu:.1f} | {done.first_cpu:.1f}"
+        print(f"| {name}, {processes} | {len(done.ablations)} | {figures} |", flush=True)
+    print(f"\n{same(root / 'local-1', root / 'ray-2')} arrays are equal to the bit.\n")
+
+
+def costs_of(prompts: int, root: Path, alone: Carried) -> Costs:
+    """Print what the driver takes where nothing is measured; returns what a simulation needs."""
+    small, driven = carry_out("local", root / "small", 1, prompts // 4, SMALL), {}
+    with replaying(root / "local-1") as waited, a_cluster(2):
+        for group in (SMALL, 48):
+            driven[group] = carry_out("ray", root / f"replayed-{group}", 2, prompts, group)
+    for group, found in driven.items():
+        pace, own = (found.wall - found.first) / len(found.steps), float(np.mean(found.steps))
+        print(f"bundles of {group}, nothing measured: {own:.3f} s of the driver each, {pace:.3f} s on the clock")
+    waiting = min(sum(waited) / sum(sum(found.steps) for found in driven.values()), 1.0)
+    print(f"a process waits for {waiting:.0%} of that")
+    sizes = SMALL, float(np.mean(alone.ablations))
+    bundle, ablation = line(small.steps, alone.steps, sizes)
+    driver, unit = line(driven[SMALL].steps, driven[48].steps, sizes)
+    spread = tuple(float(step) for step in np.array(alone.steps) / np.mean(alone.steps))
+    return Costs(bundle, ablation, driver, unit, waiting, spread)
+
+
+def measure(prompts: int, part: str | None) -> Costs:
+    """Print what each way costs, and what the driver can do; returns what a simulation needs."""
+    print(f"{prompts} prompts; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        print("| who measures | bundles | wall s | first bundle after, s | CPU s of this process a bundle |")
-        print("|---|---|---|---|---|")
-        for name, processes in (("local", 1), ("local", 2), ("ray", 1), ("ray", 2)):
-            if name == "ray":
-                ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-            done = carried_by(name, root / f"{name}-{processes}", processes, prompts)
-            if name == "ray":
-                ray.shutdown()
-            each = done.driver_cpu / done.bundles
-            print(
-                f"| {name}, {processes} | {done.bundles} | {done.wall:.1f} | {done.first:.1f} | {each:.3f} |",
-                flush=True,
-            )
-        print(f"\n{same(root / 'local-1', root / 'ray-2')} arrays are equal to the bit.\n")
-        return each
+        alone = carry_out("local", root / "local-1", 1, prompts)
+        if part != "driver":
+            compare(prompts, root, alone)
+        return costs_of(prompts, root, alone)
 
 
-def simulated(processes: int, bundles: Sequence[float], driver: float) -> float:
+def simulated(processes: int, bundles: Sequence[float], driver: float, waiting: float) -> float:
     """Seconds for bundles of these durations, when each also takes the driver, which does one thing at a time."""
-    waiting, free = list(bundles)[::-1], 0.0
+    left, free, ended = iter(bundles), 0.0, 0.0
     busy = [(0.0, process) for process in range(processes)]
-    heapq.heapify(busy)
-    ended = 0.0
     while busy:
         done, process = heapq.heappop(busy)
-        free = max(free, done) + HANDING * driver
-        if waiting:
-            heapq.heappush(busy, (free + waiting.pop(), process))
-        free += (1 - HANDING) * driver
+        free = max(free, done) + waiting * driver
+        if (seconds := next(left, None)) is not None:
+            heapq.heappush(busy, (free + seconds, process))
+        free += (1 - waiting) * driver
         ended = max(ended, free)
     return ended
 
 
-def simulate(driver: float, show: Callable[[str], object] = print) -> None:
-    """A table of how much of so many processes' time is spent measuring, by the size of bundles."""
-    counts, sizes = (1, 4, 8, 16, 32, 64), (8, 16, 48, 96, 192)
-    show(
-        f"Share of the processes' time that measures; the driver takes {driver:.3f} s a bundle, an ablation "
-        f"{UNIT_SECONDS} s, a bundle {CLEAN_SECONDS} s more.\n"
+def share(processes: int, size: int, speed: float, costs: Costs) -> float:
+    """The share of so many processes' time that measures, where each is `speed` times as fast as what was measured."""
+    drawn = np.random.default_rng(0).choice(costs.spread, NUMBER)
+    bundles = list((costs.bundle + size * costs.ablation) / speed * drawn)
+    driver = costs.driver + size * costs.unit
+    return sum(bundles) / (processes * simulated(processes, bundles, driver, costs.waiting))
+
+
+def simulate(costs: Costs) -> None:
+    """Print how much of so many processes' time is spent measuring, by the size of bundles and the processes' speed."""
+    print(
+        f"\nAn ablation takes {costs.ablation:.4f} s, a bundle {costs.bundle:.3f} s more; the driver takes "
+        f"{costs.driver:.4f} s a bundle and {costs.unit:.5f} s an ablation.\n"
+        "Share of the processes' time that measures:\n"
     )
-    show("| ablations a bundle | bundle, s | " + " | ".join(f"{n} GPUs" for n in counts) + " |")
-    show("|" + "---|" * (len(counts) + 2))
-    for size in sizes:
-        seconds, count = CLEAN_SECONDS + size * UNIT_SECONDS, 64 * 200
-        shares = [seconds * count / (n * simulated(n, [seconds] * count, driver)) for n in counts]
-        show(f"| {size} | {seconds:.2f} | " + " | ".join(f"{share:.0%}" for share in shares) + " |")
-    show(f"\nThe driver saturates at {1 / driver:.0f} bundles a second.")
+    heads = ("as fast as here", "ablations a bundle", "bundle, s", *(f"{count} processes" for count in COUNTS))
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for speed in SPEEDS:
+        for size in (8, 48, 192):
+            seconds = (costs.bundle + size * costs.ablation) / speed
+            shares = (f"{share(count, size, speed, costs):.0%}" for count in COUNTS)
+            print(f"| x {speed} | {size} | {seconds:.3f} | {' | '.join(shares)} |")
+    print()
+    for size in (8, 48, 192):
+        driver = costs.driver + size * costs.unit
+        print(
+            f"With bundles of {size} the driver saturates at {1 / driver:.0f} a second, {size / driver:.0f} ablations."
+        )
+    for speed in SPEEDS:
+        enough = (size for size in (1, 2, 4, 8, 16, 32, 48, 96, 192, 384) if share(64, size, speed, costs) >= 0.95)
+        least = next(enough, None)
+        told = f"bundles of {least} ablations or more" if least else "no bundle large enough: use several drivers"
+        print(f"64 processes, x {speed}, measure 95 % of the time: {told}.")
 
 
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("simulate",))
-    parser.add_argument(
-        "--prompts", type=int, default=128, help="exploration prompts of the map (default: %(default)s)"
-    )
+    parser.add_argument("part", nargs="?", choices=("driver", "simulate"))
+    parser.add_argument("--prompts", type=int, default=64, help="exploration prompts of the map (default: %(default)s)")
     arguments = parser.parse_args()
-    simulate(DRIVER_SECONDS if arguments.part else measure(arguments.prompts))
+    simulate(STANDING if arguments.part == "simulate" else measure(arguments.prompts, arguments.part))
 
 
 if __name__ == "__main__":

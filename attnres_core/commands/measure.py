@@ -36,11 +36,16 @@ def shard(text: str) -> Shard:
         raise argparse.ArgumentTypeError(f"{text!r} is not valid: {error}") from None
 
 
+def own_store(part: Shard, store: Path | None, root: argparse.ArgumentParser) -> None:
+    """Refuse a part of several without a store of its own: parts take no locks."""
+    if part.count > 1 and store is None:
+        root.error(f"--shard {part} needs a store of its own, such as --store stores/{part.number}")
+
+
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Run pytest in a process of its own, with its exit status."""
     part, given = arguments.shard, arguments.for_pytest
-    if part.count > 1 and arguments.store is None:
-        root.error(f"--shard {part} needs a store of its own, such as --store stores/{part.number}")
+    own_store(part, arguments.store, root)
     if Path("hypotheses").is_dir() and not any(Path(word.split("::")[0]).exists() for word in given):
         given = [*given, "hypotheses/"]
     store = [f"--attnres-store={arguments.store}"] if arguments.store else []

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from attnres_core.commands.measure import shard
+from attnres_core.commands.measure import own_store, shard
 
 HELP = "run the claims on every checkpoint, a record each"
 DESCRIPTION = (
@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "files or folders of claims (default: hypotheses)"
     parser.add_argument("--claims", nargs="+", default=["hypotheses"], metavar="FILE", help=told)
     parser.add_argument("--out", type=Path, default=Path("reports/recipe"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--store", type=Path, default=Path(".attnres"), metavar="DIR", help="default: %(default)s")
+    told = "the store of all; each of several parts needs one of its own (default: .attnres)"
+    parser.add_argument("--store", type=Path, metavar="DIR", help=told)
     parser.add_argument("--executor", default="local", metavar="NAME", help="who measures (default: %(default)s)")
     parser.add_argument("--shard", type=shard, metavar="K/N", help="measure the K-th of N parts, and decide nothing")
     told = "an option for pytest, such as --pytest=--attnres-dtype=bfloat16; may be given several times"
@@ -43,11 +44,13 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
         named = names_of(arguments.checkpoints)
     except ValueError as error:
         root.error(str(error))
+    if arguments.shard:
+        own_store(arguments.shard, arguments.store, root)
     failed = 0
     for count, (name, checkpoint) in enumerate(named.items(), 1):
         print(f"{count} of {len(named)}: {name} ({checkpoint})", flush=True)
         command = [sys.executable, "-m", "pytest", "-q", "-n", "0", *arguments.claims]
-        command += [f"--attnres-trained={checkpoint}", f"--attnres-store={arguments.store}"]
+        command += [f"--attnres-trained={checkpoint}", f"--attnres-store={arguments.store or '.attnres'}"]
         command += [f"--attnres-executor={arguments.executor}", *arguments.pytest]
         page = arguments.out / f"{name}.html"
         command += [f"--attnres-shard={arguments.shard}"] if arguments.shard else [f"--attnres-report={page}"]

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from attnres_core.amounts import size
 from attnres_core.engine.store import ABOUT, Store
 from attnres_core.planning.material import NUMERICS_VERSION
+from attnres_core.registration.ledger import carry_notes
 
 UNKNOWN = "(written by an older version)"
 """A model of whose units nothing is written down."""
@@ -125,6 +126,8 @@ def merge(into: Store, others: Sequence[Store]) -> list[str]:
         into: where it goes.
         others: stores that no run is writing to.
 
+    Notes of the prompts that a job of an array read go along, until a run decides: it keeps them beside its claims.
+
     Returns:
         A line for each store: what was copied, what was there already, what was left out.
 
@@ -150,6 +153,7 @@ def _merge(into: Store, other: Store) -> str:
         for store in (into, other):  # (one chunk at a time in memory)
             store.forget()
     decisions = _merge_entries(into, other)
+    carry_notes(other.root, into.root)
     left = f"; {len(stale)} models of another numerics version left out" if stale else ""
     return f"{other.root}: {new} units copied, {known} were here; {decisions} decisions and searches copied{left}"
 

@@ -47,8 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell an xdist worker the run's name."""
-    node.workerinput["attnres_run"] = node.config.stash[SESSION].run
+    """Tell an xdist worker the run's name and device: one process asks a cluster what it has, not each."""
+    session = node.config.stash[SESSION]
+    node.workerinput.update(attnres_run=session.run, attnres_device=session.device)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

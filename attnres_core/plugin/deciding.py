@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from attnres_core.claims.claim import ALPHA, Claim
-from attnres_core.engine.executors.ray_cluster import ClusterWarning
+from attnres_core.engine.executors.ray_driver import ClusterWarning
 from attnres_core.engine.run_folder import BEGUN, DECIDED, RunFolder
 from attnres_core.engine.store import DamagedStoreWarning
 from attnres_core.engine.worker import SmallerBatchWarning

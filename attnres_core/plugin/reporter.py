@@ -34,7 +34,8 @@ def watch_workers(config: pytest.Config) -> None:
     if any(config.getoption(option.ini) is not None or config.getini(option.ini) for option in options.OPTIONS):
         from attnres_core.plugin.deciding import suite_of
 
-        suite_of(config)  # a wrong path is one error here, not one from every worker
+        suite = suite_of(config)  # a wrong path is one error here, not one from every worker
+        config.stash[SESSION].device = suite.inputs.resources.device_class
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         folder = RunFolder(options.written_path(config, "store"), config.stash[SESSION].run)

@@ -38,6 +38,8 @@ class Session:
         """Files that could not be imported since the library refused something in them, a line each."""
         self.broken = False
         """Whether another file could not be imported, for a reason that is not ours."""
+        self.device: str | None = None
+        """The controller's: where its workers compute, once that is known."""
         self.bar: ProgressBar | None = None
         """The controller's, which watches what its workers measure."""
 

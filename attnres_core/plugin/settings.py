@@ -35,7 +35,7 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         n_prompts=option(config, "n-prompts"),
         prompt_sets=Path(sets) if sets else None,
         root=config.rootpath if config.inipath else config.invocation_params.dir,
-        device=option(config, "device"),
+        device=getattr(config, "workerinput", {}).get("attnres_device") or option(config, "device"),
         device_map=option(config, "device-map"),
         dtype=dtype,
         executor=option(config, "executor"),

@@ -27,6 +27,8 @@ LOCK, LEDGER, READS = "claims.lock", "claims.ledger", "claims.reads"
 Row = dict[str, Any]
 _SKIPPED = {"node_modules", "site-packages", "__pycache__", ".git", ".venv"}
 """Folders that hold other people's projects."""
+_NOTE = {"read", "split", "quantities", "lock", "digests"}
+"""What each line of notes holds."""
 _REMOVED = re.compile(rf"^({'|'.join(REMOVALS)})\(")
 
 
@@ -71,9 +73,12 @@ def read_rows(folder: Path) -> list[Row]:
     """
     file = folder / READS
     try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        if not all(isinstance(row, dict) and row.keys() >= _NOTE for row in rows):
+            raise ValueError(f"a line lacks one of {', '.join(sorted(_NOTE))}")
     except ValueError as error:
         raise ValueError(f"{file}: unreadable ({error}); restore it from git") from None
+    return rows
 
 
 def folders_below(roots: Iterable[Path]) -> list[Path]:
@@ -114,15 +119,36 @@ def note_read(
         ValueError: the file is malformed or cannot be written.
     """
     told = {"split": str(split), "quantities": sorted(set(quantities)), "lock": lock}
+    add_note(folder, {"read": datetime.date.today().isoformat(), **told, "digests": sorted(set(digests))})
+
+
+def add_note(folder: Path, note: Row) -> None:
+    """Add a note of what was read, unless others say as much.
+
+    Processes of one machine may do so at once, those of several may not: jobs of an array have a folder each (see
+    `carry_notes`).
+
+    Raises:
+        ValueError: the file is malformed or cannot be written.
+    """
     known = set[str]()
     for row in read_rows(folder):
-        same = row["split"] == told["split"] and row["lock"] == lock
-        known |= set(row["digests"]) if same and set(told["quantities"]) <= set(row["quantities"]) else set()
-    if set(digests) <= known:
+        same = row["split"] == note["split"] and row["lock"] == note["lock"]
+        known |= set(row["digests"]) if same and set(note["quantities"]) <= set(row["quantities"]) else set()
+    if set(note["digests"]) <= known:
         return
-    row = {"read": datetime.date.today().isoformat(), **told, "digests": sorted(set(digests))}
     with writing(folder / READS), (folder / READS).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")  # one write: other processes append, too
+        stream.write(json.dumps(note) + "\n")  # one write: other processes append, too
+
+
+def carry_notes(source: Path, target: Path) -> None:
+    """Add the notes of one folder to those of another.
+
+    Raises:
+        ValueError: a file is malformed or cannot be written.
+    """
+    for row in read_rows(source):
+        add_note(target, row)
 
 
 def explored(rows: Iterable[Row]) -> dict[str, str]:

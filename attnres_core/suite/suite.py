@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 from attnres_core.claims.claim import Claim, claim_key
 from attnres_core.engine.executors import Executor, announce, open_executor
@@ -16,7 +17,7 @@ from attnres_core.judging.stored_decisions import adjusted
 from attnres_core.planning.bundles import Bundle, bundles_for
 from attnres_core.planning.shards import Shard
 from attnres_core.prompts import Split
-from attnres_core.registration.ledger import explored, note_read
+from attnres_core.registration.ledger import READS, carry_notes, explored, note_read
 from attnres_core.registration.registry import Standing
 from attnres_core.statistics.sequential import Look, looks
 from attnres_core.suite.inputs import read_inputs
@@ -98,7 +99,11 @@ class Suite:
             standings: what each verdict may rest on, by node id; default: what the registry says.
         """
         standings = standings or {claim.node_id: self.standing(claim) for claim in self.claims}
-        self.note_reads(standings)
+        folder, root = self.inputs.registry.folder, self.inputs.store.root
+        if self.claims:  # what jobs of an array read, whose stores were merged into this one
+            carry_notes(root, folder)
+            (root / READS).unlink(missing_ok=True)
+        self.note_reads(standings, folder)
         outcomes: dict[str, Outcome] = {}
         with self.executor(run) as executor:
             bundles = self._known(standings, first=True)
@@ -144,7 +149,8 @@ class Suite:
             StoreError: the store cannot be read or written.
         """
         standings = {claim.node_id: self.standing(claim) for claim in self.claims}
-        self.note_reads(standings)
+        # Other jobs of an array, on other machines, would write to the claims' folder at once.
+        self.note_reads(standings, self.inputs.store.root if shard.count > 1 else self.inputs.registry.folder)
         bundles = shard.of(self._known(standings))
         with self.executor(run) as executor:
             if announce(bundles, self.inputs.store, run, self.header()):
@@ -158,11 +164,15 @@ class Suite:
             if not prompts.unfit:
                 prompts.check(map(self.inputs.materials[name].checkpoint, roles))
 
-    def note_reads(self, standings: Mapping[str, Standing]) -> None:
+    def note_reads(self, standings: Mapping[str, Standing], folder: Path) -> None:
         """Write down which prompts this run reads outside of a registration, before it reads them.
 
         Exploration prompts; confirmation prompts of claims that are registered for others; and those of a lock that
         is not committed.
+
+        Args:
+            standings: what each verdict may rest on, by node id.
+            folder: where the notes go.
 
         Raises:
             ValueError: two prompts are the same, or the note cannot be written.
@@ -170,7 +180,7 @@ class Suite:
         if not self.claims:
             return
         inputs, registry = self.inputs, self.inputs.registry
-        known, folder = explored(registry.ledger), registry.folder
+        known = explored(registry.ledger)
         registered = {key: entry.prompts for key, entry in registry.entries.items()}
         for name, claims in self.about.items():
             prompts = inputs.sets[name]

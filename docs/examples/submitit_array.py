@@ -1,4 +1,4 @@
-"""A Slurm array by submitit (pip install submitit): measure in N jobs, join their stores, decide here.
+"""A Slurm array by submitit (pip install submitit): N jobs measure, a last one joins their stores and decides.
 
 python submitit_array.py 8 hypotheses/ --attnres-trained my-checkpoint
 """
@@ -8,8 +8,10 @@ import sys
 
 import submitit
 
-count, given = int(sys.argv[1]), sys.argv[2:]
+count = int(sys.argv[1])
+given = ["--attnres-device", "cuda", *sys.argv[2:]]  # (auto would be the CPU of a node that has no GPU)
 module = [sys.executable, "-m", "attnres_core"]
+stores = [f"stores/{number}" for number in range(1, count + 1)]
 
 
 def measure(number: int) -> None:
@@ -19,10 +21,17 @@ def measure(number: int) -> None:
         raise RuntimeError(f"part {number} could not be measured; its log says why")
 
 
+def decide() -> int:
+    """The last job: the verdicts, with pytest's exit status; the report is in reports/."""
+    subprocess.run([*module, "store", "merge", *stores, "--store", ".attnres"], check=True)
+    return subprocess.run([sys.executable, "-m", "pytest", *given, "-n", "4"]).returncode
+
+
 executor = submitit.AutoExecutor(folder="slurm-logs")
 executor.update_parameters(gpus_per_node=1, cpus_per_task=4, timeout_min=60)
 for job in executor.map_array(measure, range(1, count + 1)):
     job.result()  # raises what the job raised
-stores = [f"stores/{number}" for number in range(1, count + 1)]
-subprocess.run([*module, "store", "merge", *stores, "--store", ".attnres"], check=True)
-sys.exit(subprocess.run([sys.executable, "-m", "pytest", *given, "-n", "4"]).returncode)
+last = executor.submit(decide)
+status = last.result()
+print(last.stdout())
+sys.exit(status)

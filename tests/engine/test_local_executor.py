@@ -132,3 +132,13 @@ def test_a_bundle_measured_for_more_and_more_fields_is_not_deadly(store):
         assert run._measure_if_free(bundle("a", fields=["delta_nll", "kl", "trace", "more"][:count]), bench)
     assert run.folder.failure(bundle("a")) is None
     assert bench.asked == [{"a", "routing", SHAM.key}, {"a"}, {"a"}, {"a"}]
+
+
+def test_without_a_device_what_the_store_holds_is_found_and_nothing_else_is_measured(store):
+    held, lacking = bundle("a"), bundle("b")
+    assert executor(store)._measure_if_free(held, Bench())
+    without = executor(store, "another run")
+    without.resources = SimpleNamespace(slots=(), device_class="cuda")
+    assert without.carry_out([held]) == {}
+    with pytest.raises(ValueError, match=r"the store lacks units, and no CUDA device .* --attnres-device cpu"):
+        without.carry_out([held, lacking])

@@ -20,8 +20,8 @@ from support.fire import LOGGING, command, held, written
 from support.small_suite import CLAIMS, record_of
 
 from attnres_core.engine import store_maintenance
-from attnres_core.engine.executors import choose, open_executor, ray_cluster
-from attnres_core.engine.executors.ray_cluster import ClusterWarning
+from attnres_core.engine.executors import choose, open_executor, ray_driver
+from attnres_core.engine.executors.ray_driver import ClusterWarning
 from attnres_core.engine.resources import LIBRARIES, NARROW, Asked, Need, Resources
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
@@ -44,6 +44,32 @@ import importlib.metadata
 real = importlib.metadata.version
 importlib.metadata.version = lambda name: "1.0.0" if name == "torch" else real(name)
 """
+
+
+TWO_GPUS = f"""
+import sys
+
+if any("default_worker" in word for word in sys.orig_argv):
+    import torch
+
+    sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+    from support.pretended_devices import PretendedDevices
+
+    torch.cuda.device_count = lambda: 2
+    torch.cuda.mem_get_info = lambda device: (2**40, 2**40)
+    PretendedDevices("cuda:0", "cuda:1").__enter__()
+"""
+ASKING = """
+    from attnres_core.engine.executors import ray_cluster
+
+    has_gpus = ray_cluster._has_gpus
+    def _has_gpus(address):
+        with (Path(__file__).parent / "asked.log").open("a") as log:
+            log.write("asked\\n")
+        return has_gpus(address)
+    ray_cluster._has_gpus = _has_gpus
+"""
+"""A conftest.py that logs how often the cluster is asked for GPUs."""
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +109,18 @@ def more(cluster):
 
 
 @pytest.fixture
+def starting(tmp_path):
+    """The environment of a node whose processes run this first."""
+
+    def made(code):
+        (tmp_path / "first").mkdir()
+        (tmp_path / "first" / "sitecustomize.py").write_text(code)
+        return {"PYTHONPATH": os.pathsep.join([str(tmp_path / "first"), *sys.path])}
+
+    return made
+
+
+@pytest.fixture
 def checkpoint(micro):
     return inspect_checkpoint(micro / "trained")
 
@@ -108,10 +146,10 @@ def opened(tmp_path, cluster):
     """Opens an executor on a store of its own."""
     count = iter(range(99))
 
-    def made(checkpoint, name="ray", run="run", device="cpu", store=None):
+    def made(checkpoint, name="ray", run="run", device="cpu", store=None, device_map=None):
         store = store or Store(tmp_path / f"store-{next(count)}")
         address = cluster.address if name == "ray" else None
-        resources = choose(name, Asked(device, "float32", [checkpoint], address=address))
+        resources = choose(name, Asked(device, "float32", [checkpoint], device_map=device_map, address=address))
         return store, open_executor(name, {Role.TRAINED: checkpoint}, store, run, resources)
 
     return made
@@ -165,16 +203,22 @@ def equal(store, expected):
     return True
 
 
-def test_a_cluster_measures_what_one_process_does_to_the_bit_and_survives_a_killed_process(
-    checkpoint, plan, opened, by_one_process
+def test_a_cluster_measures_what_one_process_does_to_the_bit_whatever_process_is_killed_and_node_is_lost(
+    cluster, checkpoint, plan, opened, by_one_process, more
 ):
-    bundles, told = plan(checkpoint), []
+    node, bundles, told = more(), plan(checkpoint), []
     assert len(bundles) >= 8
     store, executor = opened(checkpoint)
     killer = threading.Thread(target=kill_one)
     killer.start()
+
+    def lose(settled):
+        told.append(settled)
+        if settled == 2:
+            cluster.remove_node(node, allow_graceful=False)
+
     with executor:
-        assert executor.carry_out(bundles, told.append) == {}
+        assert executor.carry_out(bundles, lose) == {}
     killer.join()
     assert equal(store, by_one_process)
     assert whole(store, bundles)
@@ -182,27 +226,18 @@ def test_a_cluster_measures_what_one_process_does_to_the_bit_and_survives_a_kill
     assert told[-1] == len(bundles)
     folder = RunFolder(store.root, "run")
     assert folder.measured == len(bundles)
-    assert folder.workers == "2 nodes, 2 processes"
     assert not any((folder.path / "failed").iterdir())
 
 
-def test_a_node_that_is_lost_fails_no_bundle(cluster, checkpoint, plan, opened, more):
-    node, bundles = more(), plan(checkpoint)
-    store, executor = opened(checkpoint)
-
-    def lose(settled):
-        if settled == 2:
-            cluster.remove_node(node, allow_graceful=False)
-
-    with executor:
-        assert executor.carry_out(bundles, lose) == {}
-    assert whole(store, bundles)
-
-
-def test_a_bundle_that_kills_its_process_twice_fails_by_name_and_the_rest_goes_on(checkpoint, plan, opened):
-    deadly, *rest = plan(checkpoint)
+def test_a_bundle_that_fails_or_kills_its_process_twice_is_named_and_the_rest_goes_on(checkpoint, plan, opened):
+    deadly, *rest, another = plan(checkpoint)
+    unknown = dataclasses.replace(another, dtype="float8")
     store, executor = opened(checkpoint)
     with executor:
+        [(failed, why)] = executor.carry_out([rest[0], unknown]).items()
+        assert failed is unknown
+        assert "float8" in why
+        assert not store.missing(rest[0])
         killer = threading.Thread(target=lambda: (kill_one(), time.sleep(1), kill_one(signal.SIGABRT)))
         killer.start()
         [(failed, why)] = executor.carry_out([deadly]).items()
@@ -217,18 +252,10 @@ def test_a_bundle_that_kills_its_process_twice_fails_by_name_and_the_rest_goes_o
         assert again.carry_out([deadly, *rest]) == {}
 
 
-def test_an_error_is_the_bundle_s_and_comes_back_with_its_words(checkpoint, plan, opened):
-    good, bad, *_ = plan(checkpoint)
-    bad = dataclasses.replace(bad, dtype="float8")
-    store, executor = opened(checkpoint)
-    with executor:
-        [(failed, why)] = executor.carry_out([good, bad]).items()
-    assert failed is bad
-    assert "float8" in why
-    assert not store.missing(good)
-
-
-def test_a_checkpoint_larger_than_the_object_stores_is_sent_once_to_a_node_that_lacks_it(plan, opened, micro, tmp_path):
+def test_a_checkpoint_larger_than_the_object_stores_is_sent_once_to_a_node_that_lacks_it_and_can_keep_it(
+    plan, opened, micro, tmp_path, more
+):
+    full = more(env_vars={"XDG_CACHE_HOME": "/dev/null"})
     large = tmp_path / "large"
     shutil.copytree(micro / "trained", large)
     with (large / "tokenizer.json").open("a") as stream:
@@ -240,18 +267,19 @@ def test_a_checkpoint_larger_than_the_object_stores_is_sent_once_to_a_node_that_
     elsewhere = dataclasses.replace(checkpoint, folder=here, files=tuple(here / file.name for file in checkpoint.files))
     bundles = plan(checkpoint)
     store, executor = opened(elsewhere)
-    with executor:
+    with executor, pytest.warns(ClusterWarning) as told:
         assert executor.carry_out(bundles) == {}
     os.close(handle)
+    [message] = {str(each.message) for each in told if each.category is ClusterWarning}
+    assert f"node {full.node_id[:8]}" in message
+    assert f"measures nothing: {elsewhere.name} is not there and cannot be sent: [Errno" in message
     assert whole(store, bundles)
     kept = list((Path(os.environ["XDG_CACHE_HOME"]) / "attnres-core" / "sent").glob("*/tokenizer.json"))
     assert [file.stat().st_size > OBJECT_STORE for file in kept] == [True]
 
 
-def test_a_node_of_another_version_is_refused_by_name_and_the_others_measure(checkpoint, plan, opened, more, tmp_path):
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "sitecustomize.py").write_text(OTHER_TORCH)
-    node = more(env_vars={"PYTHONPATH": os.pathsep.join([str(tmp_path / "other"), *sys.path])})
+def test_a_node_of_another_version_is_refused_by_name_and_the_others_measure(checkpoint, plan, opened, more, starting):
+    node = more(env_vars=starting(OTHER_TORCH))
     bundles = plan(checkpoint)
     store, executor = opened(checkpoint)
     with executor, pytest.warns(ClusterWarning) as told:
@@ -268,6 +296,39 @@ def test_a_cluster_without_the_device_is_an_error_that_says_what_it_has(checkpoi
         executor.carry_out(plan(checkpoint))
 
 
+def test_a_full_cluster_is_told_and_measures_once_there_is_room(checkpoint, plan, opened, monkeypatch):
+    import ray
+
+    class Other:
+        def up(self):
+            """Returns once it has its core."""
+
+    monkeypatch.setattr(ray_driver, "STAFF_SECONDS", 0.2)
+    monkeypatch.setattr(ray_driver, "WAITING_SECONDS", 1.0)
+    others = [ray.remote(Other).options(num_cpus=1).remote() for _ in range(2)]
+    ray.get([other.up.remote() for other in others])
+    bundles = plan(checkpoint)[:2]
+    store, executor = opened(checkpoint)
+    leaving = threading.Timer(4, lambda: [ray.kill(other) for other in others])
+    leaving.start()
+    with executor, pytest.warns(ClusterWarning, match="has started for 1 s: other jobs hold the Ray cluster; waiting"):
+        assert executor.carry_out(bundles) == {}
+    leaving.join()
+    assert whole(store, bundles)
+
+
+def test_a_model_over_all_gpus_of_a_node_yields_what_it_does_on_one_device(
+    checkpoint, plan, opened, more, starting, by_one_process
+):
+    more(num_gpus=1)  # (too few take no part)
+    more(num_gpus=2, env_vars=starting(TWO_GPUS))
+    store, executor = opened(checkpoint, device="cuda", device_map="balanced")
+    with executor:
+        assert executor.carry_out(plan(checkpoint)) == {}
+    assert equal(store, by_one_process)
+    assert RunFolder(store.root, "run").workers == "1 nodes, 1 processes"
+
+
 def test_auto_asks_the_cluster_for_gpus(cluster, checkpoint, more):
     def device():
         return choose("ray", Asked("auto", "float32", [checkpoint], address=cluster.address)).device_class
@@ -278,7 +339,7 @@ def test_auto_asks_the_cluster_for_gpus(cluster, checkpoint, more):
 
 
 def test_room_is_counted_by_what_a_process_takes():
-    demand = ray_cluster.Demand(cpus=2, gpus=1, memory=4)
+    demand = ray_driver.Demand(cpus=2, gpus=1, memory=4)
     assert demand.fitting({"CPU": 8, "GPU": 3, "memory": 100}) == 3
     assert demand.fitting({"CPU": 8, "GPU": 3, "memory": 7}) == 1
     assert demand.fitting({"CPU": 5, "GPU": 3, "memory": 100}) == 2
@@ -289,25 +350,51 @@ def test_a_process_takes_a_gpu_all_of_a_node_s_or_cores_by_the_model_s_width():
     node = {"CPU": 8, "GPU": 2}
     need = Need(weights=10, states=20, batch=30)
     cuda = Resources("cuda", "float32", (), need)
-    assert ray_cluster.demand_of(cuda, node) == ray_cluster.Demand(1, 1, LIBRARIES + 10)
+    assert ray_driver.demand_of(cuda, node) == ray_driver.Demand(1, 1, LIBRARIES + 10)
     spread = dataclasses.replace(cuda, spread=("balanced",))
-    assert ray_cluster.demand_of(spread, node) == ray_cluster.Demand(1, 2, LIBRARIES + 10)
+    assert ray_driver.demand_of(spread, node) == ray_driver.Demand(1, 2, LIBRARIES + 10)
     for width, cpus in ((NARROW, 8), (NARROW - 1, 1)):
         on_cpu = Resources("cpu", "float32", (), need, width=width)
-        assert ray_cluster.demand_of(on_cpu, node) == ray_cluster.Demand(cpus, 0, LIBRARIES + 60)
+        assert ray_driver.demand_of(on_cpu, node) == ray_driver.Demand(cpus, 0, LIBRARIES + 60)
+
+
+def grown(root, run, before=frozenset()):
+    """What a store holds once it is more than before."""
+    while not (now := held(root)) > before:
+        assert run.poll() is None, "the run ended before it measured"
+        time.sleep(0.05)
+    return now
+
+
+def driving(controller):
+    """The process of a run that holds the lock of its driver (the others try to, for a moment each)."""
+    trying = set()
+    while True:
+        holding = set()
+        for process in psutil.Process(controller).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if any(file.path.endswith("-driver.lock") for file in process.open_files()):
+                    holding.add(process)
+        if both := trying & holding:
+            return both.pop()
+        trying = holding
+        time.sleep(0.05)
 
 
 @pytest.mark.usefixtures("_quiet")
-def test_a_killed_run_goes_on_and_workers_judge_while_one_of_them_drives(cluster, suite, pytester, micro):
+def test_another_worker_drives_when_one_is_killed_and_a_killed_run_goes_on_with_what_it_left(
+    cluster, suite, pytester, micro
+):
     ray = ("--attnres-executor=ray", f"--attnres-ray-address={cluster.address}", "--attnres-store=by-ray")
     pytester.makepyfile(test_claims=CLAIMS)
-    pytester.makeconftest(LOGGING)
-    killed = subprocess.Popen(command(micro, "-n", "0", *ray), start_new_session=True, stdout=subprocess.DEVNULL)
-    while not (left := held(pytester.path / "by-ray")) and killed.poll() is None:
-        time.sleep(0.05)
+    pytester.makeconftest(LOGGING + ASKING)
+    killed = subprocess.Popen(command(micro, "-n", "2", *ray), start_new_session=True, stdout=subprocess.DEVNULL)
+    first = grown(pytester.path / "by-ray", killed)
+    driving(killed.pid).kill()
+    left = grown(pytester.path / "by-ray", killed, first)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert left, "nothing was measured before the kill"
+    (pytester.path / "asked.log").unlink()
 
     def decided():
         return [(claim["node_id"], claim["statements"]) for claim in record_of(pytester)["claims"]]
@@ -315,6 +402,7 @@ def test_a_killed_run_goes_on_and_workers_judge_while_one_of_them_drives(cluster
     result = suite("-n", "2", *ray)
     result.stdout.fnmatch_lines([f"*device: cpu, float32, processes of the Ray cluster at {cluster.address}*"])
     verdicts = decided()
+    assert (pytester.path / "asked.log").read_text().split() == ["asked"]
     assert set(written(pytester).values()) == {1}
     assert left < held(pytester.path / "by-ray")
     suite("-n", "0", "--attnres-store=alone")

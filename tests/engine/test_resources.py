@@ -1,7 +1,6 @@
 """Where a run computes: what it needs is known before loading, and what cannot fit is refused with advice."""
 
 import dataclasses
-import re
 
 import pytest
 import torch
@@ -111,10 +110,18 @@ def test_a_control_group_limits_the_memory(monkeypatch):
     assert resources.host_memory() == 2**20
 
 
-def test_cuda_asked_for_and_not_there_is_refused(checkpoint, monkeypatch):
+def test_cuda_asked_for_and_not_there_is_no_slot(checkpoint, monkeypatch):
     monkeypatch.setattr(resources, "cuda_devices", lambda: 0)
-    with pytest.raises(ValueError, match=re.escape("no CUDA device with a CUDA build of torch is here; use cpu")):
-        choose_resources("cuda", "float32", 1, [checkpoint])
+    for device_map in (None, "balanced"):
+        found = choose_resources("cuda", "float32", 4, [checkpoint], device_map=device_map)
+        assert (found.device_class, found.slots, found.spread) == ("cuda", (), ())
+        assert str(found) == "cuda, float32, and no CUDA device is here: what the store holds is judged"
+
+
+def test_cuda_asked_for_and_not_there_is_refused_once_something_must_be_measured(suite):
+    result = suite("-n", "0", "--attnres-device=cuda")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --attnres-device is 'cuda', the store lacks units, and no CUDA device *"])
 
 
 def test_cuda_takes_one_slot_a_visible_device(checkpoint, monkeypatch):

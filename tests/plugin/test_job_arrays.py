@@ -9,6 +9,7 @@ from support.small_suite import ONE, record_of
 
 from attnres_core.__main__ import main
 from attnres_core.commands import measure
+from attnres_core.registration.ledger import READS, read_rows
 
 MEASURED = re.compile(r"part (\S+): (\d+) bundles measured, (\d+) were in the store, (\d+) failed")
 
@@ -38,6 +39,7 @@ def test_parts_in_stores_of_their_own_joined_decide_what_one_run_decides(suite, 
     first, second = part(1), part(2)
     assert (first.ret, second.ret) == (0, 0)
     second.stdout.fnmatch_lines(["*1 claims choose families by what was measured; the run that decides*"])
+    assert not (pytester.path / READS).exists()  # jobs on other machines would write to it at once
     measured = told(second)[0]
     assert told(first)[0] > 0 < measured
     for number in (1, 2):
@@ -51,7 +53,11 @@ def test_parts_in_stores_of_their_own_joined_decide_what_one_run_decides(suite, 
     assert failed == 0
 
     assert store("merge", *(pytester.path / f"part-{k}" for k in (1, 2)), "--store", pytester.path / "joined") == 0
+    [note] = read_rows(pytester.path / "joined")
+    assert [note] == read_rows(pytester.path / "part-1") == read_rows(pytester.path / "part-2")
     suite("-n", "0", "--attnres-store=joined")
+    assert read_rows(pytester.path) == [note]
+    assert not (pytester.path / "joined" / READS).exists()
     left, verdicts = decided(pytester)
     suite("-n", "0", "--attnres-store=alone")
     assert left == 0
@@ -102,9 +108,10 @@ def test_the_command_takes_its_own_options_on_either_side_of_the_files(monkeypat
 
 
 def test_a_part_needs_a_store_of_its_own(capsys):
-    with pytest.raises(SystemExit):
-        main(["measure", "a.py", "--shard", "2/5"])
-    assert "--shard 2/5 needs a store of its own, such as --store stores/2" in capsys.readouterr().err
+    for command in (["measure", "a.py"], ["recipe", "run", "--checkpoints", "a-model"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--shard", "2/5"])
+        assert "--shard 2/5 needs a store of its own, such as --store stores/2" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["store", "list", "--no-such"])
     assert "unrecognized arguments: --no-such" in capsys.readouterr().err

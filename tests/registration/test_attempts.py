@@ -15,7 +15,16 @@ from attnres_core.prompts import load_prompts, read_tokenizer
 from attnres_core.quantities.ablations import drop, zero
 from attnres_core.quantities.summaries import mass
 from attnres_core.registration.attestation import attested
-from attnres_core.registration.ledger import LEDGER, LOCK, READS, PromptDigests, note_read, project_of, read_rows
+from attnres_core.registration.ledger import (
+    LEDGER,
+    LOCK,
+    READS,
+    PromptDigests,
+    carry_notes,
+    note_read,
+    project_of,
+    read_rows,
+)
 from attnres_core.registration.prompt_digests import check_distinct, near_duplicates, scored_digests
 from attnres_core.registration.registry import Registry
 
@@ -520,3 +529,12 @@ def test_a_note_is_written_once(tmp_path):
     assert len(read_rows(tmp_path)) == 1
     note_read(tmp_path, "exploration", ["e2", "e3"])
     assert len(read_rows(tmp_path)) == 2
+    (other := tmp_path / "other").mkdir()
+    for _ in range(2):
+        carry_notes(tmp_path, other)
+    assert read_rows(other) == read_rows(tmp_path)
+    (other / READS).write_text('{"read": "2026-01-01"}\n')
+    with pytest.raises(
+        ValueError, match=r"claims\.reads: unreadable \(a line lacks one of digests, lock, .*restore it from git"
+    ):
+        carry_notes(other, tmp_path)

@@ -79,7 +79,16 @@ class LocalExecutor:
         return {bundle: why for bundle, why in failures.items() if why is not None}
 
     def _slot(self) -> Worker | None:
-        """This process's worker, once a slot is free for it."""
+        """This process's worker, once a slot is free for it.
+
+        Raises:
+            ValueError: no device of this machine can be one.
+        """
+        if self._worker is None and not self.resources.slots:
+            raise ValueError(
+                "--attnres-device is 'cuda', the store lacks units, and no CUDA device with a CUDA build of torch is "
+                "here to measure them; run this where there is one, or on the CPU: --attnres-device cpu"
+            )
         if self._worker is None:
             for index, device in enumerate(self.resources.slots):
                 with ExitStack() as asked:

@@ -7,11 +7,11 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
-import tempfile
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,10 @@ PIECE = 32 * 2**20
 """Bytes of a file that travel as one object: small beside every object store."""
 LAST_WORDS = 2000
 """Bytes of a dead process's stderr that are told."""
-Pieces = Mapping[str, list[Any]]
-"""References to the pieces of every file of a checkpoint, by its name."""
+MARK = re.compile(r":(job_id|actor_name|task_name):")
+"""Begins the lines of ray's own in such a file."""
+STDERR = Path("/proc/self/fd/2")
+"""Leads to the file that ray sends a process's stderr to, on Linux."""
 
 
 def versions() -> dict[str, str]:
@@ -52,7 +54,7 @@ class Station:
 
     versions: Mapping[str, str]
     stderr: Path
-    """The file on its node that its stderr goes to."""
+    """The file of ray's on its node that its stderr goes to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +84,13 @@ class Measurer:
     def __init__(
         self, checkpoints: Mapping[AnyRole, Checkpoint], identities: Mapping[AnyRole, str], resources: Resources
     ) -> None:
-        handle, name = tempfile.mkstemp(prefix="attnres-", suffix=".stderr")
-        os.dup2(handle, 2)
-        os.close(handle)
-        self._stderr = Path(name)
         self._checkpoints, self._identities = dict(checkpoints), identities
         self._here = set[AnyRole]()
         self._worker = Worker(self._checkpoints, resources, resources.slots[0])
 
     def station(self) -> Station:
         """Where this is, once it is up."""
-        return Station(versions(), self._stderr)
-
-    def close(self) -> None:
-        """Leave nothing behind on this node but what was sent to it."""
-        self._stderr.unlink(missing_ok=True)
+        return Station(versions(), STDERR.resolve())
 
     def measure(
         self, bundle: Bundle, missing: Mapping[str, frozenset[str]], constants: Mapping[str, Any]
@@ -117,10 +111,15 @@ class Measurer:
                 raise ValueError(str(error)) from None
         return Measured(units, tuple((notice.category, str(notice.message)) for notice in notices))
 
-    def receive(self, role: AnyRole, pieces: Pieces) -> None:
-        """Keep a checkpoint that was sent, once a node.
+    def receive(self, role: AnyRole, sender: Any) -> None:
+        """Keep a checkpoint that is sent, once a node.
+
+        Args:
+            role: the model's.
+            sender: a `Sender`, as an actor.
 
         Raises:
+            OSError: it cannot be kept here.
             ValueError: what arrived is not what was sent.
         """
         import ray
@@ -134,10 +133,9 @@ class Measurer:
                 part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
                 try:
                     part.mkdir()
-                    for name, references in pieces.items():
+                    for name in ray.get(sender.names.remote(expected)):
                         with (part / name).open("wb") as stream:
-                            for reference in references:
-                                piece: Any = ray.get(reference)
+                            while piece := ray.get(sender.piece.remote(expected, name, stream.tell())):
                                 stream.write(piece)
                     part.replace(folder)
                 finally:
@@ -156,6 +154,27 @@ class Measurer:
                 self._checkpoints[role] = dataclasses.replace(checkpoint, folder=kept, files=files)
                 self._here.add(role)
         return role in self._here
+
+
+class Sender:
+    """Reads checkpoints where the driver runs, a piece at a time: the object store never holds a whole one.
+
+    Args:
+        files: every checkpoint's, by its identity and then by the names that they have elsewhere.
+    """
+
+    def __init__(self, files: Mapping[str, Mapping[str, Path]]) -> None:
+        self._files = files
+
+    def names(self, identity: str) -> list[str]:
+        """The files of a checkpoint."""
+        return list(self._files[identity])
+
+    def piece(self, identity: str, name: str, start: int) -> bytes:
+        """A piece of a file from a byte on; empty: the file ends there."""
+        with self._files[identity][name].open("rb") as stream:
+            stream.seek(start)
+            return stream.read(PIECE)
 
 
 def identity(folder: Path, tokenizer: Path) -> str:
@@ -178,19 +197,12 @@ def files_of(checkpoint: Checkpoint) -> dict[str, Path]:
     index = checkpoint.folder / "model.safetensors.index.json"
     files = [checkpoint.folder / "config.json", *checkpoint.files, *([index] if index.is_file() else [])]
     tokenizer = checkpoint.tokenizer_file
-    return {file.name: file for file in [*files, *([tokenizer] if tokenizer.is_file() else [])]}
-
-
-def pieces_of(file: Path) -> Iterable[bytes]:
-    """A file in pieces that an object store takes."""
-    with file.open("rb") as stream:
-        while piece := stream.read(PIECE):
-            yield piece
+    return {file.name: file.resolve() for file in [*files, *([tokenizer] if tokenizer.is_file() else [])]}
 
 
 def last_words(file: Path) -> str:
-    """The end of what a process wrote to its stderr."""
-    try:
-        return file.read_bytes()[-LAST_WORDS:].decode(errors="replace").strip()
-    except OSError:
+    """The end of what a process wrote to its stderr; empty where that was no file, or nothing but ray's own marks."""
+    if not file.is_file():
         return ""
+    lines = file.read_bytes()[-LAST_WORDS:].decode(errors="replace").splitlines()
+    return "\n".join(line for line in lines if not MARK.match(line)).strip()

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +178,16 @@ def weights_digest(folder: Path) -> str:
 def _digest(config: Mapping[str, Any], files: Iterable[Path]) -> str:
     digest = hashlib.sha256(json.dumps(dict(config), sort_keys=True).encode())
     for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        state = file.stat()
+        digest.update(_file_digest(file.resolve(), state.st_size, state.st_mtime_ns))
     return digest.hexdigest()
+
+
+@cache
+def _file_digest(file: Path, size: int, changed: int) -> bytes:
+    """SHA-256 of a file, read once while its size and time stay: several roles have the same weights."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def kept_steps(checkpoint: Checkpoint) -> dict[int, Path]:
