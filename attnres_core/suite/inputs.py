@@ -75,7 +75,7 @@ class Inputs:
 
     @cached_property
     def attestation(self) -> Attestation:
-        """What stands behind the date of the lock."""
+        """Return what stands behind the date of the lock."""
         return attested(self.registry.folder, self.registry.digest, read_rows(self.registry.folder))
 
     @cached_property
@@ -113,6 +113,8 @@ class Inputs:
         counts = ", ".join(f"{len(part)} {split}" for split, part in self.prompts.items())
         quick = "; quick, never confirmatory" if self.settings.quick else ""
         used, registry = self.resources, self.registry
+        digest, folder = registry.digest[:12], registry.folder
+        lock = f"lock {digest} in {folder}, {self.attestation}" if digest else f"no lock in {folder}"
         return [
             *lines,
             f"attnres: prompts: {self.prompt_set.name} ({counts}{quick}), digest {self.prompt_set.digest[:12]}"
@@ -120,8 +122,7 @@ class Inputs:
             f"attnres: device: {used}; seed {intervals.SEED}; store {self.settings.store}",
             f"attnres: memory: a slot needs up to {used.need}"
             + ("" if used.memory is None else f" beside the libraries; {memory_words(used.memory)}"),
-            f"attnres: claims: {_tally(statuses)}; lock {registry.digest[:12] or 'none'} in {registry.folder}"
-            + (f", {self.attestation}" if registry.digest else ""),
+            f"attnres: claims: {_tally(statuses)}; {lock}",
         ]
 
     def _short(self) -> str:
