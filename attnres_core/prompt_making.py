@@ -28,7 +28,7 @@ _BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where texts come from, and which of it."""
+    """The origin of texts, and which part of it is read."""
 
     name: str
     """A text file, a folder of `.txt` files, a data file, a folder of a data set, or a data set's hub id."""
@@ -45,7 +45,7 @@ class Source:
 
 @dataclass(slots=True)
 class Made:
-    """What became of the texts that were read."""
+    """The outcome of the texts that were read."""
 
     rows: list[dict[str, str]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -205,7 +205,7 @@ def told(counts: Counter[str]) -> str:
 
 
 def summary(made: Made, prompts: PromptSet) -> list[str]:
-    """What was made of what, in a few lines."""
+    """Return what was made of what, in a few lines."""
     documents = {split: len(prompts.part(split).documents) for split in Split}
     each = ", ".join(f"{len(prompts.part(split)):,} for {split} from {documents[split]:,}" for split in Split)
     read = len(made.rows) + made.left_out.total()

@@ -73,7 +73,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What interchanges take from, for each of some prompts: token ids of equal length."""
+    """The prompts that interchanges take from, for each of some prompts: token ids of equal length."""
 
     donors: list[list[int]]
     placebos: list[list[int]] | None = None

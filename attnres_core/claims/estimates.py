@@ -22,7 +22,7 @@ def _finite(number: object) -> float:
 
 
 class Scope(Protocol):
-    """Who answers an estimate's questions."""
+    """The answers to an estimate's questions."""
 
     def compare(self, statement: Statement) -> Decision:
         """The decision on a statement."""

@@ -21,7 +21,7 @@ OF_DATA_SETS = ("document", "stratum", "answer", "foil")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which sets, for which tokenizer; or which texts, and what becomes of them."""
+    """Add the sets and their tokenizer; or the texts, and what becomes of them."""
     parser.add_argument("which", nargs="?", choices=("from", "pairs", "docstrings", "structured"), default="docstrings")
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="with `from`: a file, a folder or a hub id")
     told = "whose tokenizer prompts are made for: folder or shipped name (default: tiny-open-block)"
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
 
 
 def _make(arguments: argparse.Namespace) -> None:
-    """What `run` does.
+    """Do the work of `run`.
 
     Raises:
         ValueError: something that was asked for cannot be used.

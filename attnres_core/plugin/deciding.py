@@ -64,7 +64,7 @@ def suite_of(
 
 @contextlib.contextmanager
 def _notices_shown() -> Iterator[None]:
-    """What is only told is told, even where warnings are errors."""
+    """Show notices as notices, even where warnings are errors."""
     with warnings.catch_warnings():
         for notice in (ClusterWarning, DamagedStoreWarning, IgnoredFieldWarning, SmallerBatchWarning):
             warnings.simplefilter("always", notice)
@@ -122,7 +122,7 @@ def decide(session: pytest.Session) -> None:
 
 
 def _folder_of(session: pytest.Session) -> Path:
-    """Where the session's claims are registered; without an ini file, rootdir is only where pytest was started."""
+    """Return the folder of the session's lock; without an ini file, rootdir is only where pytest was started."""
     config = session.config
     top = config.rootpath if config.inipath else Path(config.rootpath.anchor)
     return lock_folder({item.path for item in session.items if TRACED in item.stash}, top)

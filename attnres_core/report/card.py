@@ -152,7 +152,7 @@ def _controls(claims: Sequence[ClaimEntry]) -> list[str]:
 
 
 def _source(claim: ClaimEntry) -> tuple[bool, str]:
-    """What a claim cites, so that those that cite nothing come last."""
+    """Return what a claim cites, so that those that cite nothing come last."""
     return not claim["cites"], one_line(claim["cites"] or "-")
 
 

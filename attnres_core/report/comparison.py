@@ -78,7 +78,7 @@ def compared(first: Record, second: Record) -> list[Pair]:
 
 
 def differences(first: Record, second: Record) -> list[tuple[str, str, str]]:
-    """What else is not the same: (what, first, second) for checkpoints, prompts, settings and versions."""
+    """Return what else is not the same: (what, first, second) for checkpoints, prompts, settings and versions."""
     found = []
     roles = dict.fromkeys([*first["models"], *second["models"]])
     for what, read in ({role: _model(role) for role in roles} | _READ).items():

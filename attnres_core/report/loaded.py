@@ -47,7 +47,7 @@ class LoadedRecord:
         return f"<record of {name}, {len(self.record['claims'])} claims: {counts or 'none decided'}>"
 
     def _repr_html_(self) -> str:
-        """What it covers, in a sentence, and a row a claim; every string of the record is escaped."""
+        """Return what it covers, in a sentence, and a row a claim; every string of the record is escaped."""
         covers, *_ = scope(self.record)
         head = f"<p><strong>{_safe(covers)}</strong> {_safe(answer(self.record['claims']))}</p>"
         titles = "".join(f"<th>{word}</th>" for word in ("claim", "verdict", "effect", "interval", "threshold"))

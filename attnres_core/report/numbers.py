@@ -84,7 +84,7 @@ def interval(limits: tuple[float | None, float | None], unit: str | None = None,
 
 
 def threshold(op: OperatorSign, edge: float) -> str:
-    """What an estimate is held against: `> 0.02`, or `within ±0.01`."""
+    """Return what an estimate is held against: `> 0.02`, or `within ±0.01`."""
     return f"{WITHIN}{given(edge)}" if op == "abs<" else f"{op} {given(edge)}"
 
 

@@ -26,7 +26,7 @@ from attnres_core.statistics.paired import ALPHA, Difference, differences
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a run states of one column."""
+    """A run's statements of one column."""
 
     unit: str
     noise: float | None
@@ -49,7 +49,7 @@ class PairedColumn:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """What became of all columns of two runs."""
+    """The outcome of all columns of two runs."""
 
     columns: tuple[PairedColumn, ...]
     """By their p-values."""
@@ -129,7 +129,7 @@ def _untestable(
     columns: tuple[dict[str, Column], dict[str, Column]],
     stated: tuple[dict[Where, Stated], dict[Where, Stated]],
 ) -> str:
-    """Why a column of two runs cannot be tested; empty where it can."""
+    """Return why a column of two runs cannot be tested; empty where it can."""
     if not all(where in run for run in stated):
         return "of one run alone"
     if not all(key(*where) in run for run in columns):
@@ -170,7 +170,7 @@ def grouped(found: Paired) -> dict[str, list[PairedColumn]]:
 
 
 def summary(found: Paired) -> tuple[str, str]:
-    """How many columns differ, and what that rests on: a sentence each."""
+    """Return how many columns differ, and what that rests on: a sentence each."""
     differing = sum(each.difference.differs for each in found.columns)
     return (
         f"paired over the same {found.documents} documents: {differing} of {len(found.columns)} columns differ",
@@ -196,7 +196,7 @@ def _told(each: PairedColumn) -> list[str]:
 
 
 def shown(each: PairedColumn) -> dict[str, str]:
-    """What is told of a column, in the words and digits that a reader sees."""
+    """Return what is told of a column, in the words and digits that a reader sees."""
     own, unit, titles = each.difference, each.stated.unit, each.stated.titles
     low, high = (end if math.isfinite(end) else None for end in (own.low, own.high))
     return {
