@@ -25,9 +25,10 @@ from attnres_core.plugin.terminal import plan_table
 from attnres_core.prompts import IgnoredFieldWarning, Split
 from attnres_core.records.document_columns import gathered
 from attnres_core.records.run_record import base_record
-from attnres_core.registration.ledger import LOCK
+from attnres_core.registration.ledger import LEDGER, LOCK
 from attnres_core.registration.prompt_digests import SHINGLE, near_duplicates
 from attnres_core.registration.registry import lock_folder
+from attnres_core.report.numbers import several
 from attnres_core.suite.expected_verdicts import load_expected, write_expected
 from attnres_core.suite.margins import check_margins
 from attnres_core.suite.post_hoc import seen_before
@@ -151,7 +152,7 @@ def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
             f"such as {pairs[0][0]!r} and {pairs[0][1]!r}; they are less than independent evidence"
         )
     where = registry.folder / LOCK
-    reporter.write_line(f"attnres: {where}, {len(registry.entries)} claims; commit it")
+    reporter.write_line(f"attnres: {where}, {several(len(registry.entries), 'claim')}; commit it and {LEDGER}")
     left = ALPHA - registry.spent(suite.inputs.prompt_set.digest, suite.inputs.prompt_digests.confirmation)
     told = "the first registration leaves half; --attnres-budget-claims=N gives each claim 1/N"
     reporter.write_line(f"attnres: {max(left, 0):.4g} of alpha {ALPHA} is left on these prompts ({told})")

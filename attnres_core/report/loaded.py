@@ -12,7 +12,7 @@ import pandas
 from attnres_core.records.reading import one_line, read_record
 from attnres_core.records.schema import ClaimEntry, Record
 from attnres_core.report import tables
-from attnres_core.report.numbers import number
+from attnres_core.report.numbers import number, several
 from attnres_core.report.scope import scope
 from attnres_core.report.verdict_signs import SIGNS
 from attnres_core.report.wording import against, answer, deciding, limits
@@ -44,7 +44,7 @@ class LoadedRecord:
         """`<record of tiny-open-block, 110 claims: 68 SUPPORTED ...>`."""
         name = one_line(self.record["models"]["trained"]["name"])
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.record["counts"].items() if count)
-        return f"<record of {name}, {len(self.record['claims'])} claims: {counts or 'none decided'}>"
+        return f"<record of {name}, {several(len(self.record['claims']), 'claim')}: {counts or 'none decided'}>"
 
     def _repr_html_(self) -> str:
         """Return what it covers, in a sentence, and a row a claim; every string of the record is escaped."""

@@ -96,6 +96,11 @@ def count(size: int) -> str:
     return str(size)
 
 
+def several(size: int, what: str) -> str:
+    """So many of what is named: `1 claim`, `2 claims`."""
+    return f"{size} {what}{'' if size == 1 else 's'}"
+
+
 def confidence(level: float) -> str:
     """A confidence level in percent, with the digits it needs: `99.92 %`."""
     digits = 0 if level >= 1 else max(0, math.ceil(-math.log10(1 - level)) - 1)

@@ -13,7 +13,7 @@ from attnres_core.records.schema import (
     StatementEntry,
     VerdictWord,
 )
-from attnres_core.report.numbers import EXACT, MINUS, confidence, given, interval, number, threshold
+from attnres_core.report.numbers import EXACT, MINUS, confidence, given, interval, number, several, threshold
 
 OTHER = "other claims"
 DECIDED: tuple[VerdictWord, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
@@ -46,7 +46,7 @@ def answer(claims: Sequence[ClaimEntry]) -> str:
     asides = [f"{counts[word]} {word.lower()}" for word in VERDICTS if word not in DECIDED and counts[word]]
     tail = f"; {', '.join(asides)}" if asides else ""
     held = f" {checks['SUPPORTED']} of {sum(checks.values())} controls held." if any(checks.values()) else ""
-    return f"Of {decided} claims, {parts[0]}, {parts[1]} and {parts[2]}{tail}.{held}"
+    return f"Of {several(decided, 'claim')}, {parts[0]}, {parts[1]} and {parts[2]}{tail}.{held}"
 
 
 def expectation(claim: ClaimEntry) -> tuple[str, str] | None:
