@@ -25,7 +25,7 @@ RESAMPLE_DRAWS = 2
 
 
 class Kind(AnyKind):
-    """What an ablation does at a site: every kind's row. The function of the same name states its estimand."""
+    """The action of an ablation at a site: every kind's row. The function of the same name states its estimand."""
 
     DROP = (
         "drop",

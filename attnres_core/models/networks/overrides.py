@@ -56,7 +56,7 @@ class Overrides:
                     self._at.setdefault(site.key, []).append((group, intervention, site, indices))
 
     def get(self, key: SiteKey) -> SiteOverride | None:
-        """What the site is to do; None: nothing."""
+        """Return what the site is to do; None: nothing."""
         if key not in self._at:
             return None
         bias: Tensor | None = None
