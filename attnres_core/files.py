@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What keeps a file, or the files of a folder, from being written becomes an error about `path` as it was given.
+    """Turn what keeps a file, or the files of a folder, from being written into an error about `path` as it was given.
 
     Raises:
         ValueError: it cannot be written: why, and what to do.

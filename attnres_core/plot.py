@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import altair
 
 from attnres_core.report.card import having
+from attnres_core.report.html.figure import INK
 from attnres_core.report.html.forest import forests
 from attnres_core.report.loaded import LoadedRecord
 
 __all__ = ["forest"]
+
+PRINTED_INK = "#24292e"
 
 
 def forest(record: LoadedRecord, only: str = "") -> altair.VConcatChart:
@@ -21,7 +25,7 @@ def forest(record: LoadedRecord, only: str = "") -> altair.VConcatChart:
         only: draw claims with this in their key or title alone.
 
     Returns:
-        An Altair chart, with one plot below the other for each unit. `.save("forest.svg")` writes it.
+        An Altair chart for white paper, with one plot below the other for each unit. `.save("forest.svg")` writes it.
 
     Raises:
         ValueError: it is no such record, or there is no claim to draw.
@@ -31,9 +35,15 @@ def forest(record: LoadedRecord, only: str = "") -> altair.VConcatChart:
     figures = forests(having(record.record["claims"], only, "the record"))
     if not figures:
         raise ValueError("no claim of the record has an estimate to draw; load one with decided claims")
-    config = figures[0].spec["config"]
-    drawn = [altair.LayerChart.from_dict(_alone(figure.spec)) for figure in figures]
+    config = _inked(figures[0].spec["config"]) | {"background": "#ffffff"}
+    drawn = [altair.LayerChart.from_dict(_inked(_alone(figure.spec))) for figure in figures]
     return altair.vconcat(*drawn, config=altair.Config.from_dict(config))
+
+
+def _inked(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec in black, as the page's own exports are, in place of the grey that both of its papers can show."""
+    inked: dict[str, Any] = json.loads(json.dumps(spec).replace(INK, PRINTED_INK))
+    return inked
 
 
 def _alone(spec: dict[str, Any]) -> dict[str, Any]:

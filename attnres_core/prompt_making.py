@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from attnres_core.files import atomic, writing
-from attnres_core.prompts import WINDOW, PromptSet, Split, load_prompts, read_tokenizer, split_of
+from attnres_core.prompts import WINDOW, PromptSet, Split, load_prompts, read_tokenizer, scored_tokens, split_of
 
 BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 """Files that are data sets, and what reads them; every other file is plain text."""
@@ -29,7 +29,7 @@ _BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where texts come from, and which of it."""
+    """The origin of texts, and which part of it is read."""
 
     name: str
     """A text file, a folder of `.txt` files, a data file, a folder of a data set, or a data set's hub id."""
@@ -46,7 +46,7 @@ class Source:
 
 @dataclass(slots=True)
 class Made:
-    """What became of the texts that were read."""
+    """The outcome of the texts that were read."""
 
     rows: list[dict[str, str]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -70,6 +70,10 @@ def texts(source: Source, limit: int | None = None) -> Iterator[dict[str, str]]:
     elif path.is_dir() and (files := sorted(path.rglob("*.txt"))):
         for file in files:
             yield from _of_file(file, source, path.name, file.relative_to(path).as_posix())
+    elif path.is_dir() and not any(BUILDERS.keys() & set(file.suffixes) for file in path.rglob("*")):
+        there = ", ".join(sorted({f"*{file.suffix}" for file in path.rglob("*") if file.is_file()})[:5]) or "nothing"
+        remedy = f"name the files, such as {path}/*.md (any file is read as text), or give a folder of .txt files"
+        raise ValueError(f"{path}: it holds {there}, no .txt file and no data file; {remedy}")
     else:
         yield from _of_data_set(source, limit)
 
@@ -135,7 +139,8 @@ def make_rows(
     """Texts become rows of a prompt file; what cannot serve as a prompt is left out, and counted.
 
     Longer texts are cut, as nothing behind the first tokens is read; a prompt with an answer is left out instead,
-    since the answer must follow its end. Of texts that are the same by then, white space aside, the first stays.
+    since the answer must follow its end. Of texts that are the same in the tokens that are scored, the first stays:
+    no run reads a file that holds both.
 
     Args:
         found: texts with what is known of them.
@@ -147,7 +152,7 @@ def make_rows(
     Raises:
         ValueError: there is no readable tokenizer.
     """
-    tokenizer, made, seen = read_tokenizer(tokenizer_file), Made(), set[str]()
+    tokenizer, made, seen = read_tokenizer(tokenizer_file), Made(), set[tuple[int, ...]]()
     rows = iter(found)
     while batch := list(itertools.islice(rows, _BATCH)):
         encoded = tokenizer.encode_batch([row["text"] for row in batch], add_special_tokens=False)
@@ -156,7 +161,6 @@ def make_rows(
                 return made
             too_long = len(encoding.ids) > (min(most, WINDOW) if "answer" in row else most)
             text = row["text"][: encoding.offsets[most - 1][1]] if too_long and "answer" not in row else row["text"]
-            key = " ".join(text.split())
             lacking = [name for name, value in row.items() if not value.strip()]
             if lacking:
                 made.left_out[f"without {lacking[0]}"] += 1
@@ -164,8 +168,8 @@ def make_rows(
                 made.left_out[f"of fewer than {least} tokens"] += 1
             elif too_long and "answer" in row:
                 made.left_out[f"of more than {min(most, WINDOW)} tokens, with an answer"] += 1
-            elif key in seen:
-                made.left_out["that stood there before"] += 1
+            elif (key := scored_tokens([text], tokenizer)[0]) in seen:
+                made.left_out["that repeat an earlier one"] += 1
             else:
                 seen.add(key)
                 made.cut += too_long
@@ -239,12 +243,12 @@ def make_variants(prompts: PromptSet, tokenizer_file: Path) -> Made:
 
 
 def told(counts: Counter[str]) -> str:
-    """`12 of fewer than 8 tokens, 3 that stood there before`."""
+    """`12 of fewer than 8 tokens, 3 that repeat an earlier one`."""
     return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
 
 
 def summary(made: Made, prompts: PromptSet) -> list[str]:
-    """What was made of what, in a few lines."""
+    """Return what was made of what, in a few lines."""
     documents = {split: len(prompts.part(split).documents) for split in Split}
     each = ", ".join(f"{len(prompts.part(split)):,} for {split} from {documents[split]:,}" for split in Split)
     read = len(made.rows) + made.left_out.total()

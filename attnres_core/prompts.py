@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import operator
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -76,7 +77,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What interchanges take from, for each of some prompts: token ids of equal length."""
+    """The prompts that interchanges take from, for each of some prompts: token ids of equal length."""
 
     donors: list[list[int]]
     placebos: list[list[int]] | None = None
@@ -260,6 +261,27 @@ def _encoded(tokenizer_file: Path, texts: Sequence[str]) -> list[list[int]]:
 
 def _encodings(tokenizer_file: Path, texts: Sequence[str]) -> list[Encoding]:
     return list(read_tokenizer(tokenizer_file).encode_batch(list(texts), add_special_tokens=False))
+
+
+def folded(text: str) -> str:
+    """A text without what changes how it is written but not what it says: blanks, invisible signs, a final stop."""
+    plain = unicodedata.normalize("NFKC", text)
+    visible = "".join(c for c in plain if c.isspace() or unicodedata.category(c)[0] != "C")
+    words = " ".join(visible.split())
+    end = len(words)
+    while end and unicodedata.category(words[end - 1])[0] in "PZ":
+        end -= 1
+    return words[:end] or words
+
+
+def scored_tokens(texts: Sequence[str], tokenizer: Tokenizer) -> list[tuple[int, ...]]:
+    """Return the token ids `[text][token]` that tell texts apart: those of each one's first WINDOW tokens, folded."""
+    whole = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    read = [
+        folded(text[: row.offsets[:WINDOW][-1][1]] if row.offsets else text)
+        for text, row in zip(texts, whole, strict=True)
+    ]
+    return [tuple(row.ids) for row in tokenizer.encode_batch(read, add_special_tokens=False)]
 
 
 def read_tokenizer(tokenizer_file: Path) -> Tokenizer:

@@ -135,7 +135,7 @@ def test_one_file_elsewhere_is_decided_with_its_own_lock_report_and_store(python
     assert list((tmp_path / ".attnres" / "units").iterdir())
 
     registered = run(*command, "-n0", "--attnres-register", cwd=tmp_path).stdout
-    assert f"{tmp_path / 'claims.lock'}, 1 claims; commit it" in registered
+    assert f"{tmp_path / 'claims.lock'}, 1 claim; commit it and claims.ledger" in registered
     (tmp_path / "out").mkdir()
     run(*command, "-n2", "--attnres-report=mine.html", "--attnres-store=kept", "..", cwd=tmp_path / "out")
     record = json.loads((tmp_path / "out" / "mine.json").read_text())

@@ -8,6 +8,7 @@ import pytest
 
 from attnres_core.__main__ import main
 from attnres_core.prompts import WINDOW, Split, load_prompts, read_tokenizer, split_of
+from attnres_core.registration.prompt_digests import check_distinct
 from attnres_core.shipped import reference
 
 TOKENIZER = reference("tiny-open-block") / "tokenizer.json"
@@ -94,17 +95,28 @@ def test_the_split_does_not_depend_on_what_else_is_read_nor_on_the_order(tmp_pat
 
 def test_what_cannot_serve_is_left_out_and_counted(tmp_path, make):
     long = " ".join(TEXTS[:20])
-    rows = [*TEXTS[:3], f"  {TEXTS[0].replace(' ', '  ')}", "too short", "", "   ", None, long, long + " and more"]
+    rows = [
+        *TEXTS[:3],
+        f"  {TEXTS[0].replace(' ', '  ')}",
+        TEXTS[1].removesuffix("."),
+        "too short",
+        "",
+        "   ",
+        None,
+        long,
+        long + " and more",
+    ]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
     prompts, said = make("a.jsonl", "--max-tokens", 70)
     assert len(prompts) == 4
     assert said.splitlines()[1:3] == [
-        "left out: 2 that stood there before, 1 of fewer than 8 tokens, 3 without text",
+        "left out: 3 that repeat an earlier one, 1 of fewer than 8 tokens, 3 without text",
         "cut: 1 longer texts",
     ]
     (cut,) = (prompt.text for prompt in prompts.prompts if prompt.text not in TEXTS)
     assert long.startswith(cut)
     assert len(read_tokenizer(TOKENIZER).encode(cut, add_special_tokens=False).ids) == 70
+    check_distinct(prompts, TOKENIZER)  # (no run would read the file otherwise)
 
 
 def test_prompts_with_answers_are_never_cut(tmp_path, make):
@@ -146,6 +158,9 @@ def test_mistakes_are_told_with_what_is_allowed(tmp_path, refused, make):
     assert refused("from", "a.jsonl") == "a.jsonl: it has no column 'text', and has 'body', 'number'"
     assert "its texts are no text but int; choose another --text" in refused("from", "a.jsonl", "--text", "number")
     assert "unreadable" in refused("from", "bad.txt")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.md").write_text(TEXTS[0])
+    assert refused("from", "notes").startswith("notes: it holds *.md, no .txt file and no data file; name the files")
     assert "bad.parquet: " in refused("from", "bad.parquet")
     assert "nowhere/there: cannot be read" in refused("from", "nowhere/there")
     assert "give the texts as `prompts from SOURCE" in refused("from")

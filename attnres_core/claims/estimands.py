@@ -153,7 +153,7 @@ def _path(via: Reads) -> str:
 
 
 def _amounts(what: Ablation) -> dict[str, str]:
-    """What stands for the names in a kind's words and formula."""
+    """Return what stands for the names in a kind's words and formula."""
     found: dict[str, str] = {}
     if what.amount is not None:
         found |= {"amount": f"{what.amount:+g}", "count": f"{what.amount:g}", "times": f"{what.amount:g}"}

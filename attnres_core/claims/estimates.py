@@ -11,7 +11,16 @@ import math
 from numbers import Real
 from typing import Any, NoReturn, Protocol
 
-from attnres_core.claims.statements import ClaimError, Decision, Interval, Linear, Operator, Statement, html_of
+from attnres_core.claims.statements import (
+    ClaimError,
+    Decision,
+    Interval,
+    Linear,
+    Operator,
+    Statement,
+    html_of,
+    signed_text,
+)
 
 
 def _finite(number: object) -> float:
@@ -22,7 +31,7 @@ def _finite(number: object) -> float:
 
 
 class Scope(Protocol):
-    """Who answers an estimate's questions."""
+    """The answers to an estimate's questions."""
 
     def compare(self, statement: Statement) -> Decision:
         """The decision on a statement."""
@@ -141,6 +150,14 @@ class Estimate:
     def __repr__(self) -> str:
         """`Estimate(drop(...))`."""
         return f"Estimate({self._form})"
+
+    def __str__(self) -> str:
+        """`+0.5 [+0.25, +0.75], n = 64`; while a claim is traced, when there are no numbers, as `repr` has it."""
+        try:
+            numbers = [signed_text(number) for number in (self.mean, self.low, self.high)]
+        except ClaimError:
+            return repr(self)
+        return f"{numbers[0]} [{numbers[1]}, {numbers[2]}], n = {self.n}"
 
     def _repr_html_(self) -> str:
         """The estimate with its interval, in a notebook."""

@@ -152,7 +152,7 @@ def html_of(interval: Interval, form: Linear) -> str:
 
 
 def _takes_worst(quantity: object) -> bool:
-    """Whether a quantity, if it is one, speaks of the worst prompt: it is decided exactly, by its maximum."""
+    """Return whether a quantity, if it is one, speaks of the worst prompt: it is decided by its maximum."""
     what = getattr(quantity, "what", None)
     return isinstance(what, RoutingSummary) and what.kind.spec.worst
 

@@ -1,6 +1,6 @@
-"""What `python -m attnres_core` does: a module a command, of the command's name, with its arguments and its work.
+"""The commands of `python -m attnres_core`: a module each, of the command's name, with its arguments and its work.
 
-`checkpoint` is none: it holds the arguments of those that run one. `recipe_...` are the actions of `recipe`.
+`checkpoint` and `telling` are none: they hold what several commands share. `recipe_...` are the actions of `recipe`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from attnres_core.commands import (
 
 
 class Command(Protocol):
-    """What each module of this package holds. Whatever is slow to import, `run` imports."""
+    """The names that each module of this package holds. Whatever is slow to import, `run` imports."""
 
     HELP: str
     """A line among the other commands'."""

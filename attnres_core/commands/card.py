@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
+
+from attnres_core.commands import telling
 
 HELP = "a run's replication card, in Markdown or LaTeX"
 DESCRIPTION = (
@@ -14,29 +14,18 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of which run, and where it goes."""
-    parser.add_argument("record", type=Path, metavar="REPORT.json", help="a run's record, such as reports/latest.json")
+    """Of which run, which of its claims, in which format, and where it goes."""
+    telling.add_arguments(parser)
     told = "show claims with this in their key or title alone (default: all)"
     parser.add_argument("-k", "--only", default="", metavar="TEXT", help=told)
     told = "markdown, the whole card, or latex, a booktabs table of the claims (default: %(default)s)"
     parser.add_argument("--format", choices=("markdown", "latex"), default="markdown", help=told)
-    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="where it goes (default: printed)")
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the card."""
-    from attnres_core.files import writing
-    from attnres_core.records.reading import one_line
     from attnres_core.report.card import write_card
     from attnres_core.report.latex import write_latex
 
-    try:
-        write = write_latex if arguments.format == "latex" else write_card
-        page = write(arguments.record, arguments.only)
-        if arguments.out is None:
-            sys.stdout.write(page)
-        else:
-            with writing(arguments.out):
-                arguments.out.write_text(page, encoding="utf-8")
-    except ValueError as error:
-        root.error(one_line(error))
+    write = write_latex if arguments.format == "latex" else write_card
+    telling.tell(lambda: write(arguments.record, arguments.only), arguments.out, root)

@@ -6,7 +6,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which checkpoint, read how, on what device."""
+    """Add the checkpoint, how it is read, and the device."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or shipped name")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id (default: its main branch)")
     parser.add_argument("--wrap", type=float, metavar="BIAS", help="read a vanilla checkpoint with this recency bias")

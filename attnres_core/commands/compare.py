@@ -15,7 +15,7 @@ FAILING = {"changed": ("changed",), "any": ("changed", "restated", "only first",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which two, and where a page goes."""
+    """Add the two records, and where a page goes."""
     for name in ("first", "second"):
         parser.add_argument(name, type=Path, metavar=f"{name.upper()}.json", help="such as reports/latest.json")
     parser.add_argument("--out", type=Path, metavar="PAGE.html", help="also as a page; default: the terminal alone")

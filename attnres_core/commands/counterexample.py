@@ -19,7 +19,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which claim, on which checkpoint, over which kind of prompts."""
+    """Add the claim, the checkpoint and the kind of prompts."""
     checkpoint.add_arguments(parser)
     told = "a claim, or a case of one, FILE.py::TEST[CASE]; collected as pytest does it, its imports are run"
     parser.add_argument("claim", metavar="FILE.py::TEST", help=told)
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
 
 
 def _search(arguments: argparse.Namespace) -> None:
-    """What `run` does.
+    """Do the work of `run`.
 
     Raises:
         ValueError: something that was asked for cannot be used.

@@ -16,7 +16,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which checkpoint over which prompts, how it is measured, and where the table goes."""
+    """Add the checkpoint, the prompts, how it is measured, and where the table goes."""
     checkpoint.add_arguments(parser)
     parser.add_argument("--prompts", type=Path, help="JSONL file of prompts (default: the shipped docstrings)")
     parser.add_argument("--split", choices=("exploration", "confirmation"), default="exploration")
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
 
 
 def _map(arguments: argparse.Namespace) -> None:
-    """What `run` does.
+    """Do the work of `run`.
 
     Raises:
         ValueError: something that was asked for cannot be used.

@@ -19,7 +19,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which part, into which store; the rest is pytest's."""
+    """Add the part and its store; the rest is pytest's."""
     parser.add_argument("--shard", type=shard, default="1/1", metavar="K/N", help="the K-th of N parts (default: all)")
     told = "the store of this part; each of several parts needs one of its own (default: as pytest would, .attnres)"
     parser.add_argument("--store", type=Path, metavar="DIR", help=told)
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def shard(text: str) -> Shard:
-    """What `--shard` is given, for argparse."""
+    """Read the value of `--shard`, for argparse."""
     try:
         return Shard.parse(text)
     except ValueError as error:

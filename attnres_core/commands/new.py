@@ -55,7 +55,7 @@ def test_embedding_pathway_is_local_to_early_layers(early, late):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where it goes."""
+    """Add the file."""
     parser.add_argument("file", type=Path, metavar="FILE", help="such as test_my_claim.py; never overwritten")
 
 

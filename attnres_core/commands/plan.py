@@ -15,7 +15,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Whatever pytest takes."""
+    """Add whatever pytest takes."""
     parser.add_argument(
         "arguments",
         nargs=argparse.REMAINDER,

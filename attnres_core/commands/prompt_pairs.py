@@ -12,7 +12,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How many pairs, and which models must solve them."""
+    """Add how many pairs, and which models must solve them."""
     own = parser.add_argument_group("with `pairs`")
     told = "models that must solve exploration pairs, of one tokenizer (default: the one of --checkpoint)"
     own.add_argument("--solved-by", nargs="+", metavar="CHECKPOINT", help=told)

@@ -23,7 +23,7 @@ OF_DATA_SETS = ("document", "stratum", "answer", "foil")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which sets, for which tokenizer; or which texts, and what becomes of them."""
+    """Add the sets and their tokenizer; or the texts, and what becomes of them."""
     parser.add_argument("which", nargs="?", choices=("from", "variants", "pairs", *SHIPPED), default="docstrings")
     told = "with `from`: a file, a folder or a hub id; with `variants`: a prompt file"
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help=told)
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
 
 
 def _make(arguments: argparse.Namespace) -> None:
-    """What `run` does.
+    """Do the work of `run`.
 
     Raises:
         ValueError: something that was asked for cannot be used.

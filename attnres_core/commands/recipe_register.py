@@ -13,7 +13,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which claims, of which recipes, over which seeds."""
+    """Add the claims, the recipes and the seeds."""
     parser.add_argument("folder", type=Path, help="the folder that holds claims.lock, such as hypotheses")
     told = "claims with any of these in their keys, such as test_older_feeds_late_attention"
     parser.add_argument("--claims", nargs="+", required=True, metavar="TEXT", help=told)

@@ -24,7 +24,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which checkpoints and claims, and where their records go."""
+    """Add the checkpoints and claims, and where their records go."""
     told = "folders or hub ids, such as seeds/*/tiny-open-block, or one model's checkpoint-* folders"
     parser.add_argument("--checkpoints", nargs="+", required=True, metavar="PATH", help=told)
     told = "files or folders of claims (default: hypotheses)"
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
 
 
 def _decided(record: Path, started: float) -> bool:
-    """Whether a run left a record in which every claim was decided: pytest's status 1 may say that one is refuted.
+    """Return whether a run's record has every claim decided: pytest's status 1 may say that one is refuted.
 
     A record from before the run started is an earlier run's.
     """

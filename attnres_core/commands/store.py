@@ -17,7 +17,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to do with which store."""
+    """Add the action and the store."""
     parser.add_argument("action", choices=("list", "verify", "prune", "merge"))
     told = "with prune: models to remove, as `list` names them; with merge: the folders of the stores to copy from"
     parser.add_argument("keys", nargs="*", metavar="KEY", help=told)

@@ -13,7 +13,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which checkpoints, by what recipe, on what device."""
+    """Add the checkpoints, their recipe and the device."""
     names = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (default: all of {', '.join(names)})")
     parser.add_argument("--out", type=Path, default=Path("fixtures/checkpoints"), help="default: %(default)s")

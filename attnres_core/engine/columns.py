@@ -51,7 +51,7 @@ class Columns(Mapping[Any, Column]):
         return self._columns[what]
 
     def __iter__(self) -> Iterator[Any]:
-        """What was asked for."""
+        """Yield what was asked for."""
         return iter(self._columns)
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Columns(Mapping[Any, Column]):
         return len(self._columns)
 
     def record(self, what: Any) -> InterventionRecord:
-        """What the intervention touched."""
+        """Return what the intervention touched."""
         return self._records[what]
 
 
@@ -101,7 +101,7 @@ def pairs(
     chunks: Sequence[Mapping[str, Unit]],
     by_document: Callable[[Column], Column] = lambda column: column,
 ) -> tuple[Column, Column]:
-    """What a prediction relates, the summary and the loss, each `[document]`; arguments as for `values`."""
+    """Return what a prediction relates, the summary and the loss, each `[document]`; arguments as for `values`."""
     assert isinstance(asked.what, Prediction), "asked of predictions alone"
     return by_document(_summarise(asked.what.summary, asked, chunks)), by_document(_joined(chunks, NLL))
 
@@ -132,7 +132,7 @@ def _of_family(kind: Summary, read: SiteRead, chunks: Sequence[Mapping[str, Unit
 
 
 def record_of(asked: ResolvedQuantity, chunks: Sequence[Mapping[str, Unit]]) -> InterventionRecord:
-    """What a column's interventions touched, over all chunks of prompts."""
+    """Return what a column's interventions touched, over all chunks of prompts."""
     if not asked.interventions:
         return InterventionRecord(tuple(str(read.site) for read in asked.reads))
 

@@ -26,7 +26,7 @@ from attnres_core.statistics import intervals
 
 
 class Measurements:
-    """What the store holds for one run's material. `documents` means the first so many of a split; None: all."""
+    """The store's content for one run's material. `documents` means the first so many of a split; None: all."""
 
     def __init__(self, store: Store, material: Material) -> None:
         self.store, self.material = store, material
@@ -58,7 +58,7 @@ class Measurements:
         *,
         by_document: bool = True,
     ) -> Any:
-        """What `read` makes of a quantity's units, with a number for every document, or every prompt."""
+        """Return what `read` makes of a quantity's units, with a number for every document, or every prompt."""
         prompts = self.material.prompts[split].head(documents)
         chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
 
@@ -89,7 +89,7 @@ class Measurements:
         return total[: self._lengths[split][index] - 1]
 
     def record(self, quantity: Quantity, split: Split, documents: int | None = None) -> InterventionRecord:
-        """What a measured column's intervention touched."""
+        """Return what a measured column's intervention touched."""
         chunks = self._chunks(quantity.role, self.material.chunks(split, documents), dtype=quantity.dtype)
         found = columns.record_of(self.material.resolved(quantity), chunks)
         return dataclasses.replace(found, beyond=self.beyond(quantity))
@@ -117,7 +117,7 @@ class Measurements:
         return [reduce(or_, (self.store.units(model, key) for model in models)) for key in keys]
 
     def noise_floor(self, form: Linear, alpha: float) -> float:
-        """How far the arithmetic may move a form's mean: its error against the float32 plain path."""
+        """Return how far the arithmetic may move a form's mean: its error against the float32 plain path."""
         errors = [coefficient * self._error(quantity) for quantity, coefficient in form.terms]
         return intervals.noise_floor(np.sum(errors, axis=0), alpha)
 
@@ -179,7 +179,7 @@ class Measurements:
     def loss(
         self, quantities: Iterable[Quantity], split: Split, lost: Mapping[Bundle, str], documents: int | None = None
     ) -> str:
-        """Why a quantity's column, or what its noise floor is taken from, is missing; empty when all is there."""
+        """Return why a quantity's column, or what its noise floor needs, is missing; empty when all is there."""
         material = self.material
         for quantity in quantities:
             role = quantity.role

@@ -102,7 +102,7 @@ def _asked_of(
     ids: list[list[int]],
     donors: Sequence[Sequence[int]] | None,
 ) -> tuple[Answers | None, Pairs | None]:
-    """What prompts ask for, and what interchanges take from.
+    """Return what prompts ask for, and what interchanges take from.
 
     Raises:
         ValueError: donors that cannot stand in for their prompts.

@@ -1,4 +1,4 @@
-"""Where a run computes and whether it fits: devices, measuring slots, threads, memory. Imports no torch."""
+"""The machine of a run, and whether it fits: devices, measuring slots, threads, memory. Imports no torch."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Where and how a run computes."""
+    """The devices, slots and threads of a run, and its memory."""
 
     device_class: str
     """"cpu" or "cuda"."""
@@ -102,7 +102,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a run asks of the machines that measure."""
+    """A run's demands on the machines that measure."""
 
     device: str
     """auto, cpu or cuda."""
@@ -127,7 +127,7 @@ def threads_for(width: int, slots: int = 1) -> int:
 
 
 def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS, devices: int = 1) -> Need:
-    """What measuring a checkpoint takes in `dtype`; a batch is one prompt chunk or `batch_tokens`, the larger.
+    """Return what measuring a checkpoint takes in `dtype`; a batch is one prompt chunk or `batch_tokens`, the larger.
 
     Balanced over several devices, what the fullest takes: its share of the weights (states and batch as on one).
     """
@@ -151,7 +151,7 @@ def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS
 
 
 def largest_need(checkpoints: Iterable[Checkpoint], dtype: str, batch_tokens: int, devices: int = 1) -> Need:
-    """What the neediest of several checkpoints takes of a device, measured or held against the plain path."""
+    """Return what the neediest of several checkpoints takes of a device, measured or held against the plain path."""
     dtypes = {dtype, "float32"}  # (claims that an effect is small are measured in float32)
     needs = [need_of(c, own, batch_tokens, devices) for c in checkpoints for own in dtypes]
     needs += [plain_need(c, batch_tokens, devices) for c in checkpoints]
@@ -159,14 +159,14 @@ def largest_need(checkpoints: Iterable[Checkpoint], dtype: str, batch_tokens: in
 
 
 def plain_need(checkpoint: Checkpoint, batch_tokens: int = BATCH_TOKENS, devices: int = 1) -> Need:
-    """What the plain path takes, which holds every effect against float32 whatever the run's dtype."""
+    """Return what the plain path takes, which holds every effect against float32 whatever the run's dtype."""
     need = need_of(checkpoint, "float32", batch_tokens, devices)
     states = GROUP + 2  # the last of every intervention and of the clean run, and those of the run under way
     return Need(need.weights, states * CHUNK * WINDOW * checkpoint.size("hidden_size") * BYTES["float32"], need.batch)
 
 
 def memory_words(memory: int) -> str:
-    """What the machine has, and what is free of it now where that is less than half."""
+    """Return what the machine has, and what is free of it now where that is less than half."""
     free = psutil.virtual_memory().available
     return f"this machine has {size(memory)}" + (f", {size(free)} free now" if free < memory / 2 else "")
 
@@ -260,7 +260,7 @@ def same_kernels_every_time() -> None:
 
 
 def cuda_devices() -> int:
-    """How many CUDA devices torch would see, without importing it."""
+    """Return how many CUDA devices torch would see, without importing it."""
     if "+cpu" in importlib.metadata.version("torch"):
         return 0
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other: a folder of the store. Nobody else knows its layout.
+"""Messages between the processes of one run, in a folder of the store. Nobody else knows its layout.
 
     plan.json            what is to be measured, and the lines that head the run
     attempts/<bundle>    how often measuring a bundle was begun
@@ -42,7 +42,7 @@ _RECORDS = {DECIDED: "decided.json", BEGUN: "begun.json"}
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a run is about to measure."""
+    """The work that a run is about to measure."""
 
     bundles: int
     """Bundles to measure, as far as they are known at the start."""
@@ -76,7 +76,7 @@ class RunFolder:
 
     @property
     def announced(self) -> Announcement | None:
-        """What was announced; None: nothing yet."""
+        """Return what was announced; None: nothing yet."""
         try:
             told = json.loads((self.path / "plan.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -84,7 +84,7 @@ class RunFolder:
         return Announcement(told["bundles"], told["reused"], tuple(told["lines"]))
 
     def failure(self, bundle: Bundle) -> str | None:
-        """Why this bundle failed in this run."""
+        """Return why this bundle failed in this run."""
         try:
             return (self.path / "failed" / bundle.id).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -95,7 +95,7 @@ class RunFolder:
         self._write(self.path / "failed" / bundle.id, why)
 
     def deadly(self, bundle: Bundle) -> bool:
-        """Whether this bundle's model is to be left alone: see DEADLY."""
+        """Return whether this bundle's model is to be left alone: see DEADLY."""
         names = [file.name for file in (self.path / "deadly").iterdir()]
         return len(names) >= DEADLY and any(name.startswith(bundle.model) for name in names)
 
@@ -119,7 +119,7 @@ class RunFolder:
 
     @property
     def workers(self) -> str:
-        """Who measures, in a few words; empty: this machine."""
+        """Return who measures, in a few words; empty: this machine."""
         file = self.path / "workers.txt"
         return file.read_text(encoding="utf-8") if file.exists() else ""
 
@@ -139,12 +139,12 @@ class RunFolder:
 
     @property
     def measured(self) -> int:
-        """How many bundles this run has measured."""
+        """Return how many bundles this run has measured."""
         done = self.path / "done"
         return len(list(done.iterdir())) if done.is_dir() else 0
 
     def has_record(self, name: str) -> bool:
-        """Whether the record BEGUN or DECIDED was left."""
+        """Return whether the record BEGUN or DECIDED was left."""
         return (self.path / _RECORDS[name]).exists()
 
     def leave_record(self, name: str, record: Mapping[str, Any]) -> None:

@@ -67,7 +67,7 @@ class Store:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """What fails inside is told as the store's failure, with the remedy.
+        """Turn what fails inside into the store's failure, with the remedy.
 
         Raises:
             StoreError: instead of an OSError.

@@ -26,7 +26,7 @@ RECENT = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What the store holds of one model, in one arithmetic."""
+    """The store's content of one model, in one arithmetic."""
 
     key: str
     about: str
@@ -34,7 +34,7 @@ class Holding:
 
     @property
     def stale(self) -> bool:
-        """Whether no run of this version can read it: its numbers come from another arithmetic."""
+        """Return whether no run of this version can read it: its numbers come from another arithmetic."""
         return not self.about.endswith(f"numerics {NUMERICS_VERSION}")
 
 
@@ -181,7 +181,7 @@ def _free(lock: Path) -> bool:
 
 
 def _touched(folder: Path) -> float:
-    """When something last appeared in a folder or one of its folders."""
+    """Return when something last appeared in a folder or one of its folders."""
     return max(path.stat().st_mtime for path in (folder, *folder.iterdir()) if path.is_dir())
 
 

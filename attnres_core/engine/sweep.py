@@ -161,7 +161,7 @@ class RoutingObserver:
         return turned
 
     def unit(self) -> Unit:
-        """What the clean run's unit holds of the weights, per prompt, site and source."""
+        """Return what the clean run's unit holds of the weights, per prompt, site and source."""
         sites = self.model.sites
         widest = max(len(site.sources) for site in sites)
         shape = (len(self.batch.ids), len(sites), widest)

@@ -26,6 +26,7 @@ from attnres_core.exploration.prompt_kinds import PromptKind
 from attnres_core.exploration.violations import Bench, Claimed, stated
 from attnres_core.models.model import AttnResModel
 from attnres_core.prompts import PromptSet, read_tokenizer
+from attnres_core.quantities.units import unit_of
 
 CANDIDATES = 1000
 """Prompts measured before a search gives up."""
@@ -59,6 +60,8 @@ class CounterexampleSearch:
 
     statements: tuple[str, ...]
     """The statement that every prompt was to satisfy."""
+    units: tuple[str, ...]
+    """The unit of each of them."""
     prompts: str
     """The kind of prompts, in words."""
     model: str
@@ -73,28 +76,36 @@ class CounterexampleSearch:
     """The largest violation of any candidate, in the statement's unit; negative where all satisfied it."""
     found: Counterexample | None
 
+    @property
+    def unit(self) -> str:
+        """Return the unit of what was found, or of `closest`; empty where it is not known which statement was."""
+        if self.found is not None:
+            return self.units[self.statements.index(self.found.statement)]
+        return self.units[0] if len(set(self.units)) == 1 else ""
+
     def as_json(self) -> dict[str, Any]:
         """The same as plain data."""
         found = dataclasses.asdict(self)
-        found["statements"] = list(self.statements)
+        found |= {"statements": list(self.statements), "units": list(self.units)}
         if self.found is not None:
             found["found"] |= {"token_ids": list(self.found.token_ids), "tokens": list(self.found.tokens)}
         return found
 
     def __str__(self) -> str:
         """The answer in a few lines."""
-        claimed = " and ".join(self.statements)
+        claimed, unit = " and ".join(self.statements), f" {self.unit}".rstrip()
         if self.found is None:
             return (
                 f"no counterexample found in {self.forwards:,} forwards of {self.prompts}\n"
-                f"  to {claimed} on {self.model}; the closest was {-self.closest:.4g} away from one\n{_EXPLORATORY}"
+                f"  to {claimed} on {self.model}; the closest was {-self.closest:.4g}{unit} away from one\n"
+                f"{_EXPLORATORY}"
             )
         found = self.found
         which = f" for {found.statement}" if len(self.statements) > 1 else ""
         return (
             f"smallest counterexample found in {self.forwards:,} forwards of {self.prompts}\n"
             f"  to {claimed} on {self.model}:\n"
-            f"  {found.text!r} {list(found.token_ids)}, where it is {signed_text(found.value)}{which}\n"
+            f"  {found.text!r} {list(found.token_ids)}, where it is {signed_text(found.value)}{unit}{which}\n"
             f"{_EXPLORATORY}"
         )
 
@@ -160,6 +171,7 @@ def search_counterexample(
         raise ValueError(f"`prompts` ({prompts.words}) gives next to no prompt; give a wider kind") from None
     return CounterexampleSearch(
         tuple(map(str, statements)),
+        tuple(unit_of(statement.form.terms[0][0]) for statement in statements),
         prompts.words,
         model.checkpoint.name,
         model.checkpoint.digest,

@@ -44,7 +44,7 @@ def cell_quantity(site: Site, family: Family, role: AnyRole, metric: Metric = Me
 
 
 def _cell_turn(site: Site, family: Family) -> RoutingSummary:
-    """How far the read of one site turns without a family."""
+    """Return how far the read of one site turns without a family."""
     return turn(family, site.sublayer, cell_quantity(site, family, Role.TRAINED).what.layers)
 
 

@@ -33,7 +33,7 @@ from attnres_core.shapes import Column
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What a sublayer of the clean run wrote; where no sublayer is at hand, what was read."""
+    """The output of a sublayer of the clean run; where no sublayer is at hand, its read."""
 
     inputs: Any
     reads: list[Tensor]
@@ -93,7 +93,7 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
 
 
 def _rewritten(network: Network, site: Site, writer: _Written, read: Tensor) -> Tensor:
-    """What the site's sublayer writes when one of its streams reads something else."""
+    """Return what the site's sublayer writes when one of its streams reads something else."""
     if not isinstance(network, LayeredNetwork) or not writer.reads:
         return read
     streams = network.dialect.streams(site.layer, site.sublayer)

@@ -72,7 +72,7 @@ def _partings(group: dict[Quantity, Taken], measurements: Measurements) -> Itera
 
 
 def excesses(outcome: Outcome, found: Sequence[Parting], measurements: Measurements) -> tuple[Excess, ...]:
-    """Where an effect that a claim shows to be small is part of one that costs more than the sum of its parts.
+    """Return where an effect that a claim shows to be small is part of one that costs more than the sum of its parts.
 
     An excess is told where the lower end of its 95 % t interval lies above the claim's margin, and every matched pair
     has less. A matched pair is another parting of the same run, of ablations of the same sort, whose parts have
@@ -134,7 +134,7 @@ def _comparable(ones: Sequence[float], others: Sequence[float], margin: float) -
 
 
 def _sort(quantity: Quantity) -> tuple[object, ...]:
-    """What two quantities share that are the same kind of effect on the same model."""
+    """Return what two quantities share that are the same kind of effect on the same model."""
     assert isinstance(quantity.what, Ablation)
     return quantity.role, quantity.metric, quantity.at, quantity.what.kind, quantity.what.recomputed
 
@@ -150,7 +150,7 @@ def _taken(quantity: Quantity, measurements: Measurements) -> Taken:
 
 
 def _times(quantity: Quantity, measurements: Measurements) -> int:
-    """How often a quantity's effect counts in a sum: it is the mean over sites where each is ablated alone."""
+    """Return how often a quantity's effect counts in a sum: it is the mean over sites where each is ablated alone."""
     assert isinstance(quantity.what, Ablation)
     runs = len(measurements.material.resolved(quantity).interventions) // quantity.what.draws
     return runs if quantity.what.per_site else 1

@@ -129,7 +129,7 @@ def _is_exact(statement: Statement, column: Column) -> bool:
 
 
 def _reason(statement: Statement, verdict: Verdict, interval: Interval) -> str:
-    """What the reader must know beside the numbers: gates, discarded limits, what would decide it."""
+    """Return what the reader must know beside the numbers: gates, discarded limits, what would decide it."""
     if interval.gate:
         return interval.gate
     notes = [interval.note]
@@ -159,7 +159,7 @@ def combine(decisions: Sequence[Decision]) -> Verdict:
 
 
 def deciding(groups: Sequence[Sequence[Decision]], verdict: Verdict) -> int | None:
-    """Which decision is shown for a claim of this verdict, counted over all groups; None where there are none.
+    """Return which decision is shown for a claim of this verdict, counted over all groups; None where there are none.
 
     Of the first kind of ablation that has decisions of that verdict: for SUPPORTED the tightest of them, nearest to
     failing; for REFUTED the one that refutes by most; otherwise the first. Where kinds disagree none may have it, and
@@ -183,7 +183,7 @@ def deciding(groups: Sequence[Sequence[Decision]], verdict: Verdict) -> int | No
 
 
 def _slack(decision: Decision) -> tuple[float, float]:
-    """How far the limit that decides lies from its threshold: in standard errors, and as a share of the numbers' size.
+    """Return how far the deciding limit lies from its threshold: in standard errors, and relative to the numbers' size.
 
     What is exact has no standard error, so that it is infinitely far; among such, the share tells.
     """

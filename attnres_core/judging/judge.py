@@ -50,7 +50,7 @@ class Judge:
     """Why the trained model cannot be asked with these prompts; empty where it can."""
 
     def dtype(self, claim: Claim) -> str | None:
-        """What a claim's columns must be measured in: float32 where it says that an effect is small; None: any."""
+        """Return the dtype that a claim's columns need: float32 where it says that an effect is small; None: any."""
         null = any(statement.operator is not Operator.ABOVE for statement in claim.statements)
         return "float32" if null and self.measurements.material.dtype != "float32" else None
 

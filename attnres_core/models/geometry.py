@@ -1,4 +1,4 @@
-"""What is known of a model beside its weights, whether it came from a recognised checkpoint or through an adapter."""
+"""The facts of a model beside its weights, whether it came from a recognised checkpoint or through an adapter."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Geometry(Protocol):
 
 
 class Described(Geometry, Protocol):
-    """What a loaded model says of itself."""
+    """A loaded model's description of itself."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Return its name."""
 
     @property
     def dialect_name(self) -> str:

@@ -147,7 +147,7 @@ def check_place(device: str, dtype: str) -> None:
 
 
 def place_of(checkpoint: Checkpoint, device: str, dtype: str, device_map: DeviceMap | str | None) -> Placement:
-    """Where each part of a model is to lie; errors as for `load_model`."""
+    """Return where each part of a model is to lie; errors as for `load_model`."""
     if device_map is None:
         placement = Placement((device,) * checkpoint.num_layers)
     elif device != "cpu":
@@ -262,7 +262,7 @@ def _constant_routing(expected: Mapping[str, Tensor], bias: float) -> dict[str, 
 
 
 def _random_queries(expected: Mapping[str, Tensor], std: float) -> dict[str, Tensor]:
-    """What the public code's own loading leaves a vanilla model's pseudo-queries at: N(0, initializer_range)."""
+    """Return what the public code's own loading leaves a vanilla model's pseudo-queries at: N(0, initializer_range)."""
     generator = torch.Generator().manual_seed(UNTRAINED_SEED)
     queries = [key for key in expected if key.endswith("_res_proj.weight")]
     return {key: torch.normal(0.0, std, expected[key].shape, generator=generator) for key in queries}

@@ -46,11 +46,11 @@ class AttnResModel:
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go and results lie: where the weights are, or the first of them."""
+        """Return where token ids go and results lie: where the weights are, or the first of them."""
         return self.network.device
 
     def _repr_html_(self) -> str:
-        """What it is, and which families its sites read, in a notebook."""
+        """Return the model's facts, and which families its sites read, for a notebook."""
         own = self.checkpoint
         families = dict.fromkeys(family.value for site in self.sites for family in site.sources if family)
         rows = {

@@ -72,7 +72,7 @@ class Bundle:
 
     @property
     def shams(self) -> tuple[Intervention, ...]:
-        """What measures the engine's own noise beside the interventions."""
+        """Return what measures the engine's own noise beside the interventions."""
         if self.plain:
             return ()
         return (SHAM, self.self_swap) if self.self_swap else (SHAM,)
@@ -170,7 +170,7 @@ def _wanted(
 
 
 def _resumes(asked: tuple[str, tuple[Intervention, set[str]]]) -> tuple[int, str]:
-    """Where an intervention's runs resume; then by its key."""
+    """Return where an intervention's runs resume; then by its key."""
     key, (intervention, _) = asked
     return intervention.first_layer, key
 
@@ -252,12 +252,12 @@ def fits_of(role: AnyRole, intervention: Intervention, material: Material) -> tu
 
 
 def _has_donors(intervention: Intervention, chunk: Sequence[Prompt]) -> bool:
-    """Whether a chunk has what an intervention takes from its donors; where not, its claims are refused."""
+    """Return whether a chunk has what an intervention takes from its donors; where not, its claims are refused."""
     field = "placebo" if intervention.control is Control.PLACEBO else "donor"
     return not intervention.needs_donor or all(getattr(prompt, field) for prompt in chunk)
 
 
 def _needed(group: Sequence[_Asked], without: frozenset[str], *, plain: bool) -> tuple[frozenset[str], ...]:
-    """What must stand in each unit of a group: what is asked for but cannot be had is left out."""
+    """Return what must stand in each unit of a group: what is asked for but cannot be had is left out."""
     beside = frozenset[str]() if plain else RECORD_FIELDS
     return tuple((fields - without) | beside for _, fields in group)

@@ -1,4 +1,4 @@
-"""What a run works on: checkpoints, prompts, arithmetic; and what of it the keys of stored units depend on."""
+"""The material of a run: checkpoints, prompts, arithmetic; and what of it the keys of stored units depend on."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def fitting_of(prompts: PromptSet) -> tuple[Prompt, ...]:
 
 @dataclass(frozen=True)
 class Material:
-    """What every unit's key depends on: checkpoints, prompts and numerics of a run."""
+    """The checkpoints, prompts and numerics of a run, on which every unit's key depends."""
 
     checkpoints: Mapping[AnyRole, Checkpoint]
     kept: tuple[str, ...]
@@ -112,7 +112,7 @@ class Material:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def model_keys(self, role: AnyRole, *, plain: bool = False, dtype: str | None = None) -> tuple[str, ...]:
-        """Where a model's units are: those that something is taken for, and the others."""
+        """Return where a model's units are: those that something is taken for, and the others."""
         return tuple(self.model_key(role, plain=plain, dtype=dtype, taken=taken) for taken in Taken)
 
     def about(

@@ -1,4 +1,4 @@
-"""What a request for a column comes to on one model: resolved once, in planning, and carried by all that follows."""
+"""A request for a column on one model: resolved once, in planning, and carried by all that follows."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ class ResolvedQuantity:
 
     @property
     def clean_fields(self) -> frozenset[str]:
-        """What the column reads of the clean run's unit that not every such unit holds."""
+        """Return what the column reads of the clean run's unit that not every such unit holds."""
         what = self.what.summary if isinstance(self.what, Prediction) else self.what
         by = what.by if isinstance(what, Association) else what.kind
         return frozenset({TURN}) if by is Summary.TURN else frozenset()
 
     @property
     def resolved(self) -> bool:
-        """Whether there is something to measure."""
+        """Return whether there is something to measure."""
         return not (self.not_applicable or self.error)
 
     @property
@@ -97,7 +97,7 @@ class ResolvedQuantity:
 
     @property
     def needs_reference(self) -> bool:
-        """Whether something is taken from the reference prompts."""
+        """Return whether something is taken from the reference prompts."""
         return any(each.needs_reference for each in self.interventions)
 
     def check(self) -> ResolvedQuantity:
@@ -190,7 +190,7 @@ def metric_of(field: str) -> Metric:
 
 
 def scored_for(fields: Iterable[str]) -> tuple[Metric, ...]:
-    """What is scored where these fields are asked for: all metrics that are next to free, and the costly among them."""
+    """Return what is scored where these fields are asked for: all that are next to free, and the costly among them."""
     asked = {field.partition("@")[0] for field in fields}
     return tuple(metric for metric in Metric if metric in asked or not metric.spec.costly)
 

@@ -59,7 +59,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def _claims_are_possible() -> bool:
-    """Whether anything has been imported that makes a claim, by `@claim` or by `parametrize`."""
+    """Return whether anything has been imported that makes a claim, by `@claim` or by `parametrize`."""
     return "attnres_core.quantities.quantity" in sys.modules
 
 

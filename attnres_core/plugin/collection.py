@@ -81,7 +81,7 @@ def tell_mistake(collector: pytest.Collector, report: pytest.CollectReport) -> N
 
 
 def mistakes(session: pytest.Session) -> list[str]:
-    """What is wrong with claims of this session, a line each; files that could not be imported among them."""
+    """Return what is wrong with claims of this session, a line each; files that could not be imported among them."""
     traced = ((item.nodeid, item.stash.get(TRACED, None)) for item in session.items)
     refused = [f"{node_id}: {error}" for node_id, error in traced if isinstance(error, ClaimError)]
     found = [*session.config.stash[SESSION].mistakes, *refused]
@@ -101,7 +101,7 @@ def tell(session: pytest.Session) -> None:
 
 
 def to_decide(session: pytest.Session) -> bool:
-    """Whether this process is to decide claims: it collected some, and their tests will run."""
+    """Return whether this process is to decide claims: it collected some, and their tests will run."""
     option = session.config.option
     listing = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly")
     if any(getattr(option, name, False) for name in listing) or is_controller(session.config):
@@ -110,6 +110,6 @@ def to_decide(session: pytest.Session) -> bool:
 
 
 def _failed(session: pytest.Session) -> bool:
-    """Whether no test will run: pytest calls this hook even when collection broke off."""
+    """Return whether no test will run: pytest calls this hook even when collection broke off."""
     broken = session.testsfailed and not session.config.option.continue_on_collection_errors
     return bool(broken) or sys.exc_info()[0] is not None

@@ -25,9 +25,10 @@ from attnres_core.plugin.terminal import plan_table
 from attnres_core.prompts import IgnoredFieldWarning, Split
 from attnres_core.records.document_columns import gathered
 from attnres_core.records.run_record import base_record
-from attnres_core.registration.ledger import LOCK
+from attnres_core.registration.ledger import LEDGER, LOCK
 from attnres_core.registration.prompt_digests import SHINGLE, near_duplicates
 from attnres_core.registration.registry import lock_folder
+from attnres_core.report.numbers import several
 from attnres_core.suite.expected_verdicts import load_expected, write_expected
 from attnres_core.suite.margins import check_margins
 from attnres_core.suite.post_hoc import seen_before
@@ -65,7 +66,7 @@ def suite_of(
 
 @contextlib.contextmanager
 def _notices_shown() -> Iterator[None]:
-    """What is only told is told, even where warnings are errors."""
+    """Show notices as notices, even where warnings are errors."""
     with warnings.catch_warnings():
         for notice in (ClusterWarning, DamagedStoreWarning, IgnoredFieldWarning, SmallerBatchWarning):
             warnings.simplefilter("always", notice)
@@ -123,7 +124,7 @@ def decide(session: pytest.Session) -> None:
 
 
 def _folder_of(session: pytest.Session) -> Path:
-    """Where the session's claims are registered; without an ini file, rootdir is only where pytest was started."""
+    """Return the folder of the session's lock; without an ini file, rootdir is only where pytest was started."""
     config = session.config
     top = config.rootpath if config.inipath else Path(config.rootpath.anchor)
     return lock_folder({item.path for item in session.items if TRACED in item.stash}, top)
@@ -158,7 +159,7 @@ def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
                 "independent evidence"
             )
     where = registry.folder / LOCK
-    reporter.write_line(f"attnres: {where}, {len(registry.entries)} claims; commit it")
+    reporter.write_line(f"attnres: {where}, {several(len(registry.entries), 'claim')}; commit it and {LEDGER}")
     left = ALPHA - registry.spent(*((read.whole.digest, read.digests.confirmation) for read in sets.values()))
     told = "the first registration leaves half; --attnres-budget-claims=N gives each claim 1/N"
     reporter.write_line(f"attnres: {max(left, 0):.4g} of alpha {ALPHA} is left on these prompts ({told})")

@@ -53,7 +53,7 @@ class Collector:
 
 
 def read_claim(where: str) -> tuple[Statement, ...]:
-    """What the claim `FILE.py::test_name` states, or a case of it, `FILE.py::test_name[case]`, as its body is written.
+    """Return what the claim `FILE.py::test_name`, or a case `FILE.py::test_name[case]`, states, as its body is written.
 
     Raises:
         ValueError: there is none, with what the file holds; or pytest cannot collect the file.
@@ -84,7 +84,7 @@ def read_claim(where: str) -> tuple[Statement, ...]:
 
 
 def _collected(file: str) -> tuple[Mapping[str, Stated], str]:
-    """What every claim of a file states, by its name, and why there may be more."""
+    """Return what every claim of a file states, by its name, and why there may be more."""
     collector, said = Collector(), io.StringIO()
     # Nothing is asserted, and what is imported here already could not be rewritten: pytest would warn of that.
     given = ["--collect-only", "--assert=plain", "-p", "attnres_core.plugin", str(Path(file).absolute())]

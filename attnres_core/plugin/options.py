@@ -142,7 +142,7 @@ def option(config: pytest.Config, name: str) -> Any:
 
 
 def typed(config: pytest.Config, name: str) -> bool:
-    """Whether the command line gives a value."""
+    """Return whether the command line gives a value."""
     return config.getoption(_BY_NAME[name].ini) is not None
 
 
@@ -182,7 +182,7 @@ def read_path(config: pytest.Config, name: str) -> str | None:
 
 
 def report_path(config: pytest.Config) -> Path:
-    """Where the HTML report goes.
+    """Return where the HTML report goes.
 
     Raises:
         pytest.UsageError: nothing can be written there, or the JSON record would take its place.

@@ -1,4 +1,4 @@
-"""What a run says while it measures: what it works on, and how far it is, as a bar or where that is none as lines."""
+"""The words of a run while it measures: its work, and how far it is, as a bar or where there is none as lines."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def progress_line(done: int, total: int, seconds: float) -> str:
 
 
 def write_header(reporter: Any, lines: Sequence[str]) -> None:
-    """What the run works on, on lines of its own whatever pytest was just writing."""
+    """Write what the run works on, on lines of its own whatever pytest was just writing."""
     if reporter._tw.width_of_current_line:  # "collecting ...", or xdist's count of workers
         reporter.write_line("")
     for line in lines:

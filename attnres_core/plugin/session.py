@@ -1,4 +1,4 @@
-"""What one pytest process knows of a run, and the keys under which it stands. Imports nothing that costs time."""
+"""The state of one pytest process, and the keys under which it stands. Imports nothing that costs time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SKIPPED = "attnres_skipped"
 
 
 class Session:
-    """What one pytest process knows of the run."""
+    """The run, as far as one pytest process knows it."""
 
     def __init__(self, run: str) -> None:
         self.run = run
@@ -52,10 +52,10 @@ BODY: pytest.StashKey[Sequence[Statement]] = pytest.StashKey()
 
 
 def is_worker(config: pytest.Config) -> bool:
-    """Whether this process is a worker of pytest-xdist."""
+    """Return whether this process is a worker of pytest-xdist."""
     return hasattr(config, "workerinput")
 
 
 def is_controller(config: pytest.Config) -> bool:
-    """Whether this process hands out tests to workers of pytest-xdist; it collects none itself."""
+    """Return whether this process hands out tests to workers of pytest-xdist; it collects none itself."""
     return bool(config.getoption("numprocesses", None)) and not is_worker(config)

@@ -1,4 +1,4 @@
-"""What a run says once it is decided: its verdicts, and a finding for every claim that did not hold."""
+"""The words of a run once it is decided: its verdicts, and a finding for every claim that did not hold."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _cut(name: str, room: int | None) -> str:
 
 
 def _by_source(entries: Sequence[ClaimEntry], width: int | None) -> list[Line]:
-    """How many claims have which verdict, by what they cite; nothing where no claim cites anything."""
+    """Return how many claims have which verdict, by what they cite; nothing where no claim cites anything."""
     rows = by_source(entries)
     if all(row.source == UNCITED for row in rows):
         return []
@@ -170,7 +170,7 @@ def _by_source(entries: Sequence[ClaimEntry], width: int | None) -> list[Line]:
 
 
 def _contradictions(entries: Sequence[ClaimEntry]) -> list[Line]:
-    """What was decided between claims that contradict each other, and which of them this run cannot hold together."""
+    """Return the findings on claims that contradict each other, and which of them this run does not hold together."""
     lines: list[Line] = []
     for pair in contradictions(entries):
         both = ", ".join(f"{_name(entry)} {entry['verdict']}" for entry in (pair.first, pair.second))
@@ -181,7 +181,7 @@ def _contradictions(entries: Sequence[ClaimEntry]) -> list[Line]:
 
 
 def plan_table(planned: Sequence[tuple[Claim, Outcome, int | None]], available: Mapping[str, int]) -> list[str]:
-    """What each claim needs, neediest first, against the documents there are in its prompt set."""
+    """Return what each claim needs, neediest first, against the documents there are in its prompt set."""
     rows = []
     for claim, outcome, needed in planned:
         if outcome.verdict is Verdict.NOT_APPLICABLE or outcome.error:

@@ -110,7 +110,7 @@ def call(item: pytest.Function) -> bool | None:
 
 
 def _allowed(item: pytest.Item, outcome: Outcome) -> bool:
-    """Whether a verdict passes although it is not SUPPORTED."""
+    """Return whether a verdict passes although it is not SUPPORTED."""
     return outcome.verdict is Verdict.INCONCLUSIVE and option(item.config, "allow") is not None
 
 

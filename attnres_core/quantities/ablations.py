@@ -31,7 +31,7 @@ FIT_STARTS = ("zero", "mean")
 
 
 class Kind(AnyKind):
-    """What an ablation does at a site: every kind's row. The function of the same name states its estimand."""
+    """The action of an ablation at a site: every kind's row. The function of the same name states its estimand."""
 
     DROP = (
         "drop",

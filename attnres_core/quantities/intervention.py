@@ -42,7 +42,7 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """What is done at each site; equal interventions are one column whatever words asked for them."""
+    """An action at each site; equal interventions are one column whatever words asked for them."""
 
     kind: str
     touched: Touched
@@ -85,12 +85,12 @@ class Intervention:
 
     @property
     def needs_reference(self) -> bool:
-        """Whether something measured on the reference prompts takes the place of what is taken away."""
+        """Return whether something measured on the reference prompts takes the place of what is taken away."""
         return self.spec.needs_reference
 
     @property
     def needs_donor(self) -> bool:
-        """Whether something is taken from each prompt's donor."""
+        """Return whether something is taken from each prompt's donor."""
         return self.spec.needs_donor
 
     @property
@@ -333,7 +333,7 @@ def self_swap(sites: Sequence[Site], num_layers: int) -> Intervention:
 
 
 def _leaves_nothing(spec: KindSpec) -> bool:
-    """Whether nothing takes the place of what is taken, so that a site must keep a source."""
+    """Return whether nothing takes the place of what is taken, so that a site must keep a source."""
     return spec.removes and not spec.fills
 
 

@@ -51,6 +51,6 @@ class KindSpec:
 
 
 class AnyKind(Row):
-    """What an ablation does at a site. The members are those of `ablations.Kind`."""
+    """The action of an ablation at a site. The members are those of `ablations.Kind`."""
 
     spec: KindSpec

@@ -12,7 +12,7 @@ from attnres_core.quantities.vocabulary import Row
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """What there is to know of a metric."""
+    """The facts of a metric."""
 
     unit: str
     words: str
@@ -27,7 +27,7 @@ class MetricSpec:
 
 
 class Metric(Row):
-    """How an ablation's effect on a prompt is scored: positive where the ablation hurts."""
+    """The score of an ablation's effect on a prompt: positive where the ablation hurts."""
 
     spec: MetricSpec
 

@@ -30,7 +30,7 @@ from attnres_core.quantities.vocabulary import (
 
 
 class PickRule(StrEnum):
-    """How a family is chosen from the exploration split."""
+    """The rule by which a family is chosen from the exploration split."""
 
     MASSIVE = "most_massive"
     """Rank by mass; rank 0 is the family with the largest."""
@@ -190,7 +190,7 @@ class Association:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """How a routing summary and the clean loss go together over documents. Made by `summary_and_loss`."""
+    """The relation of a routing summary and the clean loss over documents. Made by `summary_and_loss`."""
 
     kind: Statistic
     summary: RoutingSummary

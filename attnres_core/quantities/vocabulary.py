@@ -81,7 +81,7 @@ def parts(family: Families) -> tuple[Family, ...]:
 
 
 class Sublayer(StrEnum):
-    """What reads the sources at a site."""
+    """The reader of the sources at a site."""
 
     ATTN = "attn"
     """The attention sublayer."""
@@ -94,7 +94,7 @@ class Sublayer(StrEnum):
 
 
 class Part(StrEnum):
-    """Which part of a read an interchange takes from the donor's run: h is the sum of a_i s_i."""
+    """The part of a read that an interchange takes from the donor's run: h is the sum of a_i s_i."""
 
     STATES = "states"
     """The sources' states s_i, under the run's own weights."""
@@ -127,7 +127,7 @@ class Band(StrEnum):
 
 
 class Role(StrEnum):
-    """Which of the suite's models a quantity is measured on."""
+    """The model of the suite that a quantity is measured on."""
 
     TRAINED = "trained"
     """The AttnRes checkpoint that the claims are about (`--attnres-trained`)."""
@@ -171,7 +171,7 @@ class Positions(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SummarySpec:
-    """What there is to know of a routing summary."""
+    """The facts of a routing summary."""
 
     unit: str
     words: str
@@ -229,7 +229,7 @@ class Summary(Row):
 
 
 class Statistic(StrEnum):
-    """How two numbers that every site and family has go together over sites and families."""
+    """The relation of two numbers that every site and family has, over sites and families."""
 
     SLOPE = "slope"
     """Least squares: nats per token for a unit of mass."""
@@ -288,7 +288,7 @@ Writer = tuple[int, Sublayer]
 
 
 class SiteKey(NamedTuple):
-    """What tells a model's sites apart."""
+    """The attributes that identify a site."""
 
     layer: int
     sublayer: Sublayer
@@ -317,7 +317,7 @@ class Site:
 
     @property
     def key(self) -> SiteKey:
-        """Where it is."""
+        """Return where it is."""
         return SiteKey(self.layer, self.sublayer, self.stream)
 
     def __str__(self) -> str:
@@ -326,7 +326,7 @@ class Site:
 
 
 class Control(StrEnum):
-    """Which other sources a matched control takes instead of the family's; see the functions of these names."""
+    """The other sources that a matched control takes instead of the family's; see the functions of these names."""
 
     MATCHED_MASS = "matched_mass"
     MATCHED_COUNT = "matched_count"

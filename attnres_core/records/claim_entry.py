@@ -235,7 +235,7 @@ def _kind_entries(outcome: Outcome) -> list[KindEntry]:
 
 
 def _kind_entry(kind: str, decisions: Sequence[Decision], verdict: Verdict) -> KindEntry:
-    """What a claim comes to under one kind of ablation, with the numbers of the statement that decides it there."""
+    """Return a claim's verdict under one kind of ablation, with the numbers of the statement that decides it there."""
     own = decisions[deciding([decisions], verdict) or 0]
     limits = own.interval
     return {
@@ -314,7 +314,7 @@ def _excess_entry(excess: Excess) -> ExcessEntry:
 
 
 def _search_entry(speaking: Speaking) -> SearchEntry:
-    """What a search for a prompt that violates the claim came to: exploratory, and no part of the verdict."""
+    """Return what a search for a prompt that violates the claim came to: exploratory, and no part of the verdict."""
     search = speaking.search
     found = search["found"]
     return {
@@ -439,7 +439,7 @@ def _told(test: PermutationEntry) -> str:
 
 
 def _by_stratum(outcome: Outcome, suite: Suite) -> list[StratumEntry]:
-    """How the shown statement's form is distributed over documents, stratum by stratum; descriptive.
+    """Return how the shown statement's form is distributed over documents, stratum by stratum; descriptive.
 
     `values`: the documents', sorted, or where there are many DRAWN evenly spaced quantiles of them.
     """

@@ -17,7 +17,7 @@ PROOFS = (".ots", ".tsr")
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """What stands behind the date of a lock."""
+    """The witness of a lock's date."""
 
     label: Label
     """`none`: there is no lock. `self-attested`: its author says so. `committed`: it was committed to git before its

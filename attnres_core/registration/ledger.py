@@ -170,5 +170,5 @@ def stated(claim: Claim) -> list[list[Any]]:
 
 
 def subject(quantity: str) -> str:
-    """What a quantity is about, whichever way the family is taken away: `without(embedding, mlp, early) on trained`."""
+    """Return a quantity's subject, however the family is taken away: `without(embedding, mlp, early) on trained`."""
     return _REMOVED.sub("without(", quantity)

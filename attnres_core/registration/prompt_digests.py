@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
-from attnres_core.prompts import WINDOW, PromptSet, read_tokenizer
+from attnres_core.prompts import WINDOW, PromptSet, read_tokenizer, scored_tokens
 
 SHINGLE = 8
 """Tokens of a run that near-duplicates share."""
@@ -22,27 +21,11 @@ NEAR = 0.5
 """Share of a prompt's runs that another prompt must hold to be nearly the same."""
 
 
-def folded(text: str) -> str:
-    """A text without what changes how it is written but not what it says: blanks, invisible signs, a final stop."""
-    plain = unicodedata.normalize("NFKC", text)
-    visible = "".join(c for c in plain if c.isspace() or unicodedata.category(c)[0] != "C")
-    words = " ".join(visible.split())
-    end = len(words)
-    while end and unicodedata.category(words[end - 1])[0] in "PZ":
-        end -= 1
-    return words[:end] or words
-
-
 @cache
 def _scored(prompts: PromptSet, tokenizer_file: Path) -> tuple[tuple[int, ...], ...]:
-    """The token ids `[prompt][token]` of each prompt's scored window: what the model reads of it, then folded."""
-    tokenizer = read_tokenizer(tokenizer_file)
-    whole = tokenizer.encode_batch([prompt.text for prompt in prompts.prompts], add_special_tokens=False)
-    read = [
-        p.text[: row.offsets[:WINDOW][-1][1]] if row.offsets else p.text
-        for p, row in zip(prompts.prompts, whole, strict=True)
-    ]
-    return tuple(tuple(row.ids) for row in tokenizer.encode_batch(list(map(folded, read)), add_special_tokens=False))
+    """The token ids `[prompt][token]` of each prompt's scored window."""
+    texts = [prompt.text for prompt in prompts.prompts]
+    return tuple(scored_tokens(texts, read_tokenizer(tokenizer_file)))
 
 
 def scored_digests(prompts: PromptSet, tokenizer_file: Path) -> tuple[str, ...]:

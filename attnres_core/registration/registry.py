@@ -169,7 +169,7 @@ class Registry:
         """
         entry = self.entries.get(claim_key(claim.node_id))
         if entry is None:
-            note = "not registered: decided on the exploration split; --attnres-register registers it"
+            note = "not registered: decided on the exploration split; --attnres-register registers claims"
             return Standing(Split.EXPLORATION, CLAIM_ALPHA, "exploratory", note)
         if self.outdated:
             return Standing(Split.CONFIRMATION, entry.alpha, "registered", error=self.outdated)
@@ -375,7 +375,7 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What came before a registration; called with a claim, why that makes the claim post hoc."""
+    """The past of a registration; called with a claim, it says why that makes the claim post hoc."""
 
     rows: Sequence[Row]
     """The registrations on these prompts, or on some of them."""
@@ -401,7 +401,7 @@ class _Before:
         return told + self._asked(stated(claim))
 
     def _asked(self, mine: Sequence[Sequence[Any]]) -> list[str]:
-        """What was asked before about the quantities of one of these statements, where it was not the same.
+        """Return what was asked before about the quantities of one of these statements, where it was not the same.
 
         The same statement under another name brings the mark of the earlier one along.
         """

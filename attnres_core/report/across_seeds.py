@@ -139,7 +139,7 @@ def decide_recipe(files: Sequence[Path], only: str = "") -> Recipe:
 
 
 def _labels(files: Sequence[Path]) -> list[str]:
-    """What the records are called: their files' names, or paths where names would not tell them apart."""
+    """Return what the records are called: their files' names, or paths where names would not tell them apart."""
     names = [file.stem for file in files]
     return names if len(set(names)) == len(names) else list(map(str, files))
 
@@ -178,7 +178,7 @@ def _claims_of(record: Record, name: str) -> dict[str, ClaimEntry]:
 
 
 def is_fixed(text: str) -> bool:
-    """Whether a statement is about models alone that no seed changes."""
+    """Return whether a statement is about models alone that no seed changes."""
     return bool(_roles(text)) and _roles(text) <= FIXED
 
 
@@ -303,12 +303,12 @@ def _finite(limit: float) -> float | None:
 
 
 def as_markdown(recipe: Recipe) -> str:
-    """What was decided on, and a table of the claims, for a reader."""
+    """Return what was decided on, and a table of the claims, for a reader."""
     return "\n".join([*introduction(recipe), "", *table(recipe.claims)]) + "\n"
 
 
 def introduction(recipe: Recipe) -> list[str]:
-    """Which checkpoints over which documents, and what the limits hold."""
+    """Return the sentences on the checkpoints, their documents, and what the limits hold."""
     count = len(recipe.checkpoints)
     names = ", ".join(
         f"{escaped(label)} ({escaped(name)} {escaped(digest[:12])})" for label, name, digest in recipe.checkpoints

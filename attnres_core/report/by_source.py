@@ -29,7 +29,7 @@ class SourceRow:
 
 
 def source(claim: ClaimEntry) -> str:
-    """What a claim cites, without the place in it: the text before the first comma or colon that a space follows.
+    """Return what a claim cites, without the place in it: the text before the first comma or colon with a space.
 
     `arXiv:2606.13168, motif current -> early MLP` and `arXiv:2606.13168, wrapped Qwen3` have one source. A claim that
     cites two sources has both as its source, in one row of their own, so that the rows add up to all claims.
@@ -38,7 +38,7 @@ def source(claim: ClaimEntry) -> str:
 
 
 def changed(claim: ClaimEntry) -> bool:
-    """Whether a claim's verdict is not the one that this checkpoint is known to give."""
+    """Return whether a claim's verdict is not the one that this checkpoint is known to give."""
     return claim["expected"] is not None and claim["expected"]["verdict"] != claim["verdict"]
 
 

@@ -15,7 +15,7 @@ from attnres_core.claims.claim import claim_key
 from attnres_core.records.contradictions import Contradiction, contradictions
 from attnres_core.records.reading import escaped, one_line, read_record
 from attnres_core.records.schema import VERDICTS, ClaimEntry, Record
-from attnres_core.report.numbers import given, number
+from attnres_core.report.numbers import given, number, several
 from attnres_core.report.scope import is_exact, scope
 from attnres_core.report.wording import against, attested, deciding, limits, standing, why_open
 
@@ -96,7 +96,7 @@ def _counts(claims: Sequence[ClaimEntry]) -> str:
     """`67 claims: 39 SUPPORTED, 19 REFUTED, 9 INCONCLUSIVE`, as a sentence."""
     own = [claim["verdict"] for claim in claims if not claim["control"]]
     found = [f"{own.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in own]
-    return f"{len(own)} claims: {', '.join(found) or 'none decided'}."
+    return f"{several(len(own), 'claim')}: {', '.join(found) or 'none decided'}."
 
 
 def _method(record: Record) -> str:
@@ -159,7 +159,7 @@ def _controls(claims: Sequence[ClaimEntry]) -> list[str]:
 
 
 def _source(claim: ClaimEntry) -> tuple[bool, str]:
-    """What a claim cites, so that those that cite nothing come last."""
+    """Return what a claim cites, so that those that cite nothing come last."""
     return not claim["cites"], one_line(claim["cites"] or "-")
 
 

@@ -53,19 +53,20 @@ def compare(
         first: the record of one run.
         second: that of the other.
         page: where a page goes; None: there is none.
-        by_document: test each column's difference over the same documents, too, and tell of it in the text.
+        by_document: test each column's difference over the same documents, too, and tell of it in both.
 
     Raises:
         ValueError: one of them is no record that this version wrote, the page cannot be written, or the runs cannot be
             paired, with the remedy.
     """
     one, other = read_record(first), read_record(second)
-    tested = f"\n\n{paired.as_text(paired.paired(first, one, second, other))}" if by_document else ""
+    tested = paired.paired(first, one, second, other) if by_document else None
     if page is not None:
-        told = as_page(one, other)
+        told = as_page(one, other, tested)
         with writing(page), atomic(page) as temporary:
             temporary.write_bytes(told.encode("utf-8", "backslashreplace"))
-    return as_text(one, other) + tested, compared(one, other)
+    text = as_text(one, other) + (f"\n\n{paired.as_text(tested)}" if tested else "")
+    return text, compared(one, other)
 
 
 def compared(first: Record, second: Record) -> list[Pair]:
@@ -77,7 +78,7 @@ def compared(first: Record, second: Record) -> list[Pair]:
 
 
 def differences(first: Record, second: Record) -> list[tuple[str, str, str]]:
-    """What else is not the same: (what, first, second) for checkpoints, prompts, settings and versions."""
+    """Return what else is not the same: (what, first, second) for checkpoints, prompts, settings and versions."""
     found = []
     roles = dict.fromkeys([*first["models"], *second["models"]])
     for what, read in ({role: _model(role) for role in roles} | _READ).items():
@@ -136,8 +137,8 @@ def as_text(first: Record, second: Record) -> str:
     return "\n".join(lines).lstrip("\n")
 
 
-def as_page(first: Record, second: Record) -> str:
-    """The comparison as one self-contained page."""
+def as_page(first: Record, second: Record, tested: paired.Paired | None = None) -> str:
+    """The comparison as one self-contained page, with the test of the same documents where there is one."""
     pairs = compared(first, second)
     return render_comparison(
         runs={"first": first, "second": second},
@@ -145,4 +146,10 @@ def as_page(first: Record, second: Record) -> str:
         groups={kind: [pair for pair in pairs if pair.kind == kind] for kind in KINDS},
         headings=KINDS,
         differences=differences(first, second),
+        tested=tested
+        and {
+            "summary": paired.summary(tested),
+            "groups": {heading: list(map(paired.shown, group)) for heading, group in paired.grouped(tested).items()},
+            "left_out": tested.left_out,
+        },
     )

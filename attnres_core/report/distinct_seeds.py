@@ -1,4 +1,4 @@
-"""Which records are of seeds of one recipe: alike in all but the weights, and with weights of their own.
+"""Records of seeds of one recipe: alike in all but the weights, and with weights of their own.
 
 A copy passes as another seed if nobody looks. Two checks refuse it. Weights that go together betray a copy with a
 little noise, a fine-tuned copy, another step of the same run, or a common initialisation; records hold a sketch of

@@ -13,7 +13,7 @@ from attnres_core.claims.claim import claim_key
 from attnres_core.records.reading import one_line
 from attnres_core.records.schema import ClaimEntry, Record
 from attnres_core.report.card import read_chosen
-from attnres_core.report.numbers import number
+from attnres_core.report.numbers import number, several
 from attnres_core.report.scope import scope
 from attnres_core.report.wording import against, answer, deciding, limits, standing, why_open
 
@@ -50,7 +50,7 @@ def write_latex(record_file: Path, only: str = "") -> str:
 
 def _lines(record: Record, shown: list[ClaimEntry]) -> list[str]:
     name = escaped(record["models"]["trained"]["name"])
-    part = f" Shown are {len(shown)} claims." if len(shown) < len(record["claims"]) else ""
+    part = f" Shown: {several(len(shown), 'claim')}." if len(shown) < len(record["claims"]) else ""
     caption = " ".join(map(escaped, [*scope(record), answer(record["claims"])])) + part
     return [
         r"% needs \usepackage{booktabs}",

@@ -12,7 +12,7 @@ import pandas
 from attnres_core.records.reading import one_line, read_record
 from attnres_core.records.schema import ClaimEntry, Record
 from attnres_core.report import tables
-from attnres_core.report.numbers import number
+from attnres_core.report.numbers import number, several
 from attnres_core.report.scope import scope
 from attnres_core.report.verdict_signs import SIGNS
 from attnres_core.report.wording import against, answer, deciding, limits
@@ -44,10 +44,10 @@ class LoadedRecord:
         """`<record of tiny-open-block, 110 claims: 68 SUPPORTED ...>`."""
         name = one_line(self.record["models"]["trained"]["name"])
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.record["counts"].items() if count)
-        return f"<record of {name}, {len(self.record['claims'])} claims: {counts or 'none decided'}>"
+        return f"<record of {name}, {several(len(self.record['claims']), 'claim')}: {counts or 'none decided'}>"
 
     def _repr_html_(self) -> str:
-        """What it covers, in a sentence, and a row a claim; every string of the record is escaped."""
+        """Return what it covers, in a sentence, and a row a claim; every string of the record is escaped."""
         covers, *_ = scope(self.record)
         head = f"<p><strong>{_safe(covers)}</strong> {_safe(answer(self.record['claims']))}</p>"
         titles = "".join(f"<th>{word}</th>" for word in ("claim", "verdict", "effect", "interval", "threshold"))

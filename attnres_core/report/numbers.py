@@ -84,7 +84,7 @@ def interval(limits: tuple[float | None, float | None], unit: str | None = None,
 
 
 def threshold(op: OperatorSign, edge: float) -> str:
-    """What an estimate is held against: `> 0.02`, or `within ±0.01`."""
+    """Return what an estimate is held against: `> 0.02`, or `within ±0.01`."""
     return f"{WITHIN}{given(edge)}" if op == "abs<" else f"{op} {given(edge)}"
 
 
@@ -94,6 +94,11 @@ def count(size: int) -> str:
         if size >= unit:
             return f"{size / unit:.3g}{name}"
     return str(size)
+
+
+def several(size: int, what: str) -> str:
+    """So many of what is named: `1 claim`, `2 claims`."""
+    return f"{size} {what}{'' if size == 1 else 's'}"
 
 
 def confidence(level: float) -> str:

@@ -26,7 +26,7 @@ from attnres_core.statistics.paired import ALPHA, Difference, differences
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a run states of one column."""
+    """A run's statements of one column."""
 
     unit: str
     noise: float | None
@@ -49,7 +49,7 @@ class PairedColumn:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """What became of all columns of two runs."""
+    """The outcome of all columns of two runs."""
 
     columns: tuple[PairedColumn, ...]
     """By their p-values."""
@@ -132,7 +132,7 @@ def _untestable(
     columns: tuple[dict[str, Column], dict[str, Column]],
     stated: tuple[dict[Where, Stated], dict[Where, Stated]],
 ) -> str:
-    """Why a column of two runs cannot be tested; empty where it can."""
+    """Return why a column of two runs cannot be tested; empty where it can."""
     if not all(where in run for run in stated):
         return "of one run alone"
     if not all(key(*where) in run for run in columns):
@@ -160,28 +160,56 @@ def _strata(columns: dict[str, Column], split: str) -> Strata | None:
     return None if labels is None else strata_of(labels.tolist())
 
 
+HEADINGS = {True: "differ", False: "no difference found, which does not show that there is none"}
+"""What is told of columns by whether they differ."""
+
+
+def grouped(found: Paired) -> dict[str, list[PairedColumn]]:
+    """The columns that were tested, under their heading: first those that differ."""
+    groups = {
+        words: [each for each in found.columns if each.difference.differs is is_so] for is_so, words in HEADINGS.items()
+    }
+    return {heading: group for heading, group in groups.items() if group}
+
+
+def summary(found: Paired) -> tuple[str, str]:
+    """Return how many columns differ, and what that rests on: a sentence each."""
+    differing = sum(each.difference.differs for each in found.columns)
+    return (
+        f"paired over the same {found.documents} documents: {differing} of {len(found.columns)} columns differ",
+        f"The probability of any wrong one is at most {percent(ALPHA)} (Holm). Exploratory: no difference was claimed.",
+    )
+
+
 def as_text(found: Paired) -> str:
     """The test for a terminal: what differs, what does not, and what could not be tested."""
-    differing = [each for each in found.columns if each.difference.differs]
-    rest = [each for each in found.columns if not each.difference.differs]
-    lines = [
-        f"paired over the same {found.documents} documents: {len(differing)} of {len(found.columns)} columns differ",
-        f"The probability of any wrong one is at most {percent(ALPHA)} (Holm). Exploratory: no difference was claimed.",
-    ]
-    headings = {"differ": differing, "no difference found, which does not show that there is none": rest}
-    for heading, group in headings.items():
-        if group:
-            lines += ["", f"{heading}: {len(group)}", *(line for each in group for line in _told(each))]
+    lines = list(summary(found))
+    for heading, group in grouped(found).items():
+        lines += ["", f"{heading}: {len(group)}", *(line for each in group for line in _told(each))]
     if found.left_out:
         lines += ["", "not tested:", *(f"  {count} {one_line(reason)}" for reason, count in found.left_out.items())]
     return "\n".join(lines)
 
 
 def _told(each: PairedColumn) -> list[str]:
+    row = shown(each)
+    told = f"{row['first']} -> {row['second']}: {row['change']} {row['limits']} {one_line(row['unit'])}, p {row['p']}"
+    lines = [f"  {one_line(row['claim'])}", f"    {one_line(row['column'])}", f"    {told}"]
+    return [*lines, f"    {one_line(row['note'])}"] if row["note"] else lines
+
+
+def shown(each: PairedColumn) -> dict[str, str]:
+    """Return what is told of a column, in the words and digits that a reader sees."""
     own, unit, titles = each.difference, each.stated.unit, each.stated.titles
     low, high = (end if math.isfinite(end) else None for end in (own.low, own.high))
-    more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
-    change = f"{number(own.mean, signed=True)} {interval((low, high), signed=True)} {one_line(unit)}"
-    told = f"{number(each.first, unit)} -> {number(each.second, unit)}: {change}, p {number(own.p)}"
-    lines = [f"  {one_line(titles[0])}{more}", f"    {one_line(each.column)}", f"    {told}"]
-    return [*lines, f"    {one_line(own.note)}"] if own.note else lines
+    return {
+        "claim": titles[0] + (f" and {len(titles) - 1} more" if len(titles) > 1 else ""),
+        "column": each.column,
+        "first": number(each.first, unit),
+        "second": number(each.second, unit),
+        "change": number(own.mean, signed=True),
+        "limits": interval((low, high), signed=True),
+        "unit": unit,
+        "p": number(own.p),
+        "note": own.note,
+    }

@@ -1,4 +1,4 @@
-"""Which claims about a recipe its seeds speak for or against, when a twentieth of such findings may be wrong.
+"""Marks of claims about a recipe that its seeds speak for or against, when 5 % of such findings may be wrong.
 
 Student's t over the seeds gives each claim two p-values: that it does not hold, and that its negation does not. All of
 them are adjusted together by Benjamini and Yekutieli, who bound the expected share of false findings however p-values

@@ -56,7 +56,7 @@ def by_seed(lock: RecipeLock, files: Sequence[Path]) -> dict[int, Path]:
 
 
 def waiting(lock: RecipeLock, records: Mapping[int, Path]) -> str:
-    """Which registered seeds have no record yet; empty when all have."""
+    """Return which registered seeds have no record yet; empty when all have."""
     left = [seed for seed in lock.seeds if seed not in records]
     trained = len(lock.seeds) - len(left)
     return f"waiting for seeds: {trained} of {len(lock.seeds)} measured, not {left}" if left else ""
@@ -138,7 +138,7 @@ def as_markdown(lock: RecipeLock, found: Sequence[SeedsVerdict], stands: Attesta
 
 
 def rule(lock: RecipeLock) -> list[str]:
-    """What decides a claim, and how often that may be wrong."""
+    """Return what decides a claim, and how often that may be wrong."""
     return [
         f"A claim is decided when {lock.agreeing} of {len(lock.seeds)} seeds have the same verdict.",
         "SUPPORTED: more than half of the recipe's seeds have it. REFUTED: at most half.",

@@ -1,4 +1,4 @@
-"""What a run's verdicts cover: how much of the lock, under which bound, and what the bound does not hold for."""
+"""The reach of a run's verdicts: how much of the lock, under which bound, and what the bound does not hold for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def scope(record: Record) -> list[str]:
 
 
 def registered_decided(claims: Sequence[ClaimEntry], registered: int, withdrawn: int = 0) -> str:
-    """How many of the lock's claims this run decides, and what became of the others: `-k` hides none.
+    """Return how many of the lock's claims this run decides, and what became of the others: `-k` hides none.
 
     Args:
         claims: those that the run reports.
@@ -54,7 +54,7 @@ def _became(claim: ClaimEntry) -> str:
 
 
 def is_exact(claim: ClaimEntry) -> bool:
-    """Whether a claim is decided by value alone: nothing is inferred, so that it holds no alpha."""
+    """Return whether a claim is decided by value alone: nothing is inferred, so that it holds no alpha."""
     return bool(claim["statements"]) and all(statement["exact"] for statement in claim["statements"])
 
 
@@ -79,7 +79,7 @@ def bound(claims: Sequence[ClaimEntry], alpha: float) -> str:
 
 
 def unseen(claims: Sequence[ClaimEntry]) -> str:
-    """Which effects of few prompts may be wholly unseen, and for which the level is not kept."""
+    """Return which effects of few prompts may be wholly unseen, and for which the level is not kept."""
     own = [s for claim in covered(claims) for s in claim["statements"] if s["unseen_share"] is not None]
     if not own:
         return ""
@@ -91,7 +91,7 @@ def unseen(claims: Sequence[ClaimEntry]) -> str:
 
 
 def counted_once(claims: Sequence[ClaimEntry]) -> str:
-    """How many refutations only repeat a support, so that the counts of verdicts are no counts of findings."""
+    """Return how many refutations only repeat a support, so that the counts of verdicts are no counts of findings."""
     count = len(restated(claims))
     if not count:
         return ""

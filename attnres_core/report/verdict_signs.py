@@ -1,4 +1,4 @@
-"""What stands for a verdict: its letter and colour in the terminal, its shape and colours on the page and in charts.
+"""The signs of a verdict: its letter and colour in the terminal, its shape and colours on the page and in charts.
 
 The terminal, the page's template and style sheet, its script and the charts read this table, and nothing else says it.
 """
@@ -22,7 +22,7 @@ SHAPES = {
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """What stands for one verdict."""
+    """The signs of one verdict."""
 
     name: str
     """Names it in the style sheet and in the ids of marks."""

@@ -13,7 +13,7 @@ from attnres_core.records.schema import (
     StatementEntry,
     VerdictWord,
 )
-from attnres_core.report.numbers import EXACT, MINUS, confidence, given, interval, number, threshold
+from attnres_core.report.numbers import EXACT, MINUS, confidence, given, interval, number, several, threshold
 
 OTHER = "other claims"
 DECIDED: tuple[VerdictWord, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
@@ -26,7 +26,7 @@ def limits(statement: StatementEntry) -> str:
 
 
 def against(statement: StatementEntry) -> str:
-    """What a statement's estimate is held against: `> 0.02`, or `within ±0.01`."""
+    """Return what a statement's estimate is held against: `> 0.02`, or `within ±0.01`."""
     return threshold(statement["op"], statement["threshold"])
 
 
@@ -46,11 +46,11 @@ def answer(claims: Sequence[ClaimEntry]) -> str:
     asides = [f"{counts[word]} {word.lower()}" for word in VERDICTS if word not in DECIDED and counts[word]]
     tail = f"; {', '.join(asides)}" if asides else ""
     held = f" {checks['SUPPORTED']} of {sum(checks.values())} controls held." if any(checks.values()) else ""
-    return f"Of {decided} claims, {parts[0]}, {parts[1]} and {parts[2]}{tail}.{held}"
+    return f"Of {several(decided, 'claim')}, {parts[0]}, {parts[1]} and {parts[2]}{tail}.{held}"
 
 
 def expectation(claim: ClaimEntry) -> tuple[str, str] | None:
-    """How the verdict meets the claim's expectation: a mark and a reason, or None where none is set."""
+    """Return how the verdict meets the claim's expectation: a mark and a reason, or None where none is set."""
     expected = claim["expected"]
     if not expected:
         return None
@@ -75,7 +75,7 @@ def levels(claims: Sequence[ClaimEntry]) -> str:
 
 
 def attested(registrations: RegistrationsEntry) -> str:
-    """What stands behind the lock's date: `committed 0123456789ab on 2026-11-29`; empty where nothing is known."""
+    """Return the witness of the lock's date: `committed 0123456789ab on 2026-11-29`; empty where nothing is known."""
     label, commit = registrations.get("attestation", ""), registrations.get("commit")
     when = f" {commit[:12]} on {(registrations.get('date') or '')[:10]}" if commit else ""
     note = registrations.get("note")
@@ -83,7 +83,7 @@ def attested(registrations: RegistrationsEntry) -> str:
 
 
 def why_open(claim: ClaimEntry) -> str:
-    """Why a claim is INCONCLUSIVE, in a few words: `not matched`, `about 2,589 prompts would decide it`; else empty."""
+    """Return why a claim is INCONCLUSIVE: `not matched`, `about 2,589 prompts would decide it`; else empty."""
     own = deciding(claim)
     if claim["verdict"] != "INCONCLUSIVE" or own is None:
         return ""
@@ -100,7 +100,7 @@ def standing(claim: ClaimEntry) -> str:
 
 
 def control_failed(claim: ClaimEntry) -> bool:
-    """Whether a control says that the instrument, not the model, may be at fault."""
+    """Return whether a control says that the instrument, not the model, may be at fault."""
     return claim["control"] and claim["verdict"] not in ("SUPPORTED", "NOT APPLICABLE")
 
 
@@ -142,7 +142,7 @@ def finding(claim: ClaimEntry) -> str:
 
 
 def more_than_additive(excess: ExcessEntry) -> str:
-    """What an ablation costs beyond the sum of its parts, beside matched pairs; exploratory."""
+    """Return what an ablation costs beyond the sum of its parts, beside matched pairs; exploratory."""
     unit, matched = excess["unit"], excess["matched"]
     cost = f"{number(excess['mean'], unit)} {interval((excess['low'], excess['high']), unit)} {unit}"
     parts = " and ".join(f"`{part}`" for part in excess["parts"])

@@ -65,7 +65,7 @@ def smoothing_bias(statistic: Statistic, first: Table, second: Table, smoothed: 
 
 
 def reliable(table: Table) -> bool:
-    """Whether the means of cells differ by so much more than their errors that correlations lose under 5 % by these."""
+    """Return whether cells' means differ by so much more than their errors that correlations lose under 5 %."""
     errors = table.var(1, ddof=1) / table.shape[1]
     spread = table.mean(1).var(ddof=1)
     return bool(errors.mean() <= (1 - RELIABILITY) * spread)

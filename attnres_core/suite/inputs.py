@@ -60,7 +60,7 @@ class Inputs:
 
     @cached_property
     def attestation(self) -> Attestation:
-        """What stands behind the date of the lock."""
+        """Return what stands behind the date of the lock."""
         return attested(self.registry.folder, self.registry.digest, read_rows(self.registry.folder))
 
     @property
@@ -93,14 +93,15 @@ class Inputs:
             if c.weights is Weights.STORED
         ]
         used, registry = self.resources, self.registry
+        digest, folder = registry.digest[:12], registry.folder
+        lock = f"lock {digest} in {folder}, {self.attestation}" if digest else f"no lock in {folder}"
         return [
             *lines,
             *(prompts.line(quick=self.settings.quick) for prompts in self.sets.values()),
             f"attnres: device: {used}; seed {intervals.SEED}; store {self.settings.store}",
             f"attnres: memory: a slot needs up to {used.need}"
             + ("" if used.memory is None else f" beside the libraries; {memory_words(used.memory)}"),
-            f"attnres: claims: {_tally(statuses)}; lock {registry.digest[:12] or 'none'} in {registry.folder}"
-            + (f", {self.attestation}" if registry.digest else ""),
+            f"attnres: claims: {_tally(statuses)}; {lock}",
         ]
 
 

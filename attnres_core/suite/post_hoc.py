@@ -8,7 +8,7 @@ from attnres_core.suite.suite import Suite
 
 
 def seen_before(suite: Suite) -> dict[str, str]:
-    """Why claims come after their confirmation data, by node id: the store holds columns of theirs on any checkpoint.
+    """Return why claims come after their confirmation data, by node id: the store holds their columns on a checkpoint.
 
     A lock names no checkpoint, so what was seen of one was seen. (Of checkpoints whose sites are others, nothing is
     known: their columns are of other ablations.)

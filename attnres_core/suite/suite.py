@@ -87,7 +87,7 @@ class Suite:
         return [*self.inputs.lines(self.standing(claim).status for claim in self.claims), *self.notes]
 
     def executor(self, run: str) -> Executor:
-        """Who measures; `run` is the run's name, the same in all its processes."""
+        """Return the executor that measures; `run` is the run's name, the same in all its processes."""
         inputs = self.inputs
         return open_executor(inputs.settings.executor, inputs.checkpoints, inputs.store, run, inputs.resources)
 

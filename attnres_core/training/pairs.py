@@ -121,7 +121,7 @@ def pairs_of(task: str, tokenizer: Tokenizer, count: int, seed: int = SEED) -> I
 
 
 def _one_apart(tokenizer: Tokenizer, first: Half, second: Half) -> bool:
-    """Whether two prompts differ in one token before the last, their answers in the first, and placebos fit."""
+    """Return whether two prompts differ in one token before the last, their answers in the first, and placebos fit."""
 
     def ids(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
@@ -141,7 +141,7 @@ def _differ(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def solved(model_leads: Mapping[str, float], document: str) -> bool:
-    """Whether the clean model prefers the answer in both halves of a pair."""
+    """Return whether the clean model prefers the answer in both halves of a pair."""
     return all(model_leads[f"{document}{half}"] > 0 for half in "ab")
 
 

@@ -21,6 +21,7 @@ def test_an_estimate_shows_its_number_interval_and_documents():
     shown = estimate._repr_html_()
     assert f"<strong>+{estimate.mean:.4g}</strong>, 95 % interval [+{estimate.low:.4g}, +{estimate.high:.4g}]" in shown
     assert "n = 32" in shown
+    assert str(estimate) == f"+{estimate.mean:.4g} [+{estimate.low:.4g}, +{estimate.high:.4g}], n = 32"
 
 
 def test_a_decision_shows_verdict_statement_unit_and_reason():

@@ -100,6 +100,7 @@ def test_none_is_found_where_there_is_none(planted):
     assert search.closest < -MARGIN
     assert search.candidates == len({(first, length) for first in range(8) for length in range(2, 9)})  # every one
     assert "no counterexample found in 112 forwards of predicted words" in str(search)
+    assert f"the closest was {-search.closest:.4g} nats/token away from one" in str(search)
 
 
 def test_a_claim_is_held_against_its_own_threshold_or_against_another(planted):
@@ -130,7 +131,8 @@ def test_statements_of_any_form_can_be_violated(planted):
     found = ac.search_counterexample(planted, small, kind)
     assert found.found.statement.startswith("|drop(embedding")
     assert abs(found.found.value) > 0.01
-    assert f" for {found.found.statement}" in str(found)
+    assert f" nats/token for {found.found.statement}" in str(found)  # (the other statement is of a mass)
+    assert found.units == ("depth weight", "nats/token")
     assert ac.search_counterexample(planted, less, kind).found.value < 0
 
 

@@ -46,8 +46,8 @@ NECESSARY = statements(above, effect=EFFECT.on(ac.TRAINED))
 def search(asked, *, found=(0, 1), value=-0.1, violated=0, digest="a" * 64, **given):
     """A search's answer as plain data."""
     counterexample = Counterexample(found, "w0 w1", ("w0", "w1"), str(asked[violated]), value) if found else None
-    words = tuple(map(str, asked))
-    made = CounterexampleSearch(words, "any prompts", "planted", digest, 100, 200, 0, -value, counterexample)
+    words, units = tuple(map(str, asked)), ("nats/token",) * len(asked)
+    made = CounterexampleSearch(words, units, "any prompts", "planted", digest, 100, 200, 0, -value, counterexample)
     return dataclasses.replace(made, **given).as_json()
 
 

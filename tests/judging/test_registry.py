@@ -154,7 +154,7 @@ def test_a_run_from_registration_to_verdict(suite, pytester):
     nothing = "No claim is registered: nothing here confirms anything."
     first.stdout.fnmatch_lines(["1 exploratory: not registered: decided on the exploration*", nothing])
     result = suite("-n", "0", "-k", "supported or refuted", "--attnres-register", "--attnres-budget-claims=10")
-    lines = ["attnres: registered: test_claims.py::test_refuted", "*claims.lock, 2 claims; commit it"]
+    lines = ["attnres: registered: test_claims.py::test_refuted", "*claims.lock, 2 claims; commit it and claims.ledger"]
     result.stdout.fnmatch_lines(lines)
     assert result.ret == pytest.ExitCode.OK
     suite("-n", "0", "-k", "supported").stdout.fnmatch_lines(
@@ -212,7 +212,7 @@ def test_later_and_unseen(effect):
 
 def test_registering_and_planning_may_be_asked_for_in_the_ini_file(suite, pytester):
     pytester.makeini("[pytest]\nattnres_register = true\nattnres_budget_claims = 20")
-    suite("-n", "0").stdout.fnmatch_lines(["*claims.lock, 8 claims; commit it"])
+    suite("-n", "0").stdout.fnmatch_lines(["*claims.lock, 8 claims; commit it and claims.ledger"])
     assert f"alpha = {ALPHA / 20!r}" in (pytester.path / LOCK).read_text()
     pytester.makeini("[pytest]\nattnres_plan = true")
     suite("-n", "0", "-k", "closed").stdout.fnmatch_lines(["prompts for 80 % power at each claim's alpha, *"])
@@ -337,7 +337,7 @@ def test_a_part_of_the_claims_is_decided_and_registered_by_the_lock_of_all(suite
 def test_deselecting_a_claim_withdraws_nothing(suite):
     suite("-n", "0", "--attnres-register", "--attnres-budget-claims=20")
     result = suite("-n", "0", "--attnres-register", "--deselect=test_claims.py::test_refuted")
-    result.stdout.fnmatch_lines(["attnres: nothing changed", "*claims.lock, 8 claims; commit it"])
+    result.stdout.fnmatch_lines(["attnres: nothing changed", "*claims.lock, 8 claims; commit it and claims.ledger"])
 
 
 @pytest.mark.parametrize("arguments", [["-n", "0", "--attnres-register"], ["-n", "2"]])

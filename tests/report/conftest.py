@@ -1,4 +1,4 @@
-"""One browser for all tests of the report; where there is no Chromium they skip themselves and say so."""
+"""One browser and one record for the tests of the report; without Chromium those that need it skip and say so."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.sample_record import sample_record
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,9 @@ def browser() -> Iterator[Any]:
         opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="module")
+def record() -> Any:
+    """A made-up record; tests of one file share it, and change copies."""
+    return sample_record()

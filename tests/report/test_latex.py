@@ -60,4 +60,4 @@ def test_the_command(file, capsys):
     main(["card", str(file), "--format", "latex", "-k", "embedding source is necessary"])
     told = capsys.readouterr().out
     assert told.count(r" \\") == 2
-    assert "Shown are 1 claims." in told
+    assert "Shown: 1 claim." in told

@@ -1,8 +1,9 @@
 """The page as somebody sees it: three widths, light and dark, on paper, and what is saved from it.
 
-One page is opened once, and drawn again for each width. The first screens and the charts are held against pictures in
-`pictures/`. After a change that is meant to be seen: `ATTNRES_KEEP_PICTURES=1 pytest` this file, then LOOK at the
-pictures that changed.
+Two pages are opened once, and drawn again for each width: of a made-up record, and of all claims that ship. The first
+screens and the charts of the former are held against pictures in `pictures/`, charts in narrow windows in the light
+scheme alone: the dark one changes nothing but colours. After a change that is meant to be seen:
+`ATTNRES_KEEP_PICTURES=1 pytest` this file, then LOOK at the pictures that changed.
 
 Two pictures are compared in tiles: the mean colour of each square of 16 pixels. Letters that are smoothed otherwise, or
 moved by a pixel, change a tile by a few hundredths of its range; a mark, a label or a line that comes, goes or changes
@@ -22,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.sample_record import sample_record
+from support.shipped_record import shipped_record
 
 from attnres_core.report.html.page import write
 
 PICTURES = Path(__file__).parent / "pictures"
 WIDTHS, SCHEMES, HEIGHT = (390, 800, 1280), ("light", "dark"), 800
-CHARTS = ("scatter", "pairs", "map", "heatmap")
+CHARTS = ("forest-0", "scatter", "pairs", "map", "heatmap")
 TILE = 16
 """CSS pixels on a side; letters are smaller."""
 STEP, SHARE = 12, 0.01
@@ -36,22 +37,26 @@ STEP, SHARE = 12, 0.01
 
 
 @pytest.fixture(scope="module")
-def record() -> Any:
-    return sample_record()
+def page(browser: Any, record: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    yield from opened(browser, record, tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture(scope="module")
-def page(browser: Any, record: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    path = tmp_path_factory.mktemp("page") / "run.html"
+def shipped(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    yield from opened(browser, shipped_record(), tmp_path_factory.mktemp("shipped"))
+
+
+def opened(browser: Any, record: Any, folder: Path) -> Iterator[Any]:
+    """The record's page in the browser; it must have complained of nothing when it is closed."""
+    path = folder / "run.html"
     write(record, path)
     context = browser.new_context(viewport={"width": 1280, "height": HEIGHT}, accept_downloads=True)
-    opened = context.new_page()
-    opened.complaints = []
-    opened.on("console", lambda message: opened.complaints.append(message.text))
-    opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
-    opened.goto(f"file://{path}")
-    yield opened
-    assert opened.complaints == []
+    page, complaints = context.new_page(), list[str]()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"file://{path}")
+    yield page
+    assert complaints == []
     context.close()
 
 
@@ -74,18 +79,20 @@ FAULTS = """() => {
     for (const svg of document.querySelectorAll("svg.marks")) {
         const own = box(svg), seen = box(svg.closest(".scroll")), chart = svg.closest(".chart").id || "distribution";
         if (own.width === 0) continue;
-        const texts = [...svg.querySelectorAll("text")].filter((one) => one.textContent.trim() && box(one).width > 0);
-        texts.forEach((one, index) => {
+        const boxed = (selector) => [...svg.querySelectorAll(selector)].map((one) => ({ one, ...box(one).toJSON() }));
+        const texts = boxed("text").filter(({ one, width }) => one.textContent.trim() && width > 0);
+        texts.forEach((text, index) => {
             for (const other of texts.slice(index + 1)) {
-                const wide = Math.min(box(one).right, box(other).right) - Math.max(box(one).left, box(other).left);
-                const high = Math.min(box(one).bottom, box(other).bottom) - Math.max(box(one).top, box(other).top);
-                if (wide > 2 && high > 3) faults.push(`${chart}: ${one.textContent} lies on ${other.textContent}`);
+                const wide = Math.min(text.right, other.right) - Math.max(text.left, other.left);
+                const high = Math.min(text.bottom, other.bottom) - Math.max(text.top, other.top);
+                if (wide > 2 && high > 3)
+                    faults.push(`${chart}: ${text.one.textContent} lies on ${other.one.textContent}`);
             }
         });
-        const marks = [...svg.querySelectorAll(".mark-symbol path, .mark-rect path, .mark-rule line")];
-        for (const mark of [...texts, ...marks.filter((one) => box(one).width > 1)])
-            if (box(mark).left < seen.left - 1 || box(mark).right > seen.right + 1 || box(mark).bottom > own.bottom + 1)
-                faults.push(`${chart}: ${mark.textContent || mark.getAttribute("aria-label")} is cut off`);
+        const marks = boxed(".mark-symbol path, .mark-rect path, .mark-rule line").filter(({ width }) => width > 1);
+        for (const { one, left, right, bottom } of [...texts, ...marks])
+            if (left < seen.left - 1 || right > seen.right + 1 || bottom > own.bottom + 1)
+                faults.push(`${chart}: ${one.textContent || one.getAttribute("aria-label")} is cut off`);
     }
     const wider = document.documentElement.scrollWidth - innerWidth;
     return wider > 0 ? [...faults, `the page is ${wider} px wider than the window`] : faults;
@@ -103,6 +110,25 @@ def test_no_label_lies_on_another_and_nothing_is_cut_off(page: Any, width: int, 
         claim.locator(".folds summary", has_text=title).click()
     claim.locator(".chart svg").nth(1).wait_for()
     assert page.evaluate(FAULTS) == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_all_shipped_claims_are_drawn_apart(shipped: Any, width: int) -> None:
+    see(shipped, width)
+    assert shipped.locator("[id^=chart-forest] :is(.words_label_marks, .words_above_marks) text").count() > 100
+    assert shipped.evaluate(FAULTS) == []
+
+
+def test_all_shipped_claims_take_under_twenty_sheets(shipped: Any, tmp_path: Path) -> None:
+    see(shipped)
+    assert 10 < sheets(shipped, tmp_path / "page.pdf") < 20
+
+
+def sheets(page: Any, pdf: Path) -> int:
+    """The sheets of paper that the page takes, in its own style for paper."""
+    page.emulate_media(media="print")  # (`see` asked for the screen's)
+    page.pdf(path=pdf, format="A4")
+    return len(re.findall(rb"/Type\s*/Page[^s]", pdf.read_bytes()))
 
 
 def test_a_fault_would_be_found(page: Any) -> None:
@@ -222,12 +248,12 @@ def test_the_first_screen_answers(page: Any) -> None:
         assert page.locator(selector).evaluate("one => one.getBoundingClientRect().bottom") <= HEIGHT, selector
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_charts_look_as_they_did(page: Any, scheme: str, tmp_path: Path) -> None:
-    see(page, 1280, scheme)
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (800, "light"), (390, "light")])
+def test_charts_look_as_they_did(page: Any, width: int, scheme: str, tmp_path: Path) -> None:
+    see(page, width, scheme)
     for key in CHARTS:
         shot = page.locator(f"#chart-{key}").screenshot()
-        held_against(page, f"{key}-{scheme}", shot, tmp_path)
+        held_against(page, f"{key}-{width}-{scheme}", shot, tmp_path)
 
 
 def test_a_picture_that_changed_would_be_found(page: Any) -> None:
@@ -251,13 +277,12 @@ def test_an_opened_claim_fits_one_screen(page: Any) -> None:
         claim.evaluate("one => { one.open = false; }")
 
 
-def test_paper_breaks_no_number_and_is_short(page: Any, tmp_path: Path) -> None:
+def test_paper_breaks_no_number(page: Any, tmp_path: Path) -> None:
     see(page)
+    closed = sheets(page, tmp_path / "closed.pdf")
     page.evaluate("document.querySelectorAll('details.claim').forEach((one, index) => { one.open = index < 3; })")
     page.wait_for_function("() => document.querySelectorAll('.folds').length >= 3")
-    page.pdf(path=tmp_path / "page.pdf", format="A4")
-    assert 3 < len(re.findall(rb"/Type\s*/Page[^s]", (tmp_path / "page.pdf").read_bytes())) < 30
-    page.emulate_media(media="print")
+    assert sheets(page, tmp_path / "opened.pdf") > closed  # (what somebody opened is printed)
     page.set_viewport_size({"width": 688, "height": 1000})  # A4 without its margins
     broken = page.evaluate(
         r"""() => [...document.querySelectorAll("td, .value, .whole")]

@@ -65,14 +65,26 @@ def test_the_column_that_moved_is_found_and_the_others_are_the_same_numbers(run)
     assert found.left_out["the same numbers"] > 10
 
 
-def test_the_command_tells_it_after_the_verdicts(run, capsys):
-    first, record = run("a")
-    second, _ = run("b", moved(column_of(record)))
-    main(["compare", str(first), str(second), "--paired"])
+def test_the_command_tells_it_after_the_verdicts_and_on_the_page(run, capsys, tmp_path):
+    def hostile(record):
+        record["claims"][0]["title"] = "<img src=x>"
+
+    first, record = run("a", edit=hostile)
+    second, _ = run("b", moved(column_of(record)), edit=hostile)
+    main(["compare", str(first), str(second), "--paired", "--out", str(tmp_path / "page.html")])
     told = capsys.readouterr().out
     assert "paired over the same 64 documents: 1 of 1 columns differ" in told
     assert record["claims"][0]["title"] in told.partition("paired over")[2]
-    assert re.search(r": \+[\d.]+ \[\+[\d.]+, \+[\d.]+\] nats/token, p [\d.]+", told)
+    change, limits, p = re.search(r": (\+[\d.]+) (\[\+[\d.]+, \+[\d.]+\]) nats/token, p ([\d.]+)", told).groups()
+    page = (tmp_path / "page.html").read_text().partition("<h2>Document by document</h2>")[2]
+    assert "Paired over the same 64 documents: 1 of 1 columns differ." in page
+    assert (
+        f'<td class="value">{change}</td><td class="whole">{limits}</td><td>nats/token</td><td class="value">{p}'
+        in page
+    )
+    assert "the same numbers</li>" in page
+    assert "&lt;img src=x&gt;" in page
+    assert "<img" not in page
 
 
 def test_what_is_in_one_run_alone_or_over_other_documents_is_counted(run):

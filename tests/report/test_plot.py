@@ -8,6 +8,7 @@ import vl_convert
 from support.sample_record import sample_record
 
 import attnres_core as ac
+from attnres_core.report.html.figure import INK
 from attnres_core.report.html.forest import forests
 
 
@@ -31,6 +32,8 @@ def test_the_forest_is_the_reports_and_draws_on_its_own(record):
         for row in figure.spec["datasets"]["rows"]:
             assert row["numbers"] in drawn
     assert "undefined" not in drawn
+    assert '"#ffffff"' in drawn
+    assert INK not in drawn  # (too pale for a paper)
 
 
 def test_a_part_can_be_drawn(record):

@@ -71,11 +71,6 @@ def hostile(value: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def record() -> dict[str, Any]:
-    return sample_record.sample_record()
-
-
-@pytest.fixture(scope="module")
 def page(record: dict[str, Any]) -> str:
     return render(record)
 

@@ -51,11 +51,6 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def record() -> Any:
-    return sample_record()
-
-
-@pytest.fixture(scope="module")
 def opened(browser: Any, record: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
     path = tmp_path_factory.mktemp("page") / "run.html"
     write(record, path)
@@ -295,18 +290,6 @@ def test_text_has_the_contrast_of_wcag_aa(visit: Visit, scheme: str) -> None:
         }"""
     )
     assert found == []
-
-
-def test_it_prints_a_line_for_each_claim_and_what_is_open(visit: Visit, tmp_path: Path) -> None:
-    def pages(name: str) -> int:
-        visit.page.pdf(path=tmp_path / name, format="A4")
-        return len(re.findall(rb"/Type\s*/Page[^s]", (tmp_path / name).read_bytes()))
-
-    closed = pages("closed.pdf")
-    assert 3 < closed < 30
-    visit.page.locator("details.claim summary").first.click()
-    assert pages("open.pdf") >= closed
-    assert visit.page.locator("details.claim[open]").count() == 1
 
 
 def test_a_long_label_is_cut_before_its_case(visit: Visit) -> None:

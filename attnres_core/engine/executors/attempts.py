@@ -1,4 +1,4 @@
-"""How often a bundle may fail, and what is said of it when it has failed for good: the same for every executor."""
+"""The attempts that a bundle has, and the words for one that has failed for good: the same for every executor."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Executor(Protocol):
 
 
 class MakesExecutor(Protocol):
-    """What a row of EXECUTORS is."""
+    """A row of EXECUTORS."""
 
     def choose(self, asked: Asked) -> Resources:
         """Where and how such an executor computes.

@@ -1,4 +1,4 @@
-"""How each metric is computed: a file of the metric's name each. Its row is in `quantities/metrics.py`.
+"""The arithmetic of each metric: a file of the metric's name each. Its row is in `quantities/metrics.py`.
 
 A file has two functions, so that one can be held against the other. Of the next tokens they share nothing; answers
 are read at one position, where both read the same logits, and only the runs behind them differ:
@@ -89,7 +89,7 @@ class Answered:
         return cls(logits, tensor([answer for answer, _ in answers]), tensor(foils), unfoiled)
 
     def at(self, tokens: Int[Tensor, "prompt"]) -> tuple[Tensor, Tensor]:
-        """Where the logit of each prompt's token is."""
+        """Return where the logit of each prompt's token is."""
         return torch.arange(len(tokens), device=tokens.device), tokens
 
 

@@ -1,4 +1,4 @@
-"""What is lost of the answer's probability."""
+"""The loss of the answer's probability."""
 
 from __future__ import annotations
 

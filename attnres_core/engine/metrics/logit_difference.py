@@ -1,4 +1,4 @@
-"""What is lost of the answer's lead over its foil, in logits; NaN where a prompt has no foil."""
+"""The loss of the answer's lead over its foil, in logits; NaN where a prompt has no foil."""
 
 from __future__ import annotations
 

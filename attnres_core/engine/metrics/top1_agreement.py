@@ -1,4 +1,4 @@
-"""Whether the most likely next token is another than in the clean run: 1 where it is, else 0."""
+"""Changes of the most likely next token: 1 where it is another than in the clean run, else 0."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class AdaptedNetwork(Network):
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens there are."""
+        """Return the number of tokens."""
         return self._vocabulary
 
     def place(self, asked: Asked) -> SiteKey:

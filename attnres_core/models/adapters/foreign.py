@@ -37,7 +37,7 @@ class Foreign:
     describe: Callable[..., Asked]
 
     def missing(self) -> str | None:
-        """Why they cannot be read here; None: they can."""
+        """Return why they cannot be read here; None: they can."""
         if importlib.util.find_spec(self.package) is None:
             return f"{self.name} models need the package `{self.package}`, which is not installed ({self.install})"
         return None

@@ -1,4 +1,4 @@
-"""What a checkpoint is, from its config and tensor headers alone: backbone, dialect, sites, digest. No torch."""
+"""A checkpoint, from its config and tensor headers alone: backbone, dialect, sites, digest. No torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STORED_DTYPES = ("F32", "BF16", "F16", "F64")
 
 
 class Weights(StrEnum):
-    """Where a model's weights come from."""
+    """The origin of a model's weights."""
 
     STORED = "stored"
     """The files (and, for a wrapped vanilla model, its constant routing)."""
@@ -84,7 +84,7 @@ class Checkpoint:
 
     @property
     def backbone(self) -> Backbone:
-        """What its layers compute."""
+        """Return what its layers compute."""
         return BACKBONES[self.config["model_type"]]
 
     @property
@@ -118,7 +118,7 @@ class Checkpoint:
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens there are."""
+        """Return the number of tokens."""
         return min(self.size(field) for field in ("vocab_size", "unpadded_vocab_size") if field in self.sizes)
 
     @property

@@ -1,4 +1,4 @@
-"""What running a checkpoint holds in memory beside its weights, from its config alone; no torch."""
+"""The memory that running a checkpoint takes beside its weights, from its config alone; no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attnres_core.prompts import WINDOW
 
 
 def copies_of_states(checkpoint: Checkpoint) -> int:
-    """How often a state, or a weight, is held: inkling2 keeps states normalised beside themselves too."""
+    """Return how often a state, or a weight, is held: inkling2 keeps states normalised beside themselves too."""
     return 2 if isinstance(checkpoint.dialect, Inkling2) else 1
 
 

@@ -1,4 +1,4 @@
-"""Where a checkpoint's files are: a local folder, or a revision of a hub repository, from the cache or the network."""
+"""The place of a checkpoint's files: a local folder, or a revision of a hub repository, from cache or network."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _downloaded(name: str, revision: str | None) -> Located:
 
 
 def _unreachable(name: str, at: str, offline: bool) -> tuple[str, str]:
-    """What is said where neither cache nor network has it."""
+    """Return what is said where neither cache nor network has it."""
     get = f"`hf download {name}` where there is a network"
     if offline:
         return (

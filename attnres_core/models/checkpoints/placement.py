@@ -1,4 +1,4 @@
-"""Which device each part of a model lies on, where it is larger than one. No torch."""
+"""The device of each part of a model that is larger than one. No torch."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Placement:
     """The device of every layer, in order."""
 
     def of(self, name: str) -> str:
-        """Where the tensor or module of a name lies."""
+        """Return where the tensor or module of a name lies."""
         if layer := _LAYER.search(name):
             return self.layers[int(layer[1])]
         return self.layers[0 if name.startswith(_WITH_FIRST) else -1]
 
     @property
     def ends_apart(self) -> bool:
-        """Whether embedding and head lie on two devices, and so cannot be one tensor."""
+        """Return whether embedding and head lie on two devices, and so cannot be one tensor."""
         return self.layers[0] != self.layers[-1]
 
 

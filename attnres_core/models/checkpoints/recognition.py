@@ -1,4 +1,4 @@
-"""Which backbone and dialect a checkpoint is of, from its config and the names of its tensors. No guessing."""
+"""The backbone and dialect of a checkpoint, from its config and the names of its tensors. No guessing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _NEAREST = {
 
 
 def _other_kind(kind: object, names: Iterable[str]) -> tuple[str, str]:
-    """What is said of a model_type that is not read: the nearest that is, by its tensors' names."""
+    """Return what is said of a model_type that is not read: the nearest that is, by its tensors' names."""
     if kind == "inkling2":
         remedy = "Save its language model alone: transformers' Inkling2ForCausalLM, in bfloat16, with save_pretrained."
         return "model_type 'inkling2', an image-and-text model", remedy

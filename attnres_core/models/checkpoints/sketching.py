@@ -28,7 +28,7 @@ def weights_sketch(checkpoint: Checkpoint) -> str:
 
 
 def matrices(checkpoint: Checkpoint) -> dict[str, Column]:
-    """What counts of a checkpoint's stored matrices, each `[weight]` and of length 1, by name."""
+    """Return what counts of a checkpoint's stored matrices, each `[weight]` and of length 1, by name."""
     found = {name: _part(tensor) for file in checkpoint.files for name, tensor in _stored(file)}
     return {name: found[name] for name in sorted(found) if len(found[name])}
 

@@ -37,7 +37,7 @@ class Delta(Dialect):
         return DepthStream([], embedding, arithmetic)
 
     def sources(self, stream: DepthStream[State]) -> list[State]:
-        """What was added; not the running state."""
+        """Return what was added; not the running state."""
         return stream.completed
 
     def families(self, num_sources: int) -> tuple[Family | None, ...]:

@@ -20,7 +20,7 @@ State = TypeVar("State")
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic(Generic[State]):
-    """What a schedule may do with states; it never looks inside them."""
+    """The operations that a schedule has on states; it never looks inside them."""
 
     add: Callable[[State, State], State]
     subtract: Callable[[State, State], State]
@@ -94,7 +94,7 @@ class Dialect(ABC):
 
     @property
     def has_null_source(self) -> bool:
-        """Whether every site has a learned vector as its first source."""
+        """Return whether every site has a learned vector as its first source."""
         return False
 
     def streams(self, layer: int, sublayer: Sublayer) -> tuple[str | None, ...]:
@@ -102,7 +102,7 @@ class Dialect(ABC):
         return (None,)
 
     def starts_block(self, layer: int, sublayer: Sublayer) -> bool:
-        """Whether this is a block's first sublayer."""
+        """Return whether this is a block's first sublayer."""
         return sublayer is Sublayer.ATTN and layer % self.layers_per_block == 0
 
     @abstractmethod
@@ -112,7 +112,7 @@ class Dialect(ABC):
     def before_read(  # noqa: B027 (most dialects do nothing here)
         self, stream: DepthStream[State], layer: int, sublayer: Sublayer
     ) -> None:
-        """What happens to the stream just before a site reads it."""
+        """Prepare the stream just before a site reads it."""
 
     def sources(self, stream: DepthStream[State]) -> list[State]:
         """The states that a site reads of the stream, in order; none: what is there is read as it is."""
@@ -125,7 +125,7 @@ class Dialect(ABC):
     def after_read(  # noqa: B027
         self, stream: DepthStream[State], layer: int, sublayer: Sublayer
     ) -> None:
-        """What happens just after, before the sublayer's output is added."""
+        """Change the stream just after the read, before the sublayer's output is added."""
 
     def add(self, stream: DepthStream[State], output: State) -> None:
         """A sublayer has written its output."""

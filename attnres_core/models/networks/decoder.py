@@ -26,7 +26,7 @@ from attnres_core.shapes import Bool, Float, Int
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What every layer needs beside the sources: rotary tables and the attention mask of a batch."""
+    """The inputs of every layer beside the sources: rotary tables and the attention mask of a batch."""
 
     rotary: tuple[Tensor, Tensor]  # cos, sin: (batch, pos, head_dim)
     mask: Tensor | None  # (batch, 1, pos, pos), True where a position may look; None: causal, no padding
@@ -111,7 +111,7 @@ class ReadsApart:
         rotary: tuple[Tensor, Tensor],
         mask: Tensor | None,
     ) -> Float[Tensor, "batch pos d"]:
-        """What `forward` gives, with values made of `values`."""
+        """Return what `forward` gives, with values made of `values`."""
         heads = (*state.shape[:-1], -1, self.head_dim)
         query, key = self.q_proj(state).view(heads), self.k_proj(state).view(heads)
         if hasattr(self, "q_norm"):
@@ -172,7 +172,7 @@ class DecoderNetwork(LayeredNetwork, PreTrainedModel):
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens there are."""
+        """Return how many tokens there are."""
         return self.config.vocab_size
 
     def make_tables(self) -> None:

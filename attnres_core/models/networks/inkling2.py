@@ -34,7 +34,7 @@ _NORMS = {
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What every layer needs beside the sources: positions, which of them are real, and the two attention masks."""
+    """The inputs of every layer beside the sources: positions, which of them are real, and the two attention masks."""
 
     positions: Tensor  # (batch, pos)
     real: Tensor | None  # (batch, pos); None: no padding
@@ -63,7 +63,7 @@ class Inkling2AttnResForCausalLM(LayeredNetwork, Inkling2ForCausalLM):
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens there are; rows of the embedding beyond it are padding."""
+        """Return how many tokens there are; rows of the embedding beyond it are padding."""
         return min(self.config.vocab_size, self.config.unpadded_vocab_size)
 
     def prepare(

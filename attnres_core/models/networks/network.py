@@ -24,15 +24,15 @@ AfterWrite = Callable[[int, Sublayer, list[Tensor], Any, Source], None]
 
 
 class SiteOverrides(Protocol):
-    """What interventions do at each site: `networks.overrides.Overrides`, or a dictionary."""
+    """The interventions at each site: `networks.overrides.Overrides`, or a dictionary."""
 
     def get(self, key: SiteKey, /) -> SiteOverride | None:
-        """What a site is to do; None: nothing."""
+        """Return what a site is to do; None: nothing."""
 
 
 @runtime_checkable
 class Inputs(Protocol):
-    """What every layer needs of a batch beside the sources: positions and masks."""
+    """The inputs of every layer beside the sources: positions and masks of a batch."""
 
     def rows(self, index: Tensor) -> Any:
         """The same for a batch made of the given rows (with repeats)."""
@@ -55,11 +55,11 @@ class Network(nn.Module, ABC):
     @property
     @abstractmethod
     def vocabulary(self) -> int:
-        """How many tokens there are."""
+        """Return how many tokens there are."""
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go."""
+        """Return where token ids go."""
         return next(self.parameters()).device
 
     def device_of(self, layer: int) -> torch.device:
@@ -70,7 +70,7 @@ class Network(nn.Module, ABC):
     def prepare(
         self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
     ) -> Inputs:
-        """What a batch needs; positions count from the first real token, so padding changes nothing."""
+        """Return what a batch needs; positions count from the first real token, so padding changes nothing."""
 
     @abstractmethod
     def begin(self, input_ids: Int[Tensor, "batch pos"]) -> DepthStream[Source]:
@@ -123,7 +123,7 @@ class LayeredNetwork(Network):
 
     @abstractmethod
     def scoring(self, key: SiteKey) -> Scoring:
-        """What gives a site's sources their logits."""
+        """Return what gives a site's sources their logits."""
 
     @abstractmethod
     def write(self, layer: int, sublayer: Sublayer, read: Sequence[Tensor], inputs: Any) -> Source:
@@ -138,17 +138,17 @@ class LayeredNetwork(Network):
 
     @property
     def device(self) -> torch.device:
-        """Where the embedding is, and so where token ids go."""
+        """Return where the embedding is, and so where token ids go."""
         return self.model.embed_tokens.weight.device
 
     def device_of(self, layer: int) -> torch.device:
-        """Where a layer's weights are, read off them."""
+        """Return where a layer's weights are, read off them."""
         inside = layer < self.dialect.num_layers
         norm = self.model.layers[layer].post_attention_layernorm if inside else self.model.norm
         return norm.weight.device
 
     def sources(self, stream: DepthStream[Source], key: SiteKey) -> list[Source]:
-        """What a site reads of the stream's states, in order; none: it reads the running state as it is."""
+        """Return what a site reads of the stream's states, in order; none: it reads the running state as it is."""
         return self.dialect.sources(stream)
 
     def run(

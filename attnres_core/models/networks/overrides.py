@@ -65,7 +65,7 @@ class Overrides:
         return slice(group * each, (group + 1) * each)
 
     def get(self, key: SiteKey) -> SiteOverride | None:
-        """What the site is to do; None: nothing."""
+        """Return what the site is to do; None: nothing."""
         if key not in self._at and key not in self._views:
             return None
         bias: Tensor | None = None

@@ -85,7 +85,7 @@ class Reference:
 
     @cached_property
     def _real(self) -> Tensor:
-        """Which positions hold a token, `[prompt, pos]`."""
+        """Return which positions hold a token, `[prompt, pos]`."""
         return torch.arange(int(self.lengths.max())) < self.lengths[:, None]
 
     def mean_state(self, key: SiteKey, source: int, positions: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d"]:

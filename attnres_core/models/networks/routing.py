@@ -167,7 +167,7 @@ class SiteOverride:
 
 
 class Read(NamedTuple):
-    """What one site read."""
+    """The read of one site."""
 
     mixture: Tensor  # (batch, pos, d)
     weights: Tensor  # (source, batch, pos), float32: the weights used, on sources and what takes their place

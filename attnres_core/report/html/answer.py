@@ -14,7 +14,7 @@ CAUSAL, NO_ROLE, LESS = "causal", "no role", "less"
 
 @dataclass(frozen=True, slots=True)
 class PathwayFinding:
-    """What one claim decides of one pathway of the trained model."""
+    """One claim's decision about one pathway of the trained model."""
 
     pathway: str
     """`embedding → early mlp`: the family dropped alone, and what reads it."""

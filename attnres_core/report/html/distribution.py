@@ -1,4 +1,4 @@
-"""How a claim's effect is distributed over documents: one chart for all claims, filled and drawn by the page's script.
+"""A claim's effect over documents: one chart for all claims, filled and drawn by the page's script.
 
 Text from the record reaches the chart as data only, never inside an expression.
 """

@@ -1,4 +1,4 @@
-"""What the report's charts share: the figure record, axes over orders of magnitude, one look."""
+"""The common parts of the report's charts: the figure record, axes over orders of magnitude, one look."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def cells(rows: list[Row], *keys: str) -> tuple[tuple[str, ...], ...]:
 
 
 def panels_in_rows(spec: Row, *, whole: int, together: int, fixed: int, flexible: int, smallest: float) -> Row:
-    """What the page's script needs to lay a chart of panels out in less room.
+    """Return what the page's script needs to lay a chart of panels out in less room.
 
     Args:
         spec: a concatenation.

@@ -105,7 +105,7 @@ def _forest(index: int, unit: str, rows: list[Row]) -> Figure:
 
 
 def _narrow(unit: str, axis: Axis) -> Row:
-    """What the page's script draws in place of the chart where the window has fewer pixels than `below`."""
+    """Return what the page's script draws in place of the chart where the window has fewer pixels than `below`."""
     spec = finish(_chart(unit, axis, narrow=True))
     return {"below": WHOLE, "label": LABELS - 8, "narrow": {name: spec[name] for name in ("layer", "height")}}
 

@@ -123,7 +123,7 @@ def _style() -> str:
 
 
 def _shared(record: Record) -> dict[str, Any]:
-    """What the page's script must know to name verdicts and sources and to write numbers as the page itself does."""
+    """Return what the page's script needs to name verdicts and sources and to write numbers as the page does."""
     names = {word: sign.name for word, sign in verdict_signs.SIGNS.items()}
     sources = [None if claim["control"] else by_source.source(claim) for claim in record["claims"]]
     return {"verdicts": names, "numbers": numbers.RULES, "sources": sources, "ink": figure.INK}

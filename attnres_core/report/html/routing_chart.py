@@ -1,4 +1,4 @@
-"""Where each sublayer reads from: mean depth weights of every site, one panel per sublayer and model.
+"""The reads of each sublayer: mean depth weights of every site, one panel per sublayer and model.
 
 Text from the record reaches a spec as data only, never inside an expression.
 """

@@ -14,7 +14,7 @@ from attnres_core.models.errors import UnsupportedCheckpoint
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in a checkpoint's folder, and how the caller wants it read."""
+    """The files of a checkpoint's folder, and how the caller wants them read."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -74,7 +74,7 @@ def _renamed(name: str, table: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Backbone:
-    """What a layer computes, as a checkpoint's files tell it."""
+    """The computation of a layer, as a checkpoint's files describe it."""
 
     name: str
     dialect: Callable[[Found], Dialect]

@@ -78,7 +78,7 @@ class Acting:
         return SiteOverride(rewrites=((self.rows, rule),))
 
     def _mask(self) -> Tensor:
-        """Which sources are taken from which rows, `[source, row, 1]`."""
+        """Return which sources are taken from which rows, `[source, row, 1]`."""
         mask = torch.zeros(self.count, len(self.token_ids), 1, dtype=torch.bool)
         if self.intervention.control is Control.MATCHED_COUNT:
             others, draw = torch.tensor(self._others), self.intervention.draw
@@ -94,7 +94,7 @@ class Acting:
         return [index for index in range(self.count) if index not in self.indices]
 
     def _taken(self) -> Rule:
-        """How much of each source's weight is taken away."""
+        """Return how much of each source's weight is taken away."""
         if self.intervention.control is not Control.MATCHED_MASS:
             mask = self._mask()
             return lambda weights: weights * mask.to(weights.device)
