@@ -187,7 +187,7 @@ def _map_cell(row: Mapping[str, Any], split: Split) -> MapCell:
         "kl": number(row["kl"]),
         "kept_mass": number(row["kept_mass"]),
         "input_change": number(row["input_change"]),
-        "beyond": number(row["beyond"]),
+        "beyond": None if row["beyond"] is None else number(row["beyond"]),  # (older stores do not know it)
         "duplicate": row["duplicate"],
     }
 
