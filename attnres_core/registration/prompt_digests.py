@@ -13,7 +13,7 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
-from attnres_core.prompts import WINDOW, PromptSet, read_tokenizer, scored_tokens
+from attnres_core.prompts import WINDOW, Prompt, PromptSet, read_tokenizer, scored_tokens
 
 SHINGLE = 8
 """Tokens of a run that near-duplicates share."""
@@ -41,14 +41,18 @@ def scored_digests(prompts: PromptSet, tokenizer_file: Path) -> tuple[str, ...]:
 def check_distinct(prompts: PromptSet, tokenizer_file: Path) -> None:
     """Refuse a set in which two prompts are the same: they would count as independent evidence.
 
+    Variants of one document may be: they are one document.
+
     Raises:
         ValueError: which two prompts; or there is no readable tokenizer.
     """
-    first: dict[str, str] = {}
+    first: dict[str, Prompt] = {}
     for prompt, digest in zip(prompts.prompts, scored_digests(prompts, tokenizer_file), strict=True):
-        if (other := first.setdefault(digest, prompt.id)) != prompt.id:
+        other = first.setdefault(digest, prompt)
+        varied = other.document == prompt.document and other.variant != prompt.variant  # (which folding undoes)
+        if other != prompt and not varied:
             raise ValueError(
-                f"prompts {other!r} and {prompt.id!r} are the same in the {WINDOW} tokens that are scored; "
+                f"prompts {other.id!r} and {prompt.id!r} are the same in the {WINDOW} tokens that are scored; "
                 "blanks and a final stop make no difference: leave one out"
             )
 

@@ -198,6 +198,24 @@ def test_registering_tells_near_duplicates(suite, pytester, micro):
     )
 
 
+def test_variants_of_one_document_may_read_the_same_and_those_of_two_may_not(tmp_path, tokenizer):
+    text = " ".join(f"w{place}" for place in range(30))
+
+    def rows(*documents):
+        return [
+            {"id": f"{name} {document}", "text": f"{space}{text}", "document": document, "variant": name}
+            for document in documents
+            for name, space in (("as written", ""), ("indented", "  "))
+        ]
+
+    file = tmp_path / "p.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows("a")))
+    check_distinct(load_prompts(file), tokenizer)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows("a", "b")))
+    with pytest.raises(ValueError, match="are the same in the 64 tokens"):
+        check_distinct(load_prompts(file), tokenizer)
+
+
 def test_near_duplicates_are_told(tmp_path, tokenizer):
     text = " ".join(f"w{place}" for place in range(30))
     prompts = prompt_file(tmp_path, text, text + " w40", " ".join(f"w{place}" for place in range(40, 70)))
@@ -207,7 +225,7 @@ def test_near_duplicates_are_told(tmp_path, tokenizer):
 
 def test_the_shipped_prompts_are_distinct_and_were_never_both(tmp_path):
     tokenizer = ac.reference("tiny-open-block") / "tokenizer.json"
-    for name in ("docstrings", "induction", "recall", "closing", "headers"):
+    for name in sorted(file.stem for file in ac.reference_prompts().parent.glob("*.jsonl")):
         prompts = load_prompts(ac.reference_prompts(name))
         check_distinct(prompts, tokenizer)
         splits = [set(scored_digests(prompts.part(split), tokenizer)) for split in ("exploration", "confirmation")]

@@ -15,6 +15,8 @@ from attnres_core.models.loading import load_model
 from attnres_core.models.model import AttnResModel
 from attnres_core.prompts import WINDOW, PromptSet, Split, load_prompts
 from attnres_core.shipped import fixtures, reference, reference_prompts, resolved
+from attnres_core.training.corpus import PACKAGES
+from attnres_core.training.unseen import UNSEEN
 
 FOLDERS = sorted((fixtures() / "checkpoints").glob("*/"))
 EVERY = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -130,6 +132,17 @@ def test_the_prompts_are_those_of_their_manifest(prompts: PromptSet) -> None:
 def test_the_prompts_come_from_the_corpus_that_was_held_out_in_training() -> None:
     found = json.loads((reference_prompts().parent / "manifest.json").read_text())
     assert {manifest(folder)["data"]["digest"] for folder in FOLDERS} == {found["corpus_digest"]}
+
+
+def test_unseen_prompts_come_from_packages_outside_the_corpus() -> None:
+    unseen, varied = (load_prompts(reference_prompts(name)) for name in ("unseen", "variants"))
+    for prompts in (unseen, varied):
+        found = json.loads((reference_prompts().parent / f"{prompts.name}.json").read_text())
+        assert (found["digest"], found["prompts"]) == (prompts.digest, len(prompts))
+        assert set(prompts.strata) == set(UNSEEN)
+    assert not set(UNSEEN) & set(PACKAGES)
+    assert not set(unseen.documents) & set(varied.documents)
+    assert {prompt.variant for prompt in varied.prompts} == {"as written", "rewrapped", "lower case", "indented"}
 
 
 def test_every_prompt_fills_the_window(prompts: PromptSet) -> None:
