@@ -101,7 +101,7 @@ class Intervention:
         """Sites where nothing can change by construction: structural no-ops.
 
         All sources are one tensor, so that no weights can change what is read (unless none is left beside the running
-        state), or nothing uses what is read.
+        state, or weights are subtracted), or nothing uses what is read.
         """
         gone = _leaves_nothing(self.spec) and self.control is None
         filled = self.spec.fills or self.part in (Part.STATES, Part.BOTH)
@@ -112,7 +112,7 @@ class Intervention:
             or (
                 not filled
                 and _all_one(site)
-                and not (gone and site.adds_to_state and len(indices) == len(site.sources))
+                and not (gone and (site.free or (site.adds_to_state and len(indices) == len(site.sources))))
             )
         )
 
@@ -227,7 +227,7 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
     emptied = [
         str(site)
         for site, indices in touched
-        if family is not None and len(indices) == len(site.sources) and (matched or not site.adds_to_state)
+        if family is not None and len(indices) == len(site.sources) and (matched or not site.may_lose_all)
     ]
     given = control if matched or control in (Control.PLACEBO, Control.SELF_SWAP) else None
     if emptied and (_leaves_nothing(kind.spec) or matched):
@@ -334,7 +334,7 @@ def composed(interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
         for site, indices in each.touched
         for _ in indices
     )
-    alone = {site: count for site, count in gone.items() if not site.adds_to_state}
+    alone = {site: count for site, count in gone.items() if not site.may_lose_all}
     if emptied := [str(site) for site, count in alone.items() if count == len(site.sources)]:
         raise ValueError(f"together they would leave no source at {', '.join(emptied)}; keep at least one family")
     return tuple(sorted(interventions, key=lambda intervention: intervention.key))

@@ -304,6 +304,13 @@ class Site:
     """Whether the running state is read beside the mixture, with weight one: such a site may lose every source."""
     unread: bool = False
     """Whether nothing uses what is read here, so that nothing done here changes anything."""
+    free: bool = False
+    """Whether the weights are on no simplex, so that what is taken away is subtracted and the rest stays as it is."""
+
+    @property
+    def may_lose_all(self) -> bool:
+        """Whether something defined is read without any source: the running state, or zero."""
+        return self.adds_to_state or self.free
 
     @property
     def key(self) -> SiteKey:
