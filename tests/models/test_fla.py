@@ -100,7 +100,8 @@ def test_a_family_without_vectors_is_what_its_own_code_computes_with_the_call_re
     model = ac.load_model(mla)
     network, ids = model.network.network, torch.arange(8)[None]
     assert [str(site) for site in model.sites] == ["0.mlp", "1.attn", "1.mlp", "2.final"]
-    assert (model.logits(ids) - network(ids).logits).abs().max() < 1e-5
+    with torch.inference_mode():
+        assert (model.logits(ids) - network(ids).logits).abs().max() < 1e-5
     modelling, shared = sys.modules[type(network).__module__], sys.modules["fla.models.modeling_utils"]
 
     def without_the_embedding(query, residuals, rms_weight, output_rms_weight=None, rms_eps=1e-6, **options):
@@ -109,7 +110,8 @@ def test_a_family_without_vectors_is_what_its_own_code_computes_with_the_call_re
     naive = modelling.fused_attnres
     for module in (modelling, shared):
         monkeypatch.setattr(module, "fused_attnres", without_the_embedding)
-    expected = network(ids).logits
+    with torch.inference_mode():
+        expected = network(ids).logits
     monkeypatch.undo()
     found = model.logits(ids, ablation=[ac.drop(ac.EMBEDDING, ac.ALL_SITES)])
     assert (found - model.logits(ids)).abs().max() > 0.01
@@ -149,6 +151,19 @@ def test_what_cannot_be_used_here_says_why(mla, monkeypatch):
     found, remedy = refusal(mla)
     assert found == "a FLA checkpoint, and `fla` cannot be used here (Please install Flash Attention)"
     assert remedy == "Install what it needs: pip install 'attnres-core[fla]'."
+
+
+def test_a_benchmark_s_faster_adapter_gives_the_same_numbers(monkeypatch):
+    """torch's formulas and the package's own reference in the place of interpreted kernels."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "adapters")
+    expected = load_file(VECTORS["gla"] / "expected.safetensors")
+    real = expected["attention_mask"].bool()
+    try:
+        model = ac.load_model(VECTORS["gla"], adapter="gla_in_torch:load")
+        found = model.logits(expected["input_ids"], expected["attention_mask"])
+    finally:
+        sys.modules["gla_in_torch"].restore()
+    assert (found - expected["logits"])[real].abs().max() < 1e-4
 
 
 def test_a_damaged_checkpoint_is_refused(mla, tmp_path):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import logging
 
 from attnres_core.models.adapters import fla_on_cpu
 from attnres_core.models.adapters.adapter import RoutingCall, adapt
@@ -17,6 +20,9 @@ from attnres_core.models.adapters.foreign import FLA, KIMI_K3, Foreign
 from attnres_core.models.adapters.named import modules_calling
 from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.model import AttnResModel
+
+CONTEXT = 2048
+"""The longest prompt, in tokens, of a model whose config names none."""
 
 
 def fla(folder: Path, *, device: str, dtype: torch.dtype, untrained: bool = False) -> AttnResModel:
@@ -49,8 +55,7 @@ def load_foreign(
         if kind is FLA:
             fla_on_cpu.prepare()
         importlib.import_module(kind.package)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # (of a release of transformers that the package does not know yet)
+        with _quietly():
             network = _made(folder, dtype) if untrained else _loaded(folder, dtype)
     except (ImportError, fla_on_cpu.CannotInterpret) as error:
         found = f"a {kind.name} checkpoint, and `{kind.package}` cannot be used here ({error})"
@@ -70,12 +75,26 @@ def load_foreign(
         network.to(device),
         *(RoutingCall(owner, kind.call, kind.describe) for owner in owners),
         vocabulary=sizes.vocab_size,
-        context=sizes.max_position_embeddings,
+        context=getattr(sizes, "max_position_embeddings", None) or CONTEXT,
         name=folder.name,
         dialect="kimi_block",
         tokenizer=tokenizer if tokenizer.exists() else None,
         queries=lambda name: re.search(kind.queries, name) is not None,
     )
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """No progress bar, and no warning of a release of transformers that a package does not know yet."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _made(folder: Path, dtype: torch.dtype) -> Any:
