@@ -18,7 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnres_core.models.adapters.asked import AdapterError as AdapterError
+from attnres_core.models.adapters.asked import Asked as Asked
+from attnres_core.models.adapters.asked import RoutingCall as RoutingCall
 from attnres_core.models.adapters.memory import PeakMemory
+from attnres_core.models.adapters.streams import StreamCall, StreamRun
 from attnres_core.models.dialects.schedule import Arithmetic, DepthStream, families
 from attnres_core.models.geometry import Outline
 from attnres_core.models.model import AttnResModel
@@ -34,7 +38,7 @@ from attnres_core.models.networks.routing import (
     Source,
     route,
 )
-from attnres_core.quantities.vocabulary import Family, Site, SiteKey, Sublayer
+from attnres_core.quantities.vocabulary import Site, SiteKey, Sublayer
 from attnres_core.shapes import Float, Int
 
 TOLERANCE = 1e-4
@@ -45,64 +49,6 @@ SPARE = 2
 """What a token may take is so many times what it took then: prompts are longer, kernels keep memory of their own."""
 FLOAT32 = 4
 """Bytes of a number, when a model is looked at."""
-
-
-class AdapterError(ValueError):
-    """A model that cannot be adapted as described; says what was found and what to change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One site's read, as the model's own call was asked for it.
-
-    Its weights are the softmax of a pseudo-query's products, or of given `logits`, or given `weights` as they are.
-    """
-
-    sources: Sequence[Tensor]
-    """In order, the current state last, each `[..., d]`; already normalised where `eps` is None. None at all: there is
-    nothing to choose, the read is `base`, and this is no site."""
-    query: Tensor | None
-    """The pseudo-query times its key norm's gain and any scale, `[d]`; None where `logits` or `weights` are given."""
-    eps: float | None
-    """Of the norm that makes a source a key; None: a source is its own key, and its own value."""
-    parameter: nn.Parameter
-    """The one that holds the pseudo-query, or another of this site alone: its name says which site this is."""
-    stream: str | None = None
-    """The stream, where one call reads several."""
-    recency_bias: Tensor | None = None
-    """Added to the current source's logit, where there is one."""
-    finish: Callable[[Tensor], Tensor] | None = None
-    """What the call does with the mixture before it returns it, such as the norm that follows; None: nothing."""
-    logits: Tensor | None = None
-    """In the place of a query: `[source]`, the same for every token, or `[source, ...]` as the model computed them."""
-    weights: Tensor | None = None
-    """In the place of a query: weights on no simplex, `[source, ...]`, or one a channel, `[source, ..., d]`. A drop
-    subtracts, and nothing is scaled up. Of weights a channel, the mean size counts."""
-    base: Tensor | None = None
-    """A state that is read with weight one beside the mixture, `[..., d]`, and is none of the sources."""
-    families: Sequence[Family | None] | None = None
-    """The sources' families, in order; None: embedding, older, recent, current, by their places."""
-
-    @property
-    def like(self) -> Tensor:
-        """A tensor of the read's shape."""
-        if self.sources:
-            return self.sources[-1]
-        if self.base is None:
-            raise AdapterError("`describe` gives neither `sources` nor a `base`; a read is of at least one of them")
-        return self.base
-
-
-@dataclass(frozen=True, slots=True)
-class RoutingCall:
-    """The call that reads depth sources."""
-
-    owner: Any
-    """What has it as an attribute: the Python module of a function, the class of a routing module."""
-    name: str
-    """The attribute: the function's name, or `forward`."""
-    describe: Callable[..., Asked | Sequence[Asked]]
-    """From the call's own arguments to what they are; several where one call returns a tuple of streams."""
 
 
 def site_of(name: str) -> tuple[int | None, Sublayer]:
@@ -135,6 +81,10 @@ def _own_forward(network: nn.Module, ids: Tensor, mask: Tensor | None) -> Tensor
     return output if isinstance(output, Tensor) else output.logits
 
 
+Watch = Callable[[Asked, Tensor], None]
+"""Hears a read as it was described, and what the model's own call gave."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """The attention mask of a batch."""
@@ -158,7 +108,7 @@ class AdaptedNetwork(Network):
     def __init__(
         self,
         network: nn.Module,
-        calls: Sequence[RoutingCall],
+        calls: Sequence[RoutingCall | StreamCall],
         vocabulary: int,
         head: str | None,
         site: Callable[[str], tuple[int | None, Sublayer]],
@@ -173,6 +123,8 @@ class AdaptedNetwork(Network):
         self.num_layers = 0
         self.pseudo_queries: tuple[nn.Parameter, ...] = ()
         """The parameters that decide the depth weights, in forward order."""
+        self.families_given = frozenset[SiteKey]()
+        """The sites whose families are a description's own."""
 
     @property
     def vocabulary(self) -> int:
@@ -185,6 +137,8 @@ class AdaptedNetwork(Network):
 
     def place(self, asked: Asked) -> SiteKey:
         """The site that a read is of."""
+        if asked.parameter is None:
+            return SiteKey(self.num_layers, Sublayer.FINAL, asked.stream)
         if asked.parameter not in self._places:
             raise AdapterError("`describe` gives a `parameter` that is not in the model; give the pseudo-query")
         name, site = self._places[asked.parameter]
@@ -227,8 +181,9 @@ class AdaptedNetwork(Network):
             return _finished(asked, found.mixture.reshape(asked.like.shape))
 
         with contextlib.ExitStack() as stack:
+            streams = StreamRun()
             for call in self.calls:
-                stack.enter_context(_standing_in(call, answer))
+                stack.enter_context(_standing_in(call, streams, answer))
             if self.head is None:
                 return self.own_forward(self.network, ids, inputs.mask)
             read: list[Tensor] = []
@@ -288,15 +243,45 @@ def _finished(asked: Asked, mixture: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _standing_in(call: RoutingCall, answer: Callable[[Asked], Tensor]) -> Iterator[None]:
-    """The call answered by us for as long as this lasts."""
+def _standing_in(
+    call: RoutingCall | StreamCall, run: StreamRun, answer: Callable[[Asked], Tensor], *, watch: Watch | None = None
+) -> Iterator[None]:
+    """The call answered by us for as long as this lasts.
+
+    Args:
+        call: what is stood in for.
+        run: the streams of this run, where the call reads some.
+        answer: what each read gives.
+        watch: hears each read and the call's own result, which then is what the call gives.
+    """
     original = getattr(call.owner, call.name)
 
-    def stand_in(*given: Any, **named: Any) -> Any:
+    def read_sources(*given: Any, **named: Any) -> Any:
+        assert isinstance(call, RoutingCall), "one of two"
+        own = None if watch is None else original(*given, **named)  # (before: it may write into what it was given)
         asked = call.describe(*given, **named)
-        return answer(asked) if isinstance(asked, Asked) else tuple(answer(each) for each in asked)
+        several = [asked] if isinstance(asked, Asked) else list(asked)
+        if watch is None:
+            reads = tuple(answer(each) for each in several)
+            return reads[0] if isinstance(asked, Asked) else reads
+        results: Any = [own] if isinstance(own, Tensor) else own
+        for each, result in zip(several, results, strict=True):
+            watch(each, result)
+        return own
 
-    setattr(call.owner, call.name, stand_in)
+    def read_streams(*given: Any, **named: Any) -> Any:
+        assert isinstance(call, StreamCall), "one of two"
+        own = original(*given, **named)
+        streams = call.describe(own, *given, **named)
+        asked = run.asked(streams)
+        if watch is None:
+            own = streams.give(answer(asked).to(streams.read.dtype), streams.post, streams.comb)
+        else:
+            watch(asked, streams.read)
+        run.leave(streams)
+        return own
+
+    setattr(call.owner, call.name, read_streams if isinstance(call, StreamCall) else read_sources)
     try:
         yield
     finally:
@@ -305,7 +290,7 @@ def _standing_in(call: RoutingCall, answer: Callable[[Asked], Tensor]) -> Iterat
 
 def adapt(
     network: nn.Module,
-    *calls: RoutingCall,
+    *calls: RoutingCall | StreamCall,
     vocabulary: int,
     context: int,
     head: str | None = "lm_head",
@@ -358,7 +343,11 @@ def adapt(
         raise AdapterError(
             f"the model's logits are not those of its head {head!r} alone; give head=None, or the head's own name"
         )
-    adapted.pseudo_queries = tuple(asked.parameter for asked in reads.values() if asked.weights is None)
+    given = (asked for asked in reads.values() if asked.families is not None)
+    adapted.families_given = frozenset(map(adapted.place, given))
+    adapted.pseudo_queries = tuple(
+        asked.parameter for asked in reads.values() if asked.weights is None and asked.parameter is not None
+    )
     most = max(reads.values(), key=lambda asked: len(asked.sources))
     outline = Outline(
         name,
@@ -384,7 +373,7 @@ def _check_all_seen(
     Raises:
         AdapterError: names it.
     """
-    seen = {adapted.name_of(asked.parameter) for asked in reads.values()}
+    seen = {adapted.name_of(asked.parameter) for asked in reads.values() if asked.parameter is not None}
     names = [name for name, _ in adapted.network.named_parameters(remove_duplicate=False)]
     if lost := [name for name in names if queries is not None and queries(name) and name not in seen]:
         where = ", ".join(f"{getattr(call.owner, '__name__', call.owner)}.{call.name}" for call in adapted.calls)
@@ -395,45 +384,34 @@ def _check_all_seen(
 
 
 def _own_reads(adapted: AdaptedNetwork, ids: Tensor) -> dict[SiteKey, Asked]:
-    """Every read of the model's own run, in order, its result compared with ours."""
+    """Every read of the model's own run, in order, its result compared with ours.
+
+    Raises:
+        AdapterError: a site was read twice, or our mixture is not the call's own.
+    """
     reads: dict[SiteKey, Asked] = {}
+
+    def watch(asked: Asked, own: Tensor) -> None:
+        key = adapted.place(asked)
+        if key in reads:
+            raise AdapterError(f"two reads are of {_words(key)}; give each its own `parameter` or `stream`")
+        mixture = _routed(asked, ids.shape)[1].mixture.reshape(asked.like.shape) if asked.sources else asked.like
+        ours = _finished(asked, mixture)
+        far = float((ours.float() - own.float()).abs().max() / own.float().abs().max().clamp(min=1e-6))
+        if far > max(TOLERANCE, 4 * torch.finfo(own.dtype).eps):
+            raise AdapterError(
+                f"at {_words(key)} the mixture as described is {far:.2g} from the model's own, relative to its "
+                "largest value; check the order of the sources, the query's gain and scale, `eps` and `finish`"
+            )
+        if asked.sources:
+            reads[key] = asked
+
     with contextlib.ExitStack() as stack:
+        streams = StreamRun()
         for call in adapted.calls:
-            stack.enter_context(_watching(call, adapted, reads, ids.shape))
+            stack.enter_context(_standing_in(call, streams, lambda asked: asked.like, watch=watch))
         adapted.own_forward(adapted.network, ids, None)
     return reads
-
-
-@contextlib.contextmanager
-def _watching(
-    call: RoutingCall, adapted: AdaptedNetwork, reads: dict[SiteKey, Asked], shape: torch.Size
-) -> Iterator[None]:
-    original = getattr(call.owner, call.name)
-
-    def watched(*given: Any, **named: Any) -> Any:
-        result, described = original(*given, **named), call.describe(*given, **named)
-        several = [described] if isinstance(described, Asked) else list(described)
-        for asked, own in zip(several, [result] if isinstance(result, Tensor) else result, strict=True):
-            key = adapted.place(asked)
-            if key in reads:
-                raise AdapterError(f"two reads are of {_words(key)}; give each its own `parameter` or `stream`")
-            mixture = _routed(asked, shape)[1].mixture.reshape(asked.like.shape) if asked.sources else asked.like
-            ours = _finished(asked, mixture)
-            far = float((ours.float() - own.float()).abs().max() / own.float().abs().max().clamp(min=1e-6))
-            if far > max(TOLERANCE, 4 * torch.finfo(own.dtype).eps):
-                raise AdapterError(
-                    f"at {_words(key)} the mixture as described is {far:.2g} from the model's own, relative to its "
-                    "largest value; check the order of the sources, the query's gain and scale, `eps` and `finish`"
-                )
-            if asked.sources:
-                reads[key] = asked
-        return result
-
-    setattr(call.owner, call.name, watched)
-    try:
-        yield
-    finally:
-        setattr(call.owner, call.name, original)
 
 
 def _words(key: SiteKey) -> str:

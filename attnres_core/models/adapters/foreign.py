@@ -25,7 +25,7 @@ class Foreign:
 
     name: str
     field: str
-    """The field of config.json by which they are known: the block size."""
+    """The field of config.json by which they are known: the block size, or the number of streams."""
     query: str
     """How the name of the read-out's pseudo-query ends in their checkpoints."""
     package: str
@@ -34,11 +34,13 @@ class Foreign:
     """How to get it."""
     adapter: str
     """The name of the adapter that reads them."""
-    queries: str
+    queries: str = ""
     """A pattern of the names of the pseudo-queries that are read. Where there is one source, none is."""
-    call: str
-    """The function that reads depth sources, in the package's modelling modules."""
-    describe: Callable[..., Asked]
+    call: str = ""
+    """The function that reads depth sources, in the package's modelling modules; empty: of hyper-connections."""
+    describe: Callable[..., Asked] | None = None
+    model_types: tuple[str, ...] = ()
+    """Theirs alone; none: whatever has the field."""
 
     def missing(self) -> str | None:
         """Why they cannot be read here; None: they can."""
@@ -98,7 +100,16 @@ FLA = Foreign(
     call="fused_attnres",
     describe=fla_read,
 )
-FOREIGN = (KIMI_K3, FLA)
+HYPER_CONNECTIONS = Foreign(
+    name="hyper-connection",
+    field="model_type",
+    query="",
+    package="transformers",
+    install="pip install 'transformers>=5.23'",
+    adapter="hyper_connections",
+    model_types=("deepseek_v4", "glm5_next", "hy_v4", "qwen4_exp", "qwen4_exp_text"),
+)
+FOREIGN = (KIMI_K3, FLA, HYPER_CONNECTIONS)
 
 
 def foreign_kind(config: Mapping[str, Any], names: Mapping[str, Any]) -> Foreign | None:
@@ -106,7 +117,10 @@ def foreign_kind(config: Mapping[str, Any], names: Mapping[str, Any]) -> Foreign
     text = config.get("text_config")
     fields = {**config, **(text if isinstance(text, dict) else {})}
     for kind in FOREIGN:
-        if fields.get(kind.field) is not None or any(name.endswith(kind.query) for name in names):
+        if kind.model_types:
+            if config.get("model_type") in kind.model_types:
+                return kind
+        elif fields.get(kind.field) is not None or any(name.endswith(kind.query) for name in names):
             return kind
     return None
 

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from transformers.utils import logging
 
 from attnres_core.models.adapters import fla_on_cpu
 from attnres_core.models.adapters.adapter import RoutingCall, adapt
-from attnres_core.models.adapters.foreign import FLA, KIMI_K3, Foreign
+from attnres_core.models.adapters.foreign import FLA, HYPER_CONNECTIONS, KIMI_K3, Foreign
+from attnres_core.models.adapters.hyper_connections import calls_of
 from attnres_core.models.adapters.named import modules_calling
+from attnres_core.models.adapters.streams import StreamCall
 from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.model import AttnResModel
 
@@ -33,6 +35,11 @@ def fla(folder: Path, *, device: str, dtype: torch.dtype, untrained: bool = Fals
 def kimi_k3(folder: Path, *, device: str, dtype: torch.dtype, untrained: bool = False) -> AttnResModel:
     """The adapter of Kimi K3's models."""
     return load_foreign(folder, KIMI_K3, device, dtype, untrained=untrained)
+
+
+def hyper_connections(folder: Path, *, device: str, dtype: torch.dtype, untrained: bool = False) -> AttnResModel:
+    """The adapter of the models of `transformers` with hyper-connections."""
+    return load_foreign(folder, HYPER_CONNECTIONS, device, dtype, untrained=untrained)
 
 
 def load_foreign(
@@ -65,22 +72,29 @@ def load_foreign(
     except (ValueError, OSError, RuntimeError, KeyError) as error:
         found = f"a {kind.name} checkpoint that `{kind.package}` cannot load ({' '.join(str(error).split())})"
         raise UnsupportedCheckpoint(folder, found, "Use the release of the package that saved it.") from error
-    owners = modules_calling(network, kind.call)
-    if not owners:
+    calls = _calls(network, kind)
+    if not calls:
         found = f"no `{kind.call}` in the modules of {type(network).__name__}"
         remedy = "Name the call that reads sources to ac.adapt yourself: help(attnres_core.adapt), docs/adapters.md."
         raise UnsupportedCheckpoint(folder, found, remedy)
     tokenizer, sizes = folder / "tokenizer.json", network.config.get_text_config()
     return adapt(
         network.to(device),
-        *(RoutingCall(owner, kind.call, kind.describe) for owner in owners),
+        *calls,
         vocabulary=sizes.vocab_size,
         context=getattr(sizes, "max_position_embeddings", None) or CONTEXT,
         name=folder.name,
-        dialect="kimi_block",
+        dialect="kimi_block" if kind.describe else kind.adapter,
         tokenizer=tokenizer if tokenizer.exists() else None,
-        queries=lambda name: re.search(kind.queries, name) is not None,
+        queries=(lambda name: re.search(kind.queries, name) is not None) if kind.queries else None,
     )
+
+
+def _calls(network: Any, kind: Foreign) -> Sequence[RoutingCall | StreamCall]:
+    """The calls of a model that read depth sources, or streams."""
+    if kind.describe is None:
+        return calls_of(network.config.model_type)
+    return [RoutingCall(owner, kind.call, kind.describe) for owner in modules_calling(network, kind.call)]
 
 
 @contextlib.contextmanager

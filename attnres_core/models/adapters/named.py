@@ -29,6 +29,7 @@ GROUP = "attnres_core.adapters"
 BUILT_IN = {
     "fla": "attnres_core.models.adapters.foreign_loading:fla",
     "kimi_k3": "attnres_core.models.adapters.foreign_loading:kimi_k3",
+    "hyper_connections": "attnres_core.models.adapters.foreign_loading:hyper_connections",
 }
 UNTRAINED_SEED = 0
 _HELP = "docs/adapters.md shows one"
