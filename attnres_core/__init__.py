@@ -33,11 +33,14 @@ if TYPE_CHECKING:
     from attnres_core.quantities.ablations import average as average
     from attnres_core.quantities.ablations import donor_gap as donor_gap
     from attnres_core.quantities.ablations import drop as drop
+    from attnres_core.quantities.ablations import drop_stream as drop_stream
     from attnres_core.quantities.ablations import interchange as interchange
     from attnres_core.quantities.ablations import keep as keep
     from attnres_core.quantities.ablations import keep_top as keep_top
     from attnres_core.quantities.ablations import keep_wired as keep_wired
     from attnres_core.quantities.ablations import mean as mean
+    from attnres_core.quantities.ablations import no_mixing as no_mixing
+    from attnres_core.quantities.ablations import no_write as no_write
     from attnres_core.quantities.ablations import permute as permute
     from attnres_core.quantities.ablations import resample as resample
     from attnres_core.quantities.ablations import schedule as schedule
@@ -101,6 +104,7 @@ _HOMES = {
     "quantities.ablations": (
         *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),
         *("keep_top", "keep_wired", "sharpen", "permute", "interchange", "donor_gap"),
+        *("drop_stream", "no_mixing", "no_write"),
     ),
     "quantities.controls": ("matched_mass", "matched_count", "random_sites", "other_sublayer", "placebo"),
     "quantities.summaries": (

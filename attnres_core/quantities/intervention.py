@@ -111,6 +111,7 @@ class Intervention:
             if site.unread
             or (
                 not filled
+                and not self.spec.of_streams
                 and _all_one(site)
                 and not (gone and (site.free or (site.adds_to_state and len(indices) == len(site.sources))))
             )
@@ -197,6 +198,11 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         addressed = sites_within(sites, ablation.sublayer, ablation.layers, num_layers, ablation.stream)
         touched: Touched = tuple((site, _spared(site, family)) for site in addressed)
         choosing = [site for site, own in touched if len(own) > 1]
+        if spec.of_streams:
+            choosing = [site for site in addressed if _has_streams(site, ablation)]
+            if not choosing:
+                told = "has such parallel streams on this checkpoint"
+                raise NotApplicable(f"`{ablation}`: no {ablation.sublayer} site in {_where(ablation.layers)} {told}")
         if spec.of_current and choosing:
             choosing = [site for site in choosing if Family.CURRENT in site.sources]
             if not choosing:
@@ -242,6 +248,12 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         draw if matched or kind.spec.random else 0,
         ablation.part,
     )
+
+
+def _has_streams(site: Site, ablation: Ablation) -> bool:
+    """Whether a site has what a kind changes of parallel streams."""
+    has = {"pre": site.parallel > (ablation.amount or 0), "post": site.writes, "comb": site.mixes}
+    return has[ablation.kind.spec.of_streams]
 
 
 def _spared(site: Site, family: Families | None) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from attnres_core.models.adapters.asked import AdapterError as AdapterError
 from attnres_core.models.adapters.asked import Asked as Asked
 from attnres_core.models.adapters.asked import RoutingCall as RoutingCall
 from attnres_core.models.adapters.memory import PeakMemory
-from attnres_core.models.adapters.streams import StreamCall, StreamRun
+from attnres_core.models.adapters.streams import StreamCall, StreamRun, Streams, changed
 from attnres_core.models.dialects.schedule import Arithmetic, DepthStream, families
 from attnres_core.models.geometry import Outline
 from attnres_core.models.model import AttnResModel
@@ -137,13 +137,17 @@ class AdaptedNetwork(Network):
 
     def place(self, asked: Asked) -> SiteKey:
         """The site that a read is of."""
-        if asked.parameter is None:
-            return SiteKey(self.num_layers, Sublayer.FINAL, asked.stream)
-        if asked.parameter not in self._places:
+        return self.place_of(asked.parameter, asked.stream)
+
+    def place_of(self, parameter: nn.Parameter | None, stream: str | None = None) -> SiteKey:
+        """The site that a parameter is of; none: the read-out."""
+        if parameter is None:
+            return SiteKey(self.num_layers, Sublayer.FINAL, stream)
+        if parameter not in self._places:
             raise AdapterError("`describe` gives a `parameter` that is not in the model; give the pseudo-query")
-        name, site = self._places[asked.parameter]
+        name, site = self._places[parameter]
         layer, sublayer = site(name)
-        return SiteKey(self.num_layers if layer is None else layer, sublayer, asked.stream)
+        return SiteKey(self.num_layers if layer is None else layer, sublayer, stream)
 
     def prepare(
         self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
@@ -180,10 +184,14 @@ class AdaptedNetwork(Network):
                 observe(key, states, found)
             return _finished(asked, found.mixture.reshape(asked.like.shape))
 
+        def change(parallel: Streams) -> Streams:
+            override = None if overrides is None else overrides.get(self.place_of(parallel.parameter))
+            return parallel if override is None else changed(parallel, override.streams)
+
         with contextlib.ExitStack() as stack:
             streams = StreamRun()
             for call in self.calls:
-                stack.enter_context(_standing_in(call, streams, answer))
+                stack.enter_context(_standing_in(call, streams, answer, change))
             if self.head is None:
                 return self.own_forward(self.network, ids, inputs.mask)
             read: list[Tensor] = []
@@ -244,7 +252,12 @@ def _finished(asked: Asked, mixture: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _standing_in(
-    call: RoutingCall | StreamCall, run: StreamRun, answer: Callable[[Asked], Tensor], *, watch: Watch | None = None
+    call: RoutingCall | StreamCall,
+    run: StreamRun,
+    answer: Callable[[Asked], Tensor],
+    change: Callable[[Streams], Streams],
+    *,
+    watch: Watch | None = None,
 ) -> Iterator[None]:
     """The call answered by us for as long as this lasts.
 
@@ -252,6 +265,7 @@ def _standing_in(
         call: what is stood in for.
         run: the streams of this run, where the call reads some.
         answer: what each read gives.
+        change: what parallel streams are changed to before they are read.
         watch: hears each read and the call's own result, which then is what the call gives.
     """
     original = getattr(call.owner, call.name)
@@ -272,7 +286,7 @@ def _standing_in(
     def read_streams(*given: Any, **named: Any) -> Any:
         assert isinstance(call, StreamCall), "one of two"
         own = original(*given, **named)
-        streams = call.describe(own, *given, **named)
+        streams = change(call.describe(own, *given, **named))
         asked = run.asked(streams)
         if watch is None:
             own = streams.give(answer(asked).to(streams.read.dtype), streams.post, streams.comb)
@@ -409,7 +423,7 @@ def _own_reads(adapted: AdaptedNetwork, ids: Tensor) -> dict[SiteKey, Asked]:
     with contextlib.ExitStack() as stack:
         streams = StreamRun()
         for call in adapted.calls:
-            stack.enter_context(_standing_in(call, streams, lambda asked: asked.like, watch=watch))
+            stack.enter_context(_standing_in(call, streams, lambda asked: asked.like, lambda found: found, watch=watch))
         adapted.own_forward(adapted.network, ids, None)
     return reads
 
@@ -426,4 +440,12 @@ def _site(key: SiteKey, asked: Asked) -> Site:
     own = families(len(sources)) if asked.families is None else tuple(asked.families)
     _agree("families", len(own), len(sources))
     adds, free = asked.base is not None, asked.weights is not None
-    return Site(key.layer, key.sublayer, own, key.stream, copies, adds_to_state=adds, free=free)
+    streams = asked.parallel
+    return Site(
+        *(key.layer, key.sublayer, own, key.stream, copies),
+        adds_to_state=adds,
+        free=free,
+        parallel=0 if streams is None else streams.states.shape[2],
+        mixes=streams is not None and streams.comb is not None,
+        writes=streams is not None and streams.post is not None,
+    )

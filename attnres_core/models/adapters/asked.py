@@ -16,6 +16,26 @@ class AdapterError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Streams:
+    """What one site does with the streams, as the model's own call computes it."""
+
+    states: Tensor
+    """The streams as the site gets them, `[batch, pos, stream, d]`."""
+    pre: Tensor
+    """What it reads of each, `[batch, pos, stream]`, or channel by channel, `[batch, pos, stream, d]`."""
+    post: Tensor | None
+    """How its sublayer's output is written to each, `[batch, pos, stream]`; None: nothing is, as at the read-out."""
+    comb: Tensor | None
+    """How the streams mix, `[batch, pos, from, to]`; None: each stays what it is."""
+    parameter: nn.Parameter | None
+    """One of the site's own: its name in the model says which site this is; None: the read-out."""
+    read: Tensor
+    """What the call itself read, `[batch, pos, d]`."""
+    give: Callable[[Tensor, Tensor | None, Tensor | None], Any]
+    """What the call returns, from a read, a `post` and a `comb`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """One site's read, as the model's own call was asked for it.
 
@@ -47,6 +67,9 @@ class Asked:
     """A state that is read with weight one beside the mixture, `[..., d]`, and is none of the sources."""
     families: Sequence[Family | None] | None = None
     """The sources' families, in order; None: embedding, older, recent, current, by their places."""
+
+    parallel: Streams | None = None
+    """The parallel streams that it reads, in models with hyper-connections."""
 
     @property
     def like(self) -> Tensor:

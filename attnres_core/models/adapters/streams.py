@@ -12,38 +12,21 @@ The weights a_s are on no simplex. A source's output is what was written to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attnres_core.models.adapters.asked import AdapterError, Asked
+from attnres_core.models.adapters.asked import Streams as Streams
+from attnres_core.models.networks.routing import StreamChange
 from attnres_core.quantities.vocabulary import Family
 
 FOREIGN_WRITE = 1e-3
 """What of a change of the streams no output explains, relative to the streams, before it is another writer's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Streams:
-    """What one site does with the streams, as the model's own call computes it."""
-
-    states: Tensor
-    """The streams as the site gets them, `[batch, pos, stream, d]`."""
-    pre: Tensor
-    """What it reads of each, `[batch, pos, stream]`, or channel by channel, `[batch, pos, stream, d]`."""
-    post: Tensor | None
-    """How its sublayer's output is written to each, `[batch, pos, stream]`; None: nothing is, as at the read-out."""
-    comb: Tensor | None
-    """How the streams mix, `[batch, pos, from, to]`; None: each stays what it is."""
-    parameter: nn.Parameter | None
-    """One of the site's own: its name in the model says which site this is; None: the read-out."""
-    read: Tensor
-    """What the call itself read, `[batch, pos, d]`."""
-    give: Callable[[Tensor, Tensor | None, Tensor | None], Any]
-    """What the call returns, from a read, a `post` and a `comb`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +66,12 @@ class StreamRun:
         count = len(self.outputs)
         older = (Family.OLDER,) * (count - 2)
         families = (None,) if count == 1 else (Family.EMBEDDING, *older, Family.RECENT)
-        return Asked(list(self.outputs), None, None, streams.parameter, weights=weights, families=families)
+        return Asked(
+            *(list(self.outputs), None, None, streams.parameter),
+            weights=weights,
+            families=families,
+            parallel=streams,
+        )
 
     def leave(self, streams: Streams) -> None:
         """The site has been read, and its sublayer will write as `streams` says."""
@@ -112,3 +100,15 @@ class StreamRun:
             raise AdapterError("something else than a sublayer's output was written to the streams before a site")
         self.outputs.append(output.to(streams.states.dtype))
         self._shares.append(post.float())
+
+
+def changed(streams: Streams, changes: Iterable[StreamChange]) -> Streams:
+    """The same with what interventions change: what is not read, not written, or not mixed."""
+    parts = {name: part.clone() for name in ("pre", "post", "comb") if (part := getattr(streams, name)) is not None}
+    for change in changes:
+        own = parts[change.part]
+        if change.part == "comb":
+            own[change.rows] = torch.eye(own.shape[-1], dtype=own.dtype, device=own.device)
+        else:
+            own[change.rows, :, slice(None) if change.index is None else change.index] = 0
+    return dataclasses.replace(streams, **parts)

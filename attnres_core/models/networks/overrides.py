@@ -10,7 +10,7 @@ from torch import Tensor
 from attnres_core.models.networks.interventions import act_of
 from attnres_core.models.networks.interventions.acting import Acting
 from attnres_core.models.networks.reference_states import Donors, Reference
-from attnres_core.models.networks.routing import Exchange, Removal, Rule, SiteOverride
+from attnres_core.models.networks.routing import Exchange, Removal, Rule, SiteOverride, StreamChange
 from attnres_core.quantities.intervention import Intervention
 from attnres_core.quantities.vocabulary import Site, SiteKey
 
@@ -63,6 +63,7 @@ class Overrides:
         rewrites: list[tuple[slice, Rule]] = []
         removals: list[Removal] = []
         exchanges: list[Exchange] = []
+        streams: list[StreamChange] = []
         each = len(self.token_ids)
         for group, intervention, site, indices in self._at[key]:
             rows = slice(group * each, (group + 1) * each)
@@ -76,4 +77,5 @@ class Overrides:
             rewrites += own.rewrites
             removals += own.removals
             exchanges += own.exchanges
-        return SiteOverride(bias, tuple(rewrites), tuple(removals), tuple(exchanges))
+            streams += own.streams
+        return SiteOverride(bias, tuple(rewrites), tuple(removals), tuple(exchanges), tuple(streams))

@@ -172,6 +172,17 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamChange:
+    """What is changed of a site's parallel streams, for some rows of a batch."""
+
+    rows: slice
+    part: str
+    """`pre`, how they are read, `post`, how they are written to, or `comb`, how they mix."""
+    index: int | None = None
+    """Which stream; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
 class SiteOverride:
     """Interventions at one site, as data on any device: for the rows they are about, in this order."""
 
@@ -181,6 +192,8 @@ class SiteOverride:
     """Other depth weights for some rows."""
     removals: tuple[Removal, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
+    streams: tuple[StreamChange, ...] = ()
+    """Made before the site is read, and so before the other interventions."""
 
 
 class Read(NamedTuple):
