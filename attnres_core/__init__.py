@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from attnres_core.models.adapters.adapter import Asked as Asked
     from attnres_core.models.adapters.adapter import RoutingCall as RoutingCall
     from attnres_core.models.adapters.adapter import adapt as adapt
+    from attnres_core.models.adapters.streams import StreamCall as StreamCall
+    from attnres_core.models.adapters.streams import Streams as Streams
     from attnres_core.models.errors import UnsupportedCheckpoint as UnsupportedCheckpoint
     from attnres_core.models.loading import load_model as load_model
     from attnres_core.prompts import PromptSet as PromptSet
@@ -94,6 +96,7 @@ _HOMES = {
     "quantities.intervention": ("NotApplicable",),
     "models.errors": ("UnsupportedCheckpoint",),
     "models.adapters.adapter": ("AdapterError", "Asked", "RoutingCall", "adapt"),
+    "models.adapters.streams": ("StreamCall", "Streams"),
     "models.loading": ("load_model",),
     "exploration.prompt_kinds": ("PromptKind", "any_tokens", "excerpts", "texts"),
     "prompts": ("PromptSet", "load_prompts"),

@@ -216,6 +216,8 @@ def _routed(asked: Asked, shape: torch.Size, override: SiteOverride | None = Non
         AdapterError: a description that says too little, too much, or gives a tensor of the wrong shape.
     """
     states = [state.reshape(*shape, -1) for state in asked.sources]
+    if asked.families is not None:
+        _agree("families", len(asked.families), len(states))
     given = [name for name in ("query", "logits", "weights") if getattr(asked, name) is not None]
     if len(given) != 1:
         raise AdapterError(f"`describe` gives {' and '.join(given) or 'no weights'}; give query, logits or weights")
@@ -438,7 +440,6 @@ def _site(key: SiteKey, asked: Asked) -> Site:
     pairs = ((i, j) for j in range(len(sources)) for i in range(j))
     copies = tuple((i, j) for i, j in pairs if torch.equal(sources[i], sources[j]))
     own = families(len(sources)) if asked.families is None else tuple(asked.families)
-    _agree("families", len(own), len(sources))
     adds, free = asked.base is not None, asked.weights is not None
     streams = asked.parallel
     return Site(
