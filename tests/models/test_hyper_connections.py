@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.hyper_models import FIELDS, VOCABULARY, hyper_model
 from transformers.models.deepseek_v4 import modeling_deepseek_v4 as library
 
@@ -127,6 +127,12 @@ def test_the_fast_path_ablates_rows_of_a_batch_each_its_own_way(model):
             assert columns[what][row] == pytest.approx(float(clean - ablated), abs=TOLERANCE), what
 
 
+@pytest.fixture
+def _worked_adapters(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks" / "adapters")
+
+
+@pytest.mark.usefixtures("_worked_adapters")
 @pytest.mark.parametrize("kind", sorted(FIELDS))
 def test_the_other_three_do_what_measuring_takes_for_granted(kind):
     found = adapt(hyper_model(kind), *calls_of(kind), vocabulary=VOCABULARY, context=64)
@@ -134,6 +140,21 @@ def test_the_other_three_do_what_measuring_takes_for_granted(kind):
     assert [(site.parallel, site.writes) for site in found.sites] == [(4, True)] * 6 + [(4, False)]
     assert {site.mixes for site in found.sites[:-1]} == {kind == "glm5_next_text"}
     check_adapter(found)
+
+
+@pytest.mark.usefixtures("_worked_adapters")
+def test_a_checkpoint_is_recognised_or_read_by_the_worked_adapter(tmp_path):
+    """hy_v4 has a class with a head; glm5_next's text model has none."""
+    hyper_model("hy_v4").save_pretrained(tmp_path / "hy")
+    found = ac.load_model(tmp_path / "hy").checkpoint
+    assert (found.adapter, found.dialect_name, found.num_blocks) == ("hyper_connections", "hyper_connections", 6)
+    network = hyper_model("glm5_next_text")
+    network.config.save_pretrained(tmp_path / "glm")
+    save_file(network.state_dict(), tmp_path / "glm" / "model.safetensors")
+    ids = torch.arange(6)[None]
+    with torch.inference_mode():
+        theirs = network(ids)
+    assert (ac.load_model(tmp_path / "glm", adapter="glm5_text:load").logits(ids) - theirs).abs().max() < 1e-4
 
 
 def test_what_has_no_streams_cannot_be_ablated_in_them(conformance):

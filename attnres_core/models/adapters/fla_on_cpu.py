@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import importlib
 import os
-import pkgutil
 import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -55,7 +53,7 @@ def prepare() -> None:
         importlib.import_module("fla.models")
     naive = importlib.import_module("fla.ops.attnres").naive_attnres
     attention = {"flash_attn_func": attend, "flash_attn_varlen_func": attend_by_document}
-    for module in _modules("fla.models", "fla.layers"):
+    for module in [module for name, module in sys.modules.items() if name.startswith("fla.")]:
         if hasattr(module, "fused_attnres"):
             module.fused_attnres = naive  # type: ignore[attr-defined]
         if getattr(module, "flash_attn_func", attend) is None:
@@ -82,16 +80,6 @@ def _time_nothing() -> None:
         made(self, fn, arg_names, configs[:1], *given, **named)
 
     autotuner.__init__ = with_one
-
-
-def _modules(*packages: str) -> list[ModuleType]:
-    """The modules of packages that can be imported here, all the way down."""
-    found = []
-    for package in packages:
-        root = importlib.import_module(package)
-        names = [each.name for each in pkgutil.walk_packages(root.__path__, f"{package}.", onerror=lambda name: None)]
-        found += [root, *(sys.modules[name] for name in names if name in sys.modules)]
-    return found
 
 
 def attend(
