@@ -167,7 +167,9 @@ def test_a_package_brings_adapters_by_name(here, micro):
     (release / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
     (release / "entry_points.txt").write_text("[attnres_core.adapters]\nkimi-like = their_adapter:load\n")
     assert inspect_checkpoint(micro / "kimi", adapter="kimi-like").dialect_name == "kimi_block"
-    with pytest.raises(AdapterError, match=r"there is no adapter 'kimi'; .* or one of: fla, kimi-like, kimi_k3"):
+    with pytest.raises(
+        AdapterError, match=r"there is no adapter 'kimi'; .* or one of: fla, hyper_connections, kimi-like, kimi_k3"
+    ):
         inspect_checkpoint(micro / "kimi", adapter="kimi")
 
 
