@@ -4,13 +4,23 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python -m
 ARGS ?=
 
-.PHONY: verify test lint types docs install clean
+.PHONY: verify test fla lint types docs install clean
 
 verify: $(VENV)/.installed  ## decide every claim on the reference checkpoints and write reports/latest.html
 	$(RUN) pytest hypotheses/ -n 4 $(ARGS)
 
 test: $(VENV)/.installed  ## the library's own tests
+	@$(MAKE) --no-print-directory fla || echo "FLA's package: NOT INSTALLED: its tests skip themselves"
 	$(RUN) pytest tests/ -n 2 --dist worksteal $(ARGS)
+
+fla: build/fla/.installed  ## FLA's package for its tests (tests/models/test_fla.py), a gigabyte
+
+# In a folder of its own: in the environment, torch would import Triton everywhere. Their own ranges would bring another torch.
+build/fla/.installed: constraints.txt | $(VENV)/.installed
+	rm -rf build/fla
+	$(RUN) pip install --quiet --disable-pip-version-check --no-deps --target build/fla \
+		$$(grep -E '^(fla-core|flash-linear-attention|triton|einops)==' constraints.txt)
+	touch $@
 
 lint: $(VENV)/.installed  ## style, and the direction of imports between folders
 	$(RUN) ruff check .

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from attnres_core.models.adapters.adapter import Asked as Asked
     from attnres_core.models.adapters.adapter import RoutingCall as RoutingCall
     from attnres_core.models.adapters.adapter import adapt as adapt
+    from attnres_core.models.adapters.streams import StreamCall as StreamCall
+    from attnres_core.models.adapters.streams import Streams as Streams
     from attnres_core.models.errors import UnsupportedCheckpoint as UnsupportedCheckpoint
     from attnres_core.models.loading import load_model as load_model
     from attnres_core.prompts import PromptSet as PromptSet
@@ -33,11 +35,14 @@ if TYPE_CHECKING:
     from attnres_core.quantities.ablations import average as average
     from attnres_core.quantities.ablations import donor_gap as donor_gap
     from attnres_core.quantities.ablations import drop as drop
+    from attnres_core.quantities.ablations import drop_stream as drop_stream
     from attnres_core.quantities.ablations import interchange as interchange
     from attnres_core.quantities.ablations import keep as keep
     from attnres_core.quantities.ablations import keep_top as keep_top
     from attnres_core.quantities.ablations import keep_wired as keep_wired
     from attnres_core.quantities.ablations import mean as mean
+    from attnres_core.quantities.ablations import no_mixing as no_mixing
+    from attnres_core.quantities.ablations import no_write as no_write
     from attnres_core.quantities.ablations import optimal as optimal
     from attnres_core.quantities.ablations import permute as permute
     from attnres_core.quantities.ablations import resample as resample
@@ -93,6 +98,7 @@ _HOMES = {
     "quantities.intervention": ("NotApplicable",),
     "models.errors": ("UnsupportedCheckpoint",),
     "models.adapters.adapter": ("AdapterError", "Asked", "RoutingCall", "adapt"),
+    "models.adapters.streams": ("StreamCall", "Streams"),
     "models.loading": ("load_model",),
     "exploration.prompt_kinds": ("PromptKind", "any_tokens", "excerpts", "texts"),
     "prompts": ("PromptSet", "load_prompts"),
@@ -103,6 +109,7 @@ _HOMES = {
     "quantities.ablations": (
         *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),
         *("optimal", "keep_top", "keep_wired", "sharpen", "permute", "interchange", "donor_gap"),
+        *("drop_stream", "no_mixing", "no_write"),
     ),
     "quantities.controls": ("matched_mass", "matched_count", "random_sites", "other_sublayer", "placebo"),
     "quantities.paths": ("reads",),

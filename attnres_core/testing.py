@@ -20,6 +20,7 @@ from torch import Tensor
 
 from attnres_core.engine.plain_path import plain_chunk
 from attnres_core.engine.sweep import sweep_chunk
+from attnres_core.models.adapters.adapter import AdaptedNetwork
 from attnres_core.models.dialects.schedule import families
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.overrides import Overrides
@@ -114,7 +115,8 @@ def sites_are_well_formed(trial: Trial) -> Iterator[str]:
         allowed = [model.num_layers] if site.sublayer is Sublayer.FINAL else range(model.num_layers)
         if site.layer not in allowed:
             yield f"expected the layer of {site} among {list(allowed)}, found {site.layer}"
-        if site.sources != (expected := _families(site)):
+        own = isinstance(model.network, AdaptedNetwork) and site.key in model.network.families_given
+        if not own and site.sources != (expected := _families(site)):
             words, found = (", ".join(map(str, each)) for each in (expected, site.sources))
             yield f"{site}: expected the families {words}, found {found}"
     assert trial.clean is not None
@@ -143,6 +145,7 @@ def _families(site: Site) -> tuple[Family | None, ...]:
 
 def _mixture(states: Sequence[Tensor], weights: Tensor, read: Read) -> Tensor:
     """The weighted sum of states, `[batch, pos, d]`, beside the running state where a read has it."""
+    weights = weights if read.scale is None else weights * read.scale
     total = torch.zeros_like(states[0]).float() if read.beside is None else read.beside.float()
     for weight, state in zip(weights, states, strict=True):
         total = total + weight.unsqueeze(-1) * state.float()
@@ -194,11 +197,14 @@ def sham_is_the_identity(trial: Trial) -> Iterator[str]:
 
 
 def drop_renormalises(trial: Trial) -> Iterator[str]:
-    """A drop at one site leaves there the clean weights of the others, scaled to sum to one, and mixes with those."""
+    """A drop at one site leaves there the clean weights of the others, and mixes with those.
+
+    They are scaled to sum to one, but for weights on no simplex.
+    """
     assert trial.clean is not None
     for site, family in cells(trial.choosing):
         what = cell(site, family)
-        gone = list(what.touched[0][1])
+        gone, how = list(what.touched[0][1]), "not scaled" if site.free else "renormalised"
         if len(gone) == len(site.sources):
             continue
         reads: dict[SiteKey, tuple[list[Tensor], Read]] = {}
@@ -206,12 +212,12 @@ def drop_renormalises(trial: Trial) -> Iterator[str]:
         states, read = reads[site.key]
         expected = trial.reads[site.key][1].weights.clone()
         expected[gone] = 0
-        expected /= expected.sum(0)
+        expected = expected if site.free else expected / expected.sum(0)
         if (off := float((read.weights - expected).abs().max())) > WEIGHT_TOLERANCE:
-            yield f"{site}: expected the clean weights without {family}, renormalised; found weights {off:.2g} away"
+            yield f"{site}: expected the clean weights without {family}, {how}; found weights {off:.2g} away"
         mixture = _mixture(states, expected, read)
         if (off := trial.off(read.mixture, mixture)) > trial.tolerance:
-            yield f"{site}: expected the mixture without {family}, renormalised; found one {off:.2g} away"
+            yield f"{site}: expected the mixture without {family}, {how}; found one {off:.2g} away"
 
 
 def drops_reach_the_logits(trial: Trial) -> Iterator[str]:

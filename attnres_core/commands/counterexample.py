@@ -69,7 +69,7 @@ def _search(arguments: argparse.Namespace) -> None:
     store = Store(arguments.store)
     device = ("cuda" if cuda_devices() else "cpu") if arguments.device == "auto" else arguments.device
     read = (arguments.wrap, arguments.num_blocks, device)
-    model = ac.load_model(resolved(arguments.checkpoint), *read, revision=arguments.revision)
+    model = ac.load_model(resolved(arguments.checkpoint), *read, revision=arguments.revision, adapter=arguments.adapter)
     exploration = ac.load_prompts(arguments.prompts or ac.reference_prompts()).part(Split.EXPLORATION)
     lengths = {"min_tokens": arguments.min_tokens, "max_tokens": arguments.max_tokens}
     if arguments.matching is not None:

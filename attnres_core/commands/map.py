@@ -61,7 +61,7 @@ def _map(arguments: argparse.Namespace) -> None:
 
     out = arguments.out or Path(f"map-{Path(arguments.checkpoint).name}.csv")
     pathway_map.check_name(out)
-    given = (arguments.wrap, arguments.num_blocks, arguments.revision)
+    given = (arguments.wrap, arguments.num_blocks, arguments.revision, arguments.adapter)
     inspected = inspect_checkpoint(resolved(arguments.checkpoint), *given)
     prompts, split = load_prompts(arguments.prompts or reference_prompts()), Split(arguments.split)
     budget = bytes_of(arguments.memory) if arguments.memory else None

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/recipe"), metavar="DIR", help="default: %(default)s")
     told = "the store of all; each of several parts needs one of its own (default: .attnres)"
     parser.add_argument("--store", type=Path, metavar="DIR", help=told)
+    parser.add_argument("--adapter", metavar="NAME", help="what reads them (default: the library)")
     parser.add_argument("--executor", default="local", metavar="NAME", help="who measures (default: %(default)s)")
     parser.add_argument("--shard", type=shard, metavar="K/N", help="measure the K-th of N parts, and decide nothing")
     told = "an option for pytest, such as --pytest=--attnres-dtype=bfloat16; may be given several times"
@@ -51,6 +52,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
         print(f"{count} of {len(named)}: {name} ({checkpoint})", flush=True)
         command = [sys.executable, "-m", "pytest", "-q", "-n", "0", *arguments.claims]
         command += [f"--attnres-trained={checkpoint}", f"--attnres-store={arguments.store or '.attnres'}"]
+        command += [f"--attnres-adapter={arguments.adapter}"] if arguments.adapter else []
         command += [f"--attnres-executor={arguments.executor}", *arguments.pytest]
         page = arguments.out / f"{name}.html"
         command += [f"--attnres-shard={arguments.shard}"] if arguments.shard else [f"--attnres-report={page}"]

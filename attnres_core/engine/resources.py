@@ -15,7 +15,7 @@ import psutil
 
 from attnres_core.amounts import BYTES, size
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
-from attnres_core.models.checkpoints.footprint import copies_of_states, working
+from attnres_core.models.checkpoints.footprint import copies_of_states, last_width, working
 from attnres_core.models.checkpoints.placement import BALANCED, largest_share
 from attnres_core.planning.bundles import GROUP
 from attnres_core.planning.material import CHUNK, REFERENCE_PROMPTS
@@ -145,7 +145,7 @@ def need_of(checkpoint: Checkpoint, dtype: str, batch_tokens: int = BATCH_TOKENS
     weights = copies * max(checkpoint.parameters * width, checkpoint.stored_bytes)
     return Need(
         weights=math.ceil(weights * largest_share(checkpoint, devices)),
-        states=((snapshots + last) * chunk + reference) * hidden * width,
+        states=((snapshots * chunk + reference) * hidden + last * chunk * last_width(checkpoint)) * width,
         batch=rows * working(checkpoint, sources) * max(width, 4) + blocks,
     )
 
@@ -162,7 +162,7 @@ def plain_need(checkpoint: Checkpoint, batch_tokens: int = BATCH_TOKENS, devices
     """Return what the plain path takes, which holds every effect against float32 whatever the run's dtype."""
     need = need_of(checkpoint, "float32", batch_tokens, devices)
     states = GROUP + 2  # the last of every intervention and of the clean run, and those of the run under way
-    return Need(need.weights, states * CHUNK * WINDOW * checkpoint.size("hidden_size") * BYTES["float32"], need.batch)
+    return Need(need.weights, states * CHUNK * WINDOW * last_width(checkpoint) * BYTES["float32"], need.batch)
 
 
 def memory_words(memory: int) -> str:

@@ -25,7 +25,7 @@ from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.reference_states import Donors, Reference
-from attnres_core.models.networks.routing import Read, Source, mix, mix_of_some
+from attnres_core.models.networks.routing import Read, Source
 from attnres_core.planning.requests import BEYOND, ROUTING, TURN
 from attnres_core.prompts import Pairs, PromptSet, token_rows
 from attnres_core.quantities.intervention import SHAM, Intervention
@@ -156,7 +156,7 @@ class RoutingObserver:
         for place, family in enumerate(Family):
             others = [index for index, own in enumerate(site.sources) if own is not family]
             if len(others) < len(sources):
-                without = mix_of_some(sources, read.weights, read.beside, others)
+                without = read.of_some(sources, others)
                 turned[place] = 1 - cosine_similarity(read.mixture.float(), without.float(), dim=-1)
         return turned
 
@@ -202,11 +202,9 @@ class _EffectObserver:
                 continue
             rows = slice(position * rows_each, (position + 1) * rows_each)
             assert read.kept is not None, "a touched site has an override"
-            natural, kept = read.natural[:, rows], read.kept[rows]
-            own = [Source(source.state[rows], source.eps) for source in sources]
-            beside = None if read.beside is None else read.beside[rows]
-            moved = (read.mixture[rows] - mix(own, natural, beside)).abs().amax(-1)  # (prompt, pos)
-            watching = [(self.kept, kept), (self.change, moved)]
+            own, found_here = [Source(source.state[rows], source.eps) for source in sources], read.rows(rows)
+            moved = (found_here.mixture - found_here.mixed(own, found_here.natural)).abs().amax(-1)  # (prompt, pos)
+            watching = [(self.kept, read.kept[rows]), (self.change, moved)]
             if self.reads is not None:
                 watching.append((self.beyond, self.reads.beyond(key, read.mixture[rows])))
             for watched, found in watching:

@@ -23,7 +23,7 @@ from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.losses import summed_loss
 from attnres_core.models.networks.network import LayeredNetwork, Network
 from attnres_core.models.networks.precision import exact_arithmetic
-from attnres_core.models.networks.routing import Read, SiteOverride, Source, mix_of_some
+from attnres_core.models.networks.routing import Read, SiteOverride, Source
 from attnres_core.planning.material import CHUNK
 from attnres_core.prompts import PromptSet
 from attnres_core.quantities.intervention import cells
@@ -54,12 +54,11 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
     """
     network, batch = model.network, Batch.of(token_ids, model.device)
     network.requires_grad_(False)
-    reads: dict[SiteKey, tuple[list[Source], Tensor, Tensor | None]] = {}
+    reads: dict[SiteKey, tuple[list[Source], Read]] = {}
     writers: dict[SiteKey, _Written] = {}
 
     def keep(key: SiteKey, own: list[Source], read: Read) -> None:
-        beside = None if read.beside is None else read.beside.detach()
-        reads[key] = [Source(source.state.detach(), source.eps) for source in own], read.weights.detach(), beside
+        reads[key] = [Source(source.state.detach(), source.eps) for source in own], read.detached()
         writers[key] = _Written(None, [], read.mixture)
 
     def written(layer: int, sublayer: Sublayer, read: list[Tensor], inputs: Any, output: Source) -> None:
@@ -86,7 +85,8 @@ def screen(model: AttnResModel, token_ids: Sequence[Sequence[int]]) -> dict[tupl
                 rise = torch.zeros(len(batch.ids))
                 if slope is not None and not site.unread:
                     others = [index for index, own in enumerate(site.sources) if own is not family]
-                    moved = _rewritten(network, site, writer, mix_of_some(*reads[site.key], others))
+                    own, read = reads[site.key]
+                    moved = _rewritten(network, site, writer, read.of_some(own, others))
                     rise = ((moved - writer.output.detach()).float() * slope.float()).sum((1, 2))
                 found[site, family] = np.asarray(rise.double().cpu())
     return found

@@ -61,6 +61,16 @@ class Outline:
     tokenizer: Path | None = None
     wrap: float | None = None
     digest: str = ""
+    width: int = 0
+    """The width of a state."""
+    working: int = 0
+    """Numbers that a token of a batch takes while the model runs, measured when it was adapted."""
+    num_blocks: int = 0
+    """The most sources of a site, less the current state."""
+    vocabulary: int = 0
+    """How many tokens there are."""
+    last_width: int = 0
+    """The width of what a run gives: of the state before the head, or the vocabulary where there is none apart."""
 
     @property
     def tokenizer_file(self) -> Path:

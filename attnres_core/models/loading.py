@@ -15,9 +15,15 @@ from torch import Tensor
 from transformers.models.inkling2.configuration_inkling2 import Inkling2TextConfig
 
 from attnres_core import shipped
-from attnres_core.models.adapters.foreign import ForeignCheckpoint
-from attnres_core.models.adapters.foreign_loading import load_foreign
-from attnres_core.models.checkpoints.checkpoint import Checkpoint, Weights, inspect_checkpoint
+from attnres_core.models.adapters import named
+from attnres_core.models.adapters.adapter import AdapterError
+from attnres_core.models.checkpoints.adapted import AdaptedCheckpoint
+from attnres_core.models.checkpoints.checkpoint import (
+    Checkpoint,
+    NativeCheckpoint,
+    Weights,
+    inspect_checkpoint,
+)
 from attnres_core.models.checkpoints.placement import BALANCED, DeviceMap, Placement, balanced, placement_of
 from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.model import AttnResModel
@@ -32,7 +38,7 @@ from attnres_core.models.networks.qwen3 import Qwen3AttnResConfig, Qwen3AttnResF
 class Architecture:
     """The network of a backbone."""
 
-    config: Callable[[Checkpoint], Any]
+    config: Callable[[NativeCheckpoint], Any]
     network: Callable[[Any, Any], Any]
     """From a config and the dialect."""
     attention: str = "sdpa"
@@ -43,24 +49,24 @@ class Architecture:
     """Stored tensors under the network's own names, by a library's conversion; None: by the backbone's names."""
 
 
-def _of_fields(config: Callable[..., Any]) -> Callable[[Checkpoint], Any]:
+def _of_fields(config: Callable[..., Any]) -> Callable[[NativeCheckpoint], Any]:
     """A config of `transformers` made from the fields of config.json."""
 
-    def made(checkpoint: Checkpoint) -> Any:
+    def made(checkpoint: NativeCheckpoint) -> Any:
         skipped = ("model_type", "architectures")
         return config(**{key: value for key, value in checkpoint.config.items() if key not in skipped})
 
     return made
 
 
-def _fla_config(checkpoint: Checkpoint) -> Any:
+def _fla_config(checkpoint: NativeCheckpoint) -> Any:
     given = checkpoint.config
     eps, theta = float(given.get("norm_eps", 1e-6)), float(given.get("rope_theta", 10000.0))
     sizes = {**checkpoint.sizes, "num_hidden_layers": checkpoint.num_layers}
     return llama_config(sizes, eps=eps, theta=theta, ties=bool(given.get("tie_word_embeddings", False)))
 
 
-def _nanogpt_config(checkpoint: Checkpoint) -> Any:
+def _nanogpt_config(checkpoint: NativeCheckpoint) -> Any:
     given = checkpoint.config
     eps, theta = float(given.get("layer_norm_epsilon", 1e-5)), float(given.get("rope_theta", 10000.0))
     sizes = {**checkpoint.sizes, "num_hidden_layers": checkpoint.num_layers}
@@ -94,8 +100,11 @@ def load_model(
     *,
     revision: str | None = None,
     device_map: DeviceMap | str | None = None,
+    adapter: str | None = None,
 ) -> AttnResModel:
     """Load an AttnRes checkpoint, or a vanilla one as a wrapped baseline.
+
+    Models of FLA and Kimi K3 are loaded by their own package, where it is installed.
 
     Args:
         path_or_repo_id: a `save_pretrained` folder (safetensors), a hub id, or the name of a shipped checkpoint.
@@ -108,25 +117,19 @@ def load_model(
             device for every layer, `{"model.layers.0": "cuda:0", ...}`, in order and each device's layers together.
             The embedding lies with the first layer; read-out, last norm and head with the last, and a head tied to the
             embedding is copied there. Results are those of one device, and lie on the first.
+        adapter: what reads the checkpoint, by its name or as `package.module:function`; default: the library, or the
+            package that has the model's code.
 
     Raises:
         UnsupportedCheckpoint: anything unrecognised, incomplete, contradictory or damaged.
+        AdapterError: the adapter is not there, fails, or describes another model.
         ValueError: an unknown dtype, a device that is not there, a map that names too little, too much or parts what
             lies together, a map for a model that its own package loads.
     """
     given = path_or_repo_id
     if given in shipped.checkpoints() and not Path(given).exists():
         given = shipped.reference(str(given))
-    try:
-        checkpoint = inspect_checkpoint(given, wrap, num_blocks, revision)
-    except ForeignCheckpoint as foreign:
-        if foreign.kind.missing():
-            raise
-        check_place(device, dtype)
-        if device_map is not None:
-            loader = f"{foreign.folder} is loaded by `{foreign.kind.package}`"
-            raise ValueError(f"`device_map` is for the dialects read here, and {loader}: leave it out") from None
-        return load_foreign(foreign.folder, foreign.kind, device, DTYPES[dtype])
+    checkpoint = inspect_checkpoint(given, wrap, num_blocks, revision, adapter)
     return load_checkpoint(checkpoint, device, dtype, device_map)
 
 
@@ -146,7 +149,7 @@ def check_place(device: str, dtype: str) -> None:
         ) from error
 
 
-def place_of(checkpoint: Checkpoint, device: str, dtype: str, device_map: DeviceMap | str | None) -> Placement:
+def place_of(checkpoint: NativeCheckpoint, device: str, dtype: str, device_map: DeviceMap | str | None) -> Placement:
     """Return where each part of a model is to lie; errors as for `load_model`."""
     if device_map is None:
         placement = Placement((device,) * checkpoint.num_layers)
@@ -168,6 +171,9 @@ def load_checkpoint(
     checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32", device_map: DeviceMap | str | None = None
 ) -> AttnResModel:
     """Load a checkpoint that was recognised before; arguments and errors as for `load_model`."""
+    if isinstance(checkpoint, AdaptedCheckpoint):
+        return _through_adapter(checkpoint, device, dtype, device_map)
+    assert isinstance(checkpoint, NativeCheckpoint), "one of two"
     placement = place_of(checkpoint, device, dtype, device_map)
     backbone, architecture = checkpoint.backbone.name, ARCHITECTURES[checkpoint.backbone.name]
     try:
@@ -213,7 +219,9 @@ def load_checkpoint(
     return AttnResModel(checkpoint, _placed(network, placement, dtype))
 
 
-def _ours(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _ours(
+    checkpoint: NativeCheckpoint, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Stored tensors under the network's own names; a pseudo-query that is stored as a vector has a row of its own."""
     names, found = checkpoint.backbone.names(checkpoint.config), dict[str, Tensor]()
     for name, tensor in tensors.items():
@@ -239,7 +247,34 @@ def _placed(network: LayeredNetwork, placement: Placement, dtype: str) -> Layere
     return network
 
 
-def _untrained(architecture: Architecture, config: Any, checkpoint: Checkpoint) -> LayeredNetwork:
+def _through_adapter(
+    checkpoint: AdaptedCheckpoint, device: str, dtype: str, device_map: DeviceMap | str | None
+) -> AttnResModel:
+    """The model as its adapter gives it.
+
+    Raises:
+        AdapterError: its code or its sites are not those that were looked at.
+    """
+    check_place(device, dtype)
+    name = checkpoint.adapter
+    if device_map is not None:
+        told = f"{checkpoint.folder} is read by the adapter {name}"
+        raise ValueError(f"`device_map` is for models that the library computes, and {told}: leave it out")
+    untrained = checkpoint.weights is Weights.UNTRAINED
+    model = named.run(name, checkpoint.folder, device=device, dtype=DTYPES[dtype], untrained=untrained)
+    if model.sites != checkpoint.sites:
+        raise AdapterError(
+            f"the adapter {name!r} gives other sites than when the checkpoint was looked at; run it again"
+        )
+    if named.code_of(named.find(name), model) != checkpoint.code:
+        raise AdapterError(
+            f"the code of the adapter {name!r}, or of its model, is not what {checkpoint.name} was looked at with; "
+            "install the same on every machine, or run again"
+        )
+    return AttnResModel(checkpoint, model.network)
+
+
+def _untrained(architecture: Architecture, config: Any, checkpoint: NativeCheckpoint) -> LayeredNetwork:
     """The architecture as training starts: a seeded initialisation with pseudo-queries at zero (arXiv:2603.15031)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
@@ -268,7 +303,7 @@ def _random_queries(expected: Mapping[str, Tensor], std: float) -> dict[str, Ten
     return {key: torch.normal(0.0, std, expected[key].shape, generator=generator) for key in queries}
 
 
-def _check_names(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def _check_names(checkpoint: NativeCheckpoint, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     theirs = checkpoint.backbone.names(checkpoint.config).theirs
     missing, unexpected = (
         sorted(map(theirs, names)) for names in (expected.keys() - tensors.keys(), tensors.keys() - expected.keys())
@@ -290,7 +325,7 @@ def _check_names(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], expected
         raise UnsupportedCheckpoint(checkpoint.folder, found, "Correct config.json or the weights.")
 
 
-def _check_values(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], dtype: str) -> None:
+def _check_values(checkpoint: NativeCheckpoint, tensors: Mapping[str, Tensor], dtype: str) -> None:
     broken = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         found = f"NaN or infinite weights in {', '.join(broken[:8])}"

@@ -15,7 +15,7 @@ from attnres_core.planning.requests import ResolvedQuantity, request_of, resolve
 from attnres_core.prompts import Prompt, PromptSet, Split, chunk_digest
 from attnres_core.quantities.intervention import NotApplicable
 from attnres_core.quantities.quantity import Quantity
-from attnres_core.quantities.vocabulary import AnyRole
+from attnres_core.quantities.vocabulary import AnyRole, Role
 
 CHUNK = 16
 """Prompts of a bundle."""
@@ -82,11 +82,15 @@ class Material:
         """The model in a role.
 
         Raises:
-            NotApplicable: the trained checkpoint kept no such step.
+            NotApplicable: the trained checkpoint kept no such step, or its adapter makes no untrained model.
         """
         try:
             return self.checkpoints[role]
         except KeyError:
+            if role is Role.UNTRAINED:
+                adapter = self.checkpoints[Role.TRAINED].adapter
+                told = "give its function a parameter `untrained`: docs/adapters.md"
+                raise NotApplicable(f"the adapter {adapter} makes no untrained model; {told}") from None
             kept = ", ".join(self.kept) or "none"
             raise NotApplicable(f"the trained checkpoint's folder holds no `{role}`; it holds: {kept}") from None
 

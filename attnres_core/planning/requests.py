@@ -157,7 +157,7 @@ def _summary_sites(what: RoutingSummary, geometry: Geometry) -> list[Site]:
     addressed = sites_within(geometry.sites, what.sublayer, what.layers, geometry.num_layers, what.stream)
     choosing = [site for site in addressed if len(site.sources) > 1]
     if what.family is not None and not choosing:  # a single source that can be dropped has a mass, which is 1
-        choosing = [site for site in addressed if site.adds_to_state]
+        choosing = [site for site in addressed if site.may_lose_all]
     if not choosing:
         raise NotApplicable(f"`{what}` addresses no site with more than one source on this checkpoint")
     return choosing

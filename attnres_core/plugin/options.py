@@ -80,6 +80,7 @@ OPTIONS = (
     Option("vanilla", "vanilla checkpoint, wrapped as the baseline: folder, hub id or shipped name", "tiny-vanilla"),
     Option("revision", "branch, tag or commit of the trained checkpoint's hub id (default: its main branch)", ""),
     Option("vanilla-revision", "branch, tag or commit of the vanilla checkpoint's hub id", ""),
+    Option("adapter", "what reads the trained checkpoint: package.module:function, or an adapter's name", ""),
     Option("recency-bias", "the wrapped baseline's recency bias b", "10", float),
     Option("num-blocks", "the wrapped baseline's number of blocks (default: the trained checkpoint's)", "", _count),
     Option("prompts", "JSONL file of prompts (default: the shipped docstrings)", ""),

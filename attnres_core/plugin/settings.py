@@ -29,6 +29,7 @@ def settings_of(config: pytest.Config, registrations: Path) -> Settings:
         vanilla=resolved(str(read_path(config, "vanilla"))),
         revision=option(config, "revision"),
         vanilla_revision=option(config, "vanilla-revision"),
+        adapter=option(config, "adapter"),
         recency_bias=option(config, "recency-bias"),
         num_blocks=option(config, "num-blocks"),
         prompts=Path(prompts) if prompts else reference_prompts(),

@@ -176,6 +176,31 @@ class Kind(AnyKind):
             needs_donor=True,
         ),
     )
+    DROP_STREAM = (
+        "drop_stream",
+        KindSpec(
+            "parallel stream {count} is not read",
+            "pre_k ← 0 for k = {count}",
+            amount="number {:g}",
+            of_streams="pre",
+        ),
+    )
+    NO_MIXING = (
+        "no_mixing",
+        KindSpec(
+            "the parallel streams do not mix",
+            "comb ← the identity",
+            of_streams="comb",
+        ),
+    )
+    NO_WRITE = (
+        "no_write",
+        KindSpec(
+            "the sublayer's output is written to no parallel stream",
+            "post ← 0",
+            of_streams="post",
+        ),
+    )
     DONOR_GAP = (
         "donor_gap",
         KindSpec(
@@ -518,6 +543,41 @@ def interchange(
     taken = choice(Part, part, "part")
     made = _removal(Kind.INTERCHANGE, family, sublayer, layers, per_site, copies=False, stream=stream, via=via)
     return dataclasses.replace(made, part=taken)
+
+
+def drop_stream(
+    index: int, sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False
+) -> Ablation:
+    """Do not read one of the parallel streams of a model with hyper-connections; it is still written to and mixed.
+
+    Estimand: what the sublayers lose when they can no longer read this stream directly. Streams have no order: stream 2
+    of two seeds is not the same thing. NOT APPLICABLE where a model has no such stream.
+
+    Args:
+        index: which, from 0.
+        sublayer: at whose sites.
+        layers: in which layers.
+        per_site: one layer's site at a time, the effects averaged.
+    """
+    if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+        raise ValueError(f"`index` is {index!r}; give the number of a parallel stream, from 0")
+    return dataclasses.replace(_rewrite(Kind.DROP_STREAM, sublayer, layers, per_site, None, None), amount=float(index))
+
+
+def no_mixing(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False) -> Ablation:
+    """Leave the parallel streams as they are where the model mixes them; reads and writes stay.
+
+    Estimand: what mixing the streams is worth. NOT APPLICABLE where a model has no streams, or does not mix them.
+    """
+    return _rewrite(Kind.NO_MIXING, sublayer, layers, per_site, None, None)
+
+
+def no_write(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False) -> Ablation:
+    """Write the sublayers' outputs to no parallel stream, so that nothing after them reads them; mixing stays.
+
+    Estimand: what these sublayers are worth in all later reads together. NOT APPLICABLE where a model has no streams.
+    """
+    return _rewrite(Kind.NO_WRITE, sublayer, layers, per_site, None, None)
 
 
 def donor_gap() -> Ablation:

@@ -117,7 +117,7 @@ class Intervention:
         """Sites where nothing can change by construction: structural no-ops.
 
         All sources are one tensor, so that no weights can change what is read (unless none is left beside the running
-        state), or nothing uses what is read.
+        state, or weights are subtracted), or nothing uses what is read.
         """
         gone = _leaves_nothing(self.spec) and self.control is None
         filled = self.spec.fills or self.part in (Part.STATES, Part.BOTH)
@@ -127,8 +127,9 @@ class Intervention:
             if site.unread
             or (
                 not filled
+                and not self.spec.of_streams
                 and _all_one(site)
-                and not (gone and site.adds_to_state and len(indices) == len(site.sources))
+                and not (gone and (site.free or (site.adds_to_state and len(indices) == len(site.sources))))
             )
         )
 
@@ -213,6 +214,11 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         addressed = sites_within(sites, ablation.sublayer, ablation.layers, num_layers, ablation.stream)
         touched: Touched = tuple((site, _spared(site, family)) for site in addressed)
         choosing = [site for site, own in touched if len(own) > 1]
+        if spec.of_streams:
+            choosing = [site for site in addressed if _has_streams(site, ablation)]
+            if not choosing:
+                told = "has such parallel streams on this checkpoint"
+                raise NotApplicable(f"`{ablation}`: no {ablation.sublayer} site in {_where(ablation.layers)} {told}")
         if spec.of_current and choosing:
             choosing = [site for site in choosing if Family.CURRENT in site.sources]
             if not choosing:
@@ -243,7 +249,7 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
     emptied = [
         str(site)
         for site, indices in touched
-        if family is not None and len(indices) == len(site.sources) and (matched or not site.adds_to_state)
+        if family is not None and len(indices) == len(site.sources) and (matched or not site.may_lose_all)
     ]
     given = control if matched or control in (Control.PLACEBO, Control.SELF_SWAP) else None
     if emptied and (_leaves_nothing(kind.spec) or matched):
@@ -318,6 +324,12 @@ def _of_path(site: Site, family: Families) -> tuple[int, ...]:
     """The numbers of a site's sources of a family; of the running state beside them, where that is read, too."""
     beside = (Family.CURRENT,) * site.adds_to_state
     return tuple(i for i, own in enumerate((*site.sources, *beside)) if own in parts(family))
+
+
+def _has_streams(site: Site, ablation: Ablation) -> bool:
+    """Whether a site has what a kind changes of parallel streams."""
+    has = {"pre": site.parallel > (ablation.amount or 0), "post": site.writes, "comb": site.mixes}
+    return has[ablation.kind.spec.of_streams]
 
 
 def _spared(site: Site, family: Families | None) -> tuple[int, ...]:
@@ -413,7 +425,7 @@ def composed(interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:
         for site, indices in each.touched
         for _ in indices
     )
-    alone = {site: count for site, count in gone.items() if not site.adds_to_state}
+    alone = {site: count for site, count in gone.items() if not site.may_lose_all}
     if emptied := [str(site) for site, count in alone.items() if count == len(site.sources)]:
         raise ValueError(f"together they would leave no source at {', '.join(emptied)}; keep at least one family")
     return tuple(sorted(interventions, key=lambda intervention: intervention.key))

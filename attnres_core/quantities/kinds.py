@@ -46,6 +46,9 @@ class KindSpec:
     """Whether the family it names is the one that it leaves as it is."""
     needs_donor: bool = False
     """Whether something is taken from each prompt's donor."""
+    of_streams: str = ""
+    """What it changes of parallel streams: `pre`, how they are read; `post`, how they are written to; `comb`, how they
+    mix. Sites that have none are left out."""
     whole: bool = False
     """Whether the donor's whole run stands in the place of the prompt's, whatever the sites."""
 

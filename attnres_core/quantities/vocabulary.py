@@ -314,6 +314,20 @@ class Site:
     holds: tuple[frozenset[Writer], ...] = field(default=(), compare=False, repr=False)
     """The sublayers whose outputs each source is made of (where reads add to the running state, last those of that
     state); empty where it is not known, as of adapted models."""
+    free: bool = False
+    """Whether the weights are on no simplex, so that what is taken away is subtracted and the rest stays as it is."""
+
+    parallel: int = 0
+    """How many parallel streams it reads, in models with hyper-connections."""
+    mixes: bool = False
+    """Whether the parallel streams mix there."""
+    writes: bool = False
+    """Whether something is written to the parallel streams after it: not at the read-out."""
+
+    @property
+    def may_lose_all(self) -> bool:
+        """Whether something defined is read without any source: the running state, or zero."""
+        return self.adds_to_state or self.free
 
     @property
     def key(self) -> SiteKey:

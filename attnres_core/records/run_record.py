@@ -245,12 +245,14 @@ def _model_entry(suite: Suite, role: AnyRole) -> ModelEntry:
         "commit": checkpoint.commit,
         "weights_digest": checkpoint.weights_digest,
         "digest": checkpoint.digest,
-        "dialect": checkpoint.dialect.name,
+        "dialect": checkpoint.dialect_name,
         "num_layers": checkpoint.num_layers,
-        "num_blocks": checkpoint.dialect.num_blocks,
+        "num_blocks": checkpoint.num_blocks,
         "parameters": checkpoint.parameters,
         "recency_bias": checkpoint.wrap,
     }
+    if checkpoint.adapter:
+        entry["adapter"] = checkpoint.adapter
     return {**entry, "sketch": weights_sketch(checkpoint)} if role is Role.TRAINED else entry
 
 

@@ -253,6 +253,8 @@ class ModelEntry(TypedDict):
     num_blocks: int
     parameters: int
     recency_bias: float | None
+    adapter: NotRequired[str]
+    """What read it; absent: the library computes it."""
     sketch: NotRequired[str]
     """Of the trained model's weights: tells whether another record's are related (`statistics.sign_sketches`)."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from attnres_core.claims.claim import claim_key
 from attnres_core.records.contradictions import Contradiction, contradictions
 from attnres_core.records.reading import escaped, one_line, read_record
-from attnres_core.records.schema import VERDICTS, ClaimEntry, Record
+from attnres_core.records.schema import VERDICTS, ClaimEntry, ModelEntry, Record
 from attnres_core.report.numbers import given, number, several
 from attnres_core.report.scope import is_exact, scope
 from attnres_core.report.wording import against, attested, deciding, limits, standing, why_open
@@ -197,9 +197,14 @@ def _pair(pair: Contradiction) -> str:
     return f"| {both} | {escaped(pair.sentence)} |"
 
 
+def _routing(model: ModelEntry) -> str:
+    """What a model's routing is called, and what read it where the library does not compute it."""
+    return model["dialect"] + (f", read by the adapter {model['adapter']}" if "adapter" in model else "")
+
+
 def _material(record: Record) -> list[str]:
     rows = [
-        f"| {escaped(role)} | {escaped(model['name'])} ({escaped(model['dialect'])}, "
+        f"| {escaped(role)} | {escaped(model['name'])} ({escaped(_routing(model))}, "
         f"{model['num_layers']} layers, {model['num_blocks']} blocks) | {escaped(model['digest'])} |"
         for role, model in record["models"].items()
     ]

@@ -13,6 +13,7 @@ from attnres_core.claims.claim import Claim
 from attnres_core.engine.executors import check_executor, choose
 from attnres_core.engine.resources import Asked, Resources, memory_words
 from attnres_core.engine.store import Store
+from attnres_core.models.checkpoints.adapted import AdaptedCheckpoint
 from attnres_core.models.checkpoints.checkpoint import Checkpoint, Weights, earlier_step, inspect_checkpoint, kept_steps
 from attnres_core.planning.material import Material, fitting_of, reference_of
 from attnres_core.prompts import PromptSet, Split
@@ -87,7 +88,7 @@ class Inputs:
     def lines(self, statuses: Iterable[str]) -> list[str]:
         """Return what a reader must know of a run whose claims have these statuses, in a few lines."""
         lines = [
-            f"attnres: {role}: {c.name} ({c.architecture}, {c.num_layers} layers, {c.dialect.num_blocks} blocks"
+            f"attnres: {role}: {c.name} ({c.architecture}, {c.num_layers} layers, {c.num_blocks} blocks"
             f"{'' if c.wrap is None else f', recency bias {c.wrap:g}'}), digest {c.digest[:12]}"
             for role, c in self.checkpoints.items()
             if c.weights is Weights.STORED
@@ -122,17 +123,21 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
             f"look; type `pytest {registry.folder} -n 0 --attnres-register` once, with the options of your runs. Every "
             "mark and every share of alpha stays"
         )
-    trained = inspect_checkpoint(settings.trained, revision=settings.revision)
+    trained = inspect_checkpoint(settings.trained, revision=settings.revision, adapter=settings.adapter)
+    if trained.adapter and settings.device_map:
+        told = f"and {trained.name} is read by the adapter {trained.adapter}"
+        raise ValueError(f"--attnres-device-map is for models that the library computes, {told}; leave it out")
     own = read_run_prompts(settings.prompts, trained, limit)
     # The wrapped baseline follows the trained one, whose blocks may be single sublayers; its own are layers at least.
-    blocks = settings.num_blocks or min(trained.dialect.num_blocks, trained.num_layers)
+    blocks = settings.num_blocks or min(trained.num_blocks, trained.num_layers)
     wrapped = inspect_checkpoint(settings.vanilla, settings.recency_bias, blocks, revision=settings.vanilla_revision)
     checkpoints: dict[AnyRole, Checkpoint] = {
         Role.TRAINED: trained,
         Role.WRAPPED: wrapped,
         Role.STOCK: dataclasses.replace(wrapped, weights=Weights.STOCK),
-        Role.UNTRAINED: dataclasses.replace(trained, weights=Weights.UNTRAINED),
     }
+    if not isinstance(trained, AdaptedCheckpoint) or trained.makes_untrained:
+        checkpoints[Role.UNTRAINED] = dataclasses.replace(trained, weights=Weights.UNTRAINED)
     models = tuple(checkpoints.values())
     asked = Asked(
         settings.device, settings.dtype, models, workers, settings.memory, settings.device_map, settings.ray_address

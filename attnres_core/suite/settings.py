@@ -17,6 +17,8 @@ class Settings:
     revision: str | None
     """The trained checkpoint's branch, tag or commit on the hub; None: its main branch, or a local folder."""
     vanilla_revision: str | None
+    adapter: str | None
+    """What reads the trained checkpoint, a name or `package.module:function`; None: the library, or its own package."""
     recency_bias: float
     num_blocks: int | None
     prompts: Path

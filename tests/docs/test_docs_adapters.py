@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+import torch
+
 from attnres_core.models.checkpoints.recognition import BACKBONES
 from attnres_core.testing import CHECKS
 
@@ -12,13 +14,16 @@ ADAPTERS = (ROOT / "docs" / "adapters.md").read_text()
 
 
 def test_the_worked_example_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", ADAPTERS, re.DOTALL)
+    example, in_a_suite = re.findall(r"```python\n(.*?)```", ADAPTERS, re.DOTALL)
     assert len(example.splitlines()) < 80
     found: dict = {}
     exec(compile(example, "docs/adapters.md", "exec"), found)
     assert abs(found["columns"][found["effect"]]).max() > 1e-4
     assert [str(site) for site in found["model"].sites][:3] == ["0.mlp", "1.attn", "1.mlp"]
     assert str(found["model"].sites[-1]) == "4.final"
+    exec(compile(in_a_suite, "docs/adapters.md", "exec"), found)
+    untrained = found["load"](Path("folder"), device="cpu", dtype=torch.float32, untrained=True)
+    assert untrained.sites == found["model"].sites
 
 
 def test_every_cell_of_the_table_of_architectures_names_a_test_that_is_there():
@@ -28,7 +33,7 @@ def test_every_cell_of_the_table_of_architectures_names_a_test_that_is_there():
         functions = {node.name for node in ast.parse((ROOT / file).read_text()).body if hasattr(node, "name")}
         assert name in functions, place
     rows = [line.split("|")[2:-1] for line in ADAPTERS.splitlines() if line.startswith("| ") and line.count("|") == 9]
-    assert len(rows) == 10
+    assert len(rows) == 14
     used = set()
     for cell in (cell.strip() for row in rows[1:] for cell in row):
         labels = set(re.findall(r"\b([A-Z]\d?)\b", cell))

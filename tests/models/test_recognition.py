@@ -59,7 +59,7 @@ def test_a_config_that_is_a_folder_is_refused(copy: Copy) -> None:
     assert refusal(folder)[0].startswith("unreadable ([Errno 21] Is a directory: ")
 
 
-ADAPT = "Other architectures need an adapter: help(attnres_core.adapt), docs/adapters.md."
+ADAPT = "Other architectures need an adapter: --attnres-adapter package.module:function, ac.adapt, docs/adapters.md."
 
 
 @pytest.mark.parametrize("kind", ["mistral", "kimi_linear", None, 7])

@@ -210,8 +210,8 @@ def test_what_is_read_and_not_used_fails(adapted, monkeypatch):
     """Weights and ablations look right at the site; the model goes on with its own mixture."""
     original = adapter._standing_in
 
-    def aside(call, answer):
-        return original(call, lambda asked: used(asked, answer))
+    def aside(call, run, answer, change):
+        return original(call, run, lambda asked: used(asked, answer), change)
 
     def used(asked, answer):
         answer(asked)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import strategies as st
 
 import attnres_core as ac
-from attnres_core.models.checkpoints.checkpoint import Checkpoint
+from attnres_core.models.checkpoints.checkpoint import NativeCheckpoint
 from attnres_core.models.dialects.block_v import BlockV
 from attnres_core.models.dialects.delta import Delta
 from attnres_core.models.dialects.delta_block import DeltaBlock
@@ -65,7 +65,7 @@ def random_model(dialect, seed, backbone="qwen3"):
     network = network_class(config, dialect).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    checkpoint = Checkpoint(ac.reference("tiny-open-block"), config.to_dict(), {}, (), dialect, None)
+    checkpoint = NativeCheckpoint(ac.reference("tiny-open-block"), config.to_dict(), {}, (), dialect=dialect)
     return AttnResModel(checkpoint, network)
 
 

@@ -8,6 +8,7 @@ intervention is compared with the model's own, so that a wrong description is re
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnres_core.models.adapters.asked import AdapterError as AdapterError
+from attnres_core.models.adapters.asked import Asked as Asked
+from attnres_core.models.adapters.asked import RoutingCall as RoutingCall
+from attnres_core.models.adapters.memory import PeakMemory
+from attnres_core.models.adapters.streams import StreamCall, StreamRun, Streams, changed
 from attnres_core.models.dialects.schedule import Arithmetic, DepthStream, families
 from attnres_core.models.geometry import Outline
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.network import BeforeLayer, Network, Observer, SiteOverrides
-from attnres_core.models.networks.routing import PseudoQuery, Source, route
+from attnres_core.models.networks.routing import (
+    FreeWeights,
+    GivenLogits,
+    LearnedLogits,
+    PseudoQuery,
+    Read,
+    Scoring,
+    SiteOverride,
+    Source,
+    route,
+)
 from attnres_core.quantities.vocabulary import Site, SiteKey, Sublayer
 from attnres_core.shapes import Float, Int
 
@@ -29,42 +45,10 @@ TOLERANCE = 1e-4
 """The largest difference between a call's own result and ours that rounding explains, relative to the result."""
 PROBE = (2, 8)
 """Rows and positions of the random tokens that a model is looked at with."""
-
-
-class AdapterError(ValueError):
-    """A model that cannot be adapted as described; says what was found and what to change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One site's read, as the model's own call was asked for it."""
-
-    sources: Sequence[Tensor]
-    """In order, the current state last, each `[..., d]`; already normalised where `eps` is None."""
-    query: Tensor
-    """The pseudo-query times its key norm's gain and any scale, `[d]`."""
-    eps: float | None
-    """Of the norm that makes a source a key; None: a source is its own key, and its own value."""
-    parameter: nn.Parameter
-    """The one that holds the pseudo-query: its name in the model says which site this is."""
-    stream: str | None = None
-    """The stream, where one call reads several."""
-    recency_bias: Tensor | None = None
-    """Added to the current source's logit, where there is one."""
-    finish: Callable[[Tensor], Tensor] | None = None
-    """What the call does with the mixture before it returns it, such as the norm that follows; None: nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoutingCall:
-    """The call that reads depth sources."""
-
-    owner: Any
-    """What has it as an attribute: the Python module of a function, the class of a routing module."""
-    name: str
-    """The attribute: the function's name, or `forward`."""
-    describe: Callable[..., Asked | Sequence[Asked]]
-    """From the call's own arguments to what they are; several where one call returns a tuple of streams."""
+SPARE = 2
+"""What a token may take is so many times what it took then: prompts are longer, kernels keep memory of their own."""
+FLOAT32 = 4
+"""Bytes of a number, when a model is looked at."""
 
 
 def site_of(name: str) -> tuple[int | None, Sublayer]:
@@ -86,10 +70,19 @@ def site_of(name: str) -> tuple[int | None, Sublayer]:
 
 
 def _own_forward(network: nn.Module, ids: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits as most models give them."""
-    given = {} if mask is None else {"attention_mask": mask}
+    """Logits as most models give them; no cache is made where one can be declined.
+
+    With a cache, FLA's models take padding on the right for padding on the left.
+    """
+    given: dict[str, Any] = {} if mask is None else {"attention_mask": mask}
+    if "use_cache" in inspect.signature(network.forward).parameters:
+        given["use_cache"] = False
     output = network(input_ids=ids, **given)
     return output if isinstance(output, Tensor) else output.logits
+
+
+Watch = Callable[[Asked, Tensor], None]
+"""Hears a read as it was described, and what the model's own call gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +108,7 @@ class AdaptedNetwork(Network):
     def __init__(
         self,
         network: nn.Module,
-        calls: Sequence[RoutingCall],
+        calls: Sequence[RoutingCall | StreamCall],
         vocabulary: int,
         head: str | None,
         site: Callable[[str], tuple[int | None, Sublayer]],
@@ -128,19 +121,33 @@ class AdaptedNetwork(Network):
         named = network.named_parameters(remove_duplicate=False)
         self._places = {parameter: (name, site) for name, parameter in named}
         self.num_layers = 0
+        self.pseudo_queries: tuple[nn.Parameter, ...] = ()
+        """The parameters that decide the depth weights, in forward order."""
+        self.families_given = frozenset[SiteKey]()
+        """The sites whose families are a description's own."""
 
     @property
     def vocabulary(self) -> int:
         """Return the number of tokens."""
         return self._vocabulary
 
+    def name_of(self, parameter: nn.Parameter) -> str:
+        """The name of a parameter in the model."""
+        return self._places[parameter][0]
+
     def place(self, asked: Asked) -> SiteKey:
         """The site that a read is of."""
-        if asked.parameter not in self._places:
+        return self.place_of(asked.parameter, asked.stream)
+
+    def place_of(self, parameter: nn.Parameter | None, stream: str | None = None) -> SiteKey:
+        """The site that a parameter is of; none: the read-out."""
+        if parameter is None:
+            return SiteKey(self.num_layers, Sublayer.FINAL, stream)
+        if parameter not in self._places:
             raise AdapterError("`describe` gives a `parameter` that is not in the model; give the pseudo-query")
-        name, site = self._places[asked.parameter]
+        name, site = self._places[parameter]
         layer, sublayer = site(name)
-        return SiteKey(self.num_layers if layer is None else layer, sublayer, asked.stream)
+        return SiteKey(self.num_layers if layer is None else layer, sublayer, stream)
 
     def prepare(
         self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
@@ -167,21 +174,24 @@ class AdaptedNetwork(Network):
         if before_layer is not None:
             before_layer(0, stream)
         ids = stream.sources()[0].state
-        batch, length = ids.shape
 
         def answer(asked: Asked) -> Tensor:
-            key, shape = self.place(asked), asked.sources[-1].shape
-            states = [Source(state.reshape(batch, length, shape[-1]), asked.eps) for state in asked.sources]
-            scoring = PseudoQuery(asked.query, asked.recency_bias)
-            found = route(states, scoring, None if overrides is None else overrides.get(key))
+            if not asked.sources:
+                return _finished(asked, asked.like)
+            key = self.place(asked)
+            states, found = _routed(asked, ids.shape, None if overrides is None else overrides.get(key))
             if observe is not None:
                 observe(key, states, found)
-            mixture = found.mixture.reshape(shape)
-            return mixture if asked.finish is None else asked.finish(mixture)
+            return _finished(asked, found.mixture.reshape(asked.like.shape))
+
+        def change(parallel: Streams) -> Streams:
+            override = None if overrides is None else overrides.get(self.place_of(parallel.parameter))
+            return parallel if override is None else changed(parallel, override.streams)
 
         with contextlib.ExitStack() as stack:
+            streams = StreamRun()
             for call in self.calls:
-                stack.enter_context(_standing_in(call, answer))
+                stack.enter_context(_standing_in(call, streams, answer, change))
             if self.head is None:
                 return self.own_forward(self.network, ids, inputs.mask)
             read: list[Tensor] = []
@@ -199,16 +209,95 @@ class AdaptedNetwork(Network):
         return state.float() if self.head is None else self.head(state).float()
 
 
+def _routed(asked: Asked, shape: torch.Size, override: SiteOverride | None = None) -> tuple[list[Source], Read]:
+    """A site's sources and what it reads of them, each `[batch, pos, d]`.
+
+    Raises:
+        AdapterError: a description that says too little, too much, or gives a tensor of the wrong shape.
+    """
+    states = [state.reshape(*shape, -1) for state in asked.sources]
+    if asked.families is not None:
+        _agree("families", len(asked.families), len(states))
+    given = [name for name in ("query", "logits", "weights") if getattr(asked, name) is not None]
+    if len(given) != 1:
+        raise AdapterError(f"`describe` gives {' and '.join(given) or 'no weights'}; give query, logits or weights")
+    scoring: Scoring
+    if asked.query is not None:
+        scoring = PseudoQuery(asked.query, asked.recency_bias)
+    elif asked.logits is not None:
+        count = asked.logits.shape[0] if asked.logits.ndim else 0
+        _agree("logits", count, len(states))
+        fixed = asked.logits.ndim == 1
+        scoring = LearnedLogits(asked.logits) if fixed else GivenLogits(asked.logits.reshape(count, *shape))
+    else:
+        assert asked.weights is not None, "one of three"
+        _agree("weights", len(asked.weights), len(states))
+        weights = asked.weights.reshape(len(states), *shape, -1)
+        if weights.shape[-1] > 1:  # (a source is then what the site takes of it, at the mean size of its weights)
+            sizes = weights.abs().mean(-1, keepdim=True)
+            gates = weights / sizes.clamp(min=torch.finfo(weights.dtype).tiny)
+            states, weights = [state * gate for state, gate in zip(states, gates, strict=True)], sizes
+        scoring = FreeWeights(weights[..., 0])
+    sources = [Source(state, asked.eps) for state in states]
+    base = None if asked.base is None else asked.base.reshape(*shape, -1)
+    return sources, route(sources, scoring, override, base)
+
+
+def _agree(name: str, found: int, sources: int) -> None:
+    if found != sources:
+        raise AdapterError(f"`describe` gives {found} `{name}` for {sources} sources; give one for each, in order")
+
+
+def _finished(asked: Asked, mixture: Tensor) -> Tensor:
+    return mixture if asked.finish is None else asked.finish(mixture)
+
+
 @contextlib.contextmanager
-def _standing_in(call: RoutingCall, answer: Callable[[Asked], Tensor]) -> Iterator[None]:
-    """The call answered by us for as long as this lasts."""
+def _standing_in(
+    call: RoutingCall | StreamCall,
+    run: StreamRun,
+    answer: Callable[[Asked], Tensor],
+    change: Callable[[Streams], Streams],
+    *,
+    watch: Watch | None = None,
+) -> Iterator[None]:
+    """The call answered by us for as long as this lasts.
+
+    Args:
+        call: what is stood in for.
+        run: the streams of this run, where the call reads some.
+        answer: what each read gives.
+        change: what parallel streams are changed to before they are read.
+        watch: hears each read and the call's own result, which then is what the call gives.
+    """
     original = getattr(call.owner, call.name)
 
-    def stand_in(*given: Any, **named: Any) -> Any:
+    def read_sources(*given: Any, **named: Any) -> Any:
+        assert isinstance(call, RoutingCall), "one of two"
+        own = None if watch is None else original(*given, **named)  # (before: it may write into what it was given)
         asked = call.describe(*given, **named)
-        return answer(asked) if isinstance(asked, Asked) else tuple(answer(each) for each in asked)
+        several = [asked] if isinstance(asked, Asked) else list(asked)
+        if watch is None:
+            reads = tuple(answer(each) for each in several)
+            return reads[0] if isinstance(asked, Asked) else reads
+        results: Any = [own] if isinstance(own, Tensor) else own
+        for each, result in zip(several, results, strict=True):
+            watch(each, result)
+        return own
 
-    setattr(call.owner, call.name, stand_in)
+    def read_streams(*given: Any, **named: Any) -> Any:
+        assert isinstance(call, StreamCall), "one of two"
+        own = original(*given, **named)
+        streams = change(call.describe(own, *given, **named))
+        asked = run.asked(streams)
+        if watch is None:
+            own = streams.give(answer(asked).to(streams.read.dtype), streams.post, streams.comb)
+        else:
+            watch(asked, streams.read)
+        run.leave(streams)
+        return own
+
+    setattr(call.owner, call.name, read_streams if isinstance(call, StreamCall) else read_sources)
     try:
         yield
     finally:
@@ -217,7 +306,7 @@ def _standing_in(call: RoutingCall, answer: Callable[[Asked], Tensor]) -> Iterat
 
 def adapt(
     network: nn.Module,
-    *calls: RoutingCall,
+    *calls: RoutingCall | StreamCall,
     vocabulary: int,
     context: int,
     head: str | None = "lm_head",
@@ -226,6 +315,7 @@ def adapt(
     name: str = "adapted",
     dialect: str = "adapted",
     tokenizer: Path | None = None,
+    queries: Callable[[str], bool] | None = None,
 ) -> AttnResModel:
     """A model of any architecture as this library sees one: sites, depth weights, ablations, `measure`.
 
@@ -243,70 +333,101 @@ def adapt(
         name: what the model is called.
         dialect: what its routing is called.
         tokenizer: its tokenizer.json, for prompts given as text.
+        queries: whether a parameter, by its name, holds a pseudo-query that is read; None: what is read is all there
+            is. A site whose call was not seen is then an error, where it would be missing silently.
 
     Raises:
-        AdapterError: no call was made, a site was read twice, or our mixture is not the call's own.
+        AdapterError: no call was made, a site was read twice, none was read of a pseudo-query, or our mixture is not
+            the call's own.
     """
     network.eval()
     adapted = AdaptedNetwork(network, calls, vocabulary, head, site, forward)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, vocabulary, PROBE, generator=generator).to(adapted.device)
     with torch.inference_mode():
-        reads = _own_reads(adapted, ids)
+        with PeakMemory() as held:
+            reads = _own_reads(adapted, ids)
         layers = [key.layer for key in reads if key.sublayer is not Sublayer.FINAL]
         if not layers:
             where = ", ".join(f"{call.owner!r}.{call.name}" for call in calls) or "none given"
             raise AdapterError(f"no routing call was seen ({where}); name what the model itself calls to read sources")
         adapted.num_layers = max(layers) + 1
-        sites = tuple(_site(adapted.place(asked), asked.sources) for asked in reads.values())
+        _check_all_seen(adapted, reads, queries)
+        sites = tuple(_site(adapted.place(asked), asked) for asked in reads.values())
         own, ours = forward(network, ids, None).float(), adapted.unembed(adapted.run(adapted.begin(ids), Inputs(None)))
     if own.shape != ours.shape or (own - ours).abs().max() > 10 * TOLERANCE * own.abs().max():
         raise AdapterError(
             f"the model's logits are not those of its head {head!r} alone; give head=None, or the head's own name"
         )
-    return AttnResModel(Outline(name, dialect, sites, adapted.num_layers, context, tokenizer), adapted)
+    given = (asked for asked in reads.values() if asked.families is not None)
+    adapted.families_given = frozenset(map(adapted.place, given))
+    adapted.pseudo_queries = tuple(
+        asked.parameter for asked in reads.values() if asked.weights is None and asked.parameter is not None
+    )
+    most = max(reads.values(), key=lambda asked: len(asked.sources))
+    outline = Outline(
+        name,
+        dialect,
+        sites,
+        adapted.num_layers,
+        context,
+        tokenizer,
+        width=most.like.shape[-1],
+        working=SPARE * held.bytes // (ids.numel() * FLOAT32),
+        num_blocks=len(most.sources) - (most.base is None),
+        vocabulary=vocabulary,
+        last_width=vocabulary if head is None else most.like.shape[-1],
+    )
+    return AttnResModel(outline, adapted)
+
+
+def _check_all_seen(
+    adapted: AdaptedNetwork, reads: dict[SiteKey, Asked], queries: Callable[[str], bool] | None
+) -> None:
+    """Refuse a model that has a pseudo-query which no call was seen to use.
+
+    Raises:
+        AdapterError: names it.
+    """
+    seen = {adapted.name_of(asked.parameter) for asked in reads.values() if asked.parameter is not None}
+    names = [name for name, _ in adapted.network.named_parameters(remove_duplicate=False)]
+    if lost := [name for name in names if queries is not None and queries(name) and name not in seen]:
+        where = ", ".join(f"{getattr(call.owner, '__name__', call.owner)}.{call.name}" for call in adapted.calls)
+        raise AdapterError(
+            f"no call was seen to read with {', '.join(lost[:4])}{', ...' if len(lost) > 4 else ''} (seen: {where}); "
+            "name the other modules too that call it: one RoutingCall for each"
+        )
 
 
 def _own_reads(adapted: AdaptedNetwork, ids: Tensor) -> dict[SiteKey, Asked]:
-    """Every read of the model's own run, in order, its result compared with ours."""
+    """Every read of the model's own run, in order, its result compared with ours.
+
+    Raises:
+        AdapterError: a site was read twice, or our mixture is not the call's own.
+    """
     reads: dict[SiteKey, Asked] = {}
+
+    def watch(asked: Asked, own: Tensor) -> None:
+        key = adapted.place(asked)
+        if key in reads:
+            raise AdapterError(f"two reads are of {_words(key)}; give each its own `parameter` or `stream`")
+        mixture = _routed(asked, ids.shape)[1].mixture.reshape(asked.like.shape) if asked.sources else asked.like
+        ours = _finished(asked, mixture)
+        far = float((ours.float() - own.float()).abs().max() / own.float().abs().max().clamp(min=1e-6))
+        if far > max(TOLERANCE, 4 * torch.finfo(own.dtype).eps):
+            raise AdapterError(
+                f"at {_words(key)} the mixture as described is {far:.2g} from the model's own, relative to its "
+                "largest value; check the order of the sources, the query's gain and scale, `eps` and `finish`"
+            )
+        if asked.sources:
+            reads[key] = asked
+
     with contextlib.ExitStack() as stack:
+        streams = StreamRun()
         for call in adapted.calls:
-            stack.enter_context(_watching(call, adapted, reads, ids.shape))
+            stack.enter_context(_standing_in(call, streams, lambda asked: asked.like, lambda found: found, watch=watch))
         adapted.own_forward(adapted.network, ids, None)
     return reads
-
-
-@contextlib.contextmanager
-def _watching(
-    call: RoutingCall, adapted: AdaptedNetwork, reads: dict[SiteKey, Asked], shape: torch.Size
-) -> Iterator[None]:
-    original = getattr(call.owner, call.name)
-
-    def watched(*given: Any, **named: Any) -> Any:
-        result, described = original(*given, **named), call.describe(*given, **named)
-        several = [described] if isinstance(described, Asked) else list(described)
-        for asked, own in zip(several, [result] if isinstance(result, Tensor) else result, strict=True):
-            key = adapted.place(asked)
-            if key in reads:
-                raise AdapterError(f"two reads are of {_words(key)}; give each its own `parameter` or `stream`")
-            states = [Source(state.reshape(*shape, -1), asked.eps) for state in asked.sources]
-            ours = route(states, PseudoQuery(asked.query, asked.recency_bias)).mixture.reshape(asked.sources[-1].shape)
-            ours = ours if asked.finish is None else asked.finish(ours)
-            far = float((ours.float() - own.float()).abs().max() / own.float().abs().max().clamp(min=1e-6))
-            if far > max(TOLERANCE, 4 * torch.finfo(own.dtype).eps):
-                raise AdapterError(
-                    f"at {_words(key)} the mixture as described is {far:.2g} from the model's own, relative to its "
-                    "largest value; check the order of the sources, the query's gain and scale, `eps` and `finish`"
-                )
-            reads[key] = asked
-        return result
-
-    setattr(call.owner, call.name, watched)
-    try:
-        yield
-    finally:
-        setattr(call.owner, call.name, original)
 
 
 def _words(key: SiteKey) -> str:
@@ -314,7 +435,18 @@ def _words(key: SiteKey) -> str:
     return f"{where}, stream {key.stream}" if key.stream else where
 
 
-def _site(key: SiteKey, sources: Sequence[Tensor]) -> Site:
+def _site(key: SiteKey, asked: Asked) -> Site:
+    sources = asked.sources
     pairs = ((i, j) for j in range(len(sources)) for i in range(j))
     copies = tuple((i, j) for i, j in pairs if torch.equal(sources[i], sources[j]))
-    return Site(key.layer, key.sublayer, families(len(sources)), key.stream, copies)
+    own = families(len(sources)) if asked.families is None else tuple(asked.families)
+    adds, free = asked.base is not None, asked.weights is not None
+    streams = asked.parallel
+    return Site(
+        *(key.layer, key.sublayer, own, key.stream, copies),
+        adds_to_state=adds,
+        free=free,
+        parallel=0 if streams is None else streams.states.shape[2],
+        mixes=streams is not None and streams.comb is not None,
+        writes=streams is not None and streams.post is not None,
+    )

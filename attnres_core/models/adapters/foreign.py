@@ -25,16 +25,22 @@ class Foreign:
 
     name: str
     field: str
-    """The field of config.json by which they are known: the block size."""
+    """The field of config.json by which they are known: the block size, or the number of streams."""
     query: str
     """How the name of the read-out's pseudo-query ends in their checkpoints."""
     package: str
     """What must be importable; importing it teaches `transformers` their model types."""
     install: str
     """How to get it."""
-    call: str
-    """The function that reads depth sources, in the package's modelling modules."""
-    describe: Callable[..., Asked]
+    adapter: str
+    """The name of the adapter that reads them."""
+    queries: str = ""
+    """A pattern of the names of the pseudo-queries that are read. Where there is one source, none is."""
+    call: str = ""
+    """The function that reads depth sources, in the package's modelling modules; empty: of hyper-connections."""
+    describe: Callable[..., Asked] | None = None
+    model_types: tuple[str, ...] = ()
+    """Theirs alone; none: whatever has the field."""
 
     def missing(self) -> str | None:
         """Return why they cannot be read here; None: they can."""
@@ -77,6 +83,8 @@ KIMI_K3 = Foreign(
     field="attn_res_block_size",
     query="output_attn_res_proj.weight",
     package="transformers.models.kimi_k3",
+    adapter="kimi_k3",
+    queries=r"output_attn_res_proj\.weight$|layers\.(?!0\.self_attention)\d+\.(self_attention|mlp)_res_proj\.weight$",
     install="a release of transformers that has it; code from the model hub is never run",
     call="_apply_attn_res",
     describe=kimi_k3_read,
@@ -86,11 +94,22 @@ FLA = Foreign(
     field="attnres_block_size",
     query="model.res_proj.weight",
     package="fla",
-    install="pip install flash-linear-attention, which needs a GPU",
+    adapter="fla",
+    queries=r"(^|model\.)res_proj\.weight$|layers\.(?!0\.attn)\d+\.(attn|mlp)_res_proj\.weight$",
+    install="pip install 'attnres-core[fla]'",
     call="fused_attnres",
     describe=fla_read,
 )
-FOREIGN = (KIMI_K3, FLA)
+HYPER_CONNECTIONS = Foreign(
+    name="hyper-connection",
+    field="model_type",
+    query="",
+    package="transformers",
+    install="pip install 'transformers>=5.23'",
+    adapter="hyper_connections",
+    model_types=("deepseek_v4", "glm5_next", "hy_v4", "qwen4_exp", "qwen4_exp_text"),
+)
+FOREIGN = (KIMI_K3, FLA, HYPER_CONNECTIONS)
 
 
 def foreign_kind(config: Mapping[str, Any], names: Mapping[str, Any]) -> Foreign | None:
@@ -98,18 +117,19 @@ def foreign_kind(config: Mapping[str, Any], names: Mapping[str, Any]) -> Foreign
     text = config.get("text_config")
     fields = {**config, **(text if isinstance(text, dict) else {})}
     for kind in FOREIGN:
-        if fields.get(kind.field) is not None or any(name.endswith(kind.query) for name in names):
+        if kind.model_types:
+            if config.get("model_type") in kind.model_types:
+                return kind
+        elif fields.get(kind.field) is not None or any(name.endswith(kind.query) for name in names):
             return kind
     return None
 
 
 class ForeignCheckpoint(UnsupportedCheckpoint):
-    """A checkpoint of foreign models, given to something that reads only our own networks."""
+    """A checkpoint of foreign models, which an adapter reads where their package is installed."""
 
     def __init__(self, folder: Path, kind: Foreign, beside: str = "") -> None:
-        self.folder, self.kind = folder, kind
-        remedy = "Load it with ac.load_model and measure with ac.measure: a suite's workers cannot share its model."
-        if reason := kind.missing():
-            read = "can be read by ac.adapt: help(attnres_core.adapt), docs/adapters.md."
-            remedy = f"{reason}. A model that is loaded by other means {read}"
+        self.folder, self.kind, self.missing = folder, kind, kind.missing()
+        read = "can be read by ac.adapt: help(attnres_core.adapt), docs/adapters.md."
+        remedy = f"{self.missing}. A model that is loaded by other means {read}"
         super().__init__(folder, f"a {kind.name} checkpoint ({kind.field}{beside and f', {beside}'})", remedy)

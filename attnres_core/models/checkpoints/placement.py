@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from attnres_core.models.checkpoints.checkpoint import Checkpoint
+from attnres_core.models.checkpoints.checkpoint import Checkpoint, NativeCheckpoint
 
 BALANCED = "balanced"
 DeviceMap = Mapping[str, str | int]
@@ -84,6 +84,7 @@ def balanced(checkpoint: Checkpoint, devices: Sequence[str]) -> Placement:
 
 def layer_weights(checkpoint: Checkpoint) -> list[int]:
     """The number of weights that lie with each layer; a tied embedding counts with the first and with the last."""
+    assert isinstance(checkpoint, NativeCheckpoint), "an adapted model lies on one device"
     counts, names = [0] * checkpoint.num_layers, checkpoint.backbone.names(checkpoint.config)
     ours = {names.ours(name): shape for name, shape in checkpoint.shapes.items()}
     for name, shape in ours.items():

@@ -75,7 +75,9 @@ def _other_kind(kind: object, names: Iterable[str]) -> tuple[str, str]:
     if kind == "inkling2":
         remedy = "Save its language model alone: transformers' Inkling2ForCausalLM, in bfloat16, with save_pretrained."
         return "model_type 'inkling2', an image-and-text model", remedy
-    remedy = "Other architectures need an adapter: help(attnres_core.adapt), docs/adapters.md."
+    remedy = (
+        "Other architectures need an adapter: --attnres-adapter package.module:function, ac.adapt, docs/adapters.md."
+    )
     near = next((near for part, near in _NEAREST.items() if any(part in name for name in names)), None)
     if near is None:
         return f"model_type {kind!r}", remedy

@@ -10,7 +10,7 @@ from torch import Tensor
 from attnres_core.models.networks.interventions import act_of
 from attnres_core.models.networks.interventions.acting import Acting
 from attnres_core.models.networks.reference_states import Donors, Reference
-from attnres_core.models.networks.routing import Exchange, Removal, Rule, SiteOverride
+from attnres_core.models.networks.routing import Exchange, Removal, Rule, SiteOverride, StreamChange
 from attnres_core.quantities.intervention import Intervention
 from attnres_core.quantities.vocabulary import Site, SiteKey
 
@@ -73,6 +73,7 @@ class Overrides:
         removals: list[Removal] = []
         exchanges: list[Exchange] = []
         asides: list[slice] = []
+        streams: list[StreamChange] = []
         each = len(self.token_ids)
         for group, intervention, site, indices in self._at.get(key, ()):
             rows = self._rows(group)
@@ -87,5 +88,8 @@ class Overrides:
             removals += own.removals
             exchanges += own.exchanges
             asides += [rows] if intervention.via else []
+            streams += own.streams
         views = tuple(self._views.get(key, ()))
-        return SiteOverride(bias, tuple(rewrites), tuple(removals), tuple(exchanges), tuple(asides), views)
+        return SiteOverride(
+            *(bias, tuple(rewrites), tuple(removals), tuple(exchanges)), tuple(asides), views, streams=tuple(streams)
+        )

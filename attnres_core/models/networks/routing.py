@@ -1,8 +1,10 @@
 """The routing operation: every dialect's depth mixing, with its three places to intervene.
 
-logit_i = w . (g * s_i / rms(s_i)) (+ recency bias on the last source) (+ logit bias)    or a learned number
+logit_i = w . (g * s_i / rms(s_i)) (+ recency bias on the last source) (+ logit bias)    or a number, learned or given
 alpha   = softmax_i(logit)                                             (or a weight override)
 h       = (running state +) sum_i alpha_i * s_i                        (or a value override)
+
+Weights may also be free, a_i of any size and sign: then alpha_i = |a_i| / sum_j |a_j|, and h is the sum of a_i * s_i.
 """
 
 from __future__ import annotations
@@ -117,7 +119,40 @@ class LearnedLogits:
         return own[:, None, None].expand(-1, *sources[0].state.shape[:-1])
 
 
-Scoring = PseudoQuery | LearnedLogits
+@dataclass(frozen=True, slots=True)
+class GivenLogits:
+    """Logits that a model's own code has computed, for each token."""
+
+    values: Float[Tensor, "source batch pos"]
+
+    def logits(self, sources: Sequence[Source]) -> Float[Tensor, "source batch pos"]:
+        """The site's logits, in float32, whatever the sources."""
+        return self.values.float()
+
+
+@dataclass(frozen=True, slots=True)
+class FreeWeights:
+    """Weights on no simplex, of any sign and sum. A site's depth weights are their sizes, scaled to sum to one.
+
+    What is taken away is taken away: nothing scales up the rest. The sum of the clean run's sizes is what weights that
+    are put in their place are shares of.
+    """
+
+    values: Float[Tensor, "source batch pos"]
+
+    def logits(self, sources: Sequence[Source]) -> Float[Tensor, "source batch pos"]:
+        """The logarithms of the depth weights, in float32, whatever the sources."""
+        sizes = self.values.float().abs()
+        return (sizes / sizes.sum(0).clamp(min=torch.finfo(sizes.dtype).tiny)).log()
+
+    @property
+    def scale(self) -> Float[Tensor, "source batch pos"]:
+        """What a depth weight is multiplied by to be a weight: the sum of all sizes, with the weight's own sign."""
+        values = self.values.float()
+        return values.abs().sum(0) * torch.where(values < 0, -1.0, 1.0)
+
+
+Scoring = PseudoQuery | LearnedLogits | GivenLogits | FreeWeights
 """What gives a site's sources their logits."""
 Sum = Callable[[Tensor, Tensor], Tensor]
 """The sum of two tensors, or their difference."""
@@ -150,6 +185,17 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamChange:
+    """What is changed of a site's parallel streams, for some rows of a batch."""
+
+    rows: slice
+    part: str
+    """`pre`, how they are read, `post`, how they are written to, or `comb`, how they mix."""
+    index: int | None = None
+    """Which stream; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
 class SiteOverride:
     """Interventions at one site, as data on any device: for the rows they are about, in this order."""
 
@@ -164,6 +210,8 @@ class SiteOverride:
     views: tuple[tuple[slice, tuple[int, ...]], ...] = ()
     """Rows that are on a path, and their sources that are read with what was set aside: keys and values. The running
     state has the number after the last source."""
+    streams: tuple[StreamChange, ...] = ()
+    """Made before the site is read, and so before the other interventions."""
 
 
 class Read(NamedTuple):
@@ -174,6 +222,34 @@ class Read(NamedTuple):
     natural: Tensor  # (source, batch, pos), float32: the weights without an intervention
     kept: Tensor | None = None  # (batch, pos): the natural weight that stays on its source; None: all
     beside: Tensor | None = None  # (batch, pos, d): the running state, where it is part of the mixture with weight one
+    scale: Tensor | None = None  # (source, batch, pos): what weights are multiplied by, where they are on no simplex
+
+    def rows(self, index: slice) -> Read:
+        """The same for some rows of the batch."""
+        kept, beside = (None if part is None else part[index] for part in (self.kept, self.beside))
+        scale = None if self.scale is None else self.scale[:, index]
+        return Read(self.mixture[index], self.weights[:, index], self.natural[:, index], kept, beside, scale)
+
+    def detached(self) -> Read:
+        """The same without its gradients."""
+        mixture, weights, natural, *others = (None if part is None else part.detach() for part in self)
+        return Read(mixture, weights, natural, *others)  # type: ignore[arg-type]
+
+    def mixed(self, sources: Sequence[Source], weights: Float[Tensor, "source batch pos"]) -> Tensor:
+        """What the read would be of these states with these depth weights, `[batch, pos, d]`."""
+        return mix(sources, weights if self.scale is None else weights * self.scale, self.beside)
+
+    def of_some(self, sources: Sequence[Source], indices: Sequence[int]) -> Tensor:
+        """What it would be of some sources alone, their weights scaled to sum to one; of none, what is beside.
+
+        Weights on no simplex stay as they are.
+        """
+        if not indices:
+            return torch.zeros_like(sources[0].state) if self.beside is None else self.beside
+        own, kept = [sources[index] for index in indices], self.weights[list(indices)]
+        if self.scale is not None:
+            return mix(own, kept * self.scale[list(indices)], self.beside)
+        return mix(own, kept / kept.sum(0).clamp(min=torch.finfo(kept.dtype).tiny), self.beside)
 
 
 def summing(eps: float | None, add: Sum, subtract: Sum) -> Arithmetic[Source]:
@@ -235,27 +311,9 @@ def mix(
     return mixed
 
 
-def mix_of_some(
-    sources: Sequence[Source], weights: Tensor, beside: Tensor | None, indices: Sequence[int]
-) -> Float[Tensor, "batch pos d"]:
-    """What a read would be of some of its sources alone, their weights scaled to sum to one; of none, what is beside.
-
-    Args:
-        sources: the site's sources in order.
-        weights: their depth weights, `[source, batch, pos]`.
-        beside: the running state, where it is part of the mixture with weight one.
-        indices: the sources that stay.
-    """
-    if not indices:
-        return torch.zeros_like(sources[0].state) if beside is None else beside
-    kept = weights[list(indices)]
-    shares = kept / kept.sum(0).clamp(min=torch.finfo(kept.dtype).tiny)
-    return mix([sources[index] for index in indices], shares, beside)
-
-
 def unablated(sources: Sequence[Source], read: Read, rows: Sequence[slice]) -> Float[Tensor, "batch pos d"]:
     """A read's mixture as it is without interventions in some rows."""
-    mixture, natural = read.mixture.clone(), mix(sources, read.natural, read.beside)
+    mixture, natural = read.mixture.clone(), read.mixed(sources, read.natural)
     for own in rows:
         mixture[own] = natural[own]
     return mixture
@@ -274,19 +332,30 @@ def route(
         scoring: what gives them their logits.
         override: what interventions do here.
         beside: the running state, where it is read with weight one beside the mixture; without sources it is all.
+
+    Raises:
+        ValueError: weights are to be computed anew, and the model's own code computes them.
     """
-    logits = scoring.logits(sources)
-    natural = torch.softmax(logits, dim=0)
+    logits, scale = scoring.logits(sources), scoring.scale if isinstance(scoring, FreeWeights) else None
+    natural = torch.softmax(logits, dim=0) if scale is None else logits.exp()
+
+    def amounts(weights: Tensor, rows: slice = slice(None)) -> Tensor:
+        """What depth weights of some rows are multiplied with."""
+        return weights if scale is None else weights * scale[:, rows]
+
     if override is None:
-        return Read(mix(sources, natural, beside), natural, natural, beside=beside)
+        return Read(mix(sources, amounts(natural), beside), natural, natural, beside=beside, scale=scale)
     used = logits
     for removal in override.removals:
         if removal.keys:
+            if isinstance(scoring, GivenLogits | FreeWeights):
+                told = "the model's own code computes the weights here, and none can be computed anew"
+                raise ValueError(f"{told}; give recomputed=False, or describe the call by its `query`")
             used = used.clone() if used is logits else used
             used[:, removal.rows] = scoring.logits(replaced(sources, removal))
     if override.logit_bias is not None:
         used = used + override.logit_bias.to(used.device)
-    weights = torch.softmax(used, dim=0)
+    weights = torch.softmax(used, dim=0) if scale is None else used.exp()
     if beside is not None:  # (a site that lost every source reads the running state alone)
         weights = weights.masked_fill(used.isneginf().all(0), 0.0)
     for rows, rule in override.rewrites:
@@ -300,16 +369,16 @@ def route(
         stays[list(exchange.states), exchange.rows] = 0
     kept = stays.sum(0)
     for removal in override.removals:
-        if removal.renormalised:
+        if removal.renormalised and scale is None:
             direct[:, removal.rows] /= direct[:, removal.rows].sum(0)
-    mixture = mix(exchanged(sources, override.exchanges), direct, beside)
+    mixture = mix(exchanged(sources, override.exchanges), amounts(direct), beside)
     for removal, taken in zip(override.removals, takes, strict=True):
         if removal.states is None:
             weights[:, removal.rows] = direct[:, removal.rows]
         else:
-            instead = replaced(sources, removal)
-            mixture[removal.rows] += mix([instead[i] for i in removal.states], taken[list(removal.states)])
-    return Read(mixture, weights, natural, kept, beside)
+            instead, shares = replaced(sources, removal), amounts(taken, removal.rows)
+            mixture[removal.rows] += mix([instead[i] for i in removal.states], shares[list(removal.states)])
+    return Read(mixture, weights, natural, kept, beside, scale)
 
 
 def exchanged(sources: Sequence[Source], exchanges: Sequence[Exchange]) -> list[Source]:

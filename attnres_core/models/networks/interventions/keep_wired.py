@@ -14,4 +14,6 @@ def act(at: Acting) -> SiteOverride:
     gone = means[:, 0, 0].sort(descending=True, stable=True).indices[int(at.amount) :]
     bias = torch.zeros(at.count, 1, 1)
     bias[gone.cpu()] = -torch.inf
+    if at.site.free:  # (nothing scales up the rest of such weights, and this kind says that it does)
+        return at.rewritten(lambda weights: (weights.log() + bias.to(weights.device)).softmax(0))
     return SiteOverride(logit_bias=bias)

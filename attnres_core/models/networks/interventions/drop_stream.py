@@ -1,0 +1,11 @@
+"""`drop_stream`: a parallel stream is not read."""
+
+from __future__ import annotations
+
+from attnres_core.models.networks.interventions.acting import Acting
+from attnres_core.models.networks.routing import SiteOverride, StreamChange
+
+
+def act(at: Acting) -> SiteOverride:
+    """Change it before the site is read."""
+    return SiteOverride(streams=(StreamChange(at.rows, "pre", int(at.amount)),))
