@@ -154,8 +154,8 @@ def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
     for read in sets.values():
         if pairs := near_duplicates(read.whole, read.tokenizer_file):
             reporter.write_line(
-                f"attnres: near-duplicates in {read.whole.name}: {len(pairs)} pairs of prompts share half of their "
-                f"runs of {SHINGLE} tokens, such as {pairs[0][0]!r} and {pairs[0][1]!r}; they are less than "
+                f"attnres: near-duplicates: {len(pairs)} pairs of prompts share half of their runs of {SHINGLE} "
+                f"tokens, such as {pairs[0][0]!r} and {pairs[0][1]!r} of {read.whole.name}; they are less than "
                 "independent evidence"
             )
     where = registry.folder / LOCK

@@ -145,6 +145,14 @@ def test_the_sweep_gives_what_two_plain_runs_give(model, rows, data):
         assert effect == pytest.approx(nll[1] - nll[0], abs=2e-5)
 
 
+def reference_of(model):
+    """Reference prompts; what would be fitted to them is a constant row of numbers."""
+    reference = Reference(model.network, [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10, 11, 12], [3, 1]])
+    width = reference.final.shape[-1]
+    reference.fitted = lambda intervention: torch.linspace(-1, 1, width).repeat(len(intervention.filled), 1)
+    return reference
+
+
 @pytest.mark.parametrize(
     ("some", "examples"),
     [(every_model, 200), (wrapped_models, 50), (inkling2_models, 30)],
@@ -161,7 +169,7 @@ def test_the_fast_path_is_the_plain_path(some, examples):
             return
         found = data.draw(st.lists(st.sampled_from(every), min_size=1, max_size=8, unique=True))
         wanted = [one for what in found for one in drawn(what, model.sites, model.num_layers)]
-        reference = Reference(model.network, [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10, 11, 12], [3, 1]])
+        reference = reference_of(model)
         pairs = Pairs(donors_of(rows, model))
         fast = sweep_chunk(model, rows, [*wanted, SHAM], batch_tokens, reference, pairs=pairs)
         plain = plain_chunk(model, rows, wanted, reference, pairs=pairs)

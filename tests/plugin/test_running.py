@@ -237,6 +237,7 @@ BY_OPTION = {
     "recency-bias": ("3.5", lambda record: record["models"]["wrapped"]["recency_bias"] == 3.5),
     "num-blocks": ("3", lambda record: record["models"]["wrapped"]["num_blocks"] == 3),
     "prompts": ("few.jsonl", lambda record: record["settings"]["prompts"]["name"] == "few"),
+    "prompt-sets": ("./sets", lambda record: record["settings"]["prompt_sets"]["others"]["confirmation"] == 20),
     "n-prompts": ("20", lambda record: record["settings"]["prompts"]["confirmation"] == 20),
     "device": ("cpu", lambda record: record["settings"]["device"] == "cpu"),
     "dtype": ("bfloat16", lambda record: record["settings"]["dtype"] == "bfloat16"),
@@ -254,6 +255,8 @@ BY_OPTION = {
 STOPPING = {"register", "budget-claims", "plan", "shard"}
 """These run no test; tests/judging/test_registry.py and tests/plugin/test_job_arrays.py have them."""
 
+OF_ADAPTERS = {"adapter"}
+"""Tested in test_adapted_suite.py."""
 OF_HUB_IDS = {"revision", "vanilla-revision"}  # tests/models/test_hub.py has them
 
 OF_CLUSTERS = {"ray-address"}  # tests/engine/test_ray.py has it
@@ -262,7 +265,7 @@ OF_CUDA_DEVICES = {"device-map"}  # tests/models/test_device_map.py has it
 
 
 def test_every_option_is_tested():
-    assert BY_OPTION.keys() | STOPPING | OF_HUB_IDS | OF_CLUSTERS | OF_CUDA_DEVICES == {
+    assert BY_OPTION.keys() | STOPPING | OF_ADAPTERS | OF_HUB_IDS | OF_CLUSTERS | OF_CUDA_DEVICES == {
         option.name for option in OPTIONS
     }
 
@@ -282,7 +285,10 @@ def test_every_option_does_what_it_says_from_either_place(pytester, micro, where
         arguments = [
             f"--attnres-{key}" + ("" if key in flags else f"={value}") for key, (value, _) in BY_OPTION.items()
         ]
-    pytester.makepyfile(test_claims=CLAIMS)
+    (pytester.path / "sets").mkdir()
+    shutil.copy(micro / "prompts.jsonl", pytester.path / "sets" / "others.jsonl")
+    over = "@claim(effect=drop(CURRENT, MLP).on(TRAINED, prompts='others'))\ndef test_supported_too(effect):\n"
+    pytester.makepyfile(test_claims=f"{CLAIMS}\n{over}    assert effect > -50\n")
     pytester.runpytest_subprocess(*arguments, "-n", "0", "-k", "supported or closed")
     record = record_of(pytester, "else/where.json")
     assert [name for name, (_, holds) in BY_OPTION.items() if not holds(record)] == []

@@ -146,7 +146,9 @@ def test_whatever_stands_in_a_record_stays_text(tmp_path, record):
     record["run"]["versions"][HOSTILE] = HOSTILE
     record["models"][HOSTILE] = record["models"]["wrapped"]
     page = write_card(
-        written(tmp_path, hostile(record, keep=("op", "node_id", "contradicts", "verdict", "split", "attestation")))
+        written(
+            tmp_path, hostile(record, keep=("op", "node_id", "contradicts", "verdict", "split", "attestation", "part"))
+        )
     )
     html = rendered(page)
     assert set(re.findall(r"<(\w+)", html)) == TAGS
