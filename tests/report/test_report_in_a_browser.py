@@ -137,7 +137,8 @@ def test_an_opened_claim_tells_all_about_itself(visit: Visit, record: dict[str, 
     details.locator("> summary").click()
     for fold in details.locator(".folds > details > summary").all():
         fold.click()
-    details.locator(".chart svg").wait_for()
+    details.locator(".chart svg").first.wait_for()
+    details.locator(".chart svg").nth(1).wait_for()  # the parts of its paths
     text = details.inner_text()
     claim = next(c for c in record["claims"] if c["title"].startswith("Current state matters more early"))
     for statement in claim["statements"]:
