@@ -12,6 +12,7 @@ verify: $(VENV)/.installed  ## decide every claim on the reference checkpoints a
 test: $(VENV)/.installed  ## the library's own tests
 	@$(MAKE) --no-print-directory fla || echo "FLA's package: NOT INSTALLED: its tests skip themselves"
 	$(RUN) pytest tests/ -n 2 --dist worksteal $(ARGS)
+	$(RUN) pytest tests/models/test_fla.py -n 0 -q
 
 fla: build/fla/.installed  ## FLA's package for its tests (tests/models/test_fla.py), a gigabyte
 
