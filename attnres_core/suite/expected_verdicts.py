@@ -36,6 +36,7 @@ class Expected:
 def conditions(suite: Suite) -> dict[str, object]:
     """Everything beside a claim's own text that its verdict depends on."""
     inputs = suite.inputs
+    named = {name: read.whole.digest for name, read in inputs.sets.items() if name != OWN}
     tokenizers = {role: tokenizer_digest(inputs.checkpoints[role]) for role in (Role.TRAINED, Role.WRAPPED)}
     return {
         "trained": inputs.checkpoints[Role.TRAINED].digest,
@@ -44,7 +45,7 @@ def conditions(suite: Suite) -> dict[str, object]:
         "tokenizers": {role.value: digest for role, digest in tokenizers.items()},
         "prompts": inputs.prompt_set.digest,
         "prompts_per_split": {split.value: len(part) for split, part in inputs.prompts.items()},
-        "prompt_sets": {name: read.whole.digest for name, read in inputs.sets.items() if name != OWN},
+        **({"prompt_sets": named} if named else {}),
         "window": WINDOW,
         "dtype": inputs.settings.dtype,
         "sequential": inputs.settings.sequential,
