@@ -147,6 +147,8 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
     named = {q.role for claim in claims for q in claim.quantities if isinstance(q.role, Step)} & kept.keys()
     for step in sorted(named, key=lambda step: step.number):
         checkpoints[step] = earlier_step(trained, kept[step])
+    if settings.prompt_sets is not None and not settings.prompt_sets.is_dir():
+        raise ValueError(f"--attnres-prompt-sets: {settings.prompt_sets} is no folder; give one that holds NAME.jsonl")
     sets = {OWN: own}
     for name in sorted({claim.prompts for claim in claims} - {OWN}):
         file, remedy = named_set(name, settings.prompt_sets, settings.root)

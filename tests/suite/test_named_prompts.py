@@ -127,6 +127,11 @@ def test_what_makes_no_sense_is_a_mistake_at_collection(suite, body, told):
     suite("-n", "0", "--collect-only", claims=text).stdout.fnmatch_lines([f"*{told}*"])
 
 
+def test_a_folder_of_sets_that_is_not_there_is_an_error_and_no_shipped_set_takes_its_place(suite):
+    result = suite("-n", "0", "--attnres-prompt-sets=nowhere", claims=CLAIMS)
+    result.stderr.fnmatch_lines(["*--attnres-prompt-sets: nowhere is no folder; give one that holds NAME.jsonl"])
+
+
 def test_an_unknown_set_is_told_with_those_there_are(suite):
     result = suite("-n", "0", claims=CLAIMS)
     result.stderr.fnmatch_lines(["*a claim is about the prompt set 'others': *there are: *pairs-induction*"])
