@@ -288,17 +288,18 @@ def test_the_command_finds_one_for_a_claim_in_a_file(planted, micro, tmp_path):
 @pytest.mark.parametrize(
     ("given", "there", "asked"),
     [
-        ([], 0, (None, None, "cpu", None)),
-        ([], 2, (None, None, "cuda", None)),
-        (["--device=cpu", "--wrap=10", "--num-blocks=3"], 2, (10.0, 3, "cpu", None)),
-        (["--device=cuda", "--revision=v2"], 0, (None, None, "cuda", "v2")),
+        ([], 0, (None, None, "cpu", None, None)),
+        ([], 2, (None, None, "cuda", None, None)),
+        (["--device=cpu", "--wrap=10", "--num-blocks=3"], 2, (10.0, 3, "cpu", None, None)),
+        (["--device=cuda", "--revision=v2"], 0, (None, None, "cuda", "v2", None)),
+        (["--adapter=package.module:Mine"], 0, (None, None, "cpu", None, "package.module:Mine")),
     ],
 )
 def test_the_command_reads_the_checkpoint_it_is_asked_for_where_it_is_asked_to(
     monkeypatch, capsys, tmp_path, given, there, asked
 ):
-    def load_model(path, wrap, num_blocks, device, revision):
-        raise ValueError(f"asked for {(path, wrap, num_blocks, device, revision)}")
+    def load_model(path, wrap, num_blocks, device, revision, adapter):
+        raise ValueError(f"asked for {(path, wrap, num_blocks, device, revision, adapter)}")
 
     monkeypatch.setattr(ac, "load_model", load_model)
     monkeypatch.setattr(resources, "cuda_devices", lambda: there)
