@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "models that must solve exploration pairs, of one tokenizer (default: the one of --checkpoint)"
     own.add_argument("--solved-by", nargs="+", metavar="CHECKPOINT", help=told)
     own.add_argument("--exploration", type=int, default=96, metavar="N", help="pairs drawn (default: %(default)s)")
-    own.add_argument("--confirmation", type=int, default=128, metavar="N", help="pairs drawn (default: %(default)s)")
+    own.add_argument("--confirmation", type=int, default=256, metavar="N", help="pairs drawn (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:

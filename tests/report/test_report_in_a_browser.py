@@ -229,7 +229,7 @@ def test_copy_buttons_give_the_whole_value(visit: Visit, record: dict[str, Any])
             "() => [...document.querySelectorAll('.copy')].some(one => one.textContent === 'copied')"
         )
         assert visit.page.evaluate("navigator.clipboard.readText()") == wanted
-    visit.page.locator("[data-block=record]").click()
+    visit.page.locator("[data-record]").click()
     visit.page.wait_for_timeout(200)
     assert json.loads(visit.page.evaluate("navigator.clipboard.readText()")) == record
 

@@ -91,7 +91,7 @@ def render(record: Record) -> str:
     """The page: every script, style, chart and number in one document that loads nothing."""
     scripts = [_asset(name) for name in ("claims.js", "exports.js", "page.js")]
     with ThreadPoolExecutor(1) as beside:  # a second of compiled code, while the charts are made
-        library = beside.submit(_vega_bundle)
+        library = beside.submit(_packed_library)
         shown, values = sections.shown(record)
     return (
         _environment()
@@ -99,10 +99,10 @@ def render(record: Record) -> str:
         .render(
             record=record,
             scripts=scripts,
-            library=_packed(library.result()),
+            library=library.result(),
             shared=_shared(record),
             style=_style(),
-            policy=_content_policy([library.result(), *scripts]),
+            policy=_content_policy([_vega_bundle(), *scripts]),
             failed_controls=[claim for claim in record["claims"] if wording.control_failed(claim)],
             distribution=distribution.template(),
             path_parts=path_parts.template(),
@@ -167,10 +167,15 @@ def _vega_bundle() -> str:
     return bundle.replace("https://vega.github.io/editor/", "")
 
 
+def packed(text: str) -> str:
+    """Text as base64 of its gzip, a third of its size; the page unpacks it."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
 @functools.cache
-def _packed(script: str) -> str:
-    """A script as base64 of its gzip, two fifths of its size; page.js unpacks it, and the policy knows its hash."""
-    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
+def _packed_library() -> str:
+    """The drawing library: the policy knows its hash."""
+    return packed(_vega_bundle())
 
 
 @functools.cache
@@ -184,6 +189,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "json_block": lambda value: markupsafe.Markup(json_block(value)),
+        "packed": lambda value: packed(json.dumps(value, allow_nan=False, separators=(",", ":"))),
         "number": numbers.number,
         "given": numbers.given,
         "duration": numbers.duration,

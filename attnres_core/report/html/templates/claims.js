@@ -1,7 +1,17 @@
 "use strict";
 // What a claim shows once it is opened, made from the record: text is never read as HTML.
 
-const record = JSON.parse(document.getElementById("record").textContent);
+/** The text of a block that is written as base64 of its gzip. */
+function unpacked(id) {
+  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+let record; // the run's, once `recordText` is there: what reads it waits for that
+const recordText = unpacked("record").then((text) => {
+  record = JSON.parse(text);
+  return text;
+});
 /** What the page's own writer knows of verdicts and numbers. */
 const shared = JSON.parse(document.getElementById("shared").textContent);
 

@@ -10,9 +10,7 @@ const options = {
 
 /** The drawing library, unpacked and run: the page's policy allows it by its hash. */
 const library = (async () => {
-  const packed = Uint8Array.from(atob(byId("library").textContent), (letter) => letter.charCodeAt(0));
-  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const script = element("script", await new Response(unpacked).text());
+  const script = element("script", await unpacked("library"));
   document.head.append(script);
 })();
 
@@ -69,12 +67,12 @@ function show(figure, place, spec) {
   return draw(place, { ...spec, width: Math.min(spec.width, figure.closest("body") ? figure.clientWidth - edges : room() - edges) });
 }
 
-function reveal(claim) {
+async function reveal(claim) {
   const details = byId(`claim-${claim}`);
   if (details === null) return;
-  if (details.hidden) clear();
+  if (details.hidden) await clear();
   details.open = true;
-  fill(details);
+  await fill(details);
   details.scrollIntoView({ block: "start" });
   details.querySelector("summary").focus({ preventScroll: true });
 }
@@ -124,7 +122,6 @@ const written = new Map(groups.map((group) => [group, [...group.querySelectorAll
 const searched = ({ title, group, node_id, statement, reason, cites }) =>
   [title, group, node_id, statement, reason, cites].filter(Boolean).join("\n").toLowerCase();
 const claims = [...written.values()].flat();
-const words = new Map(claims.map((details) => [details, searched(record.claims[details.dataset.claim])]));
 const verdicts = Object.keys(shared.verdicts);
 const orders = {
   estimate: (one, other) => (other.estimate ?? -Infinity) - (one.estimate ?? -Infinity),
@@ -136,7 +133,8 @@ const sourceOf = (claim) => shared.sources[claim] ?? "";
 const several = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 let matching = [];
 
-function filter() {
+async function filter() {
+  await recordText;
   const chosen = (name) => filters.querySelector(`[name=${name}]`).value;
   const text = chosen("text").trim().toLowerCase();
   const wanted = [...filters.querySelectorAll("[name=verdict]:checked")].map((box) => box.value);
@@ -147,7 +145,7 @@ function filter() {
     for (const claim of claims) {
       const matches =
         wanted.includes(claim.dataset.verdict) &&
-        words.get(claim).includes(text) &&
+        searched(record.claims[claim.dataset.claim]).includes(text) &&
         ["", group.dataset.group].includes(chosen("group")) &&
         ["", sourceOf(claim.dataset.claim)].includes(chosen("source"));
       claim.hidden = !matches;
@@ -161,10 +159,10 @@ function filter() {
   matching = [...shown];
   const undrawn = matching.filter((claim) => !drawnRows.has(claim)).length;
   const without = undrawn ? ` ${several(undrawn, "claim")} of these ${undrawn === 1 ? "has" : "have"} no estimate and ${undrawn === 1 ? "is" : "are"} in no chart.` : "";
-  const count = `${shown.size} of ${words.size} claims shown.`;
+  const count = `${shown.size} of ${claims.length} claims shown.`;
   filters.querySelector("output").textContent = count + without;
   document.querySelector(".matching").textContent = count;
-  for (const told of document.querySelectorAll(".nothing")) told.hidden = shown.size > 0 || words.size === 0;
+  for (const told of document.querySelectorAll(".nothing")) told.hidden = shown.size > 0 || claims.length === 0;
   return Promise.all(forests.map((forest) => drawForest(forest, shown, order)));
 }
 let waiting;
@@ -202,16 +200,18 @@ darkness.addEventListener("change", redraw);
 
 // Claims ----------------------------------------------------------------------------------------------------------------
 
-function fill(details) {
+async function fill(details) {
+  await recordText;
   const body = details.querySelector(".body");
   if (!body.hasChildNodes()) body.append(...bodyOf(record.claims[details.dataset.claim]));
 }
-for (const details of words.keys()) {
+for (const details of claims) {
   details.addEventListener("toggle", () => details.open && fill(details));
 }
 
 /** A claim can be linked to by its node id, which stays the same from run to run. */
-function follow() {
+async function follow() {
+  await recordText;
   const name = decodeURIComponent(location.hash.slice(1));
   const place = record.claims.findIndex(({ node_id }) => node_id === name);
   if (place >= 0) reveal(place);
@@ -222,13 +222,14 @@ redraw().then(follow); // (what is above has its height then)
 
 // Copying ---------------------------------------------------------------------------------------------------------------
 
+/** Make a button copy a text, or one that is on its way. */
 function copies(button, text) {
   button.addEventListener("click", async (event) => {
     event.preventDefault();
     try {
-      await navigator.clipboard.writeText(text);
+      await navigator.clipboard.writeText(await text);
     } catch {
-      const area = element("textarea", text);
+      const area = element("textarea", await text);
       document.body.append(area);
       area.select();
       document.execCommand("copy");
@@ -244,9 +245,9 @@ for (const marked of document.querySelectorAll("[data-copy]")) {
   marked.after(" ", button);
   copies(button, marked.dataset.copy);
 }
-for (const button of document.querySelectorAll("[data-block]")) {
+for (const button of document.querySelectorAll("[data-record]")) {
   button.hidden = false;
-  copies(button, byId(button.dataset.block).textContent);
+  copies(button, recordText);
 }
 
 // Exports ---------------------------------------------------------------------------------------------------------------
