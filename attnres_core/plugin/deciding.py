@@ -161,7 +161,7 @@ def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
     where = registry.folder / LOCK
     reporter.write_line(f"attnres: {where}, {several(len(registry.entries), 'claim')}; commit it and {LEDGER}")
     left = ALPHA - registry.spent(*((read.whole.digest, read.digests.confirmation) for read in sets.values()))
-    told = "the first registration leaves half; --attnres-budget-claims=N gives each claim 1/N"
+    told = "a registration leaves half of it; --attnres-budget-claims=N gives each claim 1/N of alpha"
     reporter.write_line(f"attnres: {max(left, 0):.4g} of alpha {ALPHA} is left on these prompts ({told})")
 
 

@@ -103,7 +103,7 @@ OPTIONS = (
     Option("register", "register the claims in the nearest claims.lock, or a new one, and stop", "", flag=True),
     Option(
         "budget-claims",
-        "share alpha among so many claims when registering first (default: twice the number registered)",
+        "give each claim that is registered alpha divided by N (default: half of the alpha that is left, shared)",
         "",
         _count,
     ),

@@ -245,8 +245,9 @@ class Registry:
             digests: what identifies the prompts, one by one.
             named: the same of every prompt set that a claim names: its digest, and its prompts. One budget serves all
                 sets of a run.
-            budget: share alpha among so many claims; default: twice those registered now, so that half is left.
-            whole_files: whether every claim of the collected files is here, so that missing ones are withdrawn.
+            budget: give each claim alpha divided by this; default: half of what is left, among those registered now.
+            whole_files: whether every claim of the collected files is here, so that missing ones are withdrawn, as
+                those are whose file is gone.
             today: the date, for tests.
 
         Raises:
@@ -258,9 +259,10 @@ class Registry:
         by_key = {claim_key(claim.node_id): claim for claim in claims}
         changes, known = self._migrated(by_key, digests), dict(self.entries)
         entries = dict(known)
-        files = {key.split("::")[0] for key in by_key}
+        collected = {key.split("::")[0] for key in by_key}
         for key in sorted(known):
-            if whole_files and key.split("::")[0] in files and key not in by_key:
+            file = key.split("::")[0]
+            if whole_files and key not in by_key and (file in collected or not any(self.folder.rglob(file))):
                 changes.append(f"withdrawn: {key} (its alpha stays spent)")
                 del entries[key]
         fresh = []
@@ -464,8 +466,8 @@ def _shares(fresh: Mapping[str, Claim], rows: Sequence[Row], budget: int | None)
     paying = [key for key, claim in fresh.items() if not claim.is_exact]
     taken = [alpha for row in rows for alpha in row["spent"].values() if alpha]
     spent = sum(taken)
-    share = (ALPHA - spent) / max(1, len(paying)) if taken else ALPHA / max(budget or 2 * len(paying), len(paying), 1)
-    share = min([share, *taken])
+    whole = (ALPHA - spent) / max(1, len(paying))
+    share = min([ALPHA / budget if budget else whole / 2, whole, *taken])
     if paying and share <= 1e-9:
         raise ValueError(
             f"the error budget of this prompt set is spent ({spent:.4g} of {ALPHA}) and {len(paying)} "

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 from support.checkpoint_copies import rewrite
@@ -106,7 +107,8 @@ def test_alpha_is_never_refunded(tmp_path):
     changes = registered(tmp_path, a_claim("test_y"), whole_files=True)
     assert changes == ["withdrawn: test_a.py::test_x (its alpha stays spent)"]
     assert Registry(tmp_path).spent(("p1", ())) == pytest.approx(ALPHA / 2)
-    registered(tmp_path, a_claim("test_y", 0.03), a_claim("test_z"), whole_files=True)  # the changed one pays again
+    # The changed one pays again:
+    registered(tmp_path, a_claim("test_y", 0.03), a_claim("test_z"), whole_files=True, budget=4)
     registry = Registry(tmp_path)
     assert registry.spent(("p1", ())) == pytest.approx(ALPHA)
     assert {entry.alpha for entry in registry.entries.values()} == {ALPHA / 4}
@@ -114,6 +116,25 @@ def test_alpha_is_never_refunded(tmp_path):
         registered(tmp_path, a_claim("test_new"))
     registered(tmp_path, a_claim("test_new"), prompts="p2")
     assert Registry(tmp_path).spent(("p2", ())) == pytest.approx(ALPHA / 2)
+
+
+def test_every_registration_leaves_half_of_what_is_left(tmp_path):
+    for times, name in enumerate(("test_x", "test_y", "test_z"), start=1):
+        registered(tmp_path, a_claim(name))
+        assert Registry(tmp_path).spent(("p1", ())) == pytest.approx(ALPHA * (1 - 0.5**times))
+
+
+def test_claims_whose_file_is_gone_are_withdrawn_with_those_of_whole_files(tmp_path):
+    registered(tmp_path, a_claim("test_x"), budget=4)
+    kept = tmp_path / "deeper" / "test_a.py"
+    kept.parent.mkdir()
+    kept.touch()
+    other = replace(a_claim("test_y"), node_id="test_b.py::test_y")
+    assert registered(tmp_path, other, whole_files=True, budget=4) == ["registered: test_b.py::test_y"]
+    kept.unlink()
+    assert registered(tmp_path, other, budget=4) == []
+    gone = ["withdrawn: test_a.py::test_x (its alpha stays spent)"]
+    assert registered(tmp_path, other, whole_files=True, budget=4) == gone
 
 
 def test_a_part_of_a_file_withdraws_nothing(tmp_path):

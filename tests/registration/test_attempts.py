@@ -495,8 +495,8 @@ def test_what_is_exact_takes_no_alpha_and_what_is_sampled_shares_it(tmp_path):
     register(Registry(tmp_path), a_claim("test_x"), a_claim("test_exact", quantity=WRAPPED_MASS), budget=None)
     shares = {key.split("::")[1]: entry.alpha for key, entry in Registry(tmp_path).entries.items()}
     assert shares == {"test_x": ALPHA / 2, "test_exact": 0.0}
-    register(Registry(tmp_path), a_claim("test_y", quantity=OTHER))
-    assert Registry(tmp_path).entries["test_a.py::test_y"].alpha == ALPHA / 2
+    register(Registry(tmp_path), a_claim("test_y", quantity=OTHER), budget=None)
+    assert Registry(tmp_path).entries["test_a.py::test_y"].alpha == ALPHA / 4
 
 
 # Old registrations --------------------------------------------------------------------------------------------------
