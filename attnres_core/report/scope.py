@@ -83,11 +83,17 @@ def unseen(claims: Sequence[ClaimEntry]) -> str:
     own = [s for claim in covered(claims) for s in claim["statements"] if s["unseen_share"] is not None]
     if not own:
         return ""
-    share, sparse = max(s["unseen_share"] or 0.0 for s in own), max(s["sparse_share"] or 0.0 for s in own)
+    unseen_shares, sparse_shares = ([s[name] or 0.0 for s in own] for name in ("unseen_share", "sparse_share"))
     return (
-        f"{percent(share)} of prompts may be wholly unseen; the level is not kept for effects carried by fewer than "
-        f"about {percent(sparse, digits=1)}."
+        f"{_span(unseen_shares)} of prompts may be wholly unseen; the level is not kept for effects carried by fewer "
+        f"than about {_span(sparse_shares, digits=1)}."
     )
+
+
+def _span(shares: Sequence[float], digits: int = 2) -> str:
+    """`3 %`, or `3 to 8.3 % (by the claim)` where claims differ."""
+    least, most = (percent(share, digits=digits) for share in (min(shares), max(shares)))
+    return most if least == most else f"{least.removesuffix(' %')} to {most} (by the claim)"
 
 
 def counted_once(claims: Sequence[ClaimEntry]) -> str:

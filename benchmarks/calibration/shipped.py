@@ -28,6 +28,7 @@ from attnres_core.quantities.vocabulary import AnyRole
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics.sequential import looks
 from attnres_core.suite.forwards_saved import forwards_saved
+from attnres_core.suite.run_prompts import OWN
 from attnres_core.suite.suite import Suite
 
 from .options import Options
@@ -111,11 +112,12 @@ def decided(judge: Judge, outcomes: Outcomes, *, sequential: bool) -> dict[str, 
 
 
 def undecided(outcomes: Outcomes) -> dict[str, Outcome]:
-    """The confirmed claims of a run as they were before they were judged."""
+    """The confirmed claims of a run over its own prompts as they were before they were judged."""
     return {
         node_id: dataclasses.replace(outcome, verdict=Verdict.INCONCLUSIVE, decisions=(), beside=(), documents=None)
         for node_id, outcome in outcomes.items()
         if outcome.decisions and not outcome.error and outcome.standing.split is Split.CONFIRMATION
+        if outcome.claim.prompts == OWN
     }
 
 

@@ -72,9 +72,15 @@ def test_what_may_be_unseen_follows_from_alpha_and_n(n, share, sparse):
     """With .05/128 a claim, (1 - p)^n = .05/128; few carriers in the sample leave the level to luck."""
     assert (1 - unseen_share(0.05 / 128, n)) ** n == pytest.approx(0.05 / 128)
     assert SPARSE == 20
-    told = unseen([claim(n=n), claim(n=10 * n), claim(exact=True)])
+    told = unseen([claim(n=n), claim(exact=True)])
     assert told.startswith(f"{share} of prompts may be wholly unseen; the level is not kept for effects carried by ")
     assert told.endswith(f"fewer than about {sparse}.")
+
+
+def test_where_claims_rest_on_different_numbers_of_documents_the_least_and_the_most_is_told():
+    told = unseen([claim(n=64), claim(n=512), claim(n=256)])
+    assert told.startswith("1.5 to 12 % (by the claim) of prompts may be wholly unseen;")
+    assert told.endswith("fewer than about 4 to 30 % (by the claim).")
 
 
 def test_a_claim_is_exact_when_all_its_statements_are():
