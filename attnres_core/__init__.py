@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from attnres_core.prompts import load_prompts as load_prompts
     from attnres_core.quantities.ablations import amplify as amplify
     from attnres_core.quantities.ablations import average as average
+    from attnres_core.quantities.ablations import average_mixing as average_mixing
     from attnres_core.quantities.ablations import donor_gap as donor_gap
     from attnres_core.quantities.ablations import drop as drop
     from attnres_core.quantities.ablations import drop_stream as drop_stream
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from attnres_core.quantities.summaries import most_massive as most_massive
     from attnres_core.quantities.summaries import peak as peak
     from attnres_core.quantities.summaries import spread as spread
+    from attnres_core.quantities.summaries import streams_read as streams_read
     from attnres_core.quantities.summaries import summary_and_loss as summary_and_loss
     from attnres_core.quantities.summaries import turn as turn
     from attnres_core.quantities.summaries import turn_and_effect as turn_and_effect
@@ -109,13 +111,13 @@ _HOMES = {
     "quantities.ablations": (
         *("drop", "zero", "mean", "resample", "keep", "amplify", "uniform", "average", "shuffle", "schedule"),
         *("optimal", "keep_top", "keep_wired", "sharpen", "permute", "interchange", "donor_gap"),
-        *("drop_stream", "no_mixing", "no_write"),
+        *("drop_stream", "no_mixing", "average_mixing", "no_write"),
     ),
     "quantities.controls": ("matched_mass", "matched_count", "random_sites", "other_sublayer", "placebo"),
     "quantities.paths": ("reads",),
     "quantities.summaries": (
         *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error", "mass_and_effect"),
-        *("summary_and_loss", "turn", "turn_and_effect"),
+        *("summary_and_loss", "turn", "turn_and_effect", "streams_read"),
         *("most_massive", "most_causal", "least_causal"),
     ),
     "quantities.vocabulary": ("ANY", "at_step"),

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 HELP = "train the reference checkpoints from scratch (about 20 minutes each on 2 free cores)"
 DESCRIPTION = (
     "Train tiny-open-block, tiny-vanilla and tiny-kimi-block on the docstrings of the installed "
-    "packages: same tokens, same order, same seed. Stopped runs resume from --scratch."
+    "packages: same tokens, same order, same seed. tiny-hyper-connections has parallel streams and reads the first "
+    "of these tokens. Stopped runs resume from --scratch."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the checkpoints, their recipe and the device."""
     names = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (default: all of {', '.join(names)})")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which (default: {', '.join(names)}; also tiny-hyper-connections)"
+    )
     parser.add_argument("--out", type=Path, default=Path("fixtures/checkpoints"), help="default: %(default)s")
     parser.add_argument("--scratch", type=Path, default=Path("training-runs"), help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=4000, help="default: %(default)s (8.2 M tokens)")
+    parser.add_argument("--steps", type=int, help="default: 4000 (8.2 M tokens); 1500 for tiny-hyper-connections")
     parser.add_argument("--seed", type=int, default=20261122, help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
-    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument(
+        "--precision",
+        choices=("bfloat16", "float32"),
+        help="of matrix products; default: bfloat16, float32 for tiny-hyper-connections",
+    )
     parser.add_argument(
         "--keep",
         type=int,
@@ -39,25 +47,27 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
 
     from attnres_core.training import train
 
-    unknown = sorted(set(arguments.names) - set(train.NAMES))
-    if unknown:
-        root.error(f"no recipe for {', '.join(unknown)}; there are {', '.join(train.NAMES)}")
+    known = (*train.NAMES, *train.RECIPES)
+    if unknown := sorted(set(arguments.names) - set(known)):
+        root.error(f"no recipe for {', '.join(unknown)}; there are {', '.join(known)}")
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    recipe = train.Recipe(steps=arguments.steps, seed=arguments.seed, precision=arguments.precision)
+    asked = {field: getattr(arguments, field) for field in ("steps", "seed", "precision")}
+    given = {field: value for field, value in asked.items() if value is not None}
     names = arguments.names or train.NAMES
-    if beyond := [step for step in arguments.keep if not 0 <= step <= recipe.steps]:
-        root.error(f"--keep {beyond[0]}: the run has steps 0 to {recipe.steps}")
+    recipes = {name: dataclasses.replace(train.RECIPES.get(name, train.Recipe()), **given) for name in names}
+    fewest = min(recipe.steps for recipe in recipes.values())
+    if beyond := [step for step in arguments.keep if not 0 <= step <= fewest]:
+        root.error(f"--keep {beyond[0]}: the run has steps 0 to {fewest}")
     try:
-        for name in names:
+        for name, recipe in recipes.items():
             train.refuse_another(arguments.out / name, recipe)
     except ValueError as error:
         root.error(str(error))
     train.main(
-        names,
+        recipes,
         arguments.out,
-        recipe,
         device=device,
         scratch=arguments.scratch,
         compiled=arguments.compile,

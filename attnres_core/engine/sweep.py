@@ -26,7 +26,7 @@ from attnres_core.models.networks.overrides import Overrides
 from attnres_core.models.networks.precision import exact_arithmetic
 from attnres_core.models.networks.reference_states import Donors, Reference
 from attnres_core.models.networks.routing import Read, Source
-from attnres_core.planning.requests import BEYOND, ROUTING, TURN
+from attnres_core.planning.requests import BEYOND, ROUTING, STREAMS, TURN
 from attnres_core.prompts import Pairs, PromptSet, token_rows
 from attnres_core.quantities.intervention import SHAM, Intervention
 from attnres_core.quantities.metrics import TOGETHER, Metric
@@ -70,7 +70,7 @@ def sweep_chunk(
     `TRACE`, each token's rise in loss; with `distances`, `BEYOND` (see `CleanReads`).
 
     The clean unit (`ROUTING`): `nll`, and per site `entropy`, `peak` and per source `mean`, `low`, `high` depth weight,
-    and per family `TURN`.
+    and per family `TURN`; where sites read parallel streams, `STREAMS`, how many they draw on.
     """
     network, batch = model.network, Batch.of(token_ids, model.device)
     inputs = network.prepare(batch.ids)
@@ -144,11 +144,15 @@ class RoutingObserver:
     found: dict[SiteKey, Tensor] = field(default_factory=dict)
     turns: dict[SiteKey, Tensor] = field(default_factory=dict)
     """By site, `[family, prompt, pos]`."""
+    streams: dict[SiteKey, Tensor] = field(default_factory=dict)
+    """By site that reads parallel streams, the effective number of them, `[prompt, pos]`."""
 
     def __call__(self, key: SiteKey, sources: list[Source], read: Read) -> None:
         """Keep the site's weights, and how far its read turns without each family (they are small)."""
         self.found[key] = read.weights.to(self.batch.ids.device)
         self.turns[key] = self._turned(self.model.site_at(key), sources, read).to(self.batch.ids.device)
+        if read.streams is not None:
+            self.streams[key] = (1 / read.streams.square().sum(0)).to(self.batch.ids.device)
 
     def _turned(self, site: Site, sources: list[Source], read: Read) -> Tensor:
         """1 - cos(h, h without a family), 0 for a family that the site lacks."""
@@ -178,6 +182,9 @@ class RoutingObserver:
             unit["entropy"][:, row] = self.batch.per_prompt(torch.special.entr(weights).sum(0))
             unit["peak"][:, row] = self.batch.per_prompt(weights.amax(0))
             unit[TURN][:, row] = self.batch.per_prompt(self.turns[site.key]).T
+        if self.streams:
+            drawn_on = [self.batch.per_prompt(self.streams[site.key]) for site in sites]
+            unit[STREAMS] = np.stack(drawn_on, axis=1)
         return unit
 
 

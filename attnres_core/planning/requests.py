@@ -28,6 +28,7 @@ NLL = "nll"
 ROUTING_FIELDS = frozenset({"mean", "low", "high", "entropy", "peak", NLL})
 """What the clean run's unit holds."""
 TURN = "turn"
+STREAMS = "streams"
 """The clean unit's field of how far each read turns without a family, `[prompt, site, family]`; where asked for."""
 TRACE = "trace"
 """An effect's field of each token's rise in loss, `[prompt, pos]`; the plain path gives none."""
@@ -81,7 +82,8 @@ class ResolvedQuantity:
         """Return what the column reads of the clean run's unit that not every such unit holds."""
         what = self.what.summary if isinstance(self.what, Prediction) else self.what
         by = what.by if isinstance(what, Association) else what.kind
-        return frozenset({TURN}) if by is Summary.TURN else frozenset()
+        fields: dict[object, str] = {Summary.TURN: TURN, Summary.STREAMS_READ: STREAMS}
+        return frozenset({fields[by]}) if by in fields else frozenset()
 
     @property
     def resolved(self) -> bool:
@@ -155,6 +157,10 @@ def _summary_sites(what: RoutingSummary, geometry: Geometry) -> list[Site]:
     if what.family is not None:
         family_sites(what.family, what.sublayer, what.layers, geometry.sites, geometry.num_layers, what.stream)
     addressed = sites_within(geometry.sites, what.sublayer, what.layers, geometry.num_layers, what.stream)
+    if what.kind is Summary.STREAMS_READ:
+        if not (found := [site for site in addressed if site.parallel]):
+            raise NotApplicable(f"`{what}` addresses no site that reads parallel streams on this checkpoint")
+        return found
     choosing = [site for site in addressed if len(site.sources) > 1]
     if what.family is not None and not choosing:  # a single source that can be dropped has a mass, which is 1
         choosing = [site for site in addressed if site.may_lose_all]

@@ -193,6 +193,15 @@ class Kind(AnyKind):
             of_streams="comb",
         ),
     )
+    AVERAGE_MIXING = (
+        "average_mixing",
+        KindSpec(
+            "the parallel streams mix as they do on average over the reference prompts' tokens",
+            "comb ← mean of comb",
+            needs_reference=True,
+            of_streams="comb",
+        ),
+    )
     NO_WRITE = (
         "no_write",
         KindSpec(
@@ -570,6 +579,15 @@ def no_mixing(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_
     Estimand: what mixing the streams is worth. NOT APPLICABLE where a model has no streams, or does not mix them.
     """
     return _rewrite(Kind.NO_MIXING, sublayer, layers, per_site, None, None)
+
+
+def average_mixing(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False) -> Ablation:
+    """Mix the parallel streams as they mix on average over the reference prompts' tokens; reads and writes stay.
+
+    Estimand: what it is worth that mixing depends on the token. NOT APPLICABLE where a model has no streams, or does
+    not mix them.
+    """
+    return _rewrite(Kind.AVERAGE_MIXING, sublayer, layers, per_site, None, None)
 
 
 def no_write(sublayer: Sublayer | str, layers: Layers | str = Band.ALL, *, per_site: bool = False) -> Ablation:

@@ -98,6 +98,16 @@ def turn(
     return _summary(Summary.TURN, family, sublayer, layers, stream)
 
 
+def streams_read(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
+    """The effective number of parallel streams that a read draws on, averaged over positions and sites.
+
+    Between 1 (the read is one stream) and their number (all have the same part in it). p_k is the part of stream k in
+    the size of a read, |pre_k X_k| / sum_j |pre_j X_j|; the number is one over the sum of p_k squared. NOT APPLICABLE
+    where a model has no parallel streams.
+    """
+    return _summary(Summary.STREAMS_READ, None, sublayer, layers)
+
+
 def closed_form_error(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
     """Largest distance of the depth weights from e^b / (e^b + n - 1) on current, 1 / (e^b + n - 1) elsewhere."""
     return _summary(Summary.CLOSED_FORM_ERROR, None, sublayer, layers)

@@ -206,6 +206,16 @@ class Summary(Row):
         ),
     )
     """How far the read turns when a family is left out of it, averaged over positions and sites: 1 less the cosine."""
+    STREAMS_READ = (
+        "streams_read",
+        SummarySpec(
+            "streams",
+            "the effective number of parallel streams that a read draws on",
+            "E_d[1 / Σ_k p_k²], p_k ∝ |pre_k X_k|",
+        ),
+    )
+    """Parallel streams that make up the size of a read, averaged over positions and sites: one over the sum of squares
+    of their parts in it."""
     SPREAD = (
         "spread",
         SummarySpec(

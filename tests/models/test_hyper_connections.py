@@ -13,8 +13,9 @@ from transformers.models.deepseek_v4 import modeling_deepseek_v4 as library
 import attnres_core as ac
 from attnres_core.models.adapters.adapter import AdapterError, adapt
 from attnres_core.models.adapters.hyper_connections import CALLS, calls_of, mixed
-from attnres_core.models.adapters.streams import StreamCall
+from attnres_core.models.adapters.streams import StreamCall, Streams, drawn
 from attnres_core.models.networks.overrides import Overrides
+from attnres_core.planning.requests import resolved
 from attnres_core.quantities.intervention import Intervention, NotApplicable, resolve
 from attnres_core.testing import check_adapter
 
@@ -110,9 +111,78 @@ def test_what_streams_do_is_ablated_as_their_own_code_would_do_it(model, expecte
     assert (found - model.logits(ids)).abs().max() > 0.01
 
 
+def test_streams_mix_as_they_do_on_average_over_every_token_of_the_reference_prompts(model, expected, monkeypatch):
+    ids, reference = expected["input_ids"][:2], [[1, 2, 3, 4, 5], [6, 7, 8]]
+    found = model.logits(ids, ablation=ac.average_mixing(ac.ALL_SITES), reference=reference)
+    forward, seen = library.DeepseekV4HyperConnection.forward, {}
+
+    def keep(module, states):
+        post, comb, read = forward(module, states)
+        seen.setdefault(module, []).extend(comb[0])
+        return post, comb, read
+
+    monkeypatch.setattr(library.DeepseekV4HyperConnection, "forward", keep)
+    with torch.inference_mode():
+        for tokens in reference:
+            model.network.network(input_ids=torch.tensor([tokens]), use_cache=False)
+        means = {module: torch.stack(own).mean(0) for module, own in seen.items()}
+        assert [len(own) for own in seen.values()] == [8] * len(seen)  # tokens: no padding among them
+
+        def average(module, states):
+            post, comb, read = forward(module, states)
+            return post, means[module].expand_as(comb), read
+
+        monkeypatch.setattr(library.DeepseekV4HyperConnection, "forward", average)
+        theirs = model.network.network(input_ids=ids, use_cache=False).logits
+    assert (found - theirs).abs().max() < TOLERANCE
+    monkeypatch.undo()
+    assert (found - model.logits(ids)).abs().max() > 1e-4
+
+
+def test_a_read_of_two_equal_streams_draws_on_two():
+    """Parts 3/4 and 1/4 make 1 / (9/16 + 1/16) = 1.6; a stream that is not read, or is zero, counts as none."""
+    states = torch.tensor([[[[3.0, 4.0], [5.0, 0.0], [0.0, 0.0]]]])  # sizes 5, 5, 0
+    nothing = {"post": None, "comb": None, "parameter": None, "read": states[:, :, 0], "give": None}
+    for pre, parts in (([1, 1, 1], [0.5, 0.5, 0]), ([3, 1, 9], [0.75, 0.25, 0]), ([0, 2, 1], [0, 1, 0])):
+        found = drawn(Streams(states, torch.tensor([[pre]]), **nothing))
+        assert found[:, 0, 0].tolist() == pytest.approx(parts)
+    gates = torch.tensor([[[[1.0, 0.0], [0.6, 1.0], [1.0, 1.0]]]])  # a channel each: 3 and 3 are left
+    assert drawn(Streams(states, gates, **nothing))[:, 0, 0].tolist() == pytest.approx([0.5, 0.5, 0])
+
+
+def test_streams_read_is_the_mean_over_tokens_and_sites_of_how_many_streams_a_read_draws_on(model, monkeypatch):
+    prompts, forward, found = [[1, 2, 3, 4, 5], [6, 7, 8]], library.DeepseekV4HyperConnection.forward, []
+
+    def keep(module, states):
+        logits = module.fn[:4] @ module.input_norm(states.flatten(2)).movedim(-1, -2)
+        pre = torch.sigmoid(logits.movedim(-1, -2) * module.scale[0] + module.base[:4]) + module.hc_eps
+        sizes = (pre[..., None] * states).norm(dim=-1)
+        found.append((sizes.sum(-1).square() / sizes.square().sum(-1))[0, :-1].mean())  # (the last predicts nothing)
+        return forward(module, states)
+
+    column = ac.measure(model, prompts, [ac.streams_read(ac.ATTN), ac.streams_read(ac.MLP, ac.LATE)], progress=False)
+    monkeypatch.setattr(library.DeepseekV4HyperConnection, "forward", keep)
+    for row, tokens in enumerate(prompts):
+        found.clear()
+        with torch.inference_mode():
+            model.network.network(input_ids=torch.tensor([tokens]), use_cache=False)
+        every = [float(each) for each in found]  # attention and MLP of each layer in turn
+        assert column[ac.streams_read(ac.ATTN)][row] == pytest.approx(sum(every[::2]) / len(every[::2]), rel=1e-5)
+        late = [place for place, site in enumerate(model.sites) if site.sublayer == "mlp" and site.layer >= 3]
+        assert late == [7]
+        assert column[ac.streams_read(ac.MLP, ac.LATE)][row] == pytest.approx(every[7], rel=1e-5)
+
+
+def test_a_model_without_parallel_streams_draws_on_none(conformance):
+    model = ac.load_model(conformance / "kimi_block_14")
+    with pytest.raises(NotApplicable, match="addresses no site that reads parallel streams on this checkpoint"):
+        resolved(ac.streams_read(ac.MLP), model).check()
+
+
 def test_the_fast_path_ablates_rows_of_a_batch_each_its_own_way(model):
     """Interventions on streams and on sources travel together; every one's numbers are those it has alone."""
     asked = [ac.drop_stream(0, ac.ATTN), ac.no_mixing(ac.MLP), ac.no_write(ac.ATTN, ac.LATE), ac.drop(ac.OLDER, ac.MLP)]
+    asked += [ac.average_mixing(ac.ALL_SITES)]
     asked += [kind(ac.MLP) for kind in (ac.uniform, ac.average)] + [ac.keep_top(2, ac.MLP), ac.keep_wired(2, ac.MLP)]
     prompts = [[1, 2, 3, 4, 5], [6, 7, 8]]
     columns = ac.measure(model, prompts, asked, progress=False)
@@ -159,7 +229,7 @@ def test_a_checkpoint_is_recognised_or_read_by_the_worked_adapter(tmp_path):
 
 def test_what_has_no_streams_cannot_be_ablated_in_them(conformance):
     sites = ac.load_model(conformance / "kimi_block_14").sites
-    for asked in (ac.drop_stream(0, ac.MLP), ac.no_mixing(ac.MLP), ac.no_write(ac.MLP)):
+    for asked in (ac.drop_stream(0, ac.MLP), ac.no_mixing(ac.MLP), ac.average_mixing(ac.MLP), ac.no_write(ac.MLP)):
         with pytest.raises(NotApplicable, match="no mlp site in the all band has such parallel streams"):
             resolve(asked, sites, 5)
 

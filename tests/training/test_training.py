@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models
 from torch import Tensor, nn
+from transformers.models.deepseek_v4.modeling_deepseek_v4 import DeepseekV4HyperConnection
 
 from attnres_core.__main__ import main
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
@@ -251,7 +254,7 @@ def test_pseudo_queries_start_at_exactly_zero(name: str) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("name", train.NAMES)
+@pytest.mark.parametrize("name", [*train.NAMES, *train.RECIPES])
 def test_embedding_and_head_are_tied(name: str) -> None:
     model = train.build_model(name, 7)
     assert model.lm_head.weight is model.model.embed_tokens.weight
@@ -266,6 +269,25 @@ def test_routing_is_uniform_before_training() -> None:
     assert [len(each) for each in weights] == [2, 2, 3, 3]  # two blocks: embedding, (first block,) current
     for each in weights:
         torch.testing.assert_close(each, torch.full_like(each, 1 / len(each)))
+
+
+@pytest.mark.usefixtures("small")
+def test_parallel_streams_hardly_mix_before_training() -> None:
+    """A stream keeps e^4 / (e^4 + 3) = .95 of itself, give or take what its own numbers add to the logits."""
+    model = train.build_model(train.HYPER_CONNECTED, 7)
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, given: Any, result: tuple[Tensor, Tensor, Tensor]) -> None:
+        kept.append(result[1].diagonal(dim1=-2, dim2=-1))
+
+    sites = [module for module in model.modules() if isinstance(module, DeepseekV4HyperConnection)]
+    assert len(sites) == 18  # two a layer
+    for module in sites:
+        module.register_forward_hook(keep)
+    with torch.inference_mode():
+        model(torch.arange(12).reshape(2, 6))
+    assert torch.stack(kept).mean() == pytest.approx(math.exp(4) / (math.exp(4) + 3), abs=0.02)
+    assert torch.stack(kept).min() > 0.8
 
 
 @pytest.mark.usefixtures("small")

@@ -22,7 +22,7 @@ from attnres_core.models.adapters.asked import AdapterError as AdapterError
 from attnres_core.models.adapters.asked import Asked as Asked
 from attnres_core.models.adapters.asked import RoutingCall as RoutingCall
 from attnres_core.models.adapters.memory import PeakMemory
-from attnres_core.models.adapters.streams import StreamCall, StreamRun, Streams, changed
+from attnres_core.models.adapters.streams import StreamCall, StreamRun, Streams, changed, drawn
 from attnres_core.models.dialects.schedule import Arithmetic, DepthStream, families
 from attnres_core.models.geometry import Outline
 from attnres_core.models.model import AttnResModel
@@ -181,7 +181,7 @@ class AdaptedNetwork(Network):
             key = self.place(asked)
             states, found = _routed(asked, ids.shape, None if overrides is None else overrides.get(key))
             if observe is not None:
-                observe(key, states, found)
+                observe(key, states, found if asked.parallel is None else _with_streams(found, asked.parallel))
             return _finished(asked, found.mixture.reshape(asked.like.shape))
 
         def change(parallel: Streams) -> Streams:
@@ -241,6 +241,10 @@ def _routed(asked: Asked, shape: torch.Size, override: SiteOverride | None = Non
     sources = [Source(state, asked.eps) for state in states]
     base = None if asked.base is None else asked.base.reshape(*shape, -1)
     return sources, route(sources, scoring, override, base)
+
+
+def _with_streams(read: Read, streams: Streams) -> Read:
+    return read._replace(streams=drawn(streams), mixing=None if streams.comb is None else streams.comb.float())
 
 
 def _agree(name: str, found: int, sources: int) -> None:

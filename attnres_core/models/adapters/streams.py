@@ -24,6 +24,7 @@ from attnres_core.models.adapters.asked import AdapterError, Asked
 from attnres_core.models.adapters.asked import Streams as Streams
 from attnres_core.models.networks.routing import StreamChange
 from attnres_core.quantities.vocabulary import Family
+from attnres_core.shapes import Float
 
 FOREIGN_WRITE = 1e-3
 """What of a change of the streams no output explains, relative to the streams, before it is another writer's."""
@@ -102,13 +103,22 @@ class StreamRun:
         self._shares.append(post.float())
 
 
+def drawn(streams: Streams) -> Float[Tensor, "stream batch pos"]:
+    """The part of each stream in the size of a read: |pre_k X_k| / sum_j |pre_j X_j|."""
+    pre, states = streams.pre.float(), streams.states.float()
+    read = (pre if pre.ndim == states.ndim else pre.unsqueeze(-1)) * states
+    sizes: Tensor = torch.linalg.vector_norm(read, dim=-1).movedim(-1, 0)
+    return sizes / sizes.sum(0).clamp(min=torch.finfo(torch.float32).tiny)
+
+
 def changed(streams: Streams, changes: Iterable[StreamChange]) -> Streams:
     """The same with what interventions change: what is not read, not written, or not mixed."""
     parts = {name: part.clone() for name in ("pre", "post", "comb") if (part := getattr(streams, name)) is not None}
     for change in changes:
         own = parts[change.part]
         if change.part == "comb":
-            own[change.rows] = torch.eye(own.shape[-1], dtype=own.dtype, device=own.device)
+            value = torch.eye(own.shape[-1]) if change.value is None else change.value
+            own[change.rows] = value.to(own)
         else:
             own[change.rows, :, slice(None) if change.index is None else change.index] = 0
     return dataclasses.replace(streams, **parts)

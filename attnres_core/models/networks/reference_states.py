@@ -47,6 +47,8 @@ class Reference:
         """By site and source, `[prompt, pos, d]`, where the site is; sources that many sites read are one tensor."""
         self.weights: dict[SiteKey, Tensor] = {}
         """By site, `[source, prompt, pos]`."""
+        self.mixing: dict[SiteKey, Tensor] = {}
+        """By site where parallel streams mix, `[prompt, pos, from, to]`."""
         width = int(self.lengths.max())
         ids = torch.zeros(len(self.token_ids), width, dtype=torch.long)
         for row, tokens in enumerate(self.token_ids):
@@ -55,6 +57,8 @@ class Reference:
         def keep(key: SiteKey, sources: list[Source], read: Read) -> None:
             self.states[key] = [source.state for source in sources]
             self.weights[key] = read.weights
+            if read.mixing is not None:
+                self.mixing[key] = read.mixing
 
         with torch.inference_mode(), exact_arithmetic():
             given = ids.to(network.device)
@@ -101,6 +105,11 @@ class Reference:
         weights = self.weights[key]
         real = self._real.to(weights.device)
         return ((weights * real).sum((1, 2)) / real.sum())[:, None, None]
+
+    def average_mixing(self, key: SiteKey) -> Float[Tensor, "from to"]:
+        """How parallel streams mix at a site, averaged over every token of the prompts."""
+        mixing = self.mixing[key]
+        return mixing[self._real.to(mixing.device)].mean(0)
 
     def others(self, tokens: Sequence[int]) -> Tensor:
         """The reference prompts that are not this one.

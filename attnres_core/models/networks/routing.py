@@ -193,6 +193,8 @@ class StreamChange:
     """`pre`, how they are read, `post`, how they are written to, or `comb`, how they mix."""
     index: int | None = None
     """Which stream; None: all."""
+    value: Tensor | None = None
+    """What `comb` becomes, `[from, to]`; None: the identity. The others become zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,12 +225,15 @@ class Read(NamedTuple):
     kept: Tensor | None = None  # (batch, pos): the natural weight that stays on its source; None: all
     beside: Tensor | None = None  # (batch, pos, d): the running state, where it is part of the mixture with weight one
     scale: Tensor | None = None  # (source, batch, pos): what weights are multiplied by, where they are on no simplex
+    streams: Tensor | None = None  # (stream, batch, pos): the parts that parallel streams have in its size; None: none
+    mixing: Tensor | None = None  # (batch, pos, from, to): how parallel streams mix after it; None: they do not
 
     def rows(self, index: slice) -> Read:
         """The same for some rows of the batch."""
-        kept, beside = (None if part is None else part[index] for part in (self.kept, self.beside))
-        scale = None if self.scale is None else self.scale[:, index]
-        return Read(self.mixture[index], self.weights[:, index], self.natural[:, index], kept, beside, scale)
+        kept, beside, mixing = (None if part is None else part[index] for part in (self.kept, self.beside, self.mixing))
+        scale, streams = (None if part is None else part[:, index] for part in (self.scale, self.streams))
+        own = self.mixture[index], self.weights[:, index], self.natural[:, index]
+        return Read(*own, kept, beside, scale, streams, mixing)
 
     def detached(self) -> Read:
         """The same without its gradients."""
