@@ -101,8 +101,8 @@ def turn(
 def streams_read(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
     """The effective number of parallel streams that a read draws on, averaged over positions and sites.
 
-    Between 1 (the read is one stream) and their number (all have the same part in it). p_k is the part of stream k in
-    the size of a read, |pre_k X_k| / sum_j |pre_j X_j|; the number is one over the sum of p_k squared. NOT APPLICABLE
+    Between 1 (the read is one stream) and their number (all have the same part in it): one over the sum of p_k squared,
+    where p_k is the size of pre_k X_k over the sum of the sizes of all streams so read. NOT APPLICABLE
     where a model has no parallel streams.
     """
     return _summary(Summary.STREAMS_READ, None, sublayer, layers)

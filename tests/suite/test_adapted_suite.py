@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.small_suite import CLAIMS, record_of
+from support.small_suite import CLAIMS, ONE, record_of
 
 import attnres_core as ac
 from attnres_core.engine.resources import need_of
@@ -97,6 +97,17 @@ def test_verdicts_and_numbers_are_those_of_the_library_s_own_model(suite, pytest
         assert same["verdict"] == claim["verdict"], (own.stdout.str(), result.stdout.str())
         for ours, other in zip(claim["statements"], same["statements"], strict=True):
             assert other["estimate"] == pytest.approx(ours["estimate"], abs=1e-5, nan_ok=True)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_part_of_a_job_array_measures_it_and_the_plan_counts_its_documents(suite, pytester, micro):
+    options = ("-n0", f"--attnres-trained={micro / 'kimi'}", "--attnres-adapter=their_adapter:load")
+    part = suite(*options, "--attnres-shard=1/1", claims=ONE, their_adapter=ADAPTER, foreign_code=THEIRS)
+    part.stdout.fnmatch_lines(["*attnres: part 1/1: * bundles measured, 0 were in the store, 0 failed*"])
+    planned = suite(*options, "--attnres-plan", claims=ONE)
+    planned.stdout.fnmatch_lines(["*read by the adapter their_adapter:load*", "*test_claims.py sound * prompts"])
+    suite(*options, claims=ONE)
+    assert record_of(pytester)["run"]["bundles_measured"] == 0
 
 
 def test_what_is_known_of_it_travels_as_plain_data(here, micro):
