@@ -22,7 +22,7 @@ from attnres_core import (
 
 OURS = "ours: which reads pass the copied word on"
 SOLVED = 1  # logits between an answer and its foil, over both prompts of a pair
-SOME = 0.3  # of the gap between the answers: more than any path has that is not the task's own
+SOME = 0.3  # of the gap between the answers: what carries less is not how the word comes
 PAIRS = {"metric": LOGIT_DIFFERENCE, "prompts": "pairs-induction"}
 GAP = donor_gap().on(TRAINED, **PAIRS)
 

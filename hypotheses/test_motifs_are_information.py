@@ -1,9 +1,9 @@
 """The motifs of arXiv:2606.13168 as missing information: the loss that the best constants in the family's place leave.
 
-A drop also shocks what follows. Constants that were fitted on exploration to keep the loss as low as they can shock
-as little as anything does that tells nothing of the prompt. What they cost bounds the true minimum from above, so that
-"below the margin" is rigorous, and "above it" the fairest necessity to be had. On documents of packages that no
-reference checkpoint was trained on.
+A drop also shocks what follows. Constants that were fitted on exploration to keep the loss low tell nothing of the
+prompt. What they cost bounds the least possible cost from above, so that "below the margin" is rigorous; "above it"
+says that the best constants found cost more, the fairest necessity to be had. They may also bring what the model
+lacked, and so hide a cost. On documents of packages that no reference checkpoint was trained on.
 """
 
 import pytest

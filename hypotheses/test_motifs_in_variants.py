@@ -1,7 +1,7 @@
 """The motifs of arXiv:2606.13168 in every writing of a text: as written, rewrapped, in lower case, indented.
 
-A motif that holds in one line wrapping alone is about line wrapping. On documents of packages that no reference
-checkpoint was trained on.
+A motif that holds in one line wrapping alone is about line wrapping. Needed means here that a drop costs: what of that
+is damage is another claim's question. On documents of packages that no reference checkpoint was trained on.
 """
 
 import pytest

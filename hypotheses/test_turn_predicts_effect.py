@@ -6,7 +6,7 @@ Over all sites and families, each dropped alone, on documents of packages that n
 from attnres_core import TRAINED, claim, mass_and_effect, turn_and_effect
 
 OURS = "ours: what predicts effects, against the dissociation of mass and effect (arXiv:2606.13168)"
-BETTER = 0.1  # of a rank correlation: one pair in twenty more in the right order
+BETTER = 0.1  # of a rank correlation, which goes from -1 to 1
 
 
 @claim(

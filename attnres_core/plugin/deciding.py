@@ -148,6 +148,7 @@ def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
         named={name: (read.whole.digest, read.digests) for name, read in named.items()},
         budget=budget,
         whole_files=not selected,
+        whole_folder=not selected and _is_whole(registry.folder, config),
     )
     for line in changes or ["nothing changed"]:
         reporter.write_line(f"attnres: {line}")
@@ -163,6 +164,12 @@ def _register(suite: Suite, config: pytest.Config, reporter: Any) -> None:
     left = ALPHA - registry.spent(*((read.whole.digest, read.digests.confirmation) for read in sets.values()))
     told = "a registration leaves half of it; --attnres-budget-claims=N gives each claim 1/N of alpha"
     reporter.write_line(f"attnres: {max(left, 0):.4g} of alpha {ALPHA} is left on these prompts ({told})")
+
+
+def _is_whole(folder: Path, config: pytest.Config) -> bool:
+    """Whether pytest was asked for all of a folder."""
+    asked = (config.invocation_params.dir / str(given) for given in config.args)
+    return any(folder.resolve().is_relative_to(path.resolve()) for path in asked)
 
 
 def _plan(suite: Suite, run: str, reporter: Any) -> None:

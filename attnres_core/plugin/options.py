@@ -103,7 +103,7 @@ OPTIONS = (
     Option("register", "register the claims in the nearest claims.lock, or a new one, and stop", "", flag=True),
     Option(
         "budget-claims",
-        "give each claim that is registered alpha divided by N (default: half of the alpha that is left, shared)",
+        "alpha / N for each new claim, at most the smallest share before (default: half of what is left, shared)",
         "",
         _count,
     ),

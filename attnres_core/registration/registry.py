@@ -187,10 +187,18 @@ class Registry:
         return Standing(Split.CONFIRMATION, entry.alpha, status, self._told(claim_key(claim.node_id), entry))
 
     def _told(self, key: str, entry: Entry) -> str:
-        """Return why a claim is post hoc, and since when these prompts have had another registration of it."""
-        rows = [row["registered"] for row in self.ledger if row["prompts"] == entry.prompts and key in row["spent"]]
-        known = not rows[:-1] or "restated" in entry.post_hoc
-        again = "" if known else f"registered on these prompts before, on {', '.join(dict.fromkeys(rows[:-1]))}"
+        """Return why a claim is post hoc, and since when these prompts have had another registration of it.
+
+        A withdrawn claim of the same statements is the same claim under another name.
+        """
+        earlier = list[str]()
+        for row in (row for row in self.ledger if row["prompts"] == entry.prompts):
+            said = {name: tuple(text for text, _ in texts) for name, texts in row.get("statements", {}).items()}
+            same = [name for name in row["spent"] if name not in self.entries and said.get(name) == entry.statements]
+            if key in row["spent"] or same:
+                earlier.append(row["registered"])
+        known = not earlier[:-1] or "restated" in entry.post_hoc
+        again = "" if known else f"registered on these prompts before, on {', '.join(dict.fromkeys(earlier[:-1]))}"
         return "; ".join(filter(None, [entry.post_hoc, again]))
 
     def spent(self, *sets: tuple[str, Sequence[str]]) -> float:
@@ -234,6 +242,7 @@ class Registry:
         named: Mapping[str, tuple[str, PromptDigests]] | None = None,
         budget: int | None = None,
         whole_files: bool = False,
+        whole_folder: bool = False,
         today: str | None = None,
     ) -> list[str]:
         """Write the lock and a line of the ledger; returns what changed, in words.
@@ -245,9 +254,11 @@ class Registry:
             digests: what identifies the prompts, one by one.
             named: the same of every prompt set that a claim names: its digest, and its prompts. One budget serves all
                 sets of a run.
-            budget: give each claim alpha divided by this; default: half of what is left, among those registered now.
-            whole_files: whether every claim of the collected files is here, so that missing ones are withdrawn, as
-                those are whose file is gone.
+            budget: give each claim alpha divided by this; default: half of what is left, among those registered now. No
+                share is larger than the smallest before it.
+            whole_files: whether every claim of the collected files is here, so that missing ones are withdrawn.
+            whole_folder: whether all files of the folder were collected, so that claims whose file is gone are
+                withdrawn.
             today: the date, for tests.
 
         Raises:
@@ -260,9 +271,11 @@ class Registry:
         changes, known = self._migrated(by_key, digests), dict(self.entries)
         entries = dict(known)
         collected = {key.split("::")[0] for key in by_key}
+        there = {path.name for path in self.folder.rglob("*.py")} if whole_folder else set()
         for key in sorted(known):
             file = key.split("::")[0]
-            if whole_files and key not in by_key and (file in collected or not any(self.folder.rglob(file))):
+            gone = whole_folder and file not in there
+            if key not in by_key and (gone or (whole_files and file in collected)):
                 changes.append(f"withdrawn: {key} (its alpha stays spent)")
                 del entries[key]
         fresh = []

@@ -124,17 +124,24 @@ def test_every_registration_leaves_half_of_what_is_left(tmp_path):
         assert Registry(tmp_path).spent(("p1", ())) == pytest.approx(ALPHA * (1 - 0.5**times))
 
 
-def test_claims_whose_file_is_gone_are_withdrawn_with_those_of_whole_files(tmp_path):
+def test_claims_whose_file_is_gone_are_withdrawn_with_the_whole_folder(tmp_path):
     registered(tmp_path, a_claim("test_x"), budget=4)
     kept = tmp_path / "deeper" / "test_a.py"
     kept.parent.mkdir()
     kept.touch()
     other = replace(a_claim("test_y"), node_id="test_b.py::test_y")
-    assert registered(tmp_path, other, whole_files=True, budget=4) == ["registered: test_b.py::test_y"]
+    assert registered(tmp_path, other, whole_folder=True, budget=4) == ["registered: test_b.py::test_y"]
     kept.unlink()
-    assert registered(tmp_path, other, budget=4) == []
+    assert registered(tmp_path, other, whole_files=True, budget=4) == []  # (one file of a sparse checkout)
     gone = ["withdrawn: test_a.py::test_x (its alpha stays spent)"]
-    assert registered(tmp_path, other, whole_files=True, budget=4) == gone
+    assert registered(tmp_path, other, whole_folder=True, budget=4) == gone
+
+
+def test_a_withdrawn_claim_under_another_name_says_since_when(tmp_path):
+    registered(tmp_path, a_claim("test_x"), budget=4)
+    registered(tmp_path, a_claim("test_y"), whole_files=True, budget=4, today="2026-11-24")
+    standing = Registry(tmp_path).standing(a_claim("test_y"), "p1")
+    assert standing.note == "registered on these prompts before, on 2026-11-23"
 
 
 def test_a_part_of_a_file_withdraws_nothing(tmp_path):
