@@ -7,18 +7,20 @@ from pathlib import Path
 
 HELP = "train the reference checkpoints from scratch (about 20 minutes each on 2 free cores)"
 DESCRIPTION = (
-    "Train tiny-open-block, tiny-vanilla and tiny-kimi-block on the docstrings of the installed "
-    "packages: same tokens, same order, same seed. Stopped runs resume from --scratch."
+    "Train tiny-open-block, tiny-vanilla, tiny-kimi-block and tiny-nanogpt (the published BabyLM models' shape, in "
+    "small) on the docstrings of the installed packages: same tokens, same order, same seed. Stopped runs resume from "
+    "--scratch."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the checkpoints, their recipe and the device."""
-    names = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
+    names = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block", "tiny-nanogpt")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (default: all of {', '.join(names)})")
     parser.add_argument("--out", type=Path, default=Path("fixtures/checkpoints"), help="default: %(default)s")
     parser.add_argument("--scratch", type=Path, default=Path("training-runs"), help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=4000, help="default: %(default)s (8.2 M tokens)")
+    told = "default: 4000 (8.2 M tokens), of tiny-nanogpt 2000"
+    parser.add_argument("--steps", type=int, help=told)
     parser.add_argument("--seed", type=int, default=20261122, help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
@@ -45,19 +47,23 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    recipe = train.Recipe(steps=arguments.steps, seed=arguments.seed, precision=arguments.precision)
     names = arguments.names or train.NAMES
-    if beyond := [step for step in arguments.keep if not 0 <= step <= recipe.steps]:
-        root.error(f"--keep {beyond[0]}: the run has steps 0 to {recipe.steps}")
+    recipes = [
+        train.Recipe(steps=arguments.steps or train.STEPS[name], seed=arguments.seed, precision=arguments.precision)
+        for name in names
+    ]
+    shortest = min(recipe.steps for recipe in recipes)
+    if beyond := [step for step in arguments.keep if not 0 <= step <= shortest]:
+        root.error(f"--keep {beyond[0]}: the run has steps 0 to {shortest}")
     try:
-        for name in names:
+        for name, recipe in zip(names, recipes, strict=True):
             train.refuse_another(arguments.out / name, recipe)
     except ValueError as error:
         root.error(str(error))
     train.main(
         names,
         arguments.out,
-        recipe,
+        recipes,
         device=device,
         scratch=arguments.scratch,
         compiled=arguments.compile,

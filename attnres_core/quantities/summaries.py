@@ -11,6 +11,7 @@ from attnres_core.quantities.quantity import (
     family_of,
 )
 from attnres_core.quantities.vocabulary import (
+    Aged,
     Band,
     Families,
     Family,
@@ -93,9 +94,17 @@ def turn(
         layers: in which layers.
         stream: only at the sites of this stream (q, k or v), in models whose sublayers read several.
     """
-    if isinstance(family, Joint):
+    if isinstance(family, Joint | Aged):
         raise ValueError(f"`family` is {family}; a turn is measured for one family at a time: give one")
     return _summary(Summary.TURN, family, sublayer, layers, stream)
+
+
+def sentence_accuracy() -> RoutingSummary:
+    """Percentage of pairs of sentences whose good one is likelier than its bad one, in the clean run: 50 is chance.
+
+    It needs prompts that are such pairs (field `sentence`), and says whether a model knows what an ablation could take.
+    """
+    return RoutingSummary(Summary.SENTENCE_ACCURACY, None, Sublayer.ALL_SITES, Band.ALL)
 
 
 def closed_form_error(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
@@ -133,7 +142,7 @@ def _association(
     by: Summary, statistic: Statistic | str, sublayer: Sublayer | str | None, layers: Layers | str
 ) -> Association:
     reader = None if sublayer is None else choice(Sublayer, sublayer, "sublayer")
-    if reader in (Sublayer.FINAL, Sublayer.ALL_SITES):
+    if reader in (Sublayer.FINAL, Sublayer.ALL_SITES, Sublayer.ALL_SUBLAYERS):
         raise ValueError(f"`sublayer` is {reader}; the read-out is one site: give ATTN, MLP or None")
     span = layers_of(layers, reader or Sublayer.ATTN)
     return Association(choice(Statistic, statistic, "statistic"), reader, span, by)

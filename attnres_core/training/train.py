@@ -1,4 +1,4 @@
-"""Train the reference checkpoints: same tokens, same order, same seed, three ways of reading depth."""
+"""Train the reference checkpoints: same tokens, same order, same seed, other ways of reading depth."""
 
 from __future__ import annotations
 
@@ -28,11 +28,15 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 from attnres_core.models.checkpoints.checkpoint import weights_digest
 from attnres_core.models.dialects.kimi_block import KimiBlock
 from attnres_core.models.dialects.open_block import OpenBlock
+from attnres_core.models.networks.nanogpt import NanoGPTForCausalLM
 from attnres_core.models.networks.qwen3 import Qwen3AttnResConfig, Qwen3AttnResForCausalLM
+from attnres_core.training import babylm_shape
 from attnres_core.training.corpus import Corpus, Document, build, sources
 
-NAMES = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
+NAMES = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block", "tiny-nanogpt")
 END = "<|endoftext|>"
+STEPS = dict.fromkeys(NAMES, 4000) | {"tiny-nanogpt": 2000}
+"""How long each is trained."""
 VOCABULARY = 4096
 NUM_BLOCKS = 4
 EVAL_LENGTH = 128
@@ -42,7 +46,7 @@ EVAL_LENGTH = 128
 class Recipe:
     """Everything that decides the numbers, beside the text."""
 
-    steps: int = 4000
+    steps: int
     batch: int = 16
     length: int = 128
     learning_rate: float = 3e-3
@@ -55,7 +59,7 @@ class Recipe:
 
 
 def base_config() -> dict[str, Any]:
-    """The Qwen3 shape that all three share (about 3 M parameters)."""
+    """The Qwen3 shape that three of them share (about 3 M parameters)."""
     return {
         "vocab_size": VOCABULARY,
         "hidden_size": 128,
@@ -75,6 +79,8 @@ def base_config() -> dict[str, Any]:
 
 def build_model(name: str, seed: int) -> nn.Module:
     """A model at its seeded initialisation; the weights that models share are equal, pseudo-queries are zero."""
+    if name == "tiny-nanogpt":
+        return babylm_shape.build(babylm_shape.config(VOCABULARY), seed)
     torch.manual_seed(seed)
     vanilla = Qwen3ForCausalLM(Qwen3Config(**base_config()))
     if name == "tiny-vanilla":
@@ -272,7 +278,10 @@ def train_one(
 def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folder: Path) -> None:
     """A `save_pretrained` folder with its manifest, which ends with the weights' digest; every file is made anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    cast(PreTrainedModel, model.cpu()).save_pretrained(folder)
+    if isinstance(model.cpu(), NanoGPTForCausalLM):
+        babylm_shape.write(model, folder)
+    else:
+        cast(PreTrainedModel, model).save_pretrained(folder)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
     wrapped.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for the owner alone
@@ -299,14 +308,14 @@ def refuse_another(folder: Path, recipe: Recipe) -> None:
 def main(
     names: Sequence[str],
     out: Path,
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     *,
     device: str,
     scratch: Path,
     compiled: bool = False,
     kept_steps: Sequence[int] = (),
 ) -> None:
-    """Train `names` one after the other into `out/<name>`, and keep earlier steps in `out/<name>/checkpoint-<step>`.
+    """Train `names` one after the other, each by its recipe, into `out/<name>`, and keep earlier steps in `out/<name>/checkpoint-<step>`.
 
     Kept steps are rounded to bfloat16, to be small; the name is the one that the transformers Trainer gives.
     """
@@ -327,10 +336,10 @@ def main(
         + ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
     )
     command = shlex.join(["python", "-m", "attnres_core", *sys.argv[1:]])
-    for name in names:
+    for name, recipe in zip(names, recipes, strict=True):
         started = time.monotonic()
 
-        def keep(step: int, model: nn.Module, name: str = name) -> None:
+        def keep(step: int, model: nn.Module, name: str = name, recipe: Recipe = recipe) -> None:
             if step not in kept_steps:
                 return
             small = copy.deepcopy(model).to(torch.bfloat16)
