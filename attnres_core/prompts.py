@@ -245,11 +245,11 @@ class PromptSet:
             return None
         rows = _encoded(tokenizer_file, [prompt.text for prompt in self.prompts])
         for place in range(0, len(rows), 2):
-            pair, names = rows[place : place + 2], [prompt.id for prompt in self.prompts[place : place + 2]]
-            if len(pair) < 2:
-                raise ValueError(f"sentence {names[0]!r} is read without the other of its pair; read one prompt more")
-            if why := incomparable(*pair, window):
-                raise ValueError(f"sentences {names[0]!r} and {names[1]!r}: {why}")
+            names = [repr(prompt.id) for prompt in self.prompts[place : place + 2]]
+            if len(names) < 2:
+                raise ValueError(f"sentence {names[0]} is read without the other of its pair; read one prompt more")
+            if why := incomparable(rows[place], rows[place + 1], window):
+                raise ValueError(f"sentences {' and '.join(names)}: {why}")
         good = np.array([prompt.sentence == GOOD for prompt in self.prompts])
         return Sentences(good, np.array([len(row) - 1 for row in rows]))
 

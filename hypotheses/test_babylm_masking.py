@@ -28,10 +28,12 @@ MASK = drop(NONRECENT, ALL_SUBLAYERS)
 
 
 def case(phenomenon, *threshold):
-    """What a claim needs on a phenomenon's pairs: clean accuracy, and what is lost under the mask and under random ones."""
+    """Clean accuracy on a phenomenon's pairs, and what is lost of it under the mask and under random masks."""
     prompts = f"sentences-{phenomenon}"
-    lost = (what.on(TRAINED, metric=SENTENCE_ACCURACY, prompts=prompts) for what in (MASK, random_sources(MASK, draws=4)))
-    return pytest.param(sentence_accuracy().on(TRAINED, prompts=prompts), *lost, *threshold, id=phenomenon)
+    clean = sentence_accuracy().on(TRAINED, prompts=prompts)
+    masks = (MASK, random_sources(MASK, draws=4))
+    lost = (mask.on(TRAINED, metric=SENTENCE_ACCURACY, prompts=prompts) for mask in masks)
+    return pytest.param(clean, *lost, *threshold, id=phenomenon)
 
 
 @claim("agreement and quantifiers rest on older blocks", cites=PAPER)

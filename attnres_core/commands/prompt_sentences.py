@@ -20,7 +20,9 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     name = arguments.checkpoint or "tiny-open-block"
     counts = (arguments.exploration or EXPLORATION, arguments.confirmation or CONFIRMATION)
     if min(counts) < sentences.LEAST:
-        root.error(f"--exploration {counts[0]} --confirmation {counts[1]}: give {sentences.LEAST} pairs at least of each")
+        root.error(
+            f"--exploration {counts[0]} --confirmation {counts[1]}: give {sentences.LEAST} pairs at least of each"
+        )
     command = f"python -m attnres_core prompts sentences --checkpoint {name}"
     try:
         tokenizer = Path(resolved(name)) / "tokenizer.json"

@@ -24,7 +24,9 @@ OF_DATA_SETS = ("document", "stratum", "answer", "foil")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the sets and their tokenizer; or the texts, and what becomes of them."""
-    parser.add_argument("which", nargs="?", choices=("from", "variants", "pairs", "sentences", *SHIPPED), default="docstrings")
+    parser.add_argument(
+        "which", nargs="?", choices=("from", "variants", "pairs", "sentences", *SHIPPED), default="docstrings"
+    )
     told = "with `from`: a file, a folder or a hub id; with `variants`: a prompt file"
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help=told)
     told = "whose tokenizer prompts are made for: folder or shipped name (default: tiny-open-block)"

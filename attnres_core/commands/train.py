@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (default: all of {', '.join(names)})")
     parser.add_argument("--out", type=Path, default=Path("fixtures/checkpoints"), help="default: %(default)s")
     parser.add_argument("--scratch", type=Path, default=Path("training-runs"), help="default: %(default)s")
-    told = "default: 4000 (8.2 M tokens), of tiny-nanogpt 2000"
+    told = "default: 4000 (8.2 M tokens), of tiny-nanogpt 1000"
     parser.add_argument("--steps", type=int, help=told)
     parser.add_argument("--seed", type=int, default=20261122, help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")

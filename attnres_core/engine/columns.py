@@ -91,7 +91,7 @@ def values(
             for key in keys:
                 rise = _joined(chunks, asked.unit_field, key)
                 scores.append(_scored(metric_of(field), paired.leads(losses + rise)))
-            return by_document(scores[0] - np.mean(scores[1:], axis=0))
+            return by_document(np.asarray(scores[0] - np.mean(scores[1:], axis=0), dtype=np.float64))
         needs = metric_of(field).spec.needs
         if needs and any(
             field not in chunk[key] or np.isnan(chunk[key][field]).any() for chunk in chunks for key in keys
@@ -111,13 +111,13 @@ def values(
 
 def _scored(metric: Metric, leads: Column) -> Column:
     """Pairs of sentences, scored by their leads: nats; or 100 where the good one is likelier, else 0."""
-    return leads if metric is Metric.SENTENCE_LEAD else 100.0 * (leads > 0)
+    return leads if metric is Metric.SENTENCE_LEAD else np.where(leads > 0, 100.0, 0.0)
 
 
 def _paired(name: str, sentences: Sentences | None) -> Sentences:
     if sentences is None:
-        told = "one JSON object a sentence, two of each `document`; `python -m attnres_core prompts sentences` makes some"
-        raise ValueError(f"{name} needs pairs of prompts that have `sentence`, good and bad: {told}")
+        remedy = "`python -m attnres_core prompts sentences` makes some"
+        raise ValueError(f"{name} needs pairs of prompts, one with `sentence` good and one bad: {remedy}")
     return sentences
 
 

@@ -61,7 +61,9 @@ class Measurements:
     def _values(self, quantity: Quantity, split: Split) -> Callable[..., Column]:
         """Return what reads a column of a quantity's units: `columns.values`, told of pairs of sentences."""
 
-        def values(asked: ResolvedQuantity, chunks: list[dict[str, Unit]], by_document: Callable[..., Column]) -> Column:
+        def values(
+            asked: ResolvedQuantity, chunks: list[dict[str, Unit]], by_document: Callable[..., Column]
+        ) -> Column:
             return columns.values(asked, chunks, by_document, self._sentences_of(quantity, split, chunks))
 
         return values
@@ -88,9 +90,7 @@ class Measurements:
 
         return read(self.material.resolved(quantity), chunks, averaged)
 
-    def _sentences_of(
-        self, quantity: Quantity, split: Split, chunks: Sequence[Mapping[str, Unit]]
-    ) -> Sentences | None:
+    def _sentences_of(self, quantity: Quantity, split: Split, chunks: Sequence[Mapping[str, Unit]]) -> Sentences | None:
         """What the pairs of sentences among the prompts of some chunks are; None where the split has none.
 
         Raises:

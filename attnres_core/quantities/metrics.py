@@ -20,8 +20,9 @@ class MetricSpec:
     formula: str
     """Of a prompt x_d, in symbols; `{act}` stands for what the ablation sets."""
     needs: str = ""
-    """The field that prompts must have: `answer` or `foil` (which takes an answer, too), of a metric that is read at the
-    position after the prompt's last token; `sentence`, of one of pairs. The others are of every next-token prediction."""
+    """The field that prompts must have: `answer` or `foil` (which takes an answer, too) of a metric that is read at the
+    position after the prompt's last token, `sentence` of one of pairs. The others are of every next-token
+    prediction."""
     of_pairs: bool = False
     """Whether it is of two prompts, a good sentence and a bad one: nothing is scored for it, it is read off losses."""
     costly: bool = False

@@ -41,18 +41,17 @@ AGENTS: tuple[Noun, ...] = tuple(
         *("wrapper", "loader", "scheduler", "callback", "converter", "formatter", "compiler", "generator", "manager"),
     )
 )
-THINGS: tuple[Noun, ...] = (
-    *(
-        (word, f"{word}s")
-        for word in (
-            *("file", "table", "object", "array", "list", "string", "vector", "tensor", "kernel", "request", "response"),
-            *("buffer", "stream", "node", "tree", "graph", "edge", "key", "queue", "task", "frame", "column", "row"),
-            *("block", "token", "value", "name", "path", "field", "parameter", "argument", "attribute", "option"),
-            *("result", "label", "header", "message", "line", "window", "sample", "weight", "point", "image", "package"),
-        )
-    ),
-    *(("class", "classes"), ("index", "indices"), ("matrix", "matrices"), ("axis", "axes"), ("entry", "entries")),
+_THINGS = """file table object array list string vector tensor kernel request response buffer stream node tree graph
+    edge key queue task frame column row block token value name path field parameter argument attribute option result
+    label header message line window sample weight point image package"""
+_IRREGULAR = (
+    ("class", "classes"),
+    ("index", "indices"),
+    ("matrix", "matrices"),
+    ("axis", "axes"),
+    ("entry", "entries"),
 )
+THINGS: tuple[Noun, ...] = (*((word, f"{word}s") for word in _THINGS.split()), *_IRREGULAR)
 VERBS: tuple[Verb, ...] = (
     *(
         (f"{stem}s", stem, f"{stem}ing")
@@ -155,12 +154,13 @@ def pairs_of(phenomenon: str, tokenizer: Tokenizer, count: int, seed: int = SEED
         if len(seen) == 2 * count:
             return
         pair = draw(rng)
-        rows = [tokenizer.encode(text, add_special_tokens=False).ids for text in pair]
-        if not seen & set(pair) and not incomparable(*rows, WINDOW):
+        good, bad = (tokenizer.encode(text, add_special_tokens=False).ids for text in pair)
+        if not seen & set(pair) and not incomparable(good, bad, WINDOW):
             seen.update(pair)
             yield pair
     if len(seen) < 2 * count:
-        raise ValueError(f"{phenomenon}: of {TRIES * count} pairs drawn, the tokenizer lets {len(seen) // 2} be compared")
+        found = f"of {TRIES * count} pairs drawn, {len(seen) // 2} are new and can be compared"
+        raise ValueError(f"{phenomenon}: {found}; {count} are wanted: ask for fewer")
 
 
 def rows_of(phenomenon: str, index: int, split: Split, pair: Pair) -> list[dict[str, str]]:

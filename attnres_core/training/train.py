@@ -35,7 +35,7 @@ from attnres_core.training.corpus import Corpus, Document, build, sources
 
 NAMES = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block", "tiny-nanogpt")
 END = "<|endoftext|>"
-STEPS = dict.fromkeys(NAMES, 4000) | {"tiny-nanogpt": 2000}
+STEPS = dict.fromkeys(NAMES, 4000) | {"tiny-nanogpt": 1000}
 """How long each is trained."""
 VOCABULARY = 4096
 NUM_BLOCKS = 4
@@ -278,7 +278,8 @@ def train_one(
 def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folder: Path) -> None:
     """A `save_pretrained` folder with its manifest, which ends with the weights' digest; every file is made anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(model.cpu(), NanoGPTForCausalLM):
+    model = model.cpu()
+    if isinstance(model, NanoGPTForCausalLM):
         babylm_shape.write(model, folder)
     else:
         cast(PreTrainedModel, model).save_pretrained(folder)
@@ -315,9 +316,10 @@ def main(
     compiled: bool = False,
     kept_steps: Sequence[int] = (),
 ) -> None:
-    """Train `names` one after the other, each by its recipe, into `out/<name>`, and keep earlier steps in `out/<name>/checkpoint-<step>`.
+    """Train `names` one after the other, each by its recipe, into `out/<name>`.
 
-    Kept steps are rounded to bfloat16, to be small; the name is the one that the transformers Trainer gives.
+    Kept steps are in `out/<name>/checkpoint-<step>`, the name that the transformers Trainer gives. They are rounded to
+    bfloat16, to be small.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     tqdm.write("reading the installed packages' docstrings ...")
