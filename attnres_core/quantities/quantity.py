@@ -153,7 +153,9 @@ class RoutingSummary:
         return Quantity(self, role_of(role), None, prompts=_set_name(prompts))
 
     def __str__(self) -> str:
-        """`mass(older, attn, late)`."""
+        """`mass(older, attn, late)`; `sentence_accuracy()`, which is of no site."""
+        if not self.kind.spec.of_sites:
+            return f"{self.kind}()"
         family = f"{self.family}, " if self.family is not None else ""
         stream = f", stream {self.stream}" if self.stream else ""
         return f"{self.kind}({family}{self.sublayer}, {layers_text(self.layers)}{stream})"

@@ -155,7 +155,8 @@ def summary_and_loss(statistic: Statistic | str, summary: RoutingSummary) -> Pre
         statistic: slope, pearson, spearman or kendall.
         summary: such as `entropy(ATTN)`; of a family that is named, not chosen by the weights.
     """
-    if not isinstance(summary, RoutingSummary) or isinstance(summary.family, Pick):
+    read = isinstance(summary, RoutingSummary) and summary.kind.spec.of_sites
+    if not read or isinstance(summary.family, Pick):
         raise ValueError(f"`summary` is {summary}; give entropy(...), peak(...), mass(a family, ...), without `.on()`")
     return Prediction(choice(Statistic, statistic, "statistic"), summary)
 

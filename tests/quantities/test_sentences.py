@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from support.small_suite import record_of, verdicts
 
 import attnres_core as ac
+from attnres_core.__main__ import main
+from attnres_core.exploration.violations import stated
 from attnres_core.prompts import PromptSet, Sentences, Split, load_prompts
 from attnres_core.shipped import fixtures, reference
 from attnres_core.training import sentences as making
@@ -173,6 +175,11 @@ def test_words_that_make_no_sense_of_pairs_are_refused():
         DROP.on(ac.TRAINED, metric=ac.SENTENCE_LEAD, at=ac.LAST)
     with pytest.raises(ValueError, match="is of pairs; give one of single prompts, such as DELTA_NLL"):
         ac.mass_and_effect("slope").on(ac.TRAINED, metric="sentence_accuracy")
+    with pytest.raises(ValueError, match=r"`summary` is sentence_accuracy\(\); give entropy"):
+        ac.summary_and_loss("slope", CLEAN)
+    for quantity in (ACCURACY, CLEAN.on(ac.TRAINED)):
+        with pytest.raises(ValueError, match="is no number of a single prompt"):
+            stated(quantity)
 
 
 # In a run -------------------------------------------------------------------------------------------------------------
@@ -278,3 +285,19 @@ def test_a_shorter_list_of_a_seed_is_the_beginning_of_a_longer_one():
 def test_a_tokenizer_that_knows_no_word_makes_no_pairs(micro):
     with pytest.raises(ValueError, match="anaphor: of 1600 pairs drawn, 0 are new and can be compared; 16 are wanted"):
         [*making.pairs_of("anaphor", making.read_tokenizer(micro / "trained/tokenizer.json"), 16)]
+
+
+def test_the_command_writes_a_file_a_phenomenon_and_their_manifest(tmp_path, capsys):
+    command = ["prompts", "sentences", "--out", str(tmp_path)]
+    main([*command, "--exploration", "16", "--confirmation", "17"])
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"{tmp_path}/sentences-anaphor.jsonl: 16 pairs to explore, 17 to confirm (anaphor agreement)"
+    assert len(told) == len(making.PHENOMENA)
+    found = load_prompts(tmp_path / "sentences-islands.jsonl")
+    assert [len(found.part(split).documents) for split in Split] == [16, 17]
+    manifest = json.loads((tmp_path / "sentences.json").read_text())
+    assert manifest["islands"]["follows"] == "BLiMP: island effects"
+    assert manifest["command"] == "python -m attnres_core prompts sentences --checkpoint tiny-open-block"
+    with pytest.raises(SystemExit):
+        main([*command, "--exploration", "15"])
+    assert "--exploration 15 --confirmation 256: give 16 pairs at least of each" in capsys.readouterr().err
