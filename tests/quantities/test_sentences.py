@@ -13,8 +13,10 @@ from support.small_suite import record_of, verdicts
 import attnres_core as ac
 from attnres_core.__main__ import main
 from attnres_core.exploration.violations import stated
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.prompts import PromptSet, Sentences, Split, load_prompts
 from attnres_core.shipped import fixtures, reference
+from attnres_core.suite.run_prompts import named_set, read_run_prompts
 from attnres_core.training import sentences as making
 
 DROP = ac.drop(ac.CURRENT, ac.MLP)
@@ -280,6 +282,13 @@ def test_a_shorter_list_of_a_seed_is_the_beginning_of_a_longer_one():
     few, many = ([*making.pairs_of("binding", tokenizer, count)] for count in (5, 9))
     assert many[:5] == few
     assert [*making.pairs_of("binding", tokenizer, 5, seed=1)] != few
+
+
+def test_shipped_sentences_that_do_not_fit_a_tokenizer_are_not_applicable(micro):
+    file, remedy = named_set("sentences-anaphor", None, micro)
+    found = read_run_prompts(file, inspect_checkpoint(micro / "trained"), remedy=remedy)
+    assert "the tokenizer reads both as the same tokens" in found.unfit
+    assert "`python -m attnres_core prompts sentences --checkpoint PATH --out DIR` makes one for yours" in found.unfit
 
 
 def test_a_tokenizer_that_knows_no_word_makes_no_pairs(micro):
