@@ -231,7 +231,7 @@ class Summary(Row):
         SummarySpec(
             "% of pairs",
             "the share of pairs whose good sentence is likelier than its bad one, in percent,",
-            "100 P(log p(good_d) > log p(bad_d))",
+            "100 P(ln p(good_d) > ln p(bad_d))",
             of_sites=False,
         ),
     )
