@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from attnres_core.quantities.controls import other_sublayer as other_sublayer
     from attnres_core.quantities.controls import placebo as placebo
     from attnres_core.quantities.controls import random_sites as random_sites
+    from attnres_core.quantities.controls import random_sources as random_sources
     from attnres_core.quantities.intervention import NotApplicable as NotApplicable
     from attnres_core.quantities.metrics import Metric
     from attnres_core.quantities.paths import reads as reads
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from attnres_core.quantities.summaries import most_causal as most_causal
     from attnres_core.quantities.summaries import most_massive as most_massive
     from attnres_core.quantities.summaries import peak as peak
+    from attnres_core.quantities.summaries import sentence_accuracy as sentence_accuracy
     from attnres_core.quantities.summaries import spread as spread
     from attnres_core.quantities.summaries import streams_read as streams_read
     from attnres_core.quantities.summaries import summary_and_loss as summary_and_loss
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from attnres_core.quantities.summaries import turn_and_effect as turn_and_effect
     from attnres_core.quantities.summaries import uniform_mass as uniform_mass
     from attnres_core.quantities.vocabulary import ANY as ANY
+    from attnres_core.quantities.vocabulary import NONRECENT as NONRECENT
     from attnres_core.quantities.vocabulary import Band, Family, Part, Positions, Role, Sublayer
     from attnres_core.quantities.vocabulary import at_step as at_step
     from attnres_core.report.loaded import LoadedRecord as LoadedRecord
@@ -85,12 +88,14 @@ if TYPE_CHECKING:
     EMBEDDING, CURRENT, RECENT, OLDER = Family.EMBEDDING, Family.CURRENT, Family.RECENT, Family.OLDER
     NULL = Family.NULL
     ATTN, MLP, FINAL, ALL_SITES = Sublayer.ATTN, Sublayer.MLP, Sublayer.FINAL, Sublayer.ALL_SITES
+    ALL_SUBLAYERS = Sublayer.ALL_SUBLAYERS
     STATES, WEIGHTS, BOTH = Part.STATES, Part.WEIGHTS, Part.BOTH
     EARLY, MID, LATE, ALL = Band.EARLY, Band.MID, Band.LATE, Band.ALL
     TRAINED, WRAPPED, STOCK, UNTRAINED = Role.TRAINED, Role.WRAPPED, Role.STOCK, Role.UNTRAINED
     DELTA_NLL, KL = Metric.DELTA_NLL, Metric.KL
     LOGIT_DIFFERENCE, ANSWER_PROBABILITY = Metric.LOGIT_DIFFERENCE, Metric.ANSWER_PROBABILITY
     TOP1_AGREEMENT, DELTA_ENTROPY = Metric.TOP1_AGREEMENT, Metric.DELTA_ENTROPY
+    SENTENCE_LEAD, SENTENCE_ACCURACY = Metric.SENTENCE_LEAD, Metric.SENTENCE_ACCURACY
     FIRST_THIRD, LAST = Positions.FIRST_THIRD, Positions.LAST
 
 _HOMES = {
@@ -113,25 +118,28 @@ _HOMES = {
         *("optimal", "keep_top", "keep_wired", "sharpen", "permute", "interchange", "donor_gap"),
         *("drop_stream", "no_mixing", "average_mixing", "no_write"),
     ),
-    "quantities.controls": ("matched_mass", "matched_count", "random_sites", "other_sublayer", "placebo"),
+    "quantities.controls": (
+        *("matched_mass", "matched_count", "random_sites", "random_sources", "other_sublayer", "placebo"),
+    ),
     "quantities.paths": ("reads",),
     "quantities.summaries": (
         *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error", "mass_and_effect"),
-        *("summary_and_loss", "turn", "turn_and_effect", "streams_read"),
+        *("summary_and_loss", "turn", "turn_and_effect", "streams_read", "sentence_accuracy"),
         *("most_massive", "most_causal", "least_causal"),
     ),
-    "quantities.vocabulary": ("ANY", "at_step"),
+    "quantities.vocabulary": ("ANY", "NONRECENT", "at_step"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 _CHOICES = {
     "quantities.vocabulary.Family": ("EMBEDDING", "CURRENT", "RECENT", "OLDER", "NULL"),
-    "quantities.vocabulary.Sublayer": ("ATTN", "MLP", "FINAL", "ALL_SITES"),
+    "quantities.vocabulary.Sublayer": ("ATTN", "MLP", "FINAL", "ALL_SITES", "ALL_SUBLAYERS"),
     "quantities.vocabulary.Part": ("STATES", "WEIGHTS", "BOTH"),
     "quantities.vocabulary.Band": ("EARLY", "MID", "LATE", "ALL"),
     "quantities.vocabulary.Role": ("TRAINED", "WRAPPED", "STOCK", "UNTRAINED"),
     "quantities.metrics.Metric": (
         *("DELTA_NLL", "KL", "LOGIT_DIFFERENCE", "ANSWER_PROBABILITY", "TOP1_AGREEMENT", "DELTA_ENTROPY"),
+        *("SENTENCE_LEAD", "SENTENCE_ACCURACY"),
     ),
     "quantities.vocabulary.Positions": ("FIRST_THIRD", "LAST"),
 }

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from attnres_core.quantities.vocabulary import choice
@@ -27,7 +28,9 @@ WINDOW = 64
 _TOO_SHORT = "has {} tokens; a next-token loss needs at least 2: lengthen it or leave it out"
 SHORT = 8
 """A prompt of fewer tokens is told of: its mean over a few predictions counts as much as one over a full window."""
-FIELDS = ("id", "text", "document", "stratum", "split", "answer", "foil", "donor", "placebo", "variant")
+FIELDS = ("id", "text", "document", "stratum", "split", "answer", "foil", "donor", "placebo", "variant", "sentence")
+GOOD, BAD = "good", "bad"
+"""What a prompt's field `sentence` may say."""
 
 
 class IgnoredFieldWarning(UserWarning):
@@ -64,6 +67,8 @@ class Prompt:
     """Another such text, whose answer is the prompt's own."""
     variant: str = ""
     """Which variant of its document it is: another wrapping of its lines, another case. Empty: it has none."""
+    sentence: str = ""
+    """Which sentence of its document's pair it is, GOOD or BAD. Empty: it is of no such pair."""
 
     @property
     def digest(self) -> str:
@@ -71,6 +76,7 @@ class Prompt:
         asked = [self.answer, self.foil] if self.answer else []
         given = [["donor", self.donor], ["placebo", self.placebo]] if self.donor else []
         given += [["variant", self.variant]] if self.variant else []
+        given += [["sentence", self.sentence]] if self.sentence else []
         fields = [self.id, self.text, self.document, self.stratum, *asked, *given]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
@@ -85,6 +91,32 @@ class Pairs:
     def part(self, rows: slice) -> Pairs:
         """Those of some of the prompts."""
         return Pairs(self.donors[rows], self.placebos and self.placebos[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """What turns the losses of some prompts into those of pairs of sentences; a pair's two prompts are neighbours."""
+
+    good: NDArray[np.bool_]
+    """Whether a prompt is the good one, `[prompt]`."""
+    predicted: NDArray[np.int64]
+    """How many of its tokens are predicted, `[prompt]`."""
+
+    def head(self, count: int) -> Sentences:
+        """Those of the first prompts; `count` is even."""
+        return Sentences(self.good[:count], self.predicted[:count])
+
+    def leads(self, losses: Column) -> Column:
+        """How much likelier each pair's good sentence is, ln p(good) - ln p(bad), in nats.
+
+        Args:
+            losses: of each prompt, nats per token, `[prompt]`.
+
+        Returns:
+            `[prompt]`: a pair's lead stands at both of its prompts, so that the mean over prompts is that over pairs.
+        """
+        signed = np.where(self.good, -losses, losses) * self.predicted
+        return np.repeat(signed.reshape(-1, 2).sum(1), 2)
 
 
 @dataclass(frozen=True)
@@ -203,6 +235,24 @@ class PromptSet:
             found.append((answer[0], foil[0] if foil else None))
         return found
 
+    def sentences(self, tokenizer_file: Path, window: int = WINDOW) -> Sentences | None:
+        """What the pairs of sentences among the prompts are; None where there are none.
+
+        Raises:
+            ValueError: there is no readable tokenizer, or two sentences cannot be compared, and why.
+        """
+        if not any(prompt.sentence for prompt in self.prompts):
+            return None
+        rows = _encoded(tokenizer_file, [prompt.text for prompt in self.prompts])
+        for place in range(0, len(rows), 2):
+            names = [repr(prompt.id) for prompt in self.prompts[place : place + 2]]
+            if len(names) < 2:
+                raise ValueError(f"sentence {names[0]} is read without the other of its pair; read one prompt more")
+            if why := incomparable(rows[place], rows[place + 1], window):
+                raise ValueError(f"sentences {' and '.join(names)}: {why}")
+        good = np.array([prompt.sentence == GOOD for prompt in self.prompts])
+        return Sentences(good, np.array([len(row) - 1 for row in rows]))
+
     def pair_ids(self, tokenizer_file: Path, window: int = WINDOW) -> Pairs | None:
         """Token ids of each prompt's donor and placebo; None where the set has no donors.
 
@@ -222,6 +272,17 @@ class PromptSet:
         donors, placebos = found
         assert donors is not None, "a file gives all of its prompts a donor, or none"
         return Pairs(donors, placebos)
+
+
+def incomparable(first: Sequence[int], second: Sequence[int], window: int) -> str:
+    """Why the log-probabilities of two sentences cannot be compared; empty where they can."""
+    if max(len(first), len(second)) > window:
+        return f"{max(len(first), len(second))} tokens; sentences are read whole, within {window}: shorten them"
+    if list(first) == list(second):
+        return "the tokenizer reads both as the same tokens; give sentences that differ"
+    if first[:1] != second[:1]:
+        return "their first tokens differ, and nothing predicts a first token; begin both with the same word"
+    return ""
 
 
 def check_pairs(
@@ -374,7 +435,7 @@ def load_prompts(path: str | Path) -> PromptSet:
     ids = Counter(prompt.id for prompt in prompts)
     if twice := sorted(name for name, count in ids.items() if count > 1):
         raise ValueError(f"{path}: id {twice[0]!r} stands on several lines; give each its own")
-    for field in ("answer", "foil", "donor", "placebo"):
+    for field in ("answer", "foil", "donor", "placebo", "sentence"):
         if len({bool(getattr(prompt, field)) for prompt in prompts}) > 1:
             raise ValueError(f"{path}: some prompts have `{field}` and some have none; give it to all, or to none")
     for field in ("stratum", "split"):
@@ -384,6 +445,8 @@ def load_prompts(path: str | Path) -> PromptSet:
             if values.setdefault(prompt.document, mine) != mine:
                 found = f"document {prompt.document!r} has prompts of several {field}s"
                 raise ValueError(f"{path}: {found}; a document belongs to one")
+    if prompts[0].sentence:
+        _check_sentences(path, prompts)
     prompts.sort(key=lambda prompt: prompt.digest)
     counts = Counter(prompt.document for prompt in prompts)
 
@@ -393,6 +456,24 @@ def load_prompts(path: str | Path) -> PromptSet:
         return prompt.digest if alone else hashlib.sha256(prompt.document.encode()).hexdigest()
 
     return PromptSet(path.stem, tuple(sorted(prompts, key=lambda prompt: (place(prompt), prompt.digest))))
+
+
+def _check_sentences(path: Path, prompts: Sequence[Prompt]) -> None:
+    """Refuse documents that are no pair of sentences.
+
+    Raises:
+        ValueError: which document, and what is wrong with it.
+    """
+    texts: dict[str, dict[str, list[str]]] = {}
+    for prompt in prompts:
+        texts.setdefault(prompt.document, {GOOD: [], BAD: []})[prompt.sentence].append(prompt.text)
+    for document, found in texts.items():
+        good, bad = found[GOOD], found[BAD]
+        if (len(good), len(bad)) != (1, 1):
+            told = f"document {document!r} has {len(good)} good and {len(bad)} bad sentences"
+            raise ValueError(f"{path}: {told}; a pair is one of each")
+        if good == bad:
+            raise ValueError(f"{path}: the good and the bad sentence of document {document!r} are one text; change one")
 
 
 def _row(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -426,7 +507,11 @@ def _prompt(path: Path, number: int, row: dict[str, Any]) -> Prompt:
         raise ValueError(f"{where}: a `donor` without a `foil`; give the donor's answer as `foil`")
     if "placebo" in row and "donor" not in row:
         raise ValueError(f"{where}: a `placebo` without a `donor`; give both")
-    asked = (row.get(field, "") for field in ("answer", "foil", "donor", "placebo", "variant"))
+    if row.get("sentence", GOOD) not in (GOOD, BAD):
+        raise ValueError(f"{where}: `sentence` is {row['sentence']!r}; allowed: {GOOD}, {BAD}")
+    if "sentence" in row and (beside := [field for field in ("answer", "variant") if field in row]):
+        raise ValueError(f"{where}: a `sentence` beside `{beside[0]}`; a sentence is compared whole: leave one out")
+    asked = (row.get(field, "") for field in ("answer", "foil", "donor", "placebo", "variant", "sentence"))
     return Prompt(row["id"], row["text"], row["document"], row["stratum"], Split(split), *asked)
 
 

@@ -38,6 +38,10 @@ _CONTROLS = {
         "as many other sites, drawn at random, stand for these",
         "as many other sites in the place of S",
     ),
+    Control.RANDOM_SOURCES: (
+        "as many sources, drawn at random at each site from all but the current state, stand for {f}",
+        "as many sources drawn at random in the place of F",
+    ),
     Control.PLACEBO: ("the donor has the same answer", "the donor has the answer of x_d"),
 }
 _LETTERS = {Part.STATES: "s", Part.WEIGHTS: "a", Part.BOTH: "(a, s)"}
@@ -49,7 +53,7 @@ _STATISTICS = {
 }
 _RELATIONS = {Operator.ABOVE: "{form} > {t}", Operator.BELOW: "{form} < {t}", Operator.WITHIN: "|{form}| < {t}"}
 _READERS = {Sublayer.ATTN: "attention", Sublayer.MLP: "MLP", Sublayer.FINAL: "the read-out"}
-_READERS |= {Sublayer.ALL_SITES: "every site"}
+_READERS |= {Sublayer.ALL_SITES: "every site", Sublayer.ALL_SUBLAYERS: "attention and MLP"}
 
 
 def estimands(statements: Sequence[Statement]) -> dict[str, Any]:
@@ -89,7 +93,8 @@ def words(quantity: Quantity) -> str:
         statistic = _STATISTICS[what.kind].format(x=f"a document's {read}", y="its loss")
         return f"{statistic} over documents, in {model}"
     if isinstance(what, RoutingSummary):
-        return f"{what.kind.spec.words.format(f=family)} at {_where(what)}, in {model}"
+        place = f" at {_where(what)}," if what.kind.spec.of_sites else ""
+        return f"{what.kind.spec.words.format(f=family)}{place} in {model}"
     assert quantity.metric is not None, "an effect has a metric"
     act = what.kind.spec.words.format(f=family, **_amounts(what))
     notes = [_CONTROLS[what.control][0].format(f=family)] if what.control else []
@@ -113,7 +118,7 @@ def symbols(quantity: Quantity) -> str:
     letters = [] if what.family is None and not spared else [f"F = {what.family or 'none'}"]
     letters += [f"S = {_where(what.summary if isinstance(what, Prediction) else what)}", _of(quantity.role)]
     if isinstance(what, RoutingSummary):
-        return ", ".join([what.kind.spec.formula, *letters])
+        return ", ".join([what.kind.spec.formula, *(letters if what.kind.spec.of_sites else letters[-1:])])
     if isinstance(what, Prediction):
         read = what.summary.kind.spec.formula.removeprefix("E_d")
         return ", ".join([f"{what.kind}({read}, L(x_d)) over d", *letters])

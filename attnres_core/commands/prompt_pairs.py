@@ -10,14 +10,17 @@ DESCRIPTION = (
     "exploration pairs are kept where the clean model solves them, and tasks that it does not solve are left out."
 )
 
+EXPLORATION, CONFIRMATION = 96, 256
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how many pairs, and which models must solve them."""
-    own = parser.add_argument_group("with `pairs`")
-    told = "models that must solve exploration pairs, of one tokenizer (default: the one of --checkpoint)"
+    own = parser.add_argument_group("with `pairs` and `sentences`")
+    told = "with `pairs`: models that must solve exploration pairs, of one tokenizer (default: the one of --checkpoint)"
     own.add_argument("--solved-by", nargs="+", metavar="CHECKPOINT", help=told)
-    own.add_argument("--exploration", type=int, default=96, metavar="N", help="pairs drawn (default: %(default)s)")
-    own.add_argument("--confirmation", type=int, default=256, metavar="N", help="pairs drawn (default: %(default)s)")
+    told = "pairs drawn to explore (default: 96, of sentences 128)"
+    own.add_argument("--exploration", type=int, metavar="N", help=told)
+    own.add_argument("--confirmation", type=int, metavar="N", help="pairs drawn to confirm (default: 256)")
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
@@ -26,7 +29,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     from attnres_core.training import pairs
 
     names = arguments.solved_by or [arguments.checkpoint or "tiny-open-block"]
-    counts = (arguments.exploration, arguments.confirmation)
+    counts = (arguments.exploration or EXPLORATION, arguments.confirmation or CONFIRMATION)
     if min(counts) < pairs.LEAST:
         root.error(f"--exploration {counts[0]} --confirmation {counts[1]}: give {pairs.LEAST} pairs at least of each")
     command = f"python -m attnres_core prompts pairs --solved-by {' '.join(names)}"

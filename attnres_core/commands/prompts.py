@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from attnres_core.commands import prompt_pairs, prompt_variants
+from attnres_core.commands import prompt_pairs, prompt_sentences, prompt_variants
 
 HELP = "make a prompt file from texts or a data set, pairs of prompts, or the shipped prompt sets"
 DESCRIPTION = (
@@ -15,7 +15,7 @@ DESCRIPTION = (
     "docstrings: 512 prompts, one from each of 512 held-out documents, half for exploration. "
     "structured: induction, recall, closing and headers, 256 prompts each with answers and foils, half to explore. "
     "unseen: 512 docstrings of eight packages that no reference checkpoint was trained on, half to explore. "
-    f"{prompt_pairs.DESCRIPTION} {prompt_variants.DESCRIPTION}"
+    f"{prompt_pairs.DESCRIPTION} {prompt_sentences.DESCRIPTION} {prompt_variants.DESCRIPTION}"
 )
 SHIPPED = ("docstrings", "structured", "unseen")
 OF_DATA_SETS = ("document", "stratum", "answer", "foil")
@@ -24,7 +24,9 @@ OF_DATA_SETS = ("document", "stratum", "answer", "foil")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the sets and their tokenizer; or the texts, and what becomes of them."""
-    parser.add_argument("which", nargs="?", choices=("from", "variants", "pairs", *SHIPPED), default="docstrings")
+    parser.add_argument(
+        "which", nargs="?", choices=("from", "variants", "pairs", "sentences", *SHIPPED), default="docstrings"
+    )
     told = "with `from`: a file, a folder or a hub id; with `variants`: a prompt file"
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help=told)
     told = "whose tokenizer prompts are made for: folder or shipped name (default: tiny-open-block)"
@@ -61,13 +63,16 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     if arguments.which == "pairs":
         prompt_pairs.run(arguments, root)
         return
+    if arguments.which == "sentences":
+        prompt_sentences.run(arguments, root)
+        return
     if arguments.which == "variants":
         prompt_variants.run(arguments, root)
         return
     if (arguments.which == "from") != bool(arguments.sources):
         root.error("give the texts as `prompts from SOURCE ...`: a file, a folder or a hub id")
     if arguments.checkpoint and arguments.which in ("docstrings", "unseen"):
-        told = "--checkpoint is for structured prompts, pairs and `from`"
+        told = "--checkpoint is for structured prompts, pairs, sentences and `from`"
         root.error(f"{told}; {arguments.which} are cut by the tokenizer of tiny-open-block")
     try:
         _make(arguments)

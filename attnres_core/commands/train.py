@@ -9,20 +9,20 @@ from pathlib import Path
 HELP = "train the reference checkpoints from scratch (about 20 minutes each on 2 free cores)"
 DESCRIPTION = (
     "Train tiny-open-block, tiny-vanilla and tiny-kimi-block on the docstrings of the installed "
-    "packages: same tokens, same order, same seed. tiny-hyper-connections has parallel streams and reads the first "
-    "of these tokens. Stopped runs resume from --scratch."
+    "packages: same tokens, same order, same seed. tiny-nanogpt (the published BabyLM models' shape, in small) and "
+    "tiny-hyper-connections (parallel streams) read the first of these tokens. Stopped runs resume from --scratch."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the checkpoints, their recipe and the device."""
-    names = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
+    names, others = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block"), ("tiny-nanogpt", "tiny-hyper-connections")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which (default: {', '.join(names)}; also tiny-hyper-connections)"
+        "names", nargs="*", metavar="NAME", help=f"which (default: {', '.join(names)}; also {', '.join(others)})"
     )
     parser.add_argument("--out", type=Path, default=Path("fixtures/checkpoints"), help="default: %(default)s")
     parser.add_argument("--scratch", type=Path, default=Path("training-runs"), help="default: %(default)s")
-    parser.add_argument("--steps", type=int, help="default: 4000 (8.2 M tokens); 1500 for tiny-hyper-connections")
+    parser.add_argument("--steps", type=int, help="default: 4000 (8.2 M tokens); 1000 and 1500 for these two")
     parser.add_argument("--seed", type=int, default=20261122, help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument(

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from attnres_core.models.dialects.wrapped import closed_form
 from attnres_core.planning.requests import BEYOND, NLL, ROUTING, STREAMS, TURN, ResolvedQuantity, SiteRead, metric_of
+from attnres_core.prompts import Sentences
+from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Association, Prediction, RoutingSummary
 from attnres_core.quantities.vocabulary import Family, Summary
 from attnres_core.shapes import Column, Unit
@@ -67,6 +69,7 @@ def values(
     asked: ResolvedQuantity,
     chunks: Sequence[Mapping[str, Unit]],
     by_document: Callable[[Column], Column] = lambda column: column,
+    sentences: Sentences | None = None,
 ) -> Column:
     """One column over all chunks of prompts, `[document]`.
 
@@ -74,13 +77,21 @@ def values(
         asked: what the column is of, on its model.
         chunks: the units of each chunk of prompts.
         by_document: from a number for every prompt to one for every document; default: every prompt is one.
+        sentences: the pairs of sentences that the prompts are; None: they are none.
 
     Raises:
-        ValueError: it is scored by answers, and the prompts have none.
+        ValueError: it is scored by answers or by pairs of sentences, and the prompts have none.
     """
     what, field = asked.what, asked.field
     if asked.interventions:
         keys = [intervention.key for intervention in asked.interventions]
+        if metric_of(field).spec.of_pairs:
+            losses, paired = _joined(chunks, NLL), _paired(field, sentences)
+            scores = [_scored(metric_of(field), paired.leads(losses))]
+            for key in keys:
+                rise = _joined(chunks, asked.unit_field, key)
+                scores.append(_scored(metric_of(field), paired.leads(losses + rise)))
+            return by_document(np.asarray(scores[0] - np.mean(scores[1:], axis=0), dtype=np.float64))
         needs = metric_of(field).spec.needs
         if needs and any(
             field not in chunk[key] or np.isnan(chunk[key][field]).any() for chunk in chunks for key in keys
@@ -93,7 +104,21 @@ def values(
     if isinstance(what, Prediction):
         return pseudo_values(what.kind, *pairs(asked, chunks, by_document))
     assert isinstance(what, RoutingSummary), "an ablation has interventions"
+    if what.kind is Summary.SENTENCE_ACCURACY:
+        return by_document(_scored(Metric.SENTENCE_ACCURACY, _paired(what.kind, sentences).leads(_joined(chunks, NLL))))
     return by_document(_summarise(what, asked, chunks))
+
+
+def _scored(metric: Metric, leads: Column) -> Column:
+    """Pairs of sentences, scored by their leads: nats; or 100 where the good one is likelier, else 0."""
+    return leads if metric is Metric.SENTENCE_LEAD else np.where(leads > 0, 100.0, 0.0)
+
+
+def _paired(name: str, sentences: Sentences | None) -> Sentences:
+    if sentences is None:
+        remedy = "`python -m attnres_core prompts sentences` makes some"
+        raise ValueError(f"{name} needs pairs of prompts, one with `sentence` good and one bad: {remedy}")
+    return sentences
 
 
 def pairs(

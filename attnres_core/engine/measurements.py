@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,17 @@ from attnres_core.engine.columns import InterventionRecord
 from attnres_core.engine.store import Store
 from attnres_core.planning.bundles import Bundle
 from attnres_core.planning.material import CHUNK, Material
-from attnres_core.planning.requests import RECORD_FIELDS, ROUTING, ROUTING_FIELDS, TRACE
-from attnres_core.prompts import Prompt, Split
+from attnres_core.planning.requests import (
+    NLL,
+    RECORD_FIELDS,
+    ROUTING,
+    ROUTING_FIELDS,
+    TRACE,
+    ResolvedQuantity,
+)
+from attnres_core.prompts import Prompt, Sentences, Split
 from attnres_core.quantities.intervention import SHAM, self_swap
-from attnres_core.quantities.quantity import Ablation, Quantity
+from attnres_core.quantities.quantity import Ablation, Quantity, RoutingSummary
 from attnres_core.quantities.vocabulary import AnyRole, Control
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics import intervals
@@ -33,12 +41,13 @@ class Measurements:
         self._columns: dict[tuple[Quantity, Split, int | None], Column] = {}
         self._errors: dict[Quantity, Column] = {}
         self._lengths: dict[Split, list[int]] = {}
+        self._sentences: dict[tuple[Path, Split], Sentences | None] = {}
 
     def column(self, quantity: Quantity, split: Split, documents: int | None = None) -> Column:
         """A measured column, `[document]`: the mean over each document's prompts."""
         key = (quantity, split, documents)
         if key not in self._columns:
-            self._columns[key] = self.read(columns.values, quantity, split, documents)
+            self._columns[key] = self.read(self._values(quantity, split), quantity, split, documents)
         return self._columns[key]
 
     def by_prompt(self, quantity: Quantity, split: Split, documents: int | None = None) -> Column:
@@ -46,8 +55,18 @@ class Measurements:
         prompts = self.material.prompts[split].head(documents)
         if len(prompts) == len(prompts.documents):
             return self.column(quantity, split, documents)
-        column: Column = self.read(columns.values, quantity, split, documents, by_document=False)
+        column: Column = self.read(self._values(quantity, split), quantity, split, documents, by_document=False)
         return column
+
+    def _values(self, quantity: Quantity, split: Split) -> Callable[..., Column]:
+        """Return what reads a column of a quantity's units: `columns.values`, told of pairs of sentences."""
+
+        def values(
+            asked: ResolvedQuantity, chunks: list[dict[str, Unit]], by_document: Callable[..., Column]
+        ) -> Column:
+            return columns.values(asked, chunks, by_document, self._sentences_of(quantity, split, chunks))
+
+        return values
 
     def read(
         self,
@@ -70,6 +89,18 @@ class Measurements:
             return varied.by_document(column[rows]) if by_document else column[: len(prompts)]
 
         return read(self.material.resolved(quantity), chunks, averaged)
+
+    def _sentences_of(self, quantity: Quantity, split: Split, chunks: Sequence[Mapping[str, Unit]]) -> Sentences | None:
+        """What the pairs of sentences among the prompts of some chunks are; None where the split has none.
+
+        Raises:
+            ValueError: the role's tokenizer makes two of them incomparable.
+        """
+        file = self.material.checkpoint(quantity.role).tokenizer_file
+        if (file, split) not in self._sentences:
+            self._sentences[file, split] = self.material.prompts[split].sentences(file)
+        found = self._sentences[file, split]
+        return found and found.head(sum(len(chunk[ROUTING][NLL]) for chunk in chunks))
 
     def trace(self, form: Linear, split: Split, index: int) -> Column:
         """The rise in loss of a prompt, by its index in the split, token by token: `[pos]`, one less than it has.
@@ -124,12 +155,13 @@ class Measurements:
     def _error(self, quantity: Quantity) -> Column:
         """A quantity's measured values less those of the float32 plain path, `[prompt]`."""
         if quantity not in self._errors:
-            asked, chunks = self.material.resolved(quantity), self.material.noise_chunks
-            fast, plain = (
-                columns.values(asked, self._chunks(quantity.role, chunks, plain=plain, dtype=quantity.dtype))
-                for plain in (False, True)
-            )
-            self._errors[quantity] = fast - plain
+            asked, prompts = self.material.resolved(quantity), self.material.noise_chunks
+            values = []
+            for plain in (False, True):
+                chunks = self._chunks(quantity.role, prompts, plain=plain, dtype=quantity.dtype)
+                sentences = self._sentences_of(quantity, Split.EXPLORATION, chunks)
+                values.append(columns.values(asked, chunks, sentences=sentences))
+            self._errors[quantity] = values[0] - values[1]
         return self._errors[quantity]
 
     def check_answers(self, quantity: Quantity, split: Split) -> None:
@@ -140,6 +172,8 @@ class Measurements:
         """
         prompts = self.material.prompts[split]
         needs = [quantity.metric.spec.needs] if quantity.metric and quantity.metric.spec.needs else []
+        if isinstance(quantity.what, RoutingSummary) and not quantity.what.kind.spec.of_sites:
+            needs.append("sentence")
         if isinstance(quantity.what, Ablation) and quantity.what.kind.spec.needs_donor:
             needs.append("placebo" if quantity.what.control is Control.PLACEBO else "donor")
         if quantity.variant:
@@ -193,7 +227,7 @@ class Measurements:
                 if (bundle.model, bundle.chunk) not in needed:
                     continue
                 missing = self.store.missing(bundle)
-                reads = {asked.field, *RECORD_FIELDS} if asked.interventions else ROUTING_FIELDS
+                reads = {asked.unit_field, *RECORD_FIELDS} if asked.interventions else ROUTING_FIELDS
                 if any(missing.get(key, frozenset()) & reads for key in asked.keys):
                     return why
                 if missing.get(ROUTING, frozenset()) & asked.clean_fields:

@@ -92,7 +92,8 @@ def measure(
             donated, first = pairs and pairs.part(part), start < NOISE_CHUNKS * chunk
             chunks.append(measured_by.units(ids[part], own, donated, distances=first))
             bar.update(len(ids[part]))
-    columns = {what: values(request, chunks) for what, request in asked.items()}
+    pairs_of = prompts.sentences(model.checkpoint.tokenizer_file) if isinstance(prompts, PromptSet) else None
+    columns = {what: values(request, chunks, sentences=pairs_of) for what, request in asked.items()}
     return Columns(columns, {what: record_of(request, chunks) for what, request in asked.items()})
 
 

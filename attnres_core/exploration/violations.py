@@ -65,7 +65,7 @@ def stated(claim: Claimed, threshold: float | None = None) -> tuple[Statement, .
         what, field = request_of(quantity)
         if isinstance(what.family, Pick):
             raise ValueError(f"`{quantity}` is about a family that prompts choose; state it of one by its name")
-        summary = isinstance(what, RoutingSummary) and what.kind is not Summary.SPREAD
+        summary = isinstance(what, RoutingSummary) and what.kind is not Summary.SPREAD and what.kind.spec.of_sites
         if not (isinstance(what, Ablation) or summary) or metric_of(field).spec.needs:
             raise ValueError(f"`{quantity}` is no number of a single prompt without an answer; state another claim")
     return statements

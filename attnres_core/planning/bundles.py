@@ -158,7 +158,7 @@ def _wanted(
             own = wanted.setdefault(measured, {})
             clean[measured] = clean.get(measured, ROUTING_FIELDS) | asked.clean_fields
             for intervention in asked.interventions:
-                own.setdefault(intervention.key, (intervention, set()))[1].add(asked.field)
+                own.setdefault(intervention.key, (intervention, set()))[1].add(asked.unit_field)
     return [
         (
             own,

@@ -17,9 +17,9 @@ from attnres_core.quantities.intervention import (
     family_sites,
     sites_within,
 )
-from attnres_core.quantities.metrics import Metric
+from attnres_core.quantities.metrics import SCORED, Metric
 from attnres_core.quantities.quantity import Ablation, Association, Pick, Prediction, Quantity, Request, RoutingSummary
-from attnres_core.quantities.vocabulary import Families, Family, Positions, Site, Sublayer, Summary, parts
+from attnres_core.quantities.vocabulary import Families, Family, Positions, Site, Sublayer, Summary
 
 ROUTING = "routing"
 """The key of the clean run's unit, which serves every routing summary."""
@@ -58,7 +58,7 @@ class ResolvedQuantity:
 
     what: Request
     field: str
-    """The field of ablated units that holds the effect (see `field_of`)."""
+    """The name of the effect (see `field_of`); it is that of a unit's field, but for metrics of pairs."""
     interventions: tuple[Intervention, ...] = ()
     """Those whose effects the column averages or relates; none where the clean run says it all."""
     reads: tuple[SiteRead, ...] = ()
@@ -76,6 +76,11 @@ class ResolvedQuantity:
         if not self.resolved:
             return frozenset()
         return frozenset(each.key for each in self.interventions) or frozenset({ROUTING})
+
+    @property
+    def unit_field(self) -> str:
+        """The field of ablated units that the effect is read off."""
+        return Metric.DELTA_NLL.value if metric_of(self.field).spec.of_pairs else self.field
 
     @property
     def clean_fields(self) -> frozenset[str]:
@@ -182,11 +187,11 @@ def _cells(what: Association, geometry: Geometry) -> list[tuple[Site, Family]]:
 def _members(site: Site, family: Families | Pick | None) -> tuple[int, ...]:
     if family is None or isinstance(family, Pick):
         return ()
-    return tuple(index for index, member in enumerate(site.sources) if member in parts(family))
+    return site.members(family)
 
 
 def field_of(metric: Metric, at: Positions = Positions.ALL) -> str:
-    """The name under which units hold a metric over some positions."""
+    """The name of a metric over some positions, which is that of a unit's field."""
     return metric.value if at is Positions.ALL else f"{metric.value}@{at.value}"
 
 
@@ -198,11 +203,11 @@ def metric_of(field: str) -> Metric:
 def scored_for(fields: Iterable[str]) -> tuple[Metric, ...]:
     """Return what is scored where these fields are asked for: all that are next to free, and the costly among them."""
     asked = {field.partition("@")[0] for field in fields}
-    return tuple(metric for metric in Metric if metric in asked or not metric.spec.costly)
+    return tuple(metric for metric in SCORED if metric in asked or not metric.spec.costly)
 
 
 def request_of(asked: Any) -> tuple[Request, str]:
-    """The request in anything `measure` accepts, and the field of units that holds its effect.
+    """The request in anything `measure` accepts, and the name of its effect.
 
     Raises:
         ValueError: it cannot be measured.

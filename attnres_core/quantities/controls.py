@@ -35,6 +35,16 @@ def random_sites(ablation: Ablation, *, draws: int = 1) -> Ablation:
     return _controlled(Control.RANDOM_SITES, ablation, draws)
 
 
+def random_sources(ablation: Ablation, *, draws: int = 1) -> Ablation:
+    """Take, at each site, as many sources as the family has there, drawn at random from all but the current state.
+
+    Estimand of `effect - control`: what it matters that these sources are masked, not any as many. A draw's sources are
+    the same for every prompt, so that the two sentences of a pair are read under one mask; they may be the family's
+    own. Beside it `matched_count` takes others only, anew for every prompt.
+    """
+    return _controlled(Control.RANDOM_SOURCES, ablation, draws)
+
+
 def placebo(ablation: Ablation) -> Ablation:
     """The same interchange with a donor that differs from the prompt as much but has the same answer.
 
@@ -58,7 +68,7 @@ def other_sublayer(ablation: Ablation) -> Ablation:
 
 def _controlled(control: Control, ablation: Ablation, draws: int) -> Ablation:
     _must_remove(ablation)
-    if ablation.recomputed and control is not Control.RANDOM_SITES:
+    if ablation.recomputed and control not in (Control.RANDOM_SITES, Control.RANDOM_SOURCES):
         raise ValueError(f"`{ablation}` computes weights anew, so nothing can be matched; leave `recomputed` out")
     if ablation.control is not None:
         raise ValueError(f"`{ablation}` is a control already; give the ablation it is to control")

@@ -19,6 +19,7 @@ from attnres_core.quantities.paths import Reads
 from attnres_core.quantities.quantity import Ablation, Pick
 from attnres_core.quantities.vocabulary import (
     ANY,
+    Aged,
     Band,
     Control,
     Families,
@@ -161,8 +162,10 @@ def sites_within(
     """
     if isinstance(layers, range) and layers.stop > num_layers:
         raise ValueError(f"`layers` is {layers!r}; this model has layers 0 to {num_layers - 1}")
-    every = sublayer is Sublayer.ALL_SITES
-    found = tuple(site for site in sites if (every or site.sublayer is sublayer) and stream in (None, site.stream))
+    named = {sublayer}
+    if sublayer in (Sublayer.ALL_SITES, Sublayer.ALL_SUBLAYERS):
+        named = {Sublayer.ATTN, Sublayer.MLP} | ({Sublayer.FINAL} if sublayer is Sublayer.ALL_SITES else set())
+    found = tuple(site for site in sites if site.sublayer in named and stream in (None, site.stream))
     if layers is Band.ALL:  # (the read-out is in no layer)
         return found
     span = layers.layers(num_layers) if isinstance(layers, Band) else layers
@@ -186,7 +189,10 @@ def family_sites(
     addressed = sites_within(sites, sublayer, layers, num_layers, stream)
     if stream is not None and not addressed:
         raise NotApplicable(f"no {sublayer} site in {_where(layers)} has a stream {stream!r} on this checkpoint")
-    present = [site for site in addressed if set(parts(family)) & set(site.sources)]
+    if isinstance(family, Aged) and not all(site.holds for site in addressed):
+        told = "an adapted model's schedule is not known, so neither is where a block starts; name OLDER"
+        raise ValueError(f"`family` is {family}: {told}")
+    present = [site for site in addressed if site.members(family)]
     if not present:
         raise NotApplicable(
             f"no {sublayer} site in {_where(layers)} has a source of the family `{family}` on this checkpoint"
@@ -237,6 +243,8 @@ def resolve(ablation: Ablation, sites: Sequence[Site], num_layers: int, draw: in
         if ablation.control is Control.RANDOM_SITES:
             present = _random_sites(ablation, family, present, sites, num_layers, draw)
         touched = tuple((site, _indices(site, family, copies=ablation.copies)) for site in present)
+        if ablation.control is Control.RANDOM_SOURCES:
+            touched = _random_sources(ablation, touched, draw)
     if ablation.copies:  # identical tensors are one source: where all are, there is no choice to ablate
         touched = tuple((site, indices) for site, indices in touched if not _all_one(site))
         if not touched:
@@ -351,7 +359,7 @@ def _leaves_nothing(spec: KindSpec) -> bool:
 
 def _indices(site: Site, family: Families, *, copies: bool) -> tuple[int, ...]:
     """The family's sources at a site, with those that are one tensor with them where `copies` are taken too."""
-    found = {index for index, own in enumerate(site.sources) if own in parts(family)}
+    found = set(site.members(family))
     if copies:
         for _ in site.copies:  # (copies of copies)
             found |= {other for pair in site.copies if found & set(pair) for other in pair}
@@ -377,6 +385,20 @@ def _random_sites(
     seed = hashlib.sha256("|".join(map(str, words)).encode()).digest()[:8]
     chosen = np.random.default_rng(int.from_bytes(seed)).permutation(len(others))[: len(present)]
     return [others[index] for index in sorted(chosen)]
+
+
+def _random_sources(ablation: Ablation, touched: Touched, draw: int) -> Touched:
+    """As many sources at each site, of all but the current state: the same for every prompt and kind of ablation."""
+    words = (ablation.family, ablation.sublayer, layers_text(ablation.layers), ablation.stream, draw)  # not the kind
+    seed = hashlib.sha256("|".join(map(str, words)).encode()).digest()[:8]
+    rng = np.random.default_rng(int.from_bytes(seed))
+    found = []
+    for site, indices in touched:
+        allowed = [index for index, own in enumerate(site.sources) if own is not Family.CURRENT or index in indices]
+        found.append((site, tuple(sorted(int(i) for i in rng.permutation(allowed)[: len(indices)]))))
+    if tuple(found) == touched and all(len(indices) == len(site.sources) - 1 for site, indices in touched):
+        raise NotApplicable(f"`{ablation}`: at every site the family is all there is beside the current state")
+    return tuple(found)
 
 
 def drawn(ablation: Ablation, sites: Sequence[Site], num_layers: int) -> tuple[Intervention, ...]:

@@ -20,8 +20,11 @@ class MetricSpec:
     formula: str
     """Of a prompt x_d, in symbols; `{act}` stands for what the ablation sets."""
     needs: str = ""
-    """The field that prompts must have, `answer` or `foil` (which takes an answer, too). Such a metric is read at the
-    position after the prompt's last token; the others at every next-token prediction."""
+    """The field that prompts must have: `answer` or `foil` (which takes an answer, too) of a metric that is read at the
+    position after the prompt's last token, `sentence` of one of pairs. The others are of every next-token
+    prediction."""
+    of_pairs: bool = False
+    """Whether it is of two prompts, a good sentence and a bad one: nothing is scored for it, it is read off losses."""
     costly: bool = False
     """Whether it is scored only where a quantity asks for it. The others are all scored together, next to free."""
 
@@ -90,7 +93,31 @@ class Metric(Row):
         ),
     )
     """Entropy of the ablated run's next-token distribution minus that of the clean run's, nats per token."""
+    SENTENCE_LEAD = (
+        "sentence_lead",
+        MetricSpec(
+            "nats",
+            "the mean loss of the good sentence's lead over the bad one, in nats,",
+            "lead(d) − lead(d | do({act})), lead = ln p(good_d) − ln p(bad_d)",
+            needs="sentence",
+            of_pairs=True,
+        ),
+    )
+    """ln p(good sentence) - ln p(bad sentence), summed over tokens, clean run minus ablated run. In nats."""
+    SENTENCE_ACCURACY = (
+        "sentence_accuracy",
+        MetricSpec(
+            "pp",
+            "the loss of pairs whose good sentence is likelier, in percentage points,",
+            "100 (P(lead(d) > 0) − P(lead(d | do({act})) > 0)), lead = ln p(good_d) − ln p(bad_d)",
+            needs="sentence",
+            of_pairs=True,
+        ),
+    )
+    """Percentage of pairs whose good sentence is likelier, clean run minus ablated run: in percentage points (pp)."""
 
 
-TOGETHER = tuple(metric for metric in Metric if not metric.spec.costly)
+SCORED = tuple(metric for metric in Metric if not metric.spec.of_pairs)
+"""Those that a model's runs are scored by."""
+TOGETHER = tuple(metric for metric in SCORED if not metric.spec.costly)
 """Those that are scored wherever something is ablated."""

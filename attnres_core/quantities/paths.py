@@ -31,6 +31,7 @@ _LABELS = {
     Sublayer.MLP: "MLP",
     Sublayer.FINAL: "read-out",
     Sublayer.ALL_SITES: "every site",
+    Sublayer.ALL_SUBLAYERS: "attention and MLP",
 }
 
 

@@ -12,6 +12,7 @@ from attnres_core.quantities.kinds import AnyKind
 from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.paths import Reads
 from attnres_core.quantities.vocabulary import (
+    Aged,
     AnyRole,
     Control,
     Families,
@@ -111,7 +112,8 @@ class Ablation:
         """
         scored, where = choice(Metric, metric, "metric"), choice(Positions, at, "at")
         if scored.spec.needs and where is not Positions.ALL:
-            raise ValueError(f"`at` is {where}; {scored} is read at the answer's position alone: leave `at` out")
+            place = "of whole sentences" if scored.spec.of_pairs else "read at the answer's position alone"
+            raise ValueError(f"`at` is {where}; {scored} is {place}: leave `at` out")
         return Quantity(self, role_of(role), scored, where, prompts=_set_name(prompts))
 
     def __str__(self) -> str:
@@ -151,7 +153,9 @@ class RoutingSummary:
         return Quantity(self, role_of(role), None, prompts=_set_name(prompts))
 
     def __str__(self) -> str:
-        """`mass(older, attn, late)`."""
+        """`mass(older, attn, late)`; `sentence_accuracy()`, which is of no site."""
+        if not self.kind.spec.of_sites:
+            return f"{self.kind}()"
         family = f"{self.family}, " if self.family is not None else ""
         stream = f", stream {self.stream}" if self.stream else ""
         return f"{self.kind}({family}{self.sublayer}, {layers_text(self.layers)}{stream})"
@@ -181,7 +185,10 @@ class Association:
 
         `prompts` as for an ablation.
         """
-        return Quantity(self, role_of(role), choice(Metric, metric, "metric"), prompts=_set_name(prompts))
+        scored = choice(Metric, metric, "metric")
+        if scored.spec.of_pairs:
+            raise ValueError(f"`metric` is {scored}, which is of pairs; give one of single prompts, such as DELTA_NLL")
+        return Quantity(self, role_of(role), scored, prompts=_set_name(prompts))
 
     def __str__(self) -> str:
         """`spearman(mass, effect; attn, late)`."""
@@ -269,4 +276,4 @@ def _set_name(given: object) -> str:
 
 def family_of(given: object) -> Families | Pick:
     """A family, a joint of families or a pick, or a ValueError that lists what is allowed."""
-    return given if isinstance(given, (Pick, Joint)) else choice(Family, given, "family")
+    return given if isinstance(given, (Pick, Joint, Aged)) else choice(Family, given, "family")

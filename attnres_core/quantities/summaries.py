@@ -11,6 +11,7 @@ from attnres_core.quantities.quantity import (
     family_of,
 )
 from attnres_core.quantities.vocabulary import (
+    Aged,
     Band,
     Families,
     Family,
@@ -93,7 +94,7 @@ def turn(
         layers: in which layers.
         stream: only at the sites of this stream (q, k or v), in models whose sublayers read several.
     """
-    if isinstance(family, Joint):
+    if isinstance(family, Joint | Aged):
         raise ValueError(f"`family` is {family}; a turn is measured for one family at a time: give one")
     return _summary(Summary.TURN, family, sublayer, layers, stream)
 
@@ -106,6 +107,14 @@ def streams_read(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> R
     where a model has no parallel streams.
     """
     return _summary(Summary.STREAMS_READ, None, sublayer, layers)
+
+
+def sentence_accuracy() -> RoutingSummary:
+    """Percentage of pairs of sentences whose good one is likelier than its bad one, in the clean run: 50 is chance.
+
+    It needs prompts that are such pairs (field `sentence`), and says whether a model knows what an ablation could take.
+    """
+    return RoutingSummary(Summary.SENTENCE_ACCURACY, None, Sublayer.ALL_SITES, Band.ALL)
 
 
 def closed_form_error(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
@@ -143,7 +152,7 @@ def _association(
     by: Summary, statistic: Statistic | str, sublayer: Sublayer | str | None, layers: Layers | str
 ) -> Association:
     reader = None if sublayer is None else choice(Sublayer, sublayer, "sublayer")
-    if reader in (Sublayer.FINAL, Sublayer.ALL_SITES):
+    if reader in (Sublayer.FINAL, Sublayer.ALL_SITES, Sublayer.ALL_SUBLAYERS):
         raise ValueError(f"`sublayer` is {reader}; the read-out is one site: give ATTN, MLP or None")
     span = layers_of(layers, reader or Sublayer.ATTN)
     return Association(choice(Statistic, statistic, "statistic"), reader, span, by)
@@ -156,7 +165,8 @@ def summary_and_loss(statistic: Statistic | str, summary: RoutingSummary) -> Pre
         statistic: slope, pearson, spearman or kendall.
         summary: such as `entropy(ATTN)`; of a family that is named, not chosen by the weights.
     """
-    if not isinstance(summary, RoutingSummary) or isinstance(summary.family, Pick):
+    read = isinstance(summary, RoutingSummary) and summary.kind.spec.of_sites
+    if not read or isinstance(summary.family, Pick):
         raise ValueError(f"`summary` is {summary}; give entropy(...), peak(...), mass(a family, ...), without `.on()`")
     return Prediction(choice(Statistic, statistic, "statistic"), summary)
 

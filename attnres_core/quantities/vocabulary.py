@@ -70,14 +70,30 @@ class Joint:
         return "any" if len(self.families) == len(Family) else " & ".join(self.families)
 
 
-Families = Family | Joint
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """Completed blocks before the newest one, whichever source the newest is. `NONRECENT` is the only one."""
+
+    families: tuple[Family, ...] = (Family.OLDER,)
+    """Where the newest completed block is a source of its own."""
+    at_block_start: tuple[Family, ...] = (Family.RECENT, Family.OLDER)
+    """Where a block's first attention reads it as its current state."""
+
+    def __str__(self) -> str:
+        """`nonrecent`."""
+        return "nonrecent"
+
+
+Families = Family | Joint | Aged
 ANY = Joint(tuple(Family))
 """Every family: all sources of a site."""
+NONRECENT = Aged()
+"""OLDER; and, where a block's first attention reads the newest completed block as its current state, RECENT too."""
 
 
 def parts(family: Families) -> tuple[Family, ...]:
-    """The families that a family or a joint of families names."""
-    return family.families if isinstance(family, Joint) else (family,)
+    """The families that a family or several at once name, at sites that have the newest block for a source."""
+    return (family,) if isinstance(family, Family) else family.families
 
 
 class Sublayer(StrEnum):
@@ -91,6 +107,8 @@ class Sublayer(StrEnum):
     """The read-out before the unembedding, in dialects that have one."""
     ALL_SITES = "all_sites"
     """A request for every site: attention, MLP and, where all layers are asked for, the read-out. No site's own."""
+    ALL_SUBLAYERS = "all_sublayers"
+    """A request for every attention and MLP, never the read-out. No site's own."""
 
 
 class Part(StrEnum):
@@ -179,6 +197,8 @@ class SummarySpec:
     formula: str
     worst: bool = False
     """Whether a claim about it speaks of the worst prompt: it is decided exactly, by the maximum."""
+    of_sites: bool = True
+    """Whether it is read at sites; else off the clean run's losses."""
 
 
 class Summary(Row):
@@ -216,6 +236,16 @@ class Summary(Row):
     )
     """Parallel streams that make up the size of a read, averaged over positions and sites: one over the sum of squares
     of their parts in it."""
+    SENTENCE_ACCURACY = (
+        "sentence_accuracy",
+        SummarySpec(
+            "% of pairs",
+            "the share of pairs whose good sentence is likelier than its bad one, in percent,",
+            "100 P(ln p(good_d) > ln p(bad_d))",
+            of_sites=False,
+        ),
+    )
+    """Percentage of pairs of sentences, good and bad, whose good one is likelier."""
     SPREAD = (
         "spread",
         SummarySpec(
@@ -333,11 +363,18 @@ class Site:
     """Whether the parallel streams mix there."""
     writes: bool = False
     """Whether something is written to the parallel streams after it: not at the read-out."""
+    starts_block: bool = field(default=False, compare=False)
+    """Whether its current state is the newest completed block, which becomes a source of its own just after this."""
 
     @property
     def may_lose_all(self) -> bool:
         """Whether something defined is read without any source: the running state, or zero."""
         return self.adds_to_state or self.free
+
+    def members(self, family: Families) -> tuple[int, ...]:
+        """The numbers of the sources of a family, or of several at once."""
+        wanted = family.at_block_start if isinstance(family, Aged) and self.starts_block else parts(family)
+        return tuple(index for index, own in enumerate(self.sources) if own in wanted)
 
     @property
     def key(self) -> SiteKey:
@@ -355,6 +392,7 @@ class Control(StrEnum):
     MATCHED_MASS = "matched_mass"
     MATCHED_COUNT = "matched_count"
     RANDOM_SITES = "random_sites"
+    RANDOM_SOURCES = "random_sources"
     PLACEBO = "placebo"
     SELF_SWAP = "self_swap"
     """An interchange of a prompt with itself: the engine's own noise, no word of a claim."""

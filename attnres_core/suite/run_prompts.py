@@ -99,6 +99,7 @@ def read_run_prompts(
         try:
             whole.answer_ids(trained.tokenizer_file)
             whole.pair_ids(trained.tokenizer_file)
+            whole.sentences(trained.tokenizer_file)
         except ValueError as error:
             unfit = f"it was made for another tokenizer ({error}); {remedy}"
     return RunPrompts(whole, splits, trained.tokenizer_file, unfit)
@@ -124,6 +125,7 @@ def named_set(name: str, folder: Path | None, root: Path) -> tuple[Path, str | N
     except ValueError as error:
         where = "" if folder is None else f"; {folder} holds no {name}.jsonl"
         raise ValueError(f"a claim is about the prompt set {name!r}: {error}{where}") from None
-    command = "prompts pairs" if name.startswith("pairs-") else "prompts structured"
+    kind = name.partition("-")[0]
+    command = f"prompts {kind if kind in ('pairs', 'sentences') else 'structured'}"
     made = f"`python -m attnres_core {command} --checkpoint PATH --out DIR` makes one for yours"
     return file, f"{made}, and --attnres-prompt-sets=DIR names it"

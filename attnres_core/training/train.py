@@ -1,4 +1,4 @@
-"""Train the reference checkpoints: same tokens, same order, same seed, three ways of reading depth."""
+"""Train the reference checkpoints: same tokens, same order, same seed, other ways of reading depth."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 from attnres_core.models.checkpoints.checkpoint import weights_digest
 from attnres_core.models.dialects.kimi_block import KimiBlock
 from attnres_core.models.dialects.open_block import OpenBlock
+from attnres_core.models.networks.nanogpt import NanoGPTForCausalLM
 from attnres_core.models.networks.qwen3 import Qwen3AttnResConfig, Qwen3AttnResForCausalLM
-from attnres_core.training import hyper_connected
+from attnres_core.training import babylm_shape, hyper_connected
 from attnres_core.training.corpus import Corpus, Document, build, sources
 
 NAMES = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
-HYPER_CONNECTED = "tiny-hyper-connections"
+HYPER_CONNECTED, NANOGPT = "tiny-hyper-connections", "tiny-nanogpt"
 END = "<|endoftext|>"
 VOCABULARY = 4096
 LONGEST = 512
@@ -59,7 +60,7 @@ class Recipe:
 
 
 def base_config() -> dict[str, Any]:
-    """The Qwen3 shape that all three share (about 3 M parameters)."""
+    """The Qwen3 shape that three of them share (about 3 M parameters)."""
     return {
         "vocab_size": VOCABULARY,
         "hidden_size": 128,
@@ -79,6 +80,8 @@ def base_config() -> dict[str, Any]:
 
 def build_model(name: str, seed: int) -> nn.Module:
     """A model at its seeded initialisation; the weights that models share are equal, pseudo-queries are zero."""
+    if name == NANOGPT:
+        return babylm_shape.build(babylm_shape.config(VOCABULARY), seed)
     torch.manual_seed(seed)
     if name == HYPER_CONNECTED:
         return hyper_connected.build(VOCABULARY, LONGEST)
@@ -202,8 +205,8 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return recipe.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
 
 
-RECIPES = {HYPER_CONNECTED: Recipe(steps=1500, precision="float32")}
-"""Where they differ from `Recipe`'s defaults: a step costs three of the others', and no less in bfloat16."""
+RECIPES = {HYPER_CONNECTED: Recipe(steps=1500, precision="float32"), NANOGPT: Recipe(steps=1000)}
+"""Of what is not trained like the three: shorter, since a step costs more (and no less in bfloat16 with streams)."""
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
@@ -282,7 +285,11 @@ def train_one(
 def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folder: Path) -> None:
     """A `save_pretrained` folder with its manifest, which ends with the weights' digest; every file is made anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    cast(PreTrainedModel, model.cpu()).save_pretrained(folder)
+    model = model.cpu()
+    if isinstance(model, NanoGPTForCausalLM):
+        babylm_shape.write(model, folder)
+    else:
+        cast(PreTrainedModel, model).save_pretrained(folder)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
     wrapped.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for the owner alone
@@ -317,7 +324,8 @@ def main(
 ) -> None:
     """Train models one after the other into `out/<name>`, and keep earlier steps in `out/<name>/checkpoint-<step>`.
 
-    Kept steps are rounded to bfloat16, to be small; the name is the one that the transformers Trainer gives.
+    Kept steps are in `out/<name>/checkpoint-<step>`, the name that the transformers Trainer gives. They are rounded to
+    bfloat16, to be small.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     tqdm.write("reading the installed packages' docstrings ...")

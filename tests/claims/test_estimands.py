@@ -8,12 +8,22 @@ from attnres_core.claims.statements import Linear, Operator, Statement
 
 REMOVALS = [kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.drop, ac.zero, ac.mean, ac.resample, ac.keep)]
 REWRITES = [kind(ac.MLP) for kind in (ac.uniform, ac.average, ac.shuffle, ac.schedule)]
-CONTROLS = [control(REMOVALS[0]) for control in (ac.matched_mass, ac.matched_count, ac.random_sites)]
+CONTROLS = [control(REMOVALS[0]) for control in (ac.matched_mass, ac.matched_count, ac.random_sites, ac.random_sources)]
 ABLATIONS = [ac.keep_top(2, ac.MLP), *REMOVALS, *REWRITES, *CONTROLS, ac.amplify(ac.OLDER, ac.ATTN, by=-2)]
-METRICS = ("delta_nll", "kl", "logit_difference", "answer_probability", "top1_agreement", "delta_entropy")
+METRICS = (
+    "delta_nll",
+    "kl",
+    "logit_difference",
+    "answer_probability",
+    "top1_agreement",
+    "delta_entropy",
+    "sentence_lead",
+)
+METRICS += ("sentence_accuracy",)
 SUMMARIES = [
     *(kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.mass, ac.uniform_mass, ac.turn)),
     *(kind(ac.ATTN, ac.LATE) for kind in (ac.entropy, ac.peak, ac.spread, ac.closed_form_error)),
+    ac.sentence_accuracy(),
 ]
 PREDICTIONS = [ac.summary_and_loss(kind, of) for kind in ("slope", "spearman") for of in SUMMARIES[:4]]
 STATISTICS = [ac.mass_and_effect(kind, ac.ATTN) for kind in ("slope", "pearson", "spearman", "kendall")]
@@ -24,6 +34,7 @@ DROP = ac.drop(ac.OLDER, ac.ATTN, ac.LATE)
 VARIANTS = [
     DROP,
     ac.drop(ac.OLDER, ac.MLP, ac.LATE),
+    *(ac.drop(family, ac.ALL_SUBLAYERS, ac.LATE) for family in (ac.OLDER, ac.NONRECENT)),
     ac.drop(ac.OLDER, ac.ATTN, ac.MID),
     ac.drop(ac.OLDER, ac.ATTN, range(2, 4)),
     ac.drop(ac.CURRENT, ac.ATTN, ac.LATE),
@@ -46,7 +57,8 @@ def every():
     found = [what.on(ac.TRAINED) for what in (*ABLATIONS, *VARIANTS, *SUMMARIES, *STATISTICS, *PREDICTIONS)]
     found += [DROP.on(ac.WRAPPED), *(DROP.on(ac.TRAINED, at=at) for at in ("first_third", "last"))]
     for what in (DROP, *STATISTICS[:2]):
-        found += [what.on(ac.TRAINED, metric=metric) for metric in METRICS[1:]]
+        metrics = METRICS[1:] if what is DROP else METRICS[1:-2]  # (of pairs there is no association)
+        found += [what.on(ac.TRAINED, metric=metric) for metric in metrics]
     return list(dict.fromkeys(found))
 
 

@@ -42,6 +42,8 @@ class Case:
             return network.unembed(hidden)
 
     def ablation(self, entry):
+        if "mode" in entry:
+            return ac.drop({"nonrecent": ac.NONRECENT, "embed": ac.EMBEDDING}[entry["mode"]], ac.ALL_SUBLAYERS)
         (first, last), family = entry["layers"], entry["family"]
         if family == "all":
             names = dict.fromkeys(name for site in self.model.sites for name in site.sources)
@@ -63,7 +65,7 @@ def test_families_are_those_of_the_reference(case):
 def test_a_family_s_sources_are_those_of_the_reference(case):
     """Asked for by name, an ablation takes the sources that the reference took."""
     for entry in case.about["ablations"]:
-        if "sources" in entry and "family" in entry:
+        if "sources" in entry and ("family" in entry or entry["mode"] in ("nonrecent", "embed")):
             found = resolve(case.ablation(entry), case.model.sites, case.model.num_layers).touched
             assert {str(site): list(indices) for site, indices in found} == entry["sources"], entry
 

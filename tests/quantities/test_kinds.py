@@ -1,5 +1,7 @@
 """Kinds of ablation and their controls: equal to a plain, slow reference on every dialect; metamorphic properties."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -238,6 +240,55 @@ def test_random_sites_are_elsewhere_and_the_same_for_every_kind(conformance):
     attention = ac.random_sites(ac.drop(ac.CURRENT, ac.ATTN, ac.LATE))
     for draw in range(8):  # where all sources are one tensor nothing could be controlled
         assert "0.attn" not in resolve(attention, model.sites, model.num_layers, draw).sites
+
+
+def test_random_sources_are_as_many_at_each_site_and_the_same_for_every_kind(conformance):
+    model = ac.load_model(conformance / "nanogpt_31")
+    base, found = ac.drop(ac.NONRECENT, ac.ALL_SUBLAYERS), []
+    own = resolve(base, model.sites, model.num_layers).touched
+    for draw in range(20):
+        masks = {
+            resolve(
+                ac.random_sources(dataclasses.replace(base, kind=kind(ac.OLDER, ac.MLP).kind)), *where, draw
+            ).touched
+            for kind in REMOVALS
+            for where in [(model.sites, model.num_layers)]
+        }
+        (mask,) = masks
+        assert [(site, len(taken)) for site, taken in mask] == [(site, len(taken)) for site, taken in own]
+        assert not any(site.sources[index] is ac.CURRENT for site, taken in mask for index in taken)
+        found.append(mask)
+    assert len(set(found)) == 20
+    for place, (site, _) in enumerate(own):  # every source that is not the current state has its turn
+        seen = {index for mask in found for index in mask[place][1]}
+        assert seen == {index for index, family in enumerate(site.sources) if family is not ac.CURRENT}
+
+
+def test_random_sources_of_all_there_are_are_no_control(conformance):
+    model = ac.load_model(conformance / "nanogpt_31")
+    whole = ac.random_sources(ac.drop(ac.EMBEDDING & ac.RECENT & ac.OLDER, ac.MLP))
+    with pytest.raises(ac.NotApplicable, match="at every site the family is all there is beside the current state"):
+        resolve(whole, model.sites, model.num_layers)
+
+
+def test_nonrecent_is_older_where_the_newest_block_is_a_source_of_its_own(conformance):
+    """`open_block` takes its snapshot before a block's first attention reads; `kimi_block` commits its block after."""
+    for name, moved in (("open_block_11", 0), ("kimi_block_14", 1), ("open_reset_12", 1)):
+        model = ac.load_model(conformance / name)
+        masks = (ac.drop(family, ac.ALL_SUBLAYERS) for family in (ac.NONRECENT, ac.OLDER))
+        nonrecent, older = (dict(resolve(mask, model.sites, model.num_layers).touched) for mask in masks)
+        differ = [site for site in nonrecent if nonrecent[site] != older.get(site, ())]
+        assert bool(differ) is bool(moved), name
+        assert all(site.starts_block and site.sublayer is ac.ATTN for site in differ)
+        for site in differ:
+            assert {site.sources[index] for index in nonrecent[site]} <= {ac.RECENT, ac.OLDER}
+
+
+def test_an_adapted_model_has_no_nonrecent(conformance):
+    model = ac.load_model(conformance / "kimi_block_14")
+    sites = [dataclasses.replace(site, holds=()) for site in model.sites]
+    with pytest.raises(ValueError, match="an adapted model's schedule is not known"):
+        resolve(ac.drop(ac.NONRECENT, ac.ALL_SUBLAYERS), sites, model.num_layers)
 
 
 def test_the_other_sublayer_is_the_other_sublayer(model):

@@ -59,7 +59,8 @@ def test_every_summary_has_a_whole_row_and_a_word(summary):
     assert spec.formula
     assert places(spec.words) <= {"f"}
     word = getattr(ac, summary)
-    asked = word(ac.OLDER, ac.ATTN) if "family" in inspect.signature(word).parameters else word(ac.ATTN)
+    given = [name for name in ("family", "sublayer") if name in inspect.signature(word).parameters]
+    asked = word(*({"family": ac.OLDER, "sublayer": ac.ATTN}[name] for name in given))
     assert asked.kind is summary
     assert unit_of(asked.on(ac.TRAINED)) == spec.unit
 
@@ -70,9 +71,13 @@ def test_every_metric_has_a_whole_row(metric):
     assert spec.unit
     assert spec.words
     assert places(spec.formula) == {"act"}
-    assert spec.needs in ("", "answer", "foil")
+    assert spec.needs in ("", "answer", "foil", "sentence")
+    assert spec.of_pairs is (spec.needs == "sentence")
     assert unit_of(ac.drop(ac.OLDER, ac.ATTN).on(ac.TRAINED, metric=str(metric))) == spec.unit
     assert getattr(ac, metric.name) is metric
+    if spec.of_pairs:  # read off losses: nothing is scored
+        assert metric not in scored_for([field_of(metric)])
+        return
     assert metric in scored_for([field_of(metric)])
     assert callable(metrics.fast(metric))
     assert callable(metrics.plain(metric))

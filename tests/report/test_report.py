@@ -25,6 +25,7 @@ from attnres_core.report import numbers, wording
 from attnres_core.report.html import answer, figure, map_chart
 from attnres_core.report.html import page as report
 from attnres_core.report.html.page import json_block, render, write
+from attnres_core.report.html.pathways import family_drops
 
 HOSTILE = "</script><!--\u2028<img src=x onerror=alert(1)><b id=pwned>\"'&{{ 7*7 }}"
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
@@ -485,3 +486,12 @@ def test_the_page_answers_its_own_question() -> None:
 def test_numbers_that_are_none_are_written_as_what_they_are() -> None:
     assert numbers.number(float("nan"), "nats/token") == "NaN"
     assert numbers.number(float("-inf")) == f"{MINUS}∞"
+
+
+def test_a_drop_at_every_site_is_in_no_chart_of_single_sublayers(record: dict[str, Any]) -> None:
+    """It is one column of several sublayers; charts of pathways show those of one."""
+    drops = family_drops(record["columns"])
+    for sublayer in ("all_sites", "all_sublayers"):
+        assert family_drops([column | {"sublayer": sublayer} for column in drops]) == []
+        everywhere = [column | {"sublayer": sublayer} for column in record["columns"]]
+        assert "<html" in render(record | {"columns": everywhere})

@@ -71,7 +71,7 @@ def test_a_tokenizer_of_odd_words_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--exploration", "2"], "--exploration 2 --confirmation 128: give 16 pairs at least of each"),
+        (["--exploration", "2"], "--exploration 2 --confirmation 256: give 16 pairs at least of each"),
         (["--solved-by", "tiny-open-block", "{micro}"], "have different tokenizers; make pairs for each"),
         (["--solved-by", "{micro}"], "no task is solved: the tokenizer has 0 lower-case words of one token"),
     ],

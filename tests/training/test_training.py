@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models
 from torch import Tensor, nn
 from transformers.models.deepseek_v4.modeling_deepseek_v4 import DeepseekV4HyperConnection
 
 from attnres_core.__main__ import main
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
+from attnres_core.models.loading import load_model
+from attnres_core.models.networks.nanogpt import NanoGPTForCausalLM
 from attnres_core.models.networks.qwen3 import Qwen3AttnResForCausalLM
-from attnres_core.training import train
+from attnres_core.training import babylm_shape, train
 from attnres_core.training.corpus import HELD_OUT_SHARE, SHINGLE, Corpus, Document, shingles, split_documents
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +33,7 @@ RECIPE = train.Recipe(steps=6, batch=2, length=8, warmup=2, precision="float32")
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The three models in small: 2 layers in 2 blocks, 16 words."""
+    """The models in small: 2 layers in 2 blocks, 16 words; tiny-nanogpt 4 in 2, since its blocks have 2."""
     shape = {
         "vocab_size": 16,
         "hidden_size": 8,
@@ -43,6 +46,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     config = train.base_config() | shape
     monkeypatch.setattr(train, "base_config", lambda: dict(config))
     monkeypatch.setattr(train, "NUM_BLOCKS", 2)
+    monkeypatch.setattr(train, "VOCABULARY", 16)
+    monkeypatch.setattr(babylm_shape, "WIDTH", 24)
+    monkeypatch.setattr(babylm_shape, "LAYERS", 4)
 
 
 def documents(count: int, length: int = 12, vocabulary: int = 16) -> list[np.ndarray]:
@@ -175,7 +181,7 @@ def test_an_epoch_shows_every_window_once() -> None:
 def test_every_model_is_fed_the_same_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fed: dict[str, list[list[list[int]]]] = {}
     plain = train.logits_of
-    for name in train.NAMES:
+    for name in (*train.NAMES, train.NANOGPT):
         fed[name] = []
 
         def watch(model: nn.Module, ids: Tensor, seen: list[list[list[int]]] = fed[name]) -> Tensor:
@@ -185,7 +191,7 @@ def test_every_model_is_fed_the_same_tokens(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(train, "logits_of", watch)
         train.train_one(name, documents(12), RECIPE, device="cpu", scratch=tmp_path, compiled=False)
     assert len(fed["tiny-vanilla"]) == RECIPE.steps
-    assert fed["tiny-open-block"] == fed["tiny-vanilla"] == fed["tiny-kimi-block"]
+    assert all(each == fed["tiny-vanilla"] for each in fed.values())
 
 
 # Baselines and summaries
@@ -246,10 +252,10 @@ def test_the_weights_that_models_share_start_equal(name: str) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("name", ["tiny-open-block", "tiny-kimi-block"])
-def test_pseudo_queries_start_at_exactly_zero(name: str) -> None:
+@pytest.mark.parametrize(("name", "count"), [("tiny-open-block", 4), ("tiny-kimi-block", 5), ("tiny-nanogpt", 9)])
+def test_pseudo_queries_start_at_exactly_zero(name: str, count: int) -> None:
     queries = [p for key, p in train.build_model(name, 7).named_parameters() if key.endswith("_res_proj.weight")]
-    assert len(queries) == 4 + (name == "tiny-kimi-block")  # two a layer, and the final read-out
+    assert len(queries) == count  # two a layer, and the final read-out
     assert all(not query.any() for query in queries)
 
 
@@ -333,7 +339,7 @@ def train_to_the_end(
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("name", train.NAMES)
+@pytest.mark.parametrize("name", [*train.NAMES, train.NANOGPT])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,12 +386,39 @@ def test_seeds_stop_and_go_on_side_by_side(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small")
 def test_a_manifest_ends_with_the_digest_of_the_weights_beside_it(tmp_path: Path) -> None:
     """A record of a run holds the same digest, so that a manifest tells which seed was measured."""
-    for name in ("tiny-open-block", "tiny-vanilla"):
+    for name in ("tiny-open-block", "tiny-vanilla", "tiny-nanogpt"):
         tokenizer = Tokenizer(models.WordLevel({train.END: 0}, unk_token=train.END))
         train.save(train.build_model(name, seed=1), tokenizer, {"name": name}, tmp_path / name)
         wrapped = {"wrap": 10.0, "num_blocks": 2} if name == "tiny-vanilla" else {}
         found = json.loads((tmp_path / name / "manifest.json").read_text())
         assert found == {"name": name, "weights": inspect_checkpoint(tmp_path / name, **wrapped).weights_digest}
+
+
+@pytest.mark.usefixtures("small")
+def test_the_stand_in_is_written_as_the_published_models_are(tmp_path: Path) -> None:
+    """Names, config and shapes of a vector of theirs; read back, the same function."""
+    model = train.build_model("tiny-nanogpt", 7)
+    assert isinstance(model, NanoGPTForCausalLM)
+    for parameter in model.parameters():  # (queries of zero would hide a swapped name)
+        torch.nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(parameter.numel()))
+    babylm_shape.write(model, tmp_path)
+    theirs = ROOT / "fixtures/conformance/nanogpt_31"
+    stored, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path, theirs))
+    assert {name for name in expected if not name.startswith(tuple(f"transformer.h.{i}." for i in range(4, 8)))} == set(
+        stored
+    )
+    assert all(stored[name].dim() == expected[name].dim() for name in stored)
+    config, published = (json.loads((folder / "config.json").read_text()) for folder in (tmp_path, theirs))
+    own = {"vocab_size", "n_embd", "n_layer", "block_size"}
+    assert {key: value for key, value in config.items() if key not in own and published.get(key) != value} == {}
+    ids, again = torch.arange(12).reshape(2, 6), load_model(tmp_path)
+    torch.testing.assert_close(again.logits(ids), model(ids).float())
+    assert (again.dialect, again.checkpoint.num_layers) == ("kimi_block", 4)
+
+
+def test_the_stand_in_has_the_published_depth() -> None:
+    config = babylm_shape.config(train.VOCABULARY)
+    assert (config["n_layer"], 2 * config["n_layer"] // config["attn_res_block_size"]) == (16, 8)
 
 
 def test_the_shipped_checkpoints_are_not_overwritten_by_another_seed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -397,7 +430,7 @@ def test_the_shipped_checkpoints_are_not_overwritten_by_another_seed(capsys: pyt
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("name", train.NAMES)
+@pytest.mark.parametrize("name", [*train.NAMES, train.NANOGPT])
 def test_training_learns_a_constant_text(name: str, tmp_path: Path) -> None:
     some = [np.full(9, 5)] * 4
     recipe = replace(RECIPE, steps=30, learning_rate=0.03)

@@ -46,7 +46,7 @@ class InMemory:
         requests = list(asked)
         self.model = model
         self.interventions = list(dict.fromkeys(each for request in requests for each in request.interventions))
-        self._metrics = scored_for(request.field for request in requests)
+        self._metrics = scored_for(request.unit_field for request in requests)
         self._reference: Reference | None = None
         if taking := [request.what for request in requests if request.needs_reference]:
             if reference is None:

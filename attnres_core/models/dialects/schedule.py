@@ -173,11 +173,19 @@ def sites_of(dialect: Dialect) -> tuple[Site, ...]:
             return
         copies = tuple((i, j) for j in range(len(states)) for i in range(j) if states[i] is states[j])
         beside = [stream.state()] * dialect.adds_to_state
+        after = stream.copy()
+        dialect.after_read(after, layer, sublayer)
+        ends = not beside and len(states) > 1 and after.completed[-1:] == states[-1:]  # (the very same token)
         holds = tuple(state.holds for state in (*states, *beside))
         for name in dialect.streams(layer, sublayer):
             unread = name in dialect.unread_streams
             found = dialect.families(len(states))
-            sites.append(Site(layer, sublayer, found, name, copies, dialect.adds_to_state, unread, holds))
+            sites.append(
+                Site(
+                    *(layer, sublayer, found, name, copies, dialect.adds_to_state, unread, holds),
+                    starts_block=ends and not copies,
+                )
+            )
 
     for layer in range(dialect.num_layers):
         for sublayer in (Sublayer.ATTN, Sublayer.MLP):

@@ -9,14 +9,14 @@ from typing import Any
 
 import altair as alt
 
-from attnres_core.report.html.figure import INK, finish, tooltips
+from attnres_core.report.html.figure import INK, PLAIN, finish, tooltips
 
 VALUE_COLOUR = "#2a84c6"
 
 
 def template() -> dict[str, Any]:
     """A strip for each stratum: documents as dots, their mean as a tick, thresholds as rules across all."""
-    x = alt.X("value:Q", axis=alt.Axis(title="value on a document", format="~g", tickCount=7))
+    x = alt.X("value:Q", axis=alt.Axis(title="value on a document", format=PLAIN, tickCount=7))
     y = alt.Y("stratum:N", axis=alt.Axis(title=None, grid=False, labelLimit=180))
     dots = alt.Chart(alt.NamedData(name="values")).mark_circle(size=34, opacity=0.5, color=VALUE_COLOUR)
     means = alt.Chart(alt.NamedData(name="means")).mark_tick(thickness=3, height=18, color=INK)

@@ -33,6 +33,10 @@ class Figure:
     """How much is not in the chart, and why."""
 
 
+PLAIN = ".4~g"
+"""The format of ticks on a linear scale: without a precision, `g` writes 60 as 6e+1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
     """A scale over given values: linear, or symlog (linear within ±`constant`) over orders of magnitude."""
@@ -69,7 +73,7 @@ class Axis:
         """The Vega-Lite axis, with as many ticks as so many pixels hold: if symlog, at zero and at powers of ten."""
         if self.constant is None:
             count = max(2, min(7, int(pixels / LABEL_PIXELS[orient])))
-            return alt.Axis(title=title, format="~g", tickCount=count, orient=orient)
+            return alt.Axis(title=title, format=PLAIN, tickCount=count, orient=orient)
         top = max(abs(self.low), abs(self.high))
         powers = range(math.floor(math.log10(self.constant)), math.ceil(math.log10(top)) + 1)
         apart = LABEL_PIXELS[orient] / pixels * (self._forward(self.high) - self._forward(self.low))
