@@ -1,8 +1,8 @@
 """What mixing parallel streams is worth, and how many of them are read, in models with hyper-connections.
 
-NOT APPLICABLE to models without parallel streams, but for the claim about largest weights. The papers are known to us from summaries (docs/limits.md), and these
-claims are theirs in form: bands, thirds of the layers here, and the number of streams that a read draws on are our own.
-Margins are rises in perplexity, as published, in nats.
+NOT APPLICABLE to models without parallel streams, but for the claim about largest weights. The papers are known to us
+from summaries (docs/limits.md), and these claims are theirs in form: bands, thirds of the layers here, and the number
+of streams that a read draws on are our own. Margins are rises in perplexity, as published, in nats.
 """
 
 from math import log
