@@ -36,14 +36,18 @@ _FALLBACK_BEND = 0.01
 
 
 def forests(claims: Sequence[ClaimEntry]) -> list[Figure]:
-    """One forest plot per unit, a row a claim, under their groups; the page's script filters and orders them."""
+    """One forest plot per unit, the one of most claims first; a row a claim, under their groups.
+
+    The page's script filters and orders rows.
+    """
     units: dict[str, list[Row]] = {}
     for group, members in wording.by_group(claims).items():
         for place, claim in members:
             statement = wording.deciding(claim)
             if statement and statement["estimate"] is not None and claim["verdict"] in DRAWN:
                 units.setdefault(statement["unit"], []).append(_row(group, place, claim, statement))
-    return [_forest(index, unit, rows) for index, (unit, rows) in enumerate(units.items())]
+    ordered = sorted(units.items(), key=lambda item: -len(item[1]))
+    return [_forest(index, unit, rows) for index, (unit, rows) in enumerate(ordered)]
 
 
 def _row(group: str, place: int, claim: ClaimEntry, statement: StatementEntry) -> Row:
