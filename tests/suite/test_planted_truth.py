@@ -251,8 +251,8 @@ def with_columns(monkeypatch, change):
     """Measured effects come out changed, by either path."""
     genuine = columns.values
 
-    def values(asked, *rest):
-        found = genuine(asked, *rest)
+    def values(asked, *rest, **options):
+        found = genuine(asked, *rest, **options)
         return change(found) if isinstance(asked.what, Ablation) else found
 
     monkeypatch.setattr(columns, "values", values)
