@@ -1,6 +1,6 @@
 """The checkpoints and prompts that ship with the project, from a clone or from an installed wheel.
 
-A wheel holds them (it is 46 MB) and fetches nothing: a first claim then runs offline.
+A wheel holds them (it is 58 MB) and fetches nothing: a first claim then runs offline.
 """
 
 from __future__ import annotations
