@@ -23,15 +23,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--confirmation", type=int, metavar="N", help="pairs drawn to confirm (default: 256)")
 
 
+def asked(
+    arguments: argparse.Namespace, root: argparse.ArgumentParser, exploration: int, confirmation: int, least: int
+) -> tuple[int, int]:
+    """How many pairs to explore and to confirm: as given, or these; fewer than `least` of either end the program."""
+    given = arguments.exploration, arguments.confirmation
+    explored, confirmed = (
+        own if count is None else count for count, own in zip(given, (exploration, confirmation), strict=True)
+    )
+    if min(explored, confirmed) < least:
+        root.error(f"--exploration {explored} --confirmation {confirmed}: give {least} pairs at least of each")
+    return explored, confirmed
+
+
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the files, and tell how many pairs of each task stay."""
     from attnres_core.shipped import resolved
     from attnres_core.training import pairs
 
     names = arguments.solved_by or [arguments.checkpoint or "tiny-open-block"]
-    counts = (arguments.exploration or EXPLORATION, arguments.confirmation or CONFIRMATION)
-    if min(counts) < pairs.LEAST:
-        root.error(f"--exploration {counts[0]} --confirmation {counts[1]}: give {pairs.LEAST} pairs at least of each")
+    counts = asked(arguments, root, EXPLORATION, CONFIRMATION, pairs.LEAST)
     command = f"python -m attnres_core prompts pairs --solved-by {' '.join(names)}"
     try:
         folders = [Path(resolved(name)) for name in names]

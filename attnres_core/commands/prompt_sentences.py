@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from attnres_core.commands import prompt_pairs
+
 DESCRIPTION = (
     "sentences: pairs of a good sentence and a bad one, a file for each of five phenomena of grammar (anaphor, "
     "quantifiers, determiner, binding, islands), from templates and a seed; no model is asked."
@@ -18,11 +20,7 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     from attnres_core.training import sentences
 
     name = arguments.checkpoint or "tiny-open-block"
-    counts = (arguments.exploration or EXPLORATION, arguments.confirmation or CONFIRMATION)
-    if min(counts) < sentences.LEAST:
-        root.error(
-            f"--exploration {counts[0]} --confirmation {counts[1]}: give {sentences.LEAST} pairs at least of each"
-        )
+    counts = prompt_pairs.asked(arguments, root, EXPLORATION, CONFIRMATION, sentences.LEAST)
     command = f"python -m attnres_core prompts sentences --checkpoint {name}"
     try:
         tokenizer = Path(resolved(name)) / "tokenizer.json"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnres_core.models.dialects.wrapped import closed_form
-from attnres_core.planning.requests import BEYOND, NLL, ROUTING, STREAMS, TURN, ResolvedQuantity, SiteRead, metric_of
+from attnres_core.planning.requests import BEYOND, NLL, ROUTING, TURN, ResolvedQuantity, SiteRead, metric_of
 from attnres_core.prompts import Sentences
 from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Association, Prediction, RoutingSummary
@@ -188,12 +188,9 @@ def _joined(chunks: Sequence[Mapping[str, Unit]], field: str, key: str = ROUTING
 
 def _summarise(what: RoutingSummary, asked: ResolvedQuantity, chunks: Sequence[Mapping[str, Unit]]) -> Column:
     """A summary of the depth weights at the sites that are read, `[prompt]`."""
-    if what.kind in (Summary.ENTROPY, Summary.PEAK):
+    if what.kind in (Summary.ENTROPY, Summary.PEAK, Summary.STREAMS_READ):
         rows = [read.row for read in asked.reads]
         return np.asarray(_joined(chunks, what.kind.value)[:, rows].mean(1), dtype=np.float64)
-    if what.kind is Summary.STREAMS_READ:
-        rows = [read.row for read in asked.reads]
-        return np.asarray(_joined(chunks, STREAMS)[:, rows].mean(1), dtype=np.float64)
     if what.kind is Summary.TURN:
         turns = [_of_family(what.kind, read, chunks) for read in asked.reads if read.members]
         return np.asarray(np.sum(turns, axis=0) / len(asked.reads), dtype=np.float64)

@@ -28,7 +28,7 @@ NLL = "nll"
 ROUTING_FIELDS = frozenset({"mean", "low", "high", "entropy", "peak", NLL})
 """What the clean run's unit holds."""
 TURN = "turn"
-STREAMS = "streams"
+STREAMS = "streams_read"
 """The clean unit's field of how far each read turns without a family, `[prompt, site, family]`; where asked for."""
 TRACE = "trace"
 """An effect's field of each token's rise in loss, `[prompt, pos]`; the plain path gives none."""
@@ -87,8 +87,7 @@ class ResolvedQuantity:
         """Return what the column reads of the clean run's unit that not every such unit holds."""
         what = self.what.summary if isinstance(self.what, Prediction) else self.what
         by = what.by if isinstance(what, Association) else what.kind
-        fields: dict[object, str] = {Summary.TURN: TURN, Summary.STREAMS_READ: STREAMS}
-        return frozenset({fields[by]}) if by in fields else frozenset()
+        return frozenset({by.value}) if by in (Summary.TURN, Summary.STREAMS_READ) else frozenset()
 
     @property
     def resolved(self) -> bool:
