@@ -135,6 +135,7 @@ def make_rows(
     least: int,
     most: int,
     limit: int | None = None,
+    per_document: int | None = None,
 ) -> Made:
     """Texts become rows of a prompt file; what cannot serve as a prompt is left out, and counted.
 
@@ -148,11 +149,13 @@ def make_rows(
         least: tokens that a prompt has at least.
         most: tokens that are kept at most.
         limit: how many prompts are made at most; None: of all.
+        per_document: how many prompts of a document are made at most, its first; None: all.
 
     Raises:
         ValueError: there is no readable tokenizer.
     """
     tokenizer, made, seen = read_tokenizer(tokenizer_file), Made(), set[tuple[int, ...]]()
+    kept = Counter[str]()
     rows = iter(found)
     while batch := list(itertools.islice(rows, _BATCH)):
         encoded = tokenizer.encode_batch([row["text"] for row in batch], add_special_tokens=False)
@@ -170,8 +173,11 @@ def make_rows(
                 made.left_out[f"of more than {min(most, WINDOW)} tokens, with an answer"] += 1
             elif (key := scored_tokens([text], tokenizer)[0]) in seen:
                 made.left_out["that repeat an earlier one"] += 1
+            elif per_document is not None and kept[row.get("document", text)] >= per_document:
+                made.left_out[f"beyond the first {per_document} of their documents"] += 1
             else:
                 seen.add(key)
+                kept[row.get("document", text)] += 1
                 made.cut += too_long
                 made.rows.append(_prompt(row, text))
     return made

@@ -191,8 +191,9 @@ class PromptSet:
         whole = PromptSet(f"{self.name}/{split}", tuple(p for p in self.prompts if p.split is split))
         if limit is None or limit >= len(whole):
             return whole
-        fitting = [count for count in range(1, len(whole.documents) + 1) if len(whole.head(count)) <= limit]
-        return whole.head(fitting[-1]) if fitting else PromptSet(whole.name, whole.prompts[:limit])
+        beyond = whole.prompts[limit].document
+        first = next(index for index, prompt in enumerate(whole.prompts) if prompt.document == beyond)
+        return PromptSet(whole.name, whole.prompts[: first or limit])
 
     def token_ids(self, tokenizer_file: Path, window: int = WINDOW) -> list[list[int]]:
         """Each prompt's first `window` token ids.

@@ -7,6 +7,7 @@ import datasets
 import pytest
 
 from attnres_core.__main__ import main
+from attnres_core.commands import prompt_from
 from attnres_core.prompts import WINDOW, Split, load_prompts, read_tokenizer, split_of
 from attnres_core.registration.prompt_digests import check_distinct
 from attnres_core.shipped import reference
@@ -151,6 +152,21 @@ def test_lines_of_one_file_and_a_limit(tmp_path, make):
     assert "too few for a verdict: it needs 16 documents" in said
 
 
+def test_the_first_prompts_of_each_document_stay(tmp_path, make, monkeypatch):
+    monkeypatch.setattr(prompt_from, "MANY", 5)
+    for name, texts in (("a", TEXTS[:12]), ("b", TEXTS[12:36])):
+        (tmp_path / f"{name}.txt").write_text("\n".join(texts))
+    files = ("a.txt", "b.txt", "--each", "line")
+    made, said = make(*files)
+    assert len(made) == 36
+    assert "a run reads all of a split's prompts" in said
+    assert "--per-document makes fewer" in said
+    made, said = make(*files, "--per-document", 2)
+    assert {prompt.text for prompt in made.prompts} == {*TEXTS[:2], *TEXTS[12:14]}
+    assert "32 beyond the first 2 of their documents" in said
+    assert "a run reads all" not in said
+
+
 def test_mistakes_are_told_with_what_is_allowed(tmp_path, refused, make):
     (tmp_path / "a.jsonl").write_text(json.dumps({"body": TEXTS[0], "number": 3}) + "\n")
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\xff")
@@ -163,11 +179,12 @@ def test_mistakes_are_told_with_what_is_allowed(tmp_path, refused, make):
     assert refused("from", "notes").startswith("notes: it holds *.md, no .txt file and no data file; name the files")
     assert "bad.parquet: " in refused("from", "bad.parquet")
     assert "nowhere/there: cannot be read" in refused("from", "nowhere/there")
-    assert "give the texts as `prompts from SOURCE" in refused("from")
-    assert "give the texts as `prompts from SOURCE" in refused("docstrings", "a.txt")
+    assert refused("from") == "the following arguments are required: SOURCE"
+    assert refused("docstrings", "a.txt") == "unrecognized arguments: a.txt"
     assert "--foil without --answer" in refused("from", "a.jsonl", "--foil", "x")
     assert "--min-tokens 1 and" in refused("from", "a.jsonl", "--min-tokens", 1)
     assert "--limit 0" in refused("from", "a.jsonl", "--limit", 0)
+    assert "--per-document 0" in refused("from", "a.jsonl", "--per-document", 0)
     assert "no prompt is left: 1 of fewer than 90 tokens" in refused(
         "from", "a.jsonl", "--text", "body", "--min-tokens", 90
     )

@@ -19,8 +19,8 @@ FIRST_CLAIMS = '''\
     pytest {name}                                   decide it on the shipped checkpoint tiny-open-block
     pytest {name} --attnres-trained PATH_OR_HUB_ID  ... on yours
     pytest {name} -n 0 --attnres-register           register it before data of it are read; commit claims.*
-                                                    (half of alpha is left for later; --attnres-budget-claims chooses)
 
+A registration leaves half of alpha for later claims; --attnres-budget-claims chooses otherwise.
 The report is reports/latest.html. What was measured is kept in .attnres/, which git should ignore.
 """
 

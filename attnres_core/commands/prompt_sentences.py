@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from attnres_core.commands import prompt_pairs
+from attnres_core.commands import prompt_making_options, prompt_pairs
 
+HELP = "pairs of a good and a bad sentence, for any checkpoint's tokenizer"
 DESCRIPTION = (
-    "sentences: pairs of a good sentence and a bad one, a file for each of five phenomena of grammar (anaphor, "
-    "quantifiers, determiner, binding, islands), from templates and a seed; no model is asked."
+    "Make pairs of a good sentence and a bad one, a file for each of five phenomena of grammar (anaphor, quantifiers, "
+    "determiner, binding, islands), from templates and a seed. No model is asked."
 )
 EXPLORATION, CONFIRMATION = 128, 256
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the tokenizer, and how many pairs."""
+    prompt_making_options.add_arguments(parser, out="fixtures/prompts")
+    prompt_pairs.add_counts(parser, EXPLORATION, CONFIRMATION)
+
+
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Write the files, and tell of each."""
-    from attnres_core.shipped import resolved
     from attnres_core.training import sentences
 
-    name = arguments.checkpoint or "tiny-open-block"
-    counts = prompt_pairs.asked(arguments, root, EXPLORATION, CONFIRMATION, sentences.LEAST)
-    command = f"python -m attnres_core prompts sentences --checkpoint {name}"
+    counts = prompt_pairs.asked(arguments, root, sentences.LEAST)
+    command = f"python -m attnres_core prompts sentences --checkpoint {arguments.checkpoint}"
     try:
-        tokenizer = Path(resolved(name)) / "tokenizer.json"
-        for line in sentences.main(tokenizer, arguments.out or Path("fixtures/prompts"), command, *counts):
+        tokenizer = prompt_making_options.tokenizer_of(arguments.checkpoint)
+        for line in sentences.main(tokenizer, arguments.out, command, *counts):
             print(line)
     except (ValueError, OSError) as error:
         root.error(str(error))

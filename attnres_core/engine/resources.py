@@ -89,15 +89,18 @@ class Resources:
         return threads_for(self.width, max(len(self.slots), 1))
 
     def __str__(self) -> str:
-        """`cpu, float32, 2 measuring slots x 1 threads`."""
+        """`cpu, float32, 2 measuring slots x 1 thread`."""
         if self.address:
             who = f"processes of the Ray cluster at {self.address}, sent what they lack"
             return f"{self.device_class}, {self.dtype}, {who}"
         if not self.slots:
             return f"{self.device_class}, {self.dtype}, and no CUDA device is here: what the store holds is judged"
-        slots = f"{len(self.slots)} measuring slot{'s' if len(self.slots) > 1 else ''} x {self.threads} threads"
+        slots, threads = (
+            f"{count} {what}{'s' if count > 1 else ''}"
+            for count, what in ((len(self.slots), "measuring slot"), (self.threads, "thread"))
+        )
         spread = f" over {len(self.spread)} devices" if self.spread else ""
-        return f"{self.device_class}, {self.dtype}, {slots}{spread}"
+        return f"{self.device_class}, {self.dtype}, {slots} x {threads}{spread}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,10 @@ class AttnResModel:
         """Return where token ids go and results lie: where the weights are, or the first of them."""
         return self.network.device
 
-    def _repr_html_(self) -> str:
-        """Return the model's facts, and which families its sites read, for a notebook."""
+    def _facts(self) -> dict[str, object]:
         own = self.checkpoint
         families = dict.fromkeys(family.value for site in self.sites for family in site.sources if family)
-        rows = {
+        return {
             "dialect": self.dialect,
             "layers": self.num_layers,
             "routing sites": len(self.sites),
@@ -62,6 +61,14 @@ class AttnResModel:
             "weights": f"{self.network.dtype} on {self.device}".removeprefix("torch."),
             "digest": own.digest[:12] or "not known",
         }
+
+    def __repr__(self) -> str:
+        """Return the model's name and facts, and which families its sites read, in a line."""
+        return f"<{self.checkpoint.name}: {'; '.join(f'{name}: {value}' for name, value in self._facts().items())}>"
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table, for a notebook."""
+        own, rows = self.checkpoint, self._facts()
         cells = "".join(f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in rows.items())
         return f"<table><caption><strong>{html.escape(own.name)}</strong></caption><tbody>{cells}</tbody></table>"
 

@@ -13,6 +13,8 @@ STEPS = 10
 """Lines at most that tell of progress where there is no terminal."""
 APART = 5.0
 """Seconds between two of them at least."""
+FIRST = 10.0
+"""Seconds until the first line, however little is done by then: a long run tells at once how long."""
 FIT_APART = 30.0
 """Seconds between two lines while constants are being fitted: a fit is one bundle, and takes long."""
 
@@ -60,16 +62,17 @@ class ProgressBar:
                 bar.refresh()
 
     def _tell(self, total: int) -> None:
-        """A line every 10 %, where there is none; a run that takes a few seconds says nothing."""
+        """A first line, then one every 10 %, where there is none; a run that takes a few seconds says nothing."""
         started = told_at = time.monotonic()
-        steps = 0
+        steps, first = 0, True
         while self._measuring():
             done, now = self.folder.measured, time.monotonic()
             if (fit := self.folder.fit) and now - told_at >= FIT_APART:
                 told_at = now
                 write_header(self.reporter, [f"attnres: {fit}"])
-            if done < total and STEPS * done // total > steps and now - told_at >= self.apart:
-                steps, told_at = STEPS * done // total, now
+            late = first and done and now - started >= max(FIRST, self.apart)
+            if done < total and (late or (STEPS * done // total > steps and now - told_at >= self.apart)):
+                steps, told_at, first = STEPS * done // total, now, False
                 by = f"; {self.folder.workers}" if self.folder.workers else ""
                 write_header(self.reporter, [progress_line(done, total, now - started) + by])
 

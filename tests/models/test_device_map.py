@@ -282,5 +282,5 @@ def test_a_suite_over_three_devices_gives_one_device_s_estimates(suite, pytester
     for options, files in (("--attnres-device=cpu", {}), ("--attnres-device-map=balanced", {"conftest": PRETENDING})):
         result = suite("-n", "0", options, **files)
         found.append(verdicts(pytester))
-    result.stdout.fnmatch_lines(["attnres: device: cuda, float32, 1 measuring slot x * threads over 3 devices; *"])
+    result.stdout.fnmatch_lines(["attnres: device: cuda, float32, 1 measuring slot x * thread* over 3 devices; *"])
     assert found[0] == found[1]

@@ -42,7 +42,7 @@ def test_a_run_tells_its_findings(suite, pytester):
             "attnres: trained: trained (Qwen3 backbone, open_block schedule, 8 layers, 4 blocks), digest *",
             "attnres: wrapped: vanilla (Qwen3 backbone, wrapped schedule, 6 layers, 4 blocks, recency bias 10), *",
             "attnres: prompts: prompts (40 exploration, 40 confirmation), digest *",
-            "attnres: device: cpu, float32, 1 measuring slot x * threads; seed *",
+            "attnres: device: cpu, float32, 1 measuring slot x * thread*; seed *",
             "*test_supported SUPPORTED*",
             "*test_refuted REFUTED*",
             "*test_inconclusive INCONCLUSIVE*",
