@@ -47,6 +47,7 @@ def test_the_number_of_a_decision_has_a_true_minus():
 
 def test_a_model_shows_what_it_is():
     model = ac.load_model("tiny-open-block")
+    assert repr(model).startswith(f"<{model.checkpoint.name}: dialect: ")
     shown = model._repr_html_()
     assert "<strong>tiny-open-block</strong>" in shown
     for name, value in (("dialect", "open_block"), ("layers", "12"), ("families", "embedding, current, recent, older")):
