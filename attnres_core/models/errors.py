@@ -16,4 +16,17 @@ class UnsupportedCheckpoint(ValueError):
     """A checkpoint that is not what this library can read; says what was found, what is supported, what to do."""
 
     def __init__(self, where: Path | str, found: str, remedy: str) -> None:
-        super().__init__(f"{where}: {found}. Supported: {SUPPORTED}. {remedy}")
+        self.remedy = remedy
+        super().__init__(f"{where}: {found}. {self.allowed()}{remedy}")
+
+    def allowed(self) -> str:
+        """Return the sentence that lists what is supported, and a space."""
+        return f"Supported: {SUPPORTED}. "
+
+
+class CheckpointNotFound(UnsupportedCheckpoint):
+    """There is no checkpoint where one was named; what this library can read is no help then, and is not listed."""
+
+    def allowed(self) -> str:
+        """Return nothing."""
+        return ""

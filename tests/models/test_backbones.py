@@ -100,7 +100,10 @@ def test_a_baseline_of_any_backbone_can_be_wrapped(conformance, tmp_path, name, 
     assert (model.logits(IDS) - plain(model, IDS)).abs().max() < 1e-4
     stock = load_checkpoint(dataclasses.replace(inspect_checkpoint(folder, 3.0, 2), weights=Weights.STOCK))
     assert (stock.logits(IDS) - model.logits(IDS)).abs().max() > 1e-3  # (random pseudo-queries read something else)
-    assert refusal(folder)[1] == "Give `wrap`, a recency bias such as 10.0."
+    assert (
+        refusal(folder)[1]
+        == "Give `wrap`, a recency bias such as 10.0; in a suite, name this one with --attnres-vanilla."
+    )
 
 
 # Schedules on a backbone whose checkpoints say which

@@ -220,7 +220,10 @@ def test_a_norm_or_range_that_is_no_small_positive_number_is_refused(copy: Copy,
 
 
 def test_a_vanilla_checkpoint_asks_for_wrap(copy: Copy) -> None:
-    assert refusal(copy("vanilla_21")) == ("a vanilla Qwen3", "Give `wrap`, a recency bias such as 10.0.")
+    assert refusal(copy("vanilla_21")) == (
+        "a vanilla Qwen3",
+        "Give `wrap`, a recency bias such as 10.0; in a suite, name this one with --attnres-vanilla.",
+    )
 
 
 def test_a_vanilla_checkpoint_asks_for_num_blocks(copy: Copy) -> None:
@@ -242,7 +245,10 @@ def test_a_recency_bias_is_a_finite_number(copy: Copy, wrap: Any) -> None:
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_an_attnres_checkpoint_cannot_be_wrapped(copy: Copy, name: str) -> None:
-    expected = ("an AttnRes checkpoint, and `wrap`", "Only a vanilla checkpoint can be wrapped.")
+    expected = (
+        "an AttnRes checkpoint, and `wrap`",
+        "Only a vanilla checkpoint can be wrapped; in a suite, --attnres-vanilla names it.",
+    )
     assert refusal(copy(name), wrap=10.0) == expected
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from attnres_core.models.errors import SUPPORTED, UnsupportedCheckpoint
+from attnres_core.models.errors import SUPPORTED, CheckpointNotFound, UnsupportedCheckpoint
 from attnres_core.models.loading import load_model
 
 DIALECTS = {
@@ -80,11 +80,14 @@ def baseline(folder: Path, to: Path) -> Path:
 
 
 def refusal(path: Path | str, **options: Any) -> tuple[str, str]:
-    """What was found, and the remedy; the message names the place and what is supported in between."""
+    """What was found, and the remedy; the message names the place, and what is supported where there is a checkpoint."""
     with pytest.raises(UnsupportedCheckpoint) as caught:
         load_model(path, **options)
     where, _, rest = str(caught.value).partition(": ")
     assert where.startswith(str(path))
+    if isinstance(caught.value, CheckpointNotFound):
+        assert "Supported" not in rest
+        return rest.removesuffix(f". {caught.value.remedy}"), caught.value.remedy
     found, supported, remedy = rest.partition(f". Supported: {SUPPORTED}. ")
     assert supported
     return found, remedy

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from attnres_core.models.errors import UnsupportedCheckpoint
+from attnres_core.models.errors import CheckpointNotFound
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json")
 """What is downloaded: weights, configs and tokenizer of the repository's top folder. Never code, never pickles."""
@@ -32,7 +32,7 @@ def locate(path_or_repo_id: str | Path, revision: str | None = None) -> Located:
         revision: a branch, tag or commit of the hub repository; default: its main branch.
 
     Raises:
-        UnsupportedCheckpoint: there is no such folder, repository or revision, or it cannot be reached: says which.
+        CheckpointNotFound: there is no such folder, repository or revision, or it cannot be reached: says which.
     """
     if not isinstance(path_or_repo_id, (str, Path)):
         raise ValueError(f"a checkpoint is {path_or_repo_id!r}; give a folder or a hub id")
@@ -42,11 +42,11 @@ def locate(path_or_repo_id: str | Path, revision: str | None = None) -> Located:
     if path.is_dir():
         if revision is not None:
             remedy = "Leave `revision` out: only a hub id has revisions."
-            raise UnsupportedCheckpoint(path, f"a local folder, and `revision` {revision!r}", remedy)
+            raise CheckpointNotFound(path, f"a local folder, and `revision` {revision!r}", remedy)
         return Located(path.resolve(), None, None)
     text = str(path_or_repo_id)
     if isinstance(path_or_repo_id, Path) or text.startswith((".", "/", "~")) or text.count("/") != 1:
-        raise UnsupportedCheckpoint(text, "there is no such folder", "Give a save_pretrained folder or a hub id.")
+        raise CheckpointNotFound(text, "there is no such folder", "Give a save_pretrained folder or a hub id.")
     return _downloaded(text, revision)
 
 
@@ -71,23 +71,23 @@ def _downloaded(name: str, revision: str | None) -> Located:
         )
     except GatedRepoError as error:  # (a RepositoryNotFoundError, too)
         remedy = f"Accept its terms at https://huggingface.co/{name}, then `hf auth login` or set HF_TOKEN."
-        raise UnsupportedCheckpoint(name, "a gated repository, and this account has no access", remedy) from error
+        raise CheckpointNotFound(name, "a gated repository, and this account has no access", remedy) from error
     except RevisionNotFoundError as error:
         remedy = f"Its branches and tags are listed at https://huggingface.co/{name}/tree/main."
-        raise UnsupportedCheckpoint(name, f"the repository has no {at}", remedy) from error
+        raise CheckpointNotFound(name, f"the repository has no {at}", remedy) from error
     except RepositoryNotFoundError as error:
         remedy = "Check the id; for a private repository, `hf auth login` or set HF_TOKEN."
-        raise UnsupportedCheckpoint(name, "no such folder, and no such repository on the model hub", remedy) from error
+        raise CheckpointNotFound(name, "no such folder, and no such repository on the model hub", remedy) from error
     except HFValidationError as error:
         remedy = "Give a save_pretrained folder or a hub id."
-        raise UnsupportedCheckpoint(name, f"no such folder, and no hub id ({error})", remedy) from error
+        raise CheckpointNotFound(name, f"no such folder, and no hub id ({error})", remedy) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         found, remedy = _unreachable(name, at, huggingface_hub.constants.HF_HUB_OFFLINE)
-        raise UnsupportedCheckpoint(name, found, remedy) from error
+        raise CheckpointNotFound(name, found, remedy) from error
     except (HfHubHTTPError, OSError) as error:
         found = f"no such folder, and the model hub did not give it ({type(error).__name__}: {error})".strip()
         remedy = "Check the id and the network; offline, download it first and give the folder."
-        raise UnsupportedCheckpoint(name, found, remedy) from error
+        raise CheckpointNotFound(name, found, remedy) from error
     return Located(folder, name, folder.name if _COMMIT.fullmatch(folder.name) else None)
 
 

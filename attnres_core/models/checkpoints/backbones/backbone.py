@@ -42,7 +42,8 @@ class Found:
     def check_not_wrapped(self) -> None:
         """Refuse to wrap what has a routing of its own."""
         if self.wrap is not None:
-            raise self.refused("an AttnRes checkpoint, and `wrap`", "Only a vanilla checkpoint can be wrapped.")
+            remedy = "Only a vanilla checkpoint can be wrapped; in a suite, --attnres-vanilla names it."
+            raise self.refused("an AttnRes checkpoint, and `wrap`", remedy)
 
 
 @dataclass(frozen=True)

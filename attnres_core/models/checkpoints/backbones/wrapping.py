@@ -23,7 +23,8 @@ def wrapped(found: Found, what: str) -> Wrapped:
         told = f"model_type {kind!r} (vanilla) beside {', '.join(fields)} in config.json"
         raise found.refused(told, "Correct config.json.")
     if wrap is None:
-        raise found.refused(f"a vanilla {what}", "Give `wrap`, a recency bias such as 10.0.")
+        remedy = "Give `wrap`, a recency bias such as 10.0; in a suite, name this one with --attnres-vanilla."
+        raise found.refused(f"a vanilla {what}", remedy)
     if num_blocks is None:
         raise found.refused(f"a vanilla {what} and no `num_blocks`", "Give the number of blocks.")
     if isinstance(wrap, bool) or not isinstance(wrap, (int, float)) or not abs(wrap) <= MAX_BIAS:
