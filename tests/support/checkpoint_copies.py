@@ -80,7 +80,7 @@ def baseline(folder: Path, to: Path) -> Path:
 
 
 def refusal(path: Path | str, **options: Any) -> tuple[str, str]:
-    """What was found, and the remedy; the message names the place, and what is supported where there is a checkpoint."""
+    """What was found, and the remedy; the message names the place, and what is supported where one is there."""
     with pytest.raises(UnsupportedCheckpoint) as caught:
         load_model(path, **options)
     where, _, rest = str(caught.value).partition(": ")
