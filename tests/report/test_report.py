@@ -449,6 +449,7 @@ def test_ticks_keep_their_labels_apart() -> None:
         places = [axis._forward(tick) / (2 * math.log(10_001)) * pixels for tick in ticks(axis, pixels)]
         gaps = [after - before for before, after in itertools.pairwise(places)]
         assert min(gaps) >= figure.LABEL_PIXELS["bottom"]
+        assert axis.axis("title", "bottom", pixels).to_dict()["format"] == ".4~g"  # (`~g` writes 10 as 1e+1)
 
 
 def test_the_page_answers_its_own_question() -> None:

@@ -34,7 +34,7 @@ class Figure:
 
 
 PLAIN = ".4~g"
-"""The format of ticks on a linear scale: without a precision, `g` writes 60 as 6e+1."""
+"""The format of ticks: without a precision, `g` writes 60 as 6e+1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Axis:
                 sizes.append(size)
         ticks = sorted({sign * size for size in sizes for sign in (-1, 1)})
         shown = [tick + 0.0 for tick in ticks if self.low <= tick <= self.high]
-        return alt.Axis(title=title, format="~g", values=shown, orient=orient)
+        return alt.Axis(title=title, format=PLAIN, values=shown, orient=orient)
 
 
 def clamped(low: float | None, high: float | None, axis: Axis) -> Row:

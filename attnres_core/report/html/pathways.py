@@ -160,7 +160,7 @@ def _scatter(rows: list[Row], axis: Axis) -> Row:
         base.mark_rule(strokeWidth=1.5, opacity=0.7).encode(y=y("low"), y2="high"),
         base.mark_point(filled=True, size=75, opacity=0.9).encode(y=y("mean"), shape=shape, tooltip=tooltip),
     ]
-    names = [words("matters", f"matters: above {MATTERS}"), words("below", f"no role: within ±{NO_ROLE}")]
+    names = [words("matters", f"matters: above {MATTERS}"), words("below", f"no effect beyond ±{NO_ROLE}")]
     charts = [
         alt.layer(
             *levels, *points, *(names if index == 0 else []), data=alt.NamedData(name=f"panel-{index}")
