@@ -3,13 +3,14 @@
 for name in tiny-open-block tiny-kimi-block; do
     for seed in 101 102 103 104 105 106 107 108; do
         python -m attnres_core train $name --compile --seed $seed --out build/seeds/$name-$seed
-        python -m pytest hypotheses -n 2 --attnres-trained build/seeds/$name-$seed/$name \\
-            --attnres-report build/seeds/records/$name-$seed.html
+        python -m pytest hypotheses -n 2 -k "current_feeds or embedding_feeds or older_feeds" \\
+            --attnres-trained build/seeds/$name-$seed/$name --attnres-report build/seeds/records/$name-$seed.html
     done
 done
 python benchmarks/recipes.py build/seeds
 
-Without a folder the page is written anew from what is kept. Seeds that are not there yet are waited for.
+Without a folder the page is written anew from what is kept. Seeds that are not there yet are waited for. Runs of all
+claims, without -k, renew the estimates, too; they take ten times as long.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ PAGE = ROOT / "docs" / "recipes.md"
 HEAD = f"""# What the claims come out as over seeds
 
 A verdict about one checkpoint says nothing of the next seed. This page is about two training recipes: what is common to
-their seeds. Every seed is measured over the same documents, under all registered claims.
+their seeds. Every seed is measured over the same documents.
 
 `python benchmarks/recipes.py` writes this page; its first lines are the commands before it. `fixtures/recipes/` keeps
 the numbers of every seed and the manifest of its training, not its weights.
@@ -65,8 +66,9 @@ These are not registered about recipes: the table estimates, and decides nothing
   statements, the one that decides is shown.
 - on how many seeds the claim is supported (S), refuted (R), inconclusive (I) or not applicable (N), each by itself.
 
+The numbers are of {{seeds}}.
 An empty cell: no seed has the families or sites that the claim is about, or the numbers are of older runs, which
-decided claims about picked families by another rule.
+decided claims about picked families by another rule. Claims that were registered since are not in the table.
 """
 
 
@@ -78,13 +80,17 @@ class Kept:
     measured: tuple[int, ...]
     """The registered seeds that are measured."""
     seeds: tuple[int, ...]
-    """The seeds that the numbers are of: these, or earlier ones while too few of them are measured."""
+    """The seeds that the registered claims' numbers are of: these, or earlier ones while too few are measured."""
     lock: str
     """What stands behind the lock of recipes."""
     decided: dict[str, Verdict]
     """The registered claims' verdicts, by key; empty: seeds are missing."""
     claims: tuple[RecipeClaim, ...]
-    """All claims, by Student's t over the seeds."""
+    """The registered claims, by Student's t over the seeds."""
+    estimated_on: tuple[int, ...]
+    """The seeds of the estimates."""
+    estimates: tuple[RecipeClaim, ...]
+    """The other claims, by Student's t over these seeds."""
 
 
 def keep(name: str, lock: RecipeLock, folder: Path) -> None:
@@ -100,32 +106,39 @@ def keep(name: str, lock: RecipeLock, folder: Path) -> None:
     stands = attestation(HYPOTHESES, lock, [read_record(file)["run"]["started"] for file in records.values()])
     kept = {**json.loads((KEPT / f"{name}.json").read_text()), "measured": list(records), "lock": str(stands)}
     if len(records) >= MIN_CHECKPOINTS:
-        kept |= {"seeds": list(records), **_numbers(name, lock, folder, records)}
+        kept |= _numbers(name, lock, folder, records)
     (KEPT / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
     print(f"{name}: {waiting(lock, records) or 'all seeds are measured'}")
 
 
 def _numbers(name: str, lock: RecipeLock, folder: Path, records: dict[int, Path]) -> dict[str, Any]:
-    """Keep the trainings' manifests; the verdicts, if all seeds are there, and the estimates."""
+    """Keep manifests; the verdicts, if all seeds are there; and the estimates, if the records hold other claims."""
     manifests = {seed: KEPT / name / f"{seed}.json" for seed in records}
-    for old in (KEPT / name).glob("*.json"):
-        old.unlink()
     for seed, file in manifests.items():
         trained = folder / f"{name}-{seed}" / name
         manifest = json.loads((trained / "manifest.json").read_text())
         # (trainings before manifests named their weights)
         file.write_text(json.dumps({**manifest, "weights": weights_digest(trained)}, indent=1) + "\n")
     decided = [] if waiting(lock, records) else decide_registered(lock, name, records, manifests)
-    verdicts = {one.over_seeds.key: str(one.verdict) for one in decided}
-    return {"decided": verdicts, **as_json(decide_recipe(list(records.values())))}
+    about = {"seeds": list(records), **as_json(decide_recipe(list(records.values())))}
+    claims = about.pop("claims")
+    registered = [claim for claim in claims if claim["key"] in lock.claims]
+    others = [claim for claim in claims if claim["key"] not in lock.claims]
+    return {
+        "decided": {one.over_seeds.key: str(one.verdict) for one in decided},
+        "registered": {**about, "claims": registered},
+        **({"estimated": {**about, "claims": others}} if others else {}),
+    }
 
 
 def kept(name: str) -> Kept:
     """What is kept of a recipe."""
     found = json.loads((KEPT / f"{name}.json").read_text())
     decided = {key: Verdict(verdict) for key, verdict in found["decided"].items()}
-    measured, seeds = tuple(found["measured"]), tuple(found["seeds"])
-    return Kept(name, measured, seeds, found["lock"], decided, tuple(map(_claim, found["claims"])))
+    (seeds, claims), (estimated_on, estimates) = (
+        (tuple(found[part]["seeds"]), tuple(map(_claim, found[part]["claims"]))) for part in ("registered", "estimated")
+    )
+    return Kept(name, tuple(found["measured"]), seeds, found["lock"], decided, claims, estimated_on, estimates)
 
 
 def _claim(entry: dict[str, Any]) -> RecipeClaim:
@@ -156,7 +169,8 @@ def page(lock: RecipeLock, recipes: Sequence[Kept]) -> str:
         lines += [f"### {recipe.name}", "", _standing(lock, recipe), ""]
         own = {claim.key: claim for claim in recipe.claims}
         lines += [*table([SeedsVerdict(recipe.decided.get(key), own[key]) for key in lock.claims]), ""]
-    return "\n".join([*lines, REST.strip(), "", *_estimates(lock, recipes)]) + "\n"
+    seeds = "; of ".join(dict.fromkeys(_estimated_on(lock, recipe) for recipe in recipes))
+    return "\n".join([*lines, REST.strip().format(seeds=seeds), "", *_estimates(recipes)]) + "\n"
 
 
 def _standing(lock: RecipeLock, recipe: Kept) -> str:
@@ -173,13 +187,21 @@ def _standing(lock: RecipeLock, recipe: Kept) -> str:
     )
 
 
-def _estimates(lock: RecipeLock, recipes: Sequence[Kept]) -> list[str]:
+def _estimated_on(lock: RecipeLock, recipe: Kept) -> str:
+    seeds = f"seeds {', '.join(map(str, recipe.estimated_on))}"
+    if set(recipe.estimated_on) <= set(lock.seeds):
+        return seeds
+    shaped = "The first is the reference checkpoint's, on which claims were shaped"
+    return f"{seeds}, measured before the registration.\n{shaped}"
+
+
+def _estimates(recipes: Sequence[Kept]) -> list[str]:
     """A row for each claim that is not registered about recipes and applies to one of them."""
-    cells = {recipe.name: _cells(lock, recipe) for recipe in recipes}
-    titles = {claim.key: claim.title for recipe in recipes for claim in recipe.claims}
-    late = {claim.key for recipe in recipes for claim in recipe.claims if claim.registration == "post hoc"}
+    cells = {recipe.name: _cells(recipe) for recipe in recipes}
+    titles = {claim.key: claim.title for recipe in recipes for claim in recipe.estimates}
+    late = {claim.key for recipe in recipes for claim in recipe.estimates if claim.registration == "post hoc"}
     shown = [key for key in titles if any(own.get(key) for own in cells.values())]
-    names = " | ".join(f"{recipe.name}, {len(recipe.seeds)} seeds" for recipe in recipes)
+    names = " | ".join(f"{recipe.name}, {len(recipe.estimated_on)} seeds" for recipe in recipes)
     rows = [
         f"| {escaped(titles[key])}{' (post hoc)' if key in late else ''} | "
         + " | ".join(own.get(key, "") for own in cells.values())
@@ -189,10 +211,10 @@ def _estimates(lock: RecipeLock, recipes: Sequence[Kept]) -> list[str]:
     return [f"| claim | {names} |", "|---" * (len(recipes) + 1) + "|", *rows]
 
 
-def _cells(lock: RecipeLock, recipe: Kept) -> dict[str, str]:
+def _cells(recipe: Kept) -> dict[str, str]:
     """A recipe's cell for each claim, by key; empty where no seed has it."""
-    claims = [claim for claim in recipe.claims if claim.key not in lock.claims]
-    return {claim.key: _cell(claim, mark) for claim, mark in zip(claims, marks(claims), strict=True)}
+    each = zip(recipe.estimates, marks(recipe.estimates), strict=True)
+    return {claim.key: _cell(claim, mark) for claim, mark in each}
 
 
 def _cell(claim: RecipeClaim, mark: str) -> str:
