@@ -171,11 +171,11 @@ def replaying(recorded: Path) -> Iterator[list[float]]:
     from attnres_core.engine.executors.ray_driver import Driver
 
     class Replaying(ray_actor.Measurer):
-        def measure(self, bundle: Any, missing: Mapping[str, frozenset[str]]) -> ray_actor.Measured:
+        def measure(self, bundle: Any, missing: Mapping[str, frozenset[str]], *_: object) -> ray_actor.Measured:
             from attnres_core.engine.store import Store
 
             held = Store(recorded).units(bundle.model, bundle.chunk)
-            return ray_actor.Measured({key: held[key] for key in missing}, ())
+            return ray_actor.Measured({key: held[key] for key in missing}, (), 0.0, loaded=False)
 
     waiting: list[float] = []
 

@@ -19,8 +19,8 @@ from attnres_core.claims.statements import Linear, Operator, Statement
 from attnres_core.prompts import load_prompts, read_tokenizer
 from attnres_core.quantities.ablations import drop, zero
 from attnres_core.quantities.summaries import mass
-from attnres_core.registration.attestation import attested
 from attnres_core.registration import ledger
+from attnres_core.registration.attestation import attested
 from attnres_core.registration.ledger import (
     LEDGER,
     LOCK,

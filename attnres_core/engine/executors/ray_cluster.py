@@ -102,13 +102,18 @@ class RayExecutor:
 
         Raises:
             ValueError: the device is neither auto, cpu nor cuda; the device map is another; the budget is too small;
-                no cluster answers.
+                the address is not for programs of the cluster; no cluster answers.
         """
         if asked.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"--attnres-device is {asked.device!r}; allowed: auto, cpu, cuda")
         if asked.device_map not in (None, BALANCED):
             raise ValueError(f"--attnres-device-map is {asked.device_map!r}; allowed: {BALANCED}")
         address, device = asked.address or os.environ.get("RAY_ADDRESS") or LOCAL, asked.device
+        if address.startswith("ray://"):
+            raise ValueError(
+                f"--attnres-ray-address is {address!r}, for programs outside of the cluster; run this on a node of it, "
+                "such as the head, and give HOST:6379 or auto"
+            )
         if device == "auto":
             device = "cuda" if _has_gpus(address) else "cpu"
         if asked.device_map and device == "cpu":
