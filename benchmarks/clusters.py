@@ -67,7 +67,7 @@ class Costs:
 
 
 STANDING = Costs(0.206, 0.0727, 0.0016, 0.00018, 0.51, (0.78, 1.22))
-"""Measured on two x86-64 cores that other work shared, load average 4 to 7; every other bundle of the map is smaller."""
+"""Measured on two x86-64 cores that other work shared, load average 4 to 7; every other bundle is smaller."""
 
 
 @dataclass(frozen=True)

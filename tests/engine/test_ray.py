@@ -357,7 +357,7 @@ def test_a_model_over_all_gpus_of_a_node_yields_what_it_does_on_one_device(
     with executor:
         assert executor.carry_out(plan(checkpoint)) == {}
     assert equal(store, by_one_process)
-    assert RunFolder(store.root, "run").workers == "1 nodes, 1 processes"
+    assert RunFolder(store.root, "run").workers == "1 node, 1 process"
 
 
 def test_auto_asks_the_cluster_for_gpus(cluster, checkpoint, more):

@@ -147,7 +147,9 @@ class RayExecutor:
         if self._driver is None:
             with ExitStack() as asked:
                 if asked.enter_context(self.store.held(f"{self.folder.path.name}-driver")):
-                    ray = asked.enter_context(connected(self.resources.address))
+                    address = self.resources.address
+                    self.folder.tell_workers("Ray starts" if address == LOCAL else f"connecting to Ray at {address}")
+                    ray = asked.enter_context(connected(address))
                     self._driver = asked.enter_context(
                         Driver(ray, self.checkpoints, self.store, self.folder, self.resources)
                     )

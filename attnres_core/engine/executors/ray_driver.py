@@ -215,7 +215,8 @@ class Driver:
         if not self.hands and self.queue:
             raise ValueError(self._no_room(list(alive.values())))
         up = [hand for hand in self.hands if hand.station is not None]
-        self.folder.tell_workers(f"{len({hand.node for hand in up})} nodes, {len(up)} processes")
+        where = f"{_counted(len({hand.node for hand in up}), 'node')}, {_counted(len(up), 'process')}"
+        self.folder.tell_workers(where if up else "processes of the Ray cluster start")
         if not up and self._idle_since is not None and time.monotonic() - self._idle_since > WAITING_SECONDS:
             self._idle_since = None
             least = min(demands.values(), key=lambda demand: (demand.gpus, demand.cpus), default=None)
@@ -400,6 +401,11 @@ class Driver:
             address = next((n["NodeManagerAddress"] for n in self.ray.nodes() if n["NodeID"] == hand.node), "unknown")
             self._left_alone[hand.node] = f"node {hand.node[:8]} ({address}) measures nothing: {why}"
             warnings.warn(self._left_alone[hand.node], ClusterWarning, stacklevel=2)
+
+
+def _counted(count: int, what: str) -> str:
+    """`1 node`, `2 processes`."""
+    return f"{count} {what}" + ("" if count == 1 else "es" if what.endswith("s") else "s")
 
 
 def _only_on(node: str) -> Any:
