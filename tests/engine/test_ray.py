@@ -22,6 +22,7 @@ from support.small_suite import CLAIMS, record_of
 import attnres_core as ac
 from attnres_core.engine import store_maintenance
 from attnres_core.engine.executors import choose, open_executor, ray_driver
+from attnres_core.engine.executors.ray_cluster import check_answers
 from attnres_core.engine.executors.ray_driver import ClusterWarning
 from attnres_core.engine.resources import LIBRARIES, NARROW, Asked, Need, Resources
 from attnres_core.engine.run_folder import RunFolder
@@ -438,6 +439,12 @@ def test_another_worker_drives_when_one_is_killed_and_a_killed_run_goes_on_with_
     assert left < held(pytester.path / "by-ray")
     suite("-n", "0", "--attnres-store=alone")
     assert decided() == verdicts
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no-host.invalid:6379", "a-name", "127.0.0.1:99999", ""])
+def test_an_address_where_nothing_listens_is_refused_at_once(address):
+    with pytest.raises(ValueError, match=f"no Ray cluster answers at {address} .* that `ray start --head` printed"):
+        check_answers(address)
 
 
 @pytest.mark.usefixtures("_quiet")
