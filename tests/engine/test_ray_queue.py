@@ -1,5 +1,6 @@
 """Which bundle a process of a cluster gets next, and what is locked meanwhile."""
 
+import heapq
 from collections import Counter, namedtuple
 
 import numpy as np
@@ -68,6 +69,43 @@ def test_a_model_is_loaded_once_more_only_if_that_takes_less_time_than_what_wait
     assert waiting.take(held, three)
     assert waiting.take(None, Counter({held: 2}))  # 9 s: more than 4 s for each of two
     assert waiting.take(None, Counter())  # nobody holds it
+
+
+def carried_out(queue, processes, pace):
+    """Carry a queue out by a clock of its own, where loading takes 30 s and a bundle 1 s: loads, and the last end."""
+    held, loads, ends, idle, now = [None] * processes, 0, [], set(range(processes)), 0
+    while idle or ends:
+        for process in sorted(idle):
+            others = Counter(each for place, each in enumerate(held) if each and place != process)
+            if (task := queue.take(held[process], others)) is not None:
+                loaded = loading(task.bundle) != held[process]
+                seconds = 31 if loaded else 1
+                loads, held[process] = loads + loaded, loading(task.bundle)
+                heapq.heappush(ends, (now + seconds, process, seconds, loaded, task))
+        if not ends:
+            break
+        now, process, seconds, loaded, task = heapq.heappop(ends)
+        with queue.ending(task):
+            pace.note(seconds, loaded=loaded)
+        idle = {process} | idle - {process for _, process, *_ in ends}
+    assert not len(queue)
+    return loads, now
+
+
+def test_few_models_are_loaded_and_the_run_ends_sooner_for_it(queue):
+    def bundles():
+        return [bundle("a", role=role, chunk=f"{i:x}") for role in (*Role,)[:3] for i in range(16)]
+
+    class Unknown(Pace):
+        def worth_loading(self, waiting, holders):
+            return True
+
+    found = []
+    for pace in (Pace(), Unknown()):
+        found.append(carried_out(queue(*bundles(), run=type(pace).__name__, pace=pace), 8, pace))
+    (loads, ended), (more, later) = found
+    assert loads == 8 < more  # every process, one model
+    assert ended < later
 
 
 def test_bundles_of_a_chunk_run_at_once_and_measure_what_they_share_once(queue, store):
