@@ -288,25 +288,20 @@ def test_a_checkpoint_larger_than_the_object_stores_is_sent_once_to_a_node_that_
     assert [file.stat().st_size > OBJECT_STORE for file in kept] == [True]
 
 
-def test_how_far_a_fit_is_reaches_the_run_and_constants_are_those_of_one_process(
-    checkpoint, material, opened, monkeypatch
-):
+def test_how_far_a_fit_is_reaches_the_run(checkpoint, material, opened, monkeypatch):
     monkeypatch.setattr(ray_driver, "LISTEN_SECONDS", 0.02)
     told, tell = [], RunFolder.tell_fit
     monkeypatch.setattr(RunFolder, "tell_fit", lambda self, words: (told.append(words), tell(self, words)))
     what = ac.optimal(ac.EMBEDDING, ac.MLP, ac.LATE).on(ac.TRAINED)
     bundles = make_bundles([what], Split.EXPLORATION, material(checkpoint))
-    fit, *_ = (bundle for bundle in bundles if bundle.start)
+    assert any(bundle.start for bundle in bundles)
     store, executor = opened(checkpoint)
     with executor:
         assert executor.carry_out(bundles) == {}
+    assert whole(store, bundles)
     steps = [int(words.split("step ")[1].split()[0]) for words in told if words.endswith(f" of {FIT_STEPS}")]
     assert len(set(steps)) > 3
     assert told[-1] == RunFolder(store.root, "run").fit == ""
-    alone, executor = opened(checkpoint, "local")
-    with executor:
-        assert executor.carry_out([fit]) == {}
-    assert equal(store, {(fit.model, fit.chunk): alone.units(fit.model, fit.chunk)})
 
 
 def test_a_node_of_another_version_is_refused_by_name_and_the_others_measure(checkpoint, plan, opened, more, starting):
