@@ -6,8 +6,8 @@
 
 `measure` carries out the same bundles, a checkpoint's map, in four ways, each from an empty store: `local` and `ray`,
 with one process and two; it holds their units against each other. Then processes that only hand back what was measured
-show what the driver can do. `simulate` plays the driver's loop: it takes one returned bundle at a time, hands the
-process the next one, and then writes the units.
+show what the driver can do, and up to eight that take their time for it show how it serves them. `simulate` plays the
+driver's loop: it takes one returned bundle at a time, hands the process the next one, and then writes the units.
 """
 
 from __future__ import annotations
@@ -21,15 +21,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
 import psutil
+
+if TYPE_CHECKING:
+    from attnres_core.engine.executors import Executor
+    from attnres_core.planning.bundles import Bundle
+    from attnres_core.planning.material import Material
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -37,6 +42,8 @@ SMALL = 8
 """Ablations a bundle, beside the plan's own number, from which costs are told apart."""
 NUMBER = 10_000
 """Bundles of a simulated run."""
+SCALES = (1, 2, 4, 8)
+"""Processes of the real driver where bundles only take time."""
 COUNTS, SPEEDS = (1, 4, 8, 16, 32, 64), (1, 3, 10, 30)
 """What is simulated: so many processes, so many times as fast as this machine's core."""
 
@@ -59,8 +66,8 @@ class Costs:
     """How long measured bundles took, as parts of their mean."""
 
 
-STANDING = Costs(0.108, 0.0724, 0.0019, 0.00014, 0.49, (0.78, 1.22))
-"""Measured on two x86-64 cores that other work shared, load average 12; every other bundle of the map is smaller."""
+STANDING = Costs(0.206, 0.0727, 0.0016, 0.00018, 0.51, (0.78, 1.22))
+"""Measured on two x86-64 cores that other work shared, load average 4 to 7; every other bundle is smaller."""
 
 
 @dataclass(frozen=True)
@@ -82,23 +89,20 @@ class Carried:
 
 def tree_seconds() -> float:
     """CPU seconds of this process and of those that it started and that live."""
-    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return sum(sum(process.cpu_times()[:2]) for process in family)
+    found = 0.0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # (it has just ended)
+            found += sum(process.cpu_times()[:2])
+    return found
 
 
-def carry_out(name: str, root: Path, processes: int, prompts: int, group: int = 0) -> Carried:
-    """Measure a map into a store of its own.
+def plan(prompts: int, group: int = 0) -> tuple[Material, list[Bundle]]:
+    """What a map of a shipped checkpoint measures.
 
     Args:
-        name: the executor's.
-        root: the store.
-        processes: how many of this machine's may measure.
         prompts: how many are read.
         group: ablations a bundle; 0: as the plan has it.
     """
-    from attnres_core.engine.executors import choose, open_executor
-    from attnres_core.engine.resources import Asked
-    from attnres_core.engine.store import Store
     from attnres_core.exploration.pathway_map import map_quantities
     from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
     from attnres_core.planning import bundles as planning
@@ -112,10 +116,32 @@ def carry_out(name: str, root: Path, processes: int, prompts: int, group: int = 
     part = whole.part(Split.EXPLORATION, prompts)
     given = ("cpu", "float32", reference_of(whole), fitting_of(whole))
     material = Material({Role.TRAINED: checkpoint}, (), {Split.EXPLORATION: part}, *given)
-    planning.GROUP = group or planning.GROUP
     asked = map_quantities(checkpoint, Role.TRAINED, Metric.DELTA_NLL)
-    bundles = planning.make_bundles(asked, Split.EXPLORATION, material)
-    resources = choose(name, Asked("cpu", "float32", [checkpoint], workers=processes))
+    with mock.patch.object(planning, "GROUP", group or planning.GROUP):
+        return material, planning.make_bundles(asked, Split.EXPLORATION, material)
+
+
+def opened(name: str, root: Path, material: Material, processes: int) -> Executor:
+    """An executor on a store of its own, with so many of this machine's processes."""
+    from attnres_core.engine.executors import choose, open_executor
+    from attnres_core.engine.resources import Asked
+    from attnres_core.engine.store import Store
+
+    resources = choose(name, Asked("cpu", "float32", list(material.checkpoints.values()), workers=processes))
+    return open_executor(name, material.checkpoints, Store(root), "run", resources)
+
+
+def carry_out(name: str, root: Path, processes: int, prompts: int, group: int = 0) -> Carried:
+    """Measure a map into a store of its own.
+
+    Args:
+        name: the executor's.
+        root: the store.
+        processes: how many of this machine's may measure.
+        prompts: how many are read.
+        group: ablations a bundle; 0: as the plan has it.
+    """
+    material, bundles = plan(prompts, group)
     settled_at: list[tuple[float, float]] = []
     first_cpu: list[float] = []
     started, cpu = time.perf_counter(), tree_seconds()
@@ -126,7 +152,7 @@ def carry_out(name: str, root: Path, processes: int, prompts: int, group: int = 
         if settled > len(settled_at):
             settled_at.append((time.perf_counter(), time.thread_time()))
 
-    with open_executor(name, material.checkpoints, Store(root), "run", resources) as executor:
+    with opened(name, root, material, processes) as executor:
         failed = executor.carry_out(bundles, tell)
         wall, end = time.perf_counter() - started, tree_seconds()
     assert not failed, failed
@@ -162,8 +188,8 @@ def a_cluster(processes: int) -> Iterator[None]:
 
 
 @contextmanager
-def replaying(recorded: Path) -> Iterator[list[float]]:
-    """Processes of the cluster hand back what a store holds instead of measuring it.
+def replaying(recorded: Path, seconds: float = 0.0) -> Iterator[list[float]]:
+    """Processes of the cluster hand back what a store holds, after so many seconds, instead of measuring it.
 
     Yields the driver's seconds of CPU that a process waits for, appended to from call to call.
     """
@@ -171,11 +197,16 @@ def replaying(recorded: Path) -> Iterator[list[float]]:
     from attnres_core.engine.executors.ray_driver import Driver
 
     class Replaying(ray_actor.Measurer):
-        def measure(self, bundle: Any, missing: Mapping[str, frozenset[str]]) -> ray_actor.Measured:
+        def station(self) -> ray_actor.Station:
             from attnres_core.engine.store import Store
 
-            held = Store(recorded).units(bundle.model, bundle.chunk)
-            return ray_actor.Measured({key: held[key] for key in missing}, ())
+            self._store = Store(recorded)
+            return ray_actor.Station(ray_actor.versions(), ray_actor.STDERR.resolve())
+
+        def measure(self, bundle: Any, missing: Mapping[str, frozenset[str]], *_: object) -> ray_actor.Measured:
+            held = self._store.units(bundle.model, bundle.chunk)
+            time.sleep(seconds)
+            return ray_actor.Measured({key: held[key] for key in missing}, (), seconds, loaded=False)
 
     waiting: list[float] = []
 
@@ -248,6 +279,43 @@ def costs_of(prompts: int, root: Path, alone: Carried) -> Costs:
     return Costs(bundle, ablation, driver, unit, waiting, spread)
 
 
+def scaled(processes: int, prompts: int, recorded: Path, root: Path, seconds: float) -> tuple[float, int]:
+    """The share of so many processes' time that measures, where a bundle of SMALL ablations only takes time.
+
+    As on GPUs, no core is busy meanwhile; the driver is the real one. Returns the number of bundles, too.
+    """
+    import ray
+
+    material, bundles = plan(prompts, SMALL)
+    first, others = bundles[:processes], bundles[processes:]
+    with (
+        replaying(recorded, seconds),
+        a_cluster(processes),
+        opened("ray", root, material, processes) as executor,
+    ):
+        executor.carry_out(first)
+        ray.get([hand.actor.station.remote() for hand in executor._driver.hands])  # all are up
+        started = time.perf_counter()
+        executor.carry_out(others)
+        taken = time.perf_counter() - started
+    return seconds * len(others) / (processes * taken), len(others)
+
+
+def scale(prompts: int, recorded: Path, costs: Costs) -> None:
+    """Print how the real driver serves processes whose bundles only take time, beside what the simulation says."""
+    driver = costs.driver + SMALL * costs.unit
+    print(f"\nBundles of {SMALL} ablations that only take time: share of the processes' time (simulated)\n")
+    print(f"| bundle, s | {' | '.join(map(str, SCALES))} processes |\n|{'---|' * (len(SCALES) + 1)}")
+    for seconds in (0.1, 0.4):
+        shares = []
+        for processes in SCALES:
+            with tempfile.TemporaryDirectory() as folder:
+                found, count = scaled(processes, prompts, recorded, Path(folder), seconds)
+            taken = simulated(processes, [seconds] * count, driver, costs.waiting)
+            shares.append(f"{found:.0%} ({seconds * count / (processes * taken):.0%})")
+        print(f"| {seconds} | {' | '.join(shares)} |", flush=True)
+
+
 def measure(prompts: int, part: str | None) -> Costs:
     """Print what each way costs, and what the driver can do; returns what a simulation needs."""
     print(f"{prompts} prompts; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n", flush=True)
@@ -256,7 +324,9 @@ def measure(prompts: int, part: str | None) -> Costs:
         alone = carry_out("local", root / "local-1", 1, prompts)
         if part != "driver":
             compare(prompts, root, alone)
-        return costs_of(prompts, root, alone)
+        costs = costs_of(prompts, root, alone)
+        scale(prompts, root / "local-1", costs)
+        return costs
 
 
 def simulated(processes: int, bundles: Sequence[float], driver: float, waiting: float) -> float:

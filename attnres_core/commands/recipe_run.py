@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "the store of all; each of several parts needs one of its own (default: .attnres)"
     parser.add_argument("--store", type=Path, metavar="DIR", help=told)
     parser.add_argument("--adapter", metavar="NAME", help="what reads them (default: the library)")
-    parser.add_argument("--executor", default="local", metavar="NAME", help="who measures (default: %(default)s)")
+    told = "who measures: local, this machine's processes; ray, a Ray cluster at RAY_ADDRESS (default: %(default)s)"
+    parser.add_argument("--executor", default="local", metavar="NAME", help=told)
     parser.add_argument("--shard", type=shard, metavar="K/N", help="measure the K-th of N parts, and decide nothing")
     told = "an option for pytest, such as --pytest=--attnres-dtype=bfloat16; may be given several times"
     parser.add_argument("--pytest", action="append", default=[], metavar="OPTION", help=told)

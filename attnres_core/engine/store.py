@@ -104,6 +104,10 @@ class Store:
         self._seen.clear()
         self._merged.clear()
 
+    def holds(self, model: str) -> bool:
+        """Whether anything was measured of a model in one arithmetic."""
+        return self._folder(model, "").is_dir()
+
     def models_about(self, text: str) -> dict[str, str]:
         """The models whose description holds `text`, with it: in other arithmetic, of other versions, too."""
         files = sorted((self.root / "units").glob(f"*/{ABOUT}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,19 +38,29 @@ class Shard:
         """This part of a plan's bundles, as they are sorted there.
 
         A part is a run of neighbours, so that it loads few models, and parts hold about the same number of
-        ablated prompts. Every bundle belongs to one part; fits, to every part that needs them.
+        ablated prompts. Every bundle belongs to one part, and so do the bundles that need the same fits, with these.
         """
-        whole, before, mine = sum(map(_cost, bundles)), 0, []
-        for bundle in bundles:
-            middle = before + _cost(bundle) / 2
+        together = _together(bundles)
+        whole, before, mine = sum(cost for _, cost in together), 0, []
+        for own, cost in together:
+            middle = before + cost / 2
             if self.number - 1 <= middle * self.count / whole < self.number:
-                mine.append(bundle)
-            before += _cost(bundle)
-        return [*dict.fromkeys(fit for bundle in mine for fit in bundle.fits if fit not in mine), *mine]
+                mine += [bundle for bundle in own if not (bundle.start and bundle in mine)]
+            before += cost
+        return mine
 
     def __str__(self) -> str:
         """As it is typed."""
         return f"{self.number}/{self.count}"
+
+
+def _together(bundles: Sequence[Bundle]) -> list[tuple[list[Bundle], int]]:
+    """What one job measures, with its cost: a bundle; or fits, which take long, and all bundles that need these."""
+    found: dict[Hashable, list[Bundle]] = {}
+    for place, bundle in enumerate(bundles):
+        if not bundle.start:
+            found.setdefault(bundle.fits or place, [*bundle.fits]).append(bundle)
+    return [(own, sum(map(_cost, own))) for own in found.values()]
 
 
 def _cost(bundle: Bundle) -> int:

@@ -8,15 +8,18 @@ The ledgers of one project are pooled: the same prompts have one error budget, w
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import SoftFileLock, Timeout
 
 from attnres_core.claims.claim import Claim
 from attnres_core.files import writing
@@ -29,6 +32,10 @@ _SKIPPED = {"node_modules", "site-packages", "__pycache__", ".git", ".venv"}
 """Folders that hold other people's projects."""
 _NOTE = {"read", "split", "quantities", "lock", "digests"}
 """What each line of notes holds."""
+NOTES_LOCK = f".{READS}.lock"
+"""Beside the notes, while one process adds to them."""
+NOTES_SECONDS = 60.0
+"""Another process holds that lock for milliseconds: one that is there for so long was left by a process that died."""
 _REMOVED = re.compile(rf"^({'|'.join(REMOVALS)})\(")
 
 
@@ -73,9 +80,11 @@ def read_rows(folder: Path) -> list[Row]:
     """
     file = folder / READS
     try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         if not all(isinstance(row, dict) and row.keys() >= _NOTE for row in rows):
             raise ValueError(f"a line lacks one of {', '.join(sorted(_NOTE))}")
+    except FileNotFoundError:
+        return []
     except ValueError as error:
         raise ValueError(f"{file}: unreadable ({error}); restore it from git") from None
     return rows
@@ -123,22 +132,60 @@ def note_read(
 
 
 def add_note(folder: Path, note: Row) -> None:
-    """Add a note of what was read, unless others say as much.
-
-    Processes of one machine may do so at once, those of several may not: jobs of an array have a folder each (see
-    `carry_notes`).
+    """Add a note of what was read, unless others say as much; processes of several machines may do so at once.
 
     Raises:
         ValueError: the file is malformed or cannot be written.
     """
+    if _told(folder, note):  # (a folder that cannot be written may hold all that there is to say)
+        return
+    with _adding(folder):
+        if not _told(folder, note):
+            with (folder / READS).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(note) + "\n")
+
+
+def _told(folder: Path, note: Row) -> bool:
+    """Whether a folder's notes say as much as another."""
     known = set[str]()
     for row in read_rows(folder):
         same = row["split"] == note["split"] and row["lock"] == note["lock"]
         known |= set(row["digests"]) if same and set(note["quantities"]) <= set(row["quantities"]) else set()
-    if set(note["digests"]) <= known:
-        return
-    with writing(folder / READS), (folder / READS).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(note) + "\n")  # one write: other processes append, too
+    return set(note["digests"]) <= known
+
+
+@contextlib.contextmanager
+def _adding(folder: Path) -> Iterator[None]:
+    """Let no other process add to a folder's notes, on this machine or another that shares the folder.
+
+    The lock is a file that must not be there before: network file systems have that, too, and appending to a file from
+    two machines at once would lose a line.
+
+    Raises:
+        ValueError: the folder cannot be written, or the lock stays.
+    """
+    lock = folder / NOTES_LOCK
+    with writing(folder / READS):
+        try:
+            with SoftFileLock(lock, timeout=NOTES_SECONDS):
+                yield
+        except Timeout:
+            raise ValueError(
+                f"{folder / READS} cannot be written: another process has held {lock} for {NOTES_SECONDS:.0f} s; if "
+                "none runs, it died: remove that file"
+            ) from None
+
+
+def move_notes(source: Path, target: Path) -> None:
+    """Move the notes of one folder to another; of several processes that do so at once, one does it.
+
+    Raises:
+        ValueError: a file is malformed or cannot be written.
+    """
+    if (source / READS).is_file() and source.resolve() != target.resolve():
+        with _adding(source):
+            carry_notes(source, target)
+            (source / READS).unlink(missing_ok=True)
 
 
 def carry_notes(source: Path, target: Path) -> None:

@@ -143,6 +143,8 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
         settings.device, settings.dtype, models, workers, settings.memory, settings.device_map, settings.ray_address
     )
     resources = choose(settings.executor, asked)
+    if settings.device == "auto" and resources.device_class == "cpu" and _only_on_cuda(store, trained, settings.dtype):
+        resources = choose(settings.executor, dataclasses.replace(asked, device="cuda"))
     kept = {Step(number): folder for number, folder in kept_steps(trained).items()}
     named = {q.role for claim in claims for q in claim.quantities if isinstance(q.role, Step)} & kept.keys()
     for step in sorted(named, key=lambda step: step.number):
@@ -154,6 +156,13 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
         file, remedy = named_set(name, settings.prompt_sets, settings.root)
         sets[name] = read_run_prompts(file, trained, limit, remedy)
     return Inputs(settings, store, sets, registry, checkpoints, kept, resources)
+
+
+def _only_on_cuda(store: Store, trained: Checkpoint, dtype: str) -> bool:
+    """Whether a store holds units of a checkpoint that were measured on CUDA, and none that were on a CPU."""
+    role = Role.TRAINED
+    keys = {device: Material({role: trained}, (), {}, device, dtype).model_key(role) for device in ("cuda", "cpu")}
+    return store.holds(keys["cuda"]) and not store.holds(keys["cpu"])
 
 
 def _tally(words: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from attnres_core.judging.stored_decisions import adjusted
 from attnres_core.planning.bundles import Bundle, bundles_for
 from attnres_core.planning.shards import Shard
 from attnres_core.prompts import Split
-from attnres_core.registration.ledger import READS, carry_notes, explored, note_read
+from attnres_core.registration.ledger import explored, move_notes, note_read
 from attnres_core.registration.registry import Standing
 from attnres_core.statistics.sequential import Look, looks
 from attnres_core.suite.inputs import read_inputs
@@ -101,8 +101,7 @@ class Suite:
         standings = standings or {claim.node_id: self.standing(claim) for claim in self.claims}
         folder, root = self.inputs.registry.folder, self.inputs.store.root
         if self.claims:  # what jobs of an array read, whose stores were merged into this one
-            carry_notes(root, folder)
-            (root / READS).unlink(missing_ok=True)
+            move_notes(root, folder)
         self.note_reads(standings, folder)
         outcomes: dict[str, Outcome] = {}
         with self.executor(run) as executor:

@@ -19,8 +19,10 @@ import pytest
 from support.fire import LOGGING, command, held, written
 from support.small_suite import CLAIMS, record_of
 
+import attnres_core as ac
 from attnres_core.engine import store_maintenance
 from attnres_core.engine.executors import choose, open_executor, ray_driver
+from attnres_core.engine.executors.ray_cluster import check_answers
 from attnres_core.engine.executors.ray_driver import ClusterWarning
 from attnres_core.engine.resources import LIBRARIES, NARROW, Asked, Need, Resources
 from attnres_core.engine.run_folder import RunFolder
@@ -29,8 +31,9 @@ from attnres_core.exploration.pathway_map import map_quantities
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.planning import material as planning
 from attnres_core.planning.bundles import make_bundles
-from attnres_core.planning.material import Material, reference_of
+from attnres_core.planning.material import Material, fitting_of, reference_of
 from attnres_core.prompts import Split, load_prompts
+from attnres_core.quantities.ablations import FIT_STEPS
 from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.vocabulary import Role
 
@@ -126,17 +129,22 @@ def checkpoint(micro):
 
 
 @pytest.fixture
-def plan(micro, monkeypatch):
+def material(micro):
+    """The exploration prompts, read by a checkpoint."""
+    prompts = load_prompts(micro / "prompts.jsonl")
+    parts = {Split.EXPLORATION: prompts.part(Split.EXPLORATION)}
+    given = "cpu", "float32", reference_of(prompts), fitting_of(prompts)
+    return lambda checkpoint: Material({Role.TRAINED: checkpoint}, (), parts, *given)
+
+
+@pytest.fixture
+def plan(material, monkeypatch):
     """Bundles of a checkpoint's map, several for every process."""
     monkeypatch.setattr(planning, "CHUNK", 5)
-    prompts = load_prompts(micro / "prompts.jsonl")
 
     def made(checkpoint):
-        part = prompts.part(Split.EXPLORATION)
-        material = Material(
-            {Role.TRAINED: checkpoint}, (), {Split.EXPLORATION: part}, "cpu", "float32", reference_of(prompts)
-        )
-        return make_bundles(map_quantities(checkpoint, Role.TRAINED, Metric.DELTA_NLL), Split.EXPLORATION, material)
+        asked = map_quantities(checkpoint, Role.TRAINED, Metric.DELTA_NLL)
+        return make_bundles(asked, Split.EXPLORATION, material(checkpoint))
 
     return made
 
@@ -165,13 +173,14 @@ def processes():
     return found
 
 
-def kill_one(by=signal.SIGKILL):
-    """Kill a process that measures, as soon as there is one."""
+def kill_one(by=signal.SIGKILL, besides=None):
+    """Kill a process that measures, as soon as there is one besides another; returns it."""
     for _ in range(600):
         for process in processes():
             with contextlib.suppress(psutil.Error):
-                process.send_signal(by)
-                return
+                if process != besides:
+                    process.send_signal(by)
+                    return process
         time.sleep(0.05)
     raise AssertionError("no process measured")
 
@@ -238,11 +247,12 @@ def test_a_bundle_that_fails_or_kills_its_process_twice_is_named_and_the_rest_go
         assert failed is unknown
         assert "float8" in why
         assert not store.missing(rest[0])
-        killer = threading.Thread(target=lambda: (kill_one(), time.sleep(1), kill_one(signal.SIGABRT)))
+        killer = threading.Thread(target=lambda: kill_one(signal.SIGABRT, besides=kill_one()))
         killer.start()
-        [(failed, why)] = executor.carry_out([deadly]).items()
+        slow = dataclasses.replace(deadly, prompts=deadly.prompts * 15)  # (longer than it takes to find its process)
+        [(failed, why)] = executor.carry_out([slow]).items()
         killer.join()
-        assert failed is deadly
+        assert failed is slow
         assert f"the process measuring {deadly} died 2 times" in why
         assert len(why.split("its stderr ends: ")[1]) > 100  # (the stack of the abort)
         assert executor.carry_out([deadly, *rest]).keys() == {deadly}
@@ -278,6 +288,22 @@ def test_a_checkpoint_larger_than_the_object_stores_is_sent_once_to_a_node_that_
     assert [file.stat().st_size > OBJECT_STORE for file in kept] == [True]
 
 
+def test_how_far_a_fit_is_reaches_the_run(checkpoint, material, opened, monkeypatch):
+    monkeypatch.setattr(ray_driver, "LISTEN_SECONDS", 0.02)
+    told, tell = [], RunFolder.tell_fit
+    monkeypatch.setattr(RunFolder, "tell_fit", lambda self, words: (told.append(words), tell(self, words)))
+    what = ac.optimal(ac.EMBEDDING, ac.MLP, ac.LATE).on(ac.TRAINED)
+    bundles = make_bundles([what], Split.EXPLORATION, material(checkpoint))
+    assert any(bundle.start for bundle in bundles)
+    store, executor = opened(checkpoint)
+    with executor:
+        assert executor.carry_out(bundles) == {}
+    assert whole(store, bundles)
+    steps = [int(words.split("step ")[1].split()[0]) for words in told if words.endswith(f" of {FIT_STEPS}")]
+    assert len(set(steps)) > 3
+    assert told[-1] == RunFolder(store.root, "run").fit == ""
+
+
 def test_a_node_of_another_version_is_refused_by_name_and_the_others_measure(checkpoint, plan, opened, more, starting):
     node = more(env_vars=starting(OTHER_TORCH))
     bundles = plan(checkpoint)
@@ -311,7 +337,8 @@ def test_a_full_cluster_is_told_and_measures_once_there_is_room(checkpoint, plan
     store, executor = opened(checkpoint)
     leaving = threading.Timer(4, lambda: [ray.kill(other) for other in others])
     leaving.start()
-    with executor, pytest.warns(ClusterWarning, match="has started for 1 s: other jobs hold the Ray cluster; waiting"):
+    waits = r"no process has started for 1 s: other jobs hold the Ray cluster; waiting for 1 CPU and .*B of memory"
+    with executor, pytest.warns(ClusterWarning, match=waits):
         assert executor.carry_out(bundles) == {}
     leaving.join()
     assert whole(store, bundles)
@@ -326,7 +353,7 @@ def test_a_model_over_all_gpus_of_a_node_yields_what_it_does_on_one_device(
     with executor:
         assert executor.carry_out(plan(checkpoint)) == {}
     assert equal(store, by_one_process)
-    assert RunFolder(store.root, "run").workers == "1 nodes, 1 processes"
+    assert RunFolder(store.root, "run").workers == "1 node, 1 process"
 
 
 def test_auto_asks_the_cluster_for_gpus(cluster, checkpoint, more):
@@ -409,10 +436,18 @@ def test_another_worker_drives_when_one_is_killed_and_a_killed_run_goes_on_with_
     assert decided() == verdicts
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no-host.invalid:6379", "a-name", "127.0.0.1:99999", ""])
+def test_an_address_where_nothing_listens_is_refused_at_once(address):
+    with pytest.raises(ValueError, match=f"no Ray cluster answers at {address} .* that `ray start --head` printed"):
+        check_answers(address)
+
+
 @pytest.mark.usefixtures("_quiet")
 def test_what_cannot_work_is_told_with_the_remedy(suite, pytester):
     result = suite("-n", "0", "--attnres-ray-address=auto")
     result.stderr.fnmatch_lines(["*--attnres-ray-address is for --attnres-executor ray*"])
+    with pytest.raises(ValueError, match=r"for programs outside of the cluster; run this on a node .* give HOST:6379"):
+        choose("ray", Asked("cpu", "float32", [], address="ray://head:10001"))
     pytester.makeconftest("import sys\nsys.modules['ray'] = None\n")
     result = suite("-n", "0", "--attnres-executor=ray")
     result.stderr.fnmatch_lines(["*needs the package ray: pip install ray, here and on every node*"])

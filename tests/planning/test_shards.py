@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attnres_core.planning import shards
 from attnres_core.planning.shards import Shard
 
 
@@ -38,12 +39,17 @@ def test_by_hand():
     assert (first, second) == (bundles[:2], bundles[2:])
 
 
-def test_every_part_has_the_fits_that_it_needs():
-    fit = Costly(("prompt",), ("ablation",), start="zero")
-    bundles = [fit, *(Costly(("prompt",) * 2000, (str(number),), fits=(fit,)) for number in range(4))]
-    parts = [Shard(number, 2).of(bundles) for number in (1, 2)]
-    assert all(part[0] is fit and len(part) == len(set(part)) for part in parts)
-    assert {bundle for part in parts for bundle in part} == set(bundles)
+def test_fits_are_in_one_part_with_all_that_needs_them():
+    zero, mean = (Costly(("prompt",), ("ablation",), start=start) for start in ("zero", "mean"))
+    drops = [Costly(("prompt",) * (shards._cost(zero) // 2), (str(number),)) for number in range(4)]  # each as a fit
+    fitted = [Costly(("prompt",), (str(number),), fits=(zero, mean)) for number in range(3)]
+    bundles = [zero, mean, drops[0], fitted[0], *drops[1:], *fitted[1:]]  # (of another split, and the plain path's)
+    first, second, third = (Shard(number, 3).of(bundles) for number in (1, 2, 3))
+    assert first == [drops[0]]
+    assert second == [zero, mean, *fitted, drops[1]]
+    assert third == drops[2:]
+    some = Costly(("prompt",), ("ablation",), fits=(zero,))
+    assert Shard(1, 1).of([zero, mean, fitted[0], some]) == [zero, mean, fitted[0], some]
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1/0", "1", "1/2/3", "-1/4", "a/b", "", "\u0661/\u0664"])

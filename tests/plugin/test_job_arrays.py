@@ -64,6 +64,36 @@ def test_parts_in_stores_of_their_own_joined_decide_what_one_run_decides(suite, 
     assert verdicts == decided(pytester)[1]
 
 
+AS_IF_ON_CUDA = """
+import torch
+from attnres_core.engine import resources
+from attnres_core.engine.worker import Worker
+
+resources.cuda_devices = lambda: 1
+torch.cuda.mem_get_info = lambda device: (2**40, 2**40)
+
+def on_the_cpu(self, checkpoints, resources, device):
+    real(self, checkpoints, resources, "cpu")
+
+real = Worker.__init__
+Worker.__init__ = on_the_cpu
+"""
+
+
+def test_a_machine_without_a_gpu_judges_what_jobs_measured_on_theirs(suite, pytester):
+    assert told(suite("--attnres-shard=1/1", "-n", "0", claims=ONE, conftest=AS_IF_ON_CUDA))[0] > 0
+    (pytester.path / "conftest.py").unlink()
+    judged = suite("-n", "0", claims=ONE)
+    judged.stdout.fnmatch_lines(["*device: cuda, float32, and no CUDA device is here: what the store holds is judged*"])
+    assert judged.ret == 0
+    assert decided(pytester)[0] == 0
+    lacking = suite("-n", "0", claims=ONE.replace("MLP", "ATTN"))
+    assert lacking.ret == pytest.ExitCode.USAGE_ERROR
+    lacking.stderr.fnmatch_lines(
+        ["*no CUDA device * run this where there is one, or on the CPU: --attnres-device cpu*"]
+    )
+
+
 BREAKS = """
 from attnres_core.engine.worker import Worker
 

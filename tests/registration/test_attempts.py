@@ -2,8 +2,13 @@
 
 import hashlib
 import json
+import os
 import re
 import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from support.small_suite import record_of
@@ -14,13 +19,17 @@ from attnres_core.claims.statements import Linear, Operator, Statement
 from attnres_core.prompts import load_prompts, read_tokenizer
 from attnres_core.quantities.ablations import drop, zero
 from attnres_core.quantities.summaries import mass
+from attnres_core.registration import ledger
 from attnres_core.registration.attestation import attested
 from attnres_core.registration.ledger import (
     LEDGER,
     LOCK,
+    NOTES_LOCK,
     READS,
     PromptDigests,
+    add_note,
     carry_notes,
+    move_notes,
     note_read,
     project_of,
     read_rows,
@@ -556,3 +565,70 @@ def test_a_note_is_written_once(tmp_path):
         ValueError, match=r"claims\.reads: unreadable \(a line lacks one of digests, lock, .*restore it from git"
     ):
         carry_notes(other, tmp_path)
+
+
+JOBS = 8
+
+
+def at_once(*calls):
+    """Carry out every call, all from one moment on, as jobs of an array do."""
+    ready = threading.Barrier(len(calls))
+
+    def started(call):
+        ready.wait()
+        call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        list(pool.map(started, calls))
+
+
+@pytest.fixture
+def _network(monkeypatch):
+    """Files as on a network file system: appending begins where the file ended when it was opened."""
+    real = Path.open
+
+    def opened(self, mode="r", **given):
+        if mode != "a":
+            return real(self, mode, **given)
+        self.touch()
+        stream = real(self, "r+", **given)
+        stream.seek(0, os.SEEK_END)
+        time.sleep(0.02)
+        return stream
+
+    monkeypatch.setattr(Path, "open", opened)
+
+
+@pytest.mark.usefixtures("_network")
+def test_many_jobs_that_write_notes_into_one_folder_lose_and_mix_nothing(tmp_path):
+    digests = [[f"{job}-{number}" * 20 for number in range(200)] for job in range(JOBS)]  # (lines longer than a buffer)
+    at_once(*(lambda own=own: note_read(tmp_path, "exploration", own) for own in digests))
+    assert sorted(row["digests"] for row in read_rows(tmp_path)) == sorted(map(sorted, digests))
+    at_once(*(lambda: note_read(tmp_path, "confirmation", digests[0]) for _ in range(JOBS)))
+    assert len(read_rows(tmp_path)) == JOBS + 1
+    assert [file.name for file in tmp_path.iterdir()] == [READS]
+
+
+def test_the_notes_of_a_merged_store_move_once_whoever_decides(tmp_path, monkeypatch):
+    told = ledger._told
+    monkeypatch.setattr(ledger, "_told", lambda *given: (told(*given), time.sleep(0.002))[0])
+    store, claims = tmp_path / "store", tmp_path / "claims"
+    for folder in (store, claims):
+        folder.mkdir()
+    for job in range(JOBS):
+        note_read(store, "exploration", [f"e{job}"])
+    notes = read_rows(store)
+    at_once(*(lambda: move_notes(store, claims) for _ in range(JOBS)))
+    assert read_rows(claims) == notes
+    assert not list(store.iterdir())
+    move_notes(claims, claims)  # a store beside its claims
+    assert read_rows(claims) == notes
+
+
+def test_a_lock_that_another_machine_left_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger, "NOTES_SECONDS", 0.1)
+    note_read(tmp_path, "exploration", ["e1"])
+    (tmp_path / NOTES_LOCK).write_text("1\nanother-machine\n")
+    add_note(tmp_path, read_rows(tmp_path)[0])  # nothing to add
+    with pytest.raises(ValueError, match=rf"another process has held .*{NOTES_LOCK} .* died: remove that file"):
+        note_read(tmp_path, "exploration", ["e2"])

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shutil
+import time
 import uuid
 import warnings
 from collections.abc import Mapping
@@ -70,6 +71,10 @@ class Measured:
 
     units: Mapping[str, Unit]
     notices: tuple[tuple[type[Warning], str], ...]
+    seconds: float
+    """How long it took."""
+    loaded: bool
+    """Whether the model was loaded for it."""
 
 
 class Measurer:
@@ -86,30 +91,43 @@ class Measurer:
     ) -> None:
         self._checkpoints, self._identities = dict(checkpoints), identities
         self._here = set[AnyRole]()
+        self._held: tuple[AnyRole, str] | None = None
+        """The model that was asked for last."""
         self._worker = Worker(self._checkpoints, resources, resources.slots[0])
 
     def station(self) -> Station:
-        """Where this is, once it is up."""
+        """Where this is, once it is up and has imported what is large."""
+        importlib.import_module("torch")
         return Station(versions(), STDERR.resolve())
 
     def measure(
-        self, bundle: Bundle, missing: Mapping[str, frozenset[str]], constants: Mapping[str, Any]
+        self, bundle: Bundle, missing: Mapping[str, frozenset[str]], constants: Mapping[str, Any], ear: Any = None
     ) -> Measured | Lacks:
         """Measure units of a bundle, as `Worker.measure` does, or name the checkpoint that is not here.
+
+        Args:
+            bundle: what they belong to.
+            missing: the fields that are wanted, by the units' keys.
+            constants: what its fits gave, by the interventions' keys.
+            ear: an `Ear`, as an actor, which hears how far a fit is.
 
         Raises:
             ValueError: the model cannot be loaded, does not fit the device, or cannot read the prompts.
         """
         if not self._found(bundle.role):
             return Lacks(bundle.role)
+        started, held = time.monotonic(), self._held
+        self._held = bundle.role, bundle.dtype
+        tell = {"tell": ear.hear.remote} if ear else {}
         with warnings.catch_warnings(record=True) as notices:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", SmallerBatchWarning)
             try:
-                units = self._worker.measure(bundle, missing, constants)
+                units = self._worker.measure(bundle, missing, constants, **tell)
             except UnsupportedCheckpoint as error:  # (which does not travel)
                 raise ValueError(str(error)) from None
-        return Measured(units, tuple((notice.category, str(notice.message)) for notice in notices))
+        told = tuple((notice.category, str(notice.message)) for notice in notices)
+        return Measured(units, told, time.monotonic() - started, loaded=held != self._held)
 
     def receive(self, role: AnyRole, sender: Any) -> None:
         """Keep a checkpoint that is sent, once a node.
@@ -175,6 +193,21 @@ class Sender:
         with self._files[identity][name].open("rb") as stream:
             stream.seek(start)
             return stream.read(PIECE)
+
+
+class Ear:
+    """Where the driver runs, hears how far fits are; it keeps what was told last."""
+
+    def __init__(self) -> None:
+        self._words = ""
+
+    def hear(self, words: str) -> None:
+        """Hear how far a fit is."""
+        self._words = words
+
+    def told(self) -> str:
+        """What was heard last."""
+        return self._words
 
 
 def identity(folder: Path, tokenizer: Path) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -40,6 +41,10 @@ from attnres_core.quantities.vocabulary import AnyRole
 
 LOCAL = "local"
 """The address of a cluster that is started on this machine for the run."""
+AUTO = "auto"
+"""The address of the cluster that this machine is a node of."""
+ANSWER_SECONDS = 10.0
+"""A head that does not answer for so long is not there; ray itself asks for minutes."""
 
 
 @contextlib.contextmanager
@@ -61,6 +66,8 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
         return
     own: dict[str, Any] = {}
+    if address not in (LOCAL, AUTO):
+        check_answers(address)
     if address == LOCAL:
         own = {"num_cpus": cores(), "num_gpus": cuda_devices(), "include_dashboard": False}
     try:
@@ -71,6 +78,22 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def check_answers(address: str) -> None:
+    """Refuse an address at which nothing listens.
+
+    Raises:
+        ValueError: it is not HOST:PORT, or nothing answers there.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"--attnres-ray-address: no Ray cluster answers at {address} ({error}); give the HOST:PORT that `ray start "
+            "--head` printed, or auto on a node of the cluster"
+        ) from None
 
 
 class RayExecutor:
@@ -102,13 +125,18 @@ class RayExecutor:
 
         Raises:
             ValueError: the device is neither auto, cpu nor cuda; the device map is another; the budget is too small;
-                no cluster answers.
+                the address is not for programs of the cluster; no cluster answers.
         """
         if asked.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"--attnres-device is {asked.device!r}; allowed: auto, cpu, cuda")
         if asked.device_map not in (None, BALANCED):
             raise ValueError(f"--attnres-device-map is {asked.device_map!r}; allowed: {BALANCED}")
         address, device = asked.address or os.environ.get("RAY_ADDRESS") or LOCAL, asked.device
+        if address.startswith("ray://"):
+            raise ValueError(
+                f"--attnres-ray-address is {address!r}, for programs outside of the cluster; run this on a node of it, "
+                "such as the head, and give HOST:6379 or auto"
+            )
         if device == "auto":
             device = "cuda" if _has_gpus(address) else "cpu"
         if asked.device_map and device == "cpu":
@@ -142,7 +170,9 @@ class RayExecutor:
         if self._driver is None:
             with ExitStack() as asked:
                 if asked.enter_context(self.store.held(f"{self.folder.path.name}-driver")):
-                    ray = asked.enter_context(connected(self.resources.address))
+                    address = self.resources.address
+                    self.folder.tell_workers("Ray starts" if address == LOCAL else f"connecting to Ray at {address}")
+                    ray = asked.enter_context(connected(address))
                     self._driver = asked.enter_context(
                         Driver(ray, self.checkpoints, self.store, self.folder, self.resources)
                     )

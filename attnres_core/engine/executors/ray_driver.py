@@ -19,7 +19,7 @@ from attnres_core.amounts import size
 from attnres_core.engine.executors import ray_actor
 from attnres_core.engine.executors.attempts import ATTEMPTS, killed, went_wrong
 from attnres_core.engine.executors.protocol import Tell
-from attnres_core.engine.executors.ray_queue import Loading, Queue, Task, loading
+from attnres_core.engine.executors.ray_queue import Loading, Pace, Queue, Task, loading
 from attnres_core.engine.resources import BATCH_TOKENS, LIBRARIES, NARROW, Resources, largest_need
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
@@ -29,6 +29,8 @@ from attnres_core.quantities.vocabulary import AnyRole
 
 STAFF_SECONDS = 5.0
 """How often to look for nodes that came or went."""
+LISTEN_SECONDS = 1.0
+"""How often to ask how far a fit is, while there is one."""
 WAITING_SECONDS = 60.0
 """After so long without a process the run says that it waits."""
 PROBE_SECONDS = 15.0
@@ -54,6 +56,10 @@ class Demand:
         """How many such processes a node with these resources holds."""
         rooms = [node.get("CPU", 0) // self.cpus, node.get("memory", 0) // self.memory]
         return int(min([*rooms, node.get("GPU", 0) // self.gpus] if self.gpus else rooms))
+
+    def __str__(self) -> str:
+        """`1 GPU, 1 CPU and 1.2 GiB of memory`."""
+        return f"{f'{self.gpus} GPU, ' if self.gpus else ''}{self.cpus} CPU and {size(self.memory)} of memory"
 
 
 def demand_of(resources: Resources, node: Mapping[str, float]) -> Demand:
@@ -114,10 +120,17 @@ class Driver:
         self.ray, self.checkpoints, self.store, self.folder, self.resources = ray, checkpoints, store, folder, resources
         self.hands: list[Hand] = []
         self.flights: dict[Any, Flight] = {}
+        self.pace = Pace()
         self.queue = Queue(store, folder)
         self._identities = {role: ray_actor.identity(c.folder, c.tokenizer_file) for role, c in checkpoints.items()}
         self._sender: Any = None
         """Reads checkpoints for nodes that lack them, once one does."""
+        self._ear: Any = None
+        """Hears how far fits are, once there is one."""
+        self._asked: Any = None
+        """The question to it that is not answered."""
+        self._said = ""
+        """What the run's folder says of fits."""
         self._left_alone = dict[str, str]()
         """Nodes that take no part any more, with the reason."""
         self._staffed = -STAFF_SECONDS
@@ -133,8 +146,9 @@ class Driver:
     def __exit__(self, *error: object) -> None:
         self.queue.close()
         with contextlib.suppress(Exception):  # (a cluster that is gone is no reason to fail at the end)
-            for actor in [*(hand.actor for hand in self.hands), *([self._sender] if self._sender else [])]:
-                self.ray.kill(actor)
+            for actor in (*(hand.actor for hand in self.hands), self._sender, self._ear):
+                if actor is not None:
+                    self.ray.kill(actor)
 
     def carry_out(self, bundles: Sequence[Bundle], tell: Tell, before: int) -> bool:
         """Measure what no other run is measuring; returns whether anything was settled.
@@ -148,19 +162,22 @@ class Driver:
             StoreError: the store cannot be read or written.
             ValueError: no node of the cluster can measure: why.
         """
-        self.queue, self._settled = Queue(self.store, self.folder, bundles), 0
+        self.queue, self._settled = Queue(self.store, self.folder, bundles, self.pace), 0
         while self.queue or self.queue.under_way:
             self._staff()
             self._assign()
             if not self.flights:
                 break  # what is left other runs hold
-            done, _ = self.ray.wait(list(self.flights), num_returns=1, timeout=STAFF_SECONDS)
+            self._listen()
+            timeout = LISTEN_SECONDS if self.queue.fitting else STAFF_SECONDS
+            done, _ = self.ray.wait(list(self.flights), num_returns=1, timeout=timeout)
             for reference in done:
                 flight, settled = self.flights.pop(reference), self._settled
                 flight.hand.busy = False
                 flight.land(self._outcome(reference))
                 if self._settled > settled:
                     tell(before + self._settled)
+        self._listen()
         return self._settled > 0
 
     def _call(self, hand: Hand, reference: Any, land: Callable[[Any], None]) -> None:
@@ -192,22 +209,26 @@ class Driver:
         demands = {node: demand_of(self.resources, held) for node, held in nodes.items()}
         there = Counter(hand.node for hand in self.hands)
         rooms = [node for node, held in nodes.items() for _ in range(demands[node].fitting(held) - there[node])]
-        starting = sum(hand.station is None for hand in self.hands)
-        for node in rooms[: max(len(self.queue) - starting, 0)]:
+        free = sum(hand.station is None or not hand.busy for hand in self.hands)
+        for node in rooms[: max(len(self.queue) - free, 0)]:
             self._start(node, demands[node])
         if not self.hands and self.queue:
             raise ValueError(self._no_room(list(alive.values())))
         up = [hand for hand in self.hands if hand.station is not None]
-        self.folder.tell_workers(f"{len({hand.node for hand in up})} nodes, {len(up)} processes")
+        where = f"{_counted(len({hand.node for hand in up}), 'node')}, {_counted(len(up), 'process')}"
+        self.folder.tell_workers(where if up else "processes of the Ray cluster start")
         if not up and self._idle_since is not None and time.monotonic() - self._idle_since > WAITING_SECONDS:
             self._idle_since = None
-            message = f"no process has started for {WAITING_SECONDS:.0f} s: other jobs hold the Ray cluster; waiting"
+            least = min(demands.values(), key=lambda demand: (demand.gpus, demand.cpus), default=None)
+            message = (
+                f"no process has started for {WAITING_SECONDS:.0f} s: other jobs hold the Ray cluster; waiting for "
+                f"{least} on one of its nodes"
+            )
             warnings.warn(message, ClusterWarning, stacklevel=2)
 
     def _no_room(self, alive: Sequence[Mapping[str, float]]) -> str:
         """Why no node measures."""
-        demand = demand_of(self.resources, alive[0] if alive else {})
-        takes = f"{f'{demand.gpus} GPU, ' if demand.gpus else ''}{demand.cpus} CPU and {size(demand.memory)} of memory"
+        takes = demand_of(self.resources, alive[0] if alive else {})
         holds = [
             f"{int(held.get('CPU', 0))} CPU, {int(held.get('GPU', 0))} GPU, {size(int(held.get('memory', 0)))}"
             for held in alive
@@ -249,15 +270,19 @@ class Driver:
 
     def _assign(self) -> None:
         """Give every idle process a bundle of the queue."""
-        holding = Counter(hand.loading for hand in self.hands if hand.loading)
+        holding, idle = Counter(hand.loading for hand in self.hands if hand.loading), set[Loading | None]()
         for hand in (hand for hand in self.hands if not hand.busy):
+            if hand.loading in idle:  # there is nothing for others that hold the same
+                continue
             others = holding - Counter([hand.loading] if hand.loading else [])
             if (task := self.queue.take(hand.loading, others)) is None:
-                break
+                idle.add(hand.loading)
+                continue
             hand.loading = loading(task.bundle)
             holding = others + Counter([hand.loading])
             alone = dataclasses.replace(task.bundle, fits=())  # (their prompts need not travel)
-            call = hand.actor.measure.remote(alone, task.missing, self.store.constants(task.bundle))
+            constants, ear = self.store.constants(task.bundle), self._ear_of(task.bundle)
+            call = hand.actor.measure.remote(alone, task.missing, constants, ear)
             self._call(hand, call, partial(self._measured, hand, task))
 
     def _measured(self, hand: Hand, task: Task, outcome: Any) -> None:
@@ -269,6 +294,8 @@ class Driver:
         bundle = task.bundle
         with self.queue.ending(task):
             if isinstance(outcome, ray_actor.Measured):
+                if not bundle.start:  # (a fit takes as long as many bundles)
+                    self.pace.note(outcome.seconds, loaded=outcome.loaded)
                 self._assign()  # the cluster works on while this process writes
                 self.store.add_units(bundle.model, bundle.chunk, outcome.units, bundle.about)
                 self.folder.finish(bundle)
@@ -276,6 +303,7 @@ class Driver:
                 for category, message in outcome.notices:
                     warnings.warn(message, category, stacklevel=2)
             elif isinstance(outcome, ray_actor.Lacks):
+                hand.loading = None
                 self._send(hand, bundle.role)
                 self.queue.put_back(bundle)
             elif self._failed(hand, bundle, outcome):
@@ -283,13 +311,35 @@ class Driver:
             else:
                 self._settled += 1
 
+    def _ear_of(self, bundle: Bundle) -> Any:
+        """Who hears how far a bundle's fit is; None: it is none."""
+        if bundle.start and self._ear is None:
+            self._ear = self._beside(ray_actor.Ear)
+        return self._ear if bundle.start else None
+
+    def _listen(self) -> None:
+        """Pass on how far a fit is, without waiting for the answer."""
+        words = ""
+        if self.queue.fitting:
+            self._asked = self._asked or self._ear.told.remote()
+            if not self.ray.wait([self._asked], timeout=0)[0]:
+                return
+            answer, self._asked = self._outcome(self._asked), None
+            words = answer if isinstance(answer, str) else ""
+        if words != self._said:
+            self._said = words
+            self.folder.tell_fit(words)
+
+    def _beside(self, kind: type, *given: Any) -> Any:
+        """An actor on this node that takes no core."""
+        here = self.ray.get_runtime_context().get_node_id()
+        return self.ray.remote(kind).options(num_cpus=0, scheduling_strategy=_only_on(here)).remote(*given)
+
     def _send(self, hand: Hand, role: AnyRole) -> None:
         """Let a process receive a checkpoint, which a process of this node reads a piece at a time."""
         if self._sender is None:
             files = {self._identities[role]: ray_actor.files_of(held) for role, held in self.checkpoints.items()}
-            here = self.ray.get_runtime_context().get_node_id()
-            sender = self.ray.remote(ray_actor.Sender).options(num_cpus=0, scheduling_strategy=_only_on(here))
-            self._sender = sender.remote(files)
+            self._sender = self._beside(ray_actor.Sender, files)
         self._call(hand, hand.actor.receive.remote(role, self._sender), partial(self._received, hand, role))
 
     def _received(self, hand: Hand, role: AnyRole, outcome: Any) -> None:
@@ -351,6 +401,11 @@ class Driver:
             address = next((n["NodeManagerAddress"] for n in self.ray.nodes() if n["NodeID"] == hand.node), "unknown")
             self._left_alone[hand.node] = f"node {hand.node[:8]} ({address}) measures nothing: {why}"
             warnings.warn(self._left_alone[hand.node], ClusterWarning, stacklevel=2)
+
+
+def _counted(count: int, what: str) -> str:
+    """`1 node`, `2 processes`."""
+    return f"{count} {what}" + ("" if count == 1 else "es" if what.endswith("s") else "s")
 
 
 def _only_on(node: str) -> Any:

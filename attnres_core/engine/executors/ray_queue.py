@@ -7,6 +7,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from attnres_core.engine.executors.attempts import barred, waits
 from attnres_core.engine.run_folder import RunFolder
@@ -34,6 +35,30 @@ class _Chunk:
     tasks: list[Task] = field(default_factory=list)
 
 
+@dataclass(slots=True, eq=False)
+class Pace:
+    """How long bundles took that came back: seconds."""
+
+    first: list[float] = field(default_factory=list)
+    """Of those that a model was loaded for, loading included."""
+    further: list[float] = field(default_factory=list)
+    """Of those whose model the process held."""
+
+    def note(self, seconds: float, *, loaded: bool) -> None:
+        """Remember one; `loaded`: whether the model was loaded for it."""
+        (self.first if loaded else self.further).append(seconds)
+
+    def worth_loading(self, waiting: int, holders: int) -> bool:
+        """Whether so many bundles keep the processes that hold their model for longer than it takes to load it.
+
+        As long as nobody knows what loading takes, it is.
+        """
+        if not holders or not self.first or not self.further:
+            return True
+        bundle = fmean(self.further)
+        return waiting * bundle > holders * (fmean(self.first) - bundle)
+
+
 class Queue:
     """The bundles of a run, each taken once unless it is put back.
 
@@ -41,10 +66,13 @@ class Queue:
         store: what is there already; holds the locks of chunks, which other runs may be at.
         folder: the run's.
         bundles: what is to be measured.
+        pace: how fast it went so far.
     """
 
-    def __init__(self, store: Store, folder: RunFolder, bundles: Iterable[Bundle] = ()) -> None:
-        self.store, self.folder = store, folder
+    def __init__(
+        self, store: Store, folder: RunFolder, bundles: Iterable[Bundle] = (), pace: Pace | None = None
+    ) -> None:
+        self.store, self.folder, self.pace = store, folder, pace or Pace()
         self._waiting: defaultdict[Loading, deque[Bundle]] = defaultdict(deque)
         self._chunks: dict[tuple[str, str], _Chunk] = {}
         for bundle in bundles:
@@ -59,8 +87,15 @@ class Queue:
         """Whether a bundle was taken that is not done."""
         return bool(self._chunks)
 
+    @property
+    def fitting(self) -> bool:
+        """Whether constants are being fitted."""
+        return any(task.bundle.start for chunk in self._chunks.values() for task in chunk.tasks)
+
     def take(self, held: Loading | None, others: Counter[Loading]) -> Task | None:
         """The next bundle for a process: of the model that it holds, else of the one with most bundles a process.
+
+        A model that other processes hold is loaded once more only if that takes less time than its bundles would.
 
         What is in the store by now goes, and so does what another run measures at the moment: it waits no longer. What
         needs constants that are not fitted yet stays.
@@ -73,6 +108,8 @@ class Queue:
         waiting.sort(key=lambda each: (each != held, -len(self._waiting[each]) / (others[each] + 1)))
         for each in waiting:
             bundles, unfitted, task = self._waiting[each], list[Bundle](), None
+            if each != held and not self.pace.worth_loading(len(bundles), others[each]):
+                continue
             while bundles and task is None:
                 bundle = bundles.popleft()
                 if waits(self.store, self.folder, bundle):
