@@ -5,7 +5,7 @@
     failed/<bundle>      why a bundle has no result in this run
     deadly/<model>-<bundle>
                          bundles that killed the processes that measured them
-    done/<bundle>        bundles that this run measured
+    done/<bundle>        the cost of a bundle that this run measured
     workers.txt          who measures, in a few words
     fit.txt              which constants are being fitted
     begun.json, decided.json
@@ -46,6 +46,8 @@ class Announcement:
 
     bundles: int
     """Bundles to measure, as far as they are known at the start."""
+    cost: int
+    """How long they take together, in the unit of a bundle's cost."""
     reused: int
     """Bundles whose units are all in the store."""
     lines: tuple[str, ...]
@@ -68,10 +70,11 @@ class RunFolder:
                 (self.path / name).mkdir(parents=True, exist_ok=True)
         return self
 
-    def announce(self, missing: int, reused: int, lines: Sequence[str]) -> None:
-        """Say how many bundles this run measures and finds; the first process's word stands."""
+    def announce(self, missing: Sequence[Bundle], reused: int, lines: Sequence[str]) -> None:
+        """Say which bundles this run measures and how many it finds; the first process's word stands."""
         if not (self.path / "plan.json").exists():
-            told = {"bundles": missing, "reused": reused, "lines": list(lines)}
+            cost = sum(bundle.cost for bundle in missing)
+            told = {"bundles": len(missing), "cost": cost, "reused": reused, "lines": list(lines)}
             self._write(self.path / "plan.json", json.dumps(told))
 
     @property
@@ -81,7 +84,7 @@ class RunFolder:
             told = json.loads((self.path / "plan.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        return Announcement(told["bundles"], told["reused"], tuple(told["lines"]))
+        return Announcement(told["bundles"], told["cost"], told["reused"], tuple(told["lines"]))
 
     def failure(self, bundle: Bundle) -> str | None:
         """Return why this bundle failed in this run."""
@@ -113,8 +116,8 @@ class RunFolder:
 
     def finish(self, bundle: Bundle) -> None:
         """Count a bundle that this run measured; what it is asked for later is begun anew."""
+        self._write(self.path / "done" / bundle.id, str(bundle.cost))
         with self._writing():
-            (self.path / "done" / bundle.id).touch()
             (self.path / "attempts" / bundle.id).unlink(missing_ok=True)
 
     @property
@@ -140,8 +143,17 @@ class RunFolder:
     @property
     def measured(self) -> int:
         """Return how many bundles this run has measured."""
+        return len(self._done)
+
+    @property
+    def cost(self) -> int:
+        """Return what these cost."""
+        return sum(int(file.read_text(encoding="utf-8")) for file in self._done)
+
+    @property
+    def _done(self) -> list[Path]:
         done = self.path / "done"
-        return len(list(done.iterdir())) if done.is_dir() else 0
+        return [file for file in done.iterdir() if not file.name.startswith(".")] if done.is_dir() else []
 
     def has_record(self, name: str) -> bool:
         """Return whether the record BEGUN or DECIDED was left."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from attnres_core.planning.material import NOISE_CHUNKS, Material, Taken
+from attnres_core.planning.material import CHUNK, NOISE_CHUNKS, Material, Taken
 from attnres_core.planning.requests import FIT_FIELDS, RECORD_FIELDS, ROUTING, ROUTING_FIELDS, field_of, metric_of
 from attnres_core.prompts import Prompt, Split
-from attnres_core.quantities.ablations import FIT_STARTS
+from attnres_core.quantities.ablations import FIT_STARTS, FIT_STEPS
 from attnres_core.quantities.intervention import SHAM, Intervention, self_swap
 from attnres_core.quantities.metrics import Metric
 from attnres_core.quantities.quantity import Quantity
@@ -64,6 +64,16 @@ class Bundle:
         parts = [self.model, self.chunk, *(f"{i.key}|{','.join(sorted(fields))}" for i, fields in each)]
         parts += sorted(self.clean - ROUTING_FIELDS)
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
+
+    @property
+    def cost(self) -> int:
+        """Return how long it takes, in ablated forward passes of a prompt; the clean one counts as another.
+
+        A step of a fit runs a chunk from its first site to the end and back, which takes about five times as long.
+        """
+        if self.start:
+            return 5 * CHUNK * FIT_STEPS
+        return len(self.prompts) * (len(self.interventions) + 1)
 
     @property
     def loading(self) -> tuple[str, str, bool]:

@@ -7,9 +7,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attnres_core.planning.material import CHUNK
-from attnres_core.quantities import ablations
-
 if TYPE_CHECKING:
     from attnres_core.planning.bundles import Bundle
 
@@ -60,11 +57,4 @@ def _together(bundles: Sequence[Bundle]) -> list[tuple[list[Bundle], int]]:
     for place, bundle in enumerate(bundles):
         if not bundle.start:
             found.setdefault(bundle.fits or place, [*bundle.fits]).append(bundle)
-    return [(own, sum(map(_cost, own))) for own in found.values()]
-
-
-def _cost(bundle: Bundle) -> int:
-    """Prompts times forward passes, the clean one included; of a fit, with gradients, about as many as its steps."""
-    if bundle.start:
-        return 3 * CHUNK * ablations.FIT_STEPS
-    return len(bundle.prompts) * (len(bundle.interventions) + 1)
+    return [(own, sum(bundle.cost for bundle in own)) for own in found.values()]

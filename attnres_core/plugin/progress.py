@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from attnres_core.engine.run_folder import DECIDED, RunFolder
+from attnres_core.engine.run_folder import DECIDED, Announcement, RunFolder
 
 STEPS = 10
 """Lines at most that tell of progress where there is no terminal."""
@@ -17,6 +17,9 @@ FIRST = 10.0
 """Seconds until the first line, however little is done by then: a long run tells at once how long."""
 FIT_APART = 30.0
 """Seconds between two lines while constants are being fitted: a fit is one bundle, and takes long."""
+
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {postfix}"
+"""How far a run is by cost: a fit takes as long as many other bundles."""
 
 
 class ProgressBar:
@@ -46,27 +49,30 @@ class ProgressBar:
         if not announced.bundles:
             return
         if terminal.isatty():
-            self._draw(announced.bundles, terminal)
+            self._draw(announced, terminal)
         else:
-            self._tell(announced.bundles)
+            self._tell(announced)
 
-    def _draw(self, total: int, terminal: Any) -> None:
+    def _draw(self, announced: Announcement, terminal: Any) -> None:
         """A bar, where there is a terminal."""
         from tqdm import tqdm  # every controller has this thread, and few runs have claims
 
-        with tqdm(total=total, desc="measuring", unit="bundle", leave=False, file=terminal) as bar:
+        with tqdm(total=announced.cost, desc="measuring", leave=False, file=terminal, bar_format=BAR) as bar:
             while self._measuring():
-                bar.n = self.folder.measured
-                bar.set_postfix_str(self.folder.fit or self.folder.workers, refresh=False)
-                bar.total = max(total, bar.n)  # families chosen on exploration add bundles
+                measured = self.folder.measured
+                bar.n = self.folder.cost
+                bar.total = max(announced.cost, bar.n)  # families chosen on exploration add bundles
+                counts = f"{measured} of {max(announced.bundles, measured)} bundles"
+                about = self.folder.fit or self.folder.workers
+                bar.set_postfix_str(f"{counts}; {about}" if about else counts, refresh=False)
                 bar.refresh()
 
-    def _tell(self, total: int) -> None:
+    def _tell(self, announced: Announcement) -> None:
         """A first line, then one every 10 %, where there is none; a run that takes a few seconds says nothing."""
         started = told_at = time.monotonic()
         steps, first = 0, True
         while self._measuring():
-            done, now = self.folder.measured, time.monotonic()
+            done, total, now = self.folder.cost, announced.cost, time.monotonic()
             if (fit := self.folder.fit) and now - told_at >= FIT_APART:
                 told_at = now
                 write_header(self.reporter, [f"attnres: {fit}"])
@@ -74,18 +80,19 @@ class ProgressBar:
             if done < total and (late or (STEPS * done // total > steps and now - told_at >= self.apart)):
                 steps, told_at, first = STEPS * done // total, now, False
                 by = f"; {self.folder.workers}" if self.folder.workers else ""
-                write_header(self.reporter, [progress_line(done, total, now - started) + by])
+                counts = f"{self.folder.measured} of {announced.bundles} bundles"
+                write_header(self.reporter, [progress_line(done, total, now - started, counts) + by])
 
     def _measuring(self) -> bool:
         return not (self._stop.wait(0.2) or self.folder.has_record(DECIDED))
 
 
-def progress_line(done: int, total: int, seconds: float) -> str:
+def progress_line(done: int, total: int, seconds: float, counts: str) -> str:
     """`measuring: 30 % (12 of 40 bundles), about 2 min 20 s left`, at the pace of the `seconds` so far."""
     from attnres_core.report.numbers import duration
 
     left = duration(round(seconds * (total - done) / done))
-    return f"attnres: measuring: {100 * done // total} % ({done} of {total} bundles), about {left} left"
+    return f"attnres: measuring: {100 * done // total} % ({counts}), about {left} left"
 
 
 def write_header(reporter: Any, lines: Sequence[str]) -> None:

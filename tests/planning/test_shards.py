@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnres_core.planning import shards
+from attnres_core.planning.bundles import Bundle
 from attnres_core.planning.shards import Shard
 
 
@@ -18,6 +18,7 @@ class Costly:
     interventions: tuple
     start: str = ""
     fits: tuple = ()
+    cost = Bundle.cost
 
 
 def bundles_of(costs):
@@ -41,7 +42,7 @@ def test_by_hand():
 
 def test_fits_are_in_one_part_with_all_that_needs_them():
     zero, mean = (Costly(("prompt",), ("ablation",), start=start) for start in ("zero", "mean"))
-    drops = [Costly(("prompt",) * (shards._cost(zero) // 2), (str(number),)) for number in range(4)]  # each as a fit
+    drops = [Costly(("prompt",) * (zero.cost // 2), (str(number),)) for number in range(4)]  # each as a fit
     fitted = [Costly(("prompt",), (str(number),), fits=(zero, mean)) for number in range(3)]
     bundles = [zero, mean, drops[0], fitted[0], *drops[1:], *fitted[1:]]  # (of another split, and the plain path's)
     first, second, third = (Shard(number, 3).of(bundles) for number in (1, 2, 3))

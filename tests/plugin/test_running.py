@@ -137,7 +137,7 @@ def test_one_progress_bar_while_measuring_and_none_beside_the_tests(pytester, mi
     process.wait()
     screen = output.decode()
     bars = [match.start() for match in re.finditer("measuring: ", screen)]
-    assert re.search(r"measuring: +\d+%.*\d+/\d+ \[.*bundle", screen)
+    assert re.search(r"measuring: +\d+%.*\d+:\d+<.*, \d+ of \d+ bundles", screen)
     assert bars[-1] < screen.index("test_claims.py", bars[0])  # pytest's own progress begins after it
 
 

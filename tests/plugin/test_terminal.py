@@ -4,6 +4,7 @@ import copy
 import io
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 from _pytest.terminal import TerminalReporter
@@ -97,13 +98,13 @@ def test_sources_have_a_row_each_whose_counts_add_up(claims):
 def measuring(request, tmp_path):
     """A run of 20 bundles that is watched where there is no terminal, and what is told of it."""
     folder, told = RunFolder(tmp_path, "run").open(), io.StringIO()
-    folder.announce(20, 0, ["what it works on"])
+    folder.announce([SimpleNamespace(cost=10)] * 20, 0, ["what it works on"])
 
     def watch(apart):
         reporter = TerminalReporter(request.config, told)
         bar = ProgressBar(folder, reporter, header=False, apart=apart)
         for done in range(20):
-            (folder.path / "done" / str(done)).touch()
+            folder.finish(SimpleNamespace(id=str(done), cost=10))
             time.sleep(0.3 if done % 4 == 3 else 0)
         folder.leave_record(DECIDED, {})
         bar.close()
@@ -125,7 +126,10 @@ def test_a_short_run_tells_nothing_of_its_progress(measuring):
 
 
 def test_the_time_left_goes_on_at_the_pace_so_far():
-    assert progress_line(12, 40, 60) == "attnres: measuring: 30 % (12 of 40 bundles), about 2 min 20 s left"
+    assert (
+        progress_line(12, 40, 60, "12 of 40 bundles")
+        == "attnres: measuring: 30 % (12 of 40 bundles), about 2 min 20 s left"
+    )
 
 
 def test_a_long_fit_is_told_of_where_there_is_no_terminal(measuring, tmp_path, monkeypatch):

@@ -73,6 +73,6 @@ def announce(bundles: Sequence[Bundle], store: Store, run: str, lines: Sequence[
         run: the run's name.
         lines: what heads the run, for a reader.
     """
-    missing = sum(bool(store.missing(bundle)) for bundle in bundles)
-    RunFolder(store.root, run, store.writing).open().announce(missing, len(bundles) - missing, lines)
-    return missing
+    missing = [bundle for bundle in bundles if store.missing(bundle)]
+    RunFolder(store.root, run, store.writing).open().announce(missing, len(bundles) - len(missing), lines)
+    return len(missing)
