@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from attnres_core.models.model import AttnResModel
     from attnres_core.models.networks.reference_states import Reference
 
+MANY_SITES = 3
+"""So many sites are counted in a line of progress, and not named."""
+
 
 class SmallerBatchWarning(UserWarning):
     """A device ran out of memory; measuring goes on with smaller batches."""
@@ -127,7 +130,9 @@ class Worker:
         (intervention,), steps = bundle.interventions, ablations.FIT_STEPS
         ids = validated(model, PromptSet("fitting", bundle.prompts))
         documents = [prompt.document for prompt in bundle.prompts]
-        words = f"fitting {intervention.kind} at {', '.join(intervention.sites)} from {bundle.start}"
+        sites = list(intervention.sites)
+        where = ", ".join(sites) if len(sites) < MANY_SITES else f"{len(sites)} sites"
+        words = f"fitting {intervention.kind} at {where} from {bundle.start}"
         found = fit(
             *(model.network, ids, documents, intervention, bundle.start),
             lambda done: tell(f"{words}: step {done} of {steps}"),

@@ -18,7 +18,7 @@ FIRST = 10.0
 FIT_APART = 30.0
 """Seconds between two lines while constants are being fitted: a fit is one bundle, and takes long."""
 
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {postfix}"
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 """How far a run is by cost: a fit takes as long as many other bundles."""
 
 
