@@ -116,9 +116,9 @@ def train_tokenizer(documents: Sequence[Document]) -> Tokenizer:
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, documents: Sequence[Document]) -> list[np.ndarray]:
-    """Token ids of every document, each after an end-of-text mark."""
-    end = tokenizer.token_to_id(END)
+def encode(tokenizer: Tokenizer, documents: Sequence[Document], end: int | None = None) -> list[np.ndarray]:
+    """Token ids of every document, each after an end-of-text mark (default: `END`)."""
+    end = tokenizer.token_to_id(END) if end is None else end
     batch = tokenizer.encode_batch([document.text for document in documents])
     return [np.array([end, *encoding.ids], dtype=np.int64) for encoding in batch]
 
@@ -210,9 +210,10 @@ RECIPES = {HYPER_CONNECTED: Recipe(steps=1500, precision="float32"), NANOGPT: Re
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW; only matrices decay."""
-    matrices = [p for p in model.parameters() if p.dim() >= 2 and p.shape[0] > 1]
-    rest = [p for p in model.parameters() if p.dim() < 2 or p.shape[0] == 1]
+    """AdamW over what is not frozen; only matrices decay."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.dim() >= 2 and p.shape[0] > 1]
+    rest = [p for p in trained if p.dim() < 2 or p.shape[0] == 1]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=True)
 
@@ -233,14 +234,35 @@ def train_one(
     Its state is saved every `save_every` steps; a multiple of 100 keeps a resumed curve's means whole. `keep` sees
     the model at every step, the first before any update.
     """
-    model = build_model(name, recipe.seed).to(device).train()
-    optimizer = make_optimizer(model, recipe)
+    model = build_model(name, recipe.seed).to(device)
     state_file = scratch / f"{name}-{recipe.seed}.pt"
+    curve = optimise(model, documents, recipe, state_file, compiled=compiled, save_every=save_every, keep=keep)
+    return model, curve
+
+
+def optimise(
+    model: nn.Module,
+    documents: Sequence[np.ndarray],
+    recipe: Recipe,
+    state_file: Path,
+    *,
+    compiled: bool,
+    save_every: int,
+    keep: Callable[[int, nn.Module], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train what is not frozen of a model where it lies, and return its curve; arguments as for `train_one`.
+
+    The state file holds all but the frozen weights. One of another recipe is not resumed.
+    """
+    frozen = {name for name, each in model.named_parameters(remove_duplicate=False) if not each.requires_grad}
+    name, device = state_file.stem, str(next(model.parameters()).device)
+    model.train()
+    optimizer = make_optimizer(model, recipe)
     step, curve = 0, list[dict[str, float]]()
     if state_file.exists():
         state = torch.load(state_file, weights_only=True, map_location=device)
         if state["recipe"] == asdict(recipe):
-            model.load_state_dict(state["model"])
+            model.load_state_dict(state["model"], strict=not frozen)
             optimizer.load_state_dict(state["optimizer"])
             step, curve = state["step"], state["curve"]
     run = torch.compile(model) if compiled else model
@@ -248,7 +270,7 @@ def train_one(
     for _ in range(step):
         next(feed)
     bar = tqdm(total=recipe.steps, initial=step, desc=name, unit="step", mininterval=5)
-    recent = list[float]()
+    recent, told_every = list[float](), min(100, save_every)
     if keep is not None and step == 0:
         keep(0, model)
     while step < recipe.steps:
@@ -269,17 +291,18 @@ def train_one(
         bar.update()
         if keep is not None:
             keep(step, model)
-        if step % 100 == 0 or step == recipe.steps:
+        if step % told_every == 0 or step == recipe.steps:
             curve.append({"step": step, "loss": round(sum(recent) / len(recent), 4)})
             bar.set_postfix(loss=f"{curve[-1]['loss']:.3f}")
             recent.clear()
         if step % save_every == 0 or step == recipe.steps:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            own = {key: value for key, value in model.state_dict().items() if key not in frozen}
+            state = {"model": own, "optimizer": optimizer.state_dict(), "step": step}
             temporary = state_file.with_suffix(".tmp")
             torch.save({**state, "curve": curve, "recipe": asdict(recipe)}, temporary)
             os.replace(temporary, state_file)
     bar.close()
-    return model, curve
+    return curve
 
 
 def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folder: Path) -> None:
