@@ -12,16 +12,19 @@ HELP = "train the reference checkpoints (about 20 minutes each on 2 free cores),
 DESCRIPTION = (
     "Train tiny-open-block, tiny-vanilla and tiny-kimi-block on the docstrings of the installed "
     "packages: same tokens, same order, same seed. tiny-nanogpt (the published BabyLM models' shape, in small) and "
-    "tiny-hyper-connections (parallel streams) read the first of these tokens. --retrofit BASE freezes a pretrained "
-    "vanilla model and trains routing alone, from the wrapped state, into OUT/BASE-routing-SEED (150 kB, which name "
-    "the base); with --control gains, the gains of its norms alone. Stopped runs resume from --scratch."
+    "tiny-hyper-connections (parallel streams) read the first of these tokens. small-open-block, small-vanilla and "
+    "small-kimi-block have 24 layers in 8 blocks and read a longer text. --retrofit BASE freezes a pretrained vanilla "
+    "model and trains routing alone, from the wrapped state, into OUT/BASE-routing-SEED (150 kB, which name the base); "
+    "with --control gains, the gains of its norms alone. Stopped runs resume from --scratch."
 )
+_CHECKPOINTS, _LARGER, _RETROFITS = (Path("fixtures", name) for name in ("checkpoints", "larger", "retrofits"))
 _OF_RETROFITS = ("control", "num_blocks", "recency_bias")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the checkpoints, their recipe and the device."""
-    names, others = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block"), ("tiny-nanogpt", "tiny-hyper-connections")
+    names = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
+    others = ("tiny-nanogpt", "tiny-hyper-connections", "small-open-block", "small-vanilla", "small-kimi-block")
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"which (default: {', '.join(names)}; also {', '.join(others)})"
     )
@@ -34,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     told = "with --retrofit: the recency bias of the wrapped state that training starts from (default: 5)"
     parser.add_argument("--recency-bias", type=float, metavar="BIAS", help=told)
-    told = "default: fixtures/checkpoints; fixtures/retrofits with --retrofit"
+    told = "default: fixtures/checkpoints; fixtures/larger for the small ones, fixtures/retrofits with --retrofit"
     parser.add_argument("--out", type=Path, metavar="DIR", help=told)
     parser.add_argument("--scratch", type=Path, default=Path("training-runs"), help="default: %(default)s")
     parser.add_argument(
@@ -86,11 +89,16 @@ def _from_scratch(arguments: argparse.Namespace) -> None:
     given = _given(arguments, "steps", "seed", "precision")
     names = arguments.names or train.NAMES
     recipes = {name: dataclasses.replace(train.RECIPES.get(name, train.Recipe()), **given) for name in names}
-    out = arguments.out or Path("fixtures/checkpoints")
-    for name, recipe in recipes.items():
-        _check_kept(arguments.keep, recipe.steps)
-        train.refuse_another(out / name, recipe)
-    train.main(recipes, out, **_how(arguments))
+    larger = {name: recipe for name, recipe in recipes.items() if name in train.LARGER}
+    others = {name: recipe for name, recipe in recipes.items() if name not in larger}
+    runs = [(others, arguments.out or _CHECKPOINTS), (larger, arguments.out or _LARGER)]
+    for each, out in runs:
+        for name, recipe in each.items():
+            _check_kept(arguments.keep, recipe.steps)
+            train.refuse_another(out / name, recipe)
+    for each, out in runs:
+        if each:
+            train.main(each, out, **_how(arguments))
 
 
 def _after_the_fact(arguments: argparse.Namespace) -> None:
@@ -101,7 +109,7 @@ def _after_the_fact(arguments: argparse.Namespace) -> None:
     given = _given(arguments, "steps", "seed", "precision", "num_blocks", "recency_bias")
     recipe = retrofit.RetrofitRecipe(**given, part=arguments.control or "routing")
     _check_kept(arguments.keep, recipe.steps)
-    out = arguments.out or Path("fixtures/retrofits")
+    out = arguments.out or _RETROFITS
     folder = retrofit.main(arguments.retrofit, recipe, out, **_how(arguments))
     print(
         f"{folder}; now: pytest hypotheses/ --attnres-trained {folder} --attnres-vanilla {arguments.retrofit} "
