@@ -22,6 +22,7 @@ from attnres_core.__main__ import main
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.models.checkpoints.retrofit import Part, Retrofit
 from attnres_core.models.loading import load_checkpoint
+from attnres_core.prompts import Split, load_prompts
 from attnres_core.training import retrofit, train
 from attnres_core.training.corpus import Corpus, Document
 
@@ -126,13 +127,36 @@ def test_the_stored_model_is_the_scored_one(trained: dict[Part, Path], micro: Pa
     assert third["mean"] != nll["after"]["mean"] != nll["before"]["mean"]
 
 
-def test_a_retrofit_and_its_control_decide_claims(suite: Any, trained: dict[Part, Path], pytester: Any) -> None:
+GAINED = """
+from attnres_core import TRAINED, WRAPPED, claim, loss
+
+@claim(routing=loss().on(TRAINED), gains=loss().on(WRAPPED))
+def test_gains_do_better(routing, gains):
+    assert routing - gains > 0
+"""
+
+
+def loss_of(model: Any, row: Sequence[int]) -> float:
+    ids = torch.tensor([row])
+    return float(torch.nn.functional.cross_entropy(model.logits(ids)[0, :-1], ids[0, 1:]))
+
+
+def test_a_retrofit_and_its_control_decide_claims(
+    suite: Any, trained: dict[Part, Path], micro: Path, pytester: Any
+) -> None:
     suite(
         f"--attnres-trained={trained[Part.ROUTING]}",
         f"--attnres-vanilla={trained[Part.GAINS]}",
         "--attnres-recency-bias=3",
+        claims=GAINED,
     )
-    models = json.loads((pytester.path / "reports" / "latest.json").read_text())["models"]
+    record = json.loads((pytester.path / "reports" / "latest.json").read_text())
+    (claim,), models = record["claims"], record["models"]
+    prompts = load_prompts(micro / "prompts.jsonl").part(Split.EXPLORATION)
+    routing, gains = (ac.load_model(trained[part]) for part in Part)
+    rows = prompts.token_ids(micro / "vanilla" / "tokenizer.json")
+    differences = [loss_of(routing, row) - loss_of(gains, row) for row in rows]
+    assert claim["estimate"] == pytest.approx(np.mean(differences), abs=1e-6)
     assert models["trained"]["name"] == trained[Part.ROUTING].name
     assert models["trained"]["weights_digest"] == inspect_checkpoint(trained[Part.ROUTING]).weights_digest
     assert models["wrapped"]["name"] == trained[Part.GAINS].name
