@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"which (default: {', '.join(names)}; also {', '.join(others)})"
     )
-    told = "train routing after the fact on this vanilla model: folder, hub id, shipped or fetched name (smollm2)"
+    told = "train routing after the fact on this vanilla model: folder, hub id, or shipped or fetched name (smollm2)"
     parser.add_argument("--retrofit", metavar="BASE", help=told)
     told = "with --retrofit: train the norms' gains in routing's place, on the same text in the same order"
     parser.add_argument("--control", choices=("gains",), help=told)
@@ -68,9 +68,10 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     if arguments.device == "auto":
         arguments.device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        (_from_scratch if arguments.retrofit is None else _after_the_fact)(arguments)
+        train = (_from_scratch if arguments.retrofit is None else _after_the_fact)(arguments)
     except ValueError as error:
         root.error(str(error))
+    train()
 
 
 def _given(arguments: argparse.Namespace, *fields: str) -> dict[str, Any]:
@@ -78,7 +79,8 @@ def _given(arguments: argparse.Namespace, *fields: str) -> dict[str, Any]:
     return {field: getattr(arguments, field) for field in fields if getattr(arguments, field) is not None}
 
 
-def _from_scratch(arguments: argparse.Namespace) -> None:
+def _from_scratch(arguments: argparse.Namespace) -> Callable[[], None]:
+    """What trains the checkpoints that are named; a ValueError where that cannot be."""
     from attnres_core.training import train
 
     known = (*train.NAMES, *train.RECIPES)
@@ -96,12 +98,17 @@ def _from_scratch(arguments: argparse.Namespace) -> None:
         for name, recipe in each.items():
             _check_kept(arguments.keep, recipe.steps)
             train.refuse_another(out / name, recipe)
-    for each, out in runs:
-        if each:
-            train.main(each, out, **_how(arguments))
+
+    def run() -> None:
+        for each, out in runs:
+            if each:
+                train.main(each, out, **_how(arguments))
+
+    return run
 
 
-def _after_the_fact(arguments: argparse.Namespace) -> None:
+def _after_the_fact(arguments: argparse.Namespace) -> Callable[[], None]:
+    """What trains a part of a base; a ValueError where that cannot be."""
     from attnres_core.training import retrofit
 
     if arguments.names:
@@ -109,12 +116,14 @@ def _after_the_fact(arguments: argparse.Namespace) -> None:
     given = _given(arguments, "steps", "seed", "precision", "num_blocks", "recency_bias")
     recipe = retrofit.RetrofitRecipe(**given, part=arguments.control or "routing")
     _check_kept(arguments.keep, recipe.steps)
-    out = arguments.out or _RETROFITS
-    folder = retrofit.main(arguments.retrofit, recipe, out, **_how(arguments))
-    print(
-        f"{folder}; now: pytest hypotheses/ --attnres-trained {folder} --attnres-vanilla {arguments.retrofit} "
-        f"--attnres-recency-bias {recipe.recency_bias:g}"
-    )
+    run = retrofit.prepared(arguments.retrofit, recipe, arguments.out or _RETROFITS)
+
+    def train() -> None:
+        retrofit.main(run, **_how(arguments))
+        beside = f"--attnres-vanilla {arguments.retrofit} --attnres-recency-bias {recipe.recency_bias:g}"
+        print(f"now: pytest hypotheses/ --attnres-trained {run.folder} {beside}")
+
+    return train
 
 
 def _check_kept(steps: Sequence[int], last: int) -> None:

@@ -107,38 +107,31 @@ def named_base(given: str, base: NativeCheckpoint, folder: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """One part of one base, trained from one seed."""
+class Run:
+    """One part of one base, to be trained from one seed."""
 
     given: str
+    """The base, as it was asked for."""
     base: NativeCheckpoint
     recipe: RetrofitRecipe
-    held_out: Sequence[np.ndarray]
-    before: np.ndarray
-    """Of each held-out document, summed NLL and tokens, before any step."""
-    device: str
+    folder: Path
+    """Where the retrofit goes."""
 
-    @property
-    def name(self) -> str:
-        """Its folder's name."""
-        return f"{self.base.name}-{self.recipe.part}-{self.recipe.seed}"
-
-    def store(self, model: nn.Module, step: int, folder: Path, about: Mapping[str, object]) -> None:
+    def store(self, model: nn.Module, step: int, scored: Scored, about: Mapping[str, object]) -> None:
         """Score and store what was trained, rounded to bfloat16; the model goes on unrounded."""
+        recipe, base = self.recipe, self.base
+        folder = self.folder if step == recipe.steps else self.folder / f"checkpoint-{step}"
         exact = {name: value.clone() for name, value in trained(model).items()}
         _put(model, {name: value.to(torch.bfloat16) for name, value in exact.items()})
-        after = train.document_nll(model, self.held_out, self.device)
-        scored = {"before": self.before, "after": after, "change": after - self.before * [1, 0]}
-        nll = {what: train.summarise_nll(per_document) for what, per_document in scored.items()}
+        nll = scored.against(model)
         change = "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**nll["change"])
-        tqdm.write(f"{self.name} at step {step}: held-out NLL {change} nats/token")
-        recipe, base = self.recipe, self.base
+        tqdm.write(f"{self.folder.name} at step {step}: held-out NLL {change} nats/token")
         named = named_base(self.given, base, folder)
         own = Retrofit(
             *(named, base.commit, base.weights_digest, recipe.num_blocks, recipe.recency_bias, Part(recipe.part))
         )
         manifest = {
-            "name": self.name,
+            "name": self.folder.name,
             "command": shlex.join(["python", "-m", "attnres_core", *sys.argv[1:]]),
             "recipe": asdict(recipe),
             "step": step,
@@ -150,32 +143,43 @@ class _Run:
         _put(model, exact)
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Held-out documents, and what the base makes of them."""
+
+    documents: Sequence[np.ndarray]
+    before: np.ndarray
+    """Of each document, summed NLL and tokens."""
+    device: str
+
+    def against(self, model: nn.Module) -> dict[str, dict[str, float]]:
+        """The loss before and after, and its change over the same documents, each with a 95 % interval."""
+        after = train.document_nll(model, self.documents, self.device)
+        scored = {"before": self.before, "after": after, "change": after - self.before * [1, 0]}
+        return {what: train.summarise_nll(per_document) for what, per_document in scored.items()}
+
+
 @torch.no_grad()
 def _put(model: nn.Module, values: Mapping[str, Tensor]) -> None:
     for name, parameter in trained(model).items():
         parameter.copy_(values[name])
 
 
-def main(
-    given: str,
-    recipe: RetrofitRecipe,
-    out: Path,
-    *,
-    device: str,
-    scratch: Path,
-    compiled: bool = False,
-    kept_steps: Sequence[int] = (),
-) -> Path:
-    """Train one part of a base after the fact, into a folder of `out`, and return that folder.
-
-    A stopped run resumes from `scratch`.
+def prepared(given: str, recipe: RetrofitRecipe, out: Path) -> Run:
+    """The run that trains a part of a base into a folder of `out`.
 
     Raises:
         ValueError: the base cannot be wrapped, or the folder holds another recipe's.
     """
-    part, base = Part(recipe.part), wrapped_base(given, recipe)
-    folder = out / f"{base.name}-{part}-{recipe.seed}"
+    base = wrapped_base(given, recipe)
+    folder = out / f"{base.name}-{recipe.part}-{recipe.seed}"
     train.refuse_another(folder, recipe)
+    return Run(given, base, recipe, folder)
+
+
+def main(run: Run, *, device: str, scratch: Path, compiled: bool = False, kept_steps: Sequence[int] = ()) -> None:
+    """Train it; a stopped run resumes from `scratch`."""
+    base, recipe = run.base, run.recipe
     scratch.mkdir(parents=True, exist_ok=True)
     tqdm.write("reading the installed packages' docstrings ...")
     corpus, tokenizer = build(), Tokenizer.from_file(str(base.tokenizer_file))
@@ -183,18 +187,17 @@ def main(
     documents = train.encode(tokenizer, corpus.train, end)
     held_out = [ids[: train.EVAL_LENGTH] for ids in train.encode(tokenizer, corpus.held_out[:EVALUATED], end)]
     model = load_checkpoint(base, device).network
-    numbers, tokens = freeze(model, part), recipe.steps * recipe.batch * recipe.length
-    tqdm.write(f"{numbers:,} numbers of {base.name} are trained on {tokens:,} of {sum(map(len, documents)):,} tokens")
-    tqdm.write(f"scoring {len(held_out)} held-out documents ...")
-    run = _Run(given, base, recipe, held_out, train.document_nll(model, held_out, device), device)
+    numbers = freeze(model, Part(recipe.part))
+    tokens, of = recipe.steps * recipe.batch * recipe.length, sum(map(len, documents))
+    tqdm.write(f"{numbers:,} numbers of {base.name} are trained on {tokens:,} of {of:,} tokens")
+    scored = Scored(held_out, train.document_nll(model, held_out, device), device)
 
     def keep(step: int, model: nn.Module) -> None:
-        if step in kept_steps:
-            run.store(model, step, folder / f"checkpoint-{step}", {})
+        if step in kept_steps and step < recipe.steps:
+            run.store(model, step, scored, {})
 
-    state_file = scratch / f"{run.name}.pt"
+    state_file = scratch / f"{run.folder.name}.pt"
     curve = train.optimise(model, documents, recipe, state_file, compiled=compiled, save_every=SAVE_EVERY, keep=keep)
     data = {"digest": corpus.digest, "held_out_documents": len(held_out), "sources": sources()}
     about = {"numbers": numbers, "curve": curve, "device": device, "torch": torch.__version__, "data": data}
-    run.store(model, recipe.steps, folder, about)
-    return folder
+    run.store(model, recipe.steps, scored, about)

@@ -171,7 +171,7 @@ def document_nll(model: nn.Module, documents: Sequence[np.ndarray], device: str)
     model.eval()
     result = np.zeros((len(documents), 2))
     order = sorted(range(len(documents)), key=lambda i: len(documents[i]))
-    for start in range(0, len(order), 32):
+    for start in tqdm(range(0, len(order), 32), desc="scoring", unit=" x 32 documents", leave=False, disable=None):
         rows = order[start : start + 32]
         width = max(len(documents[i]) for i in rows)
         ids = torch.zeros(len(rows), width, dtype=torch.long)

@@ -50,12 +50,10 @@ def trained(micro: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Part,
     root = tmp_path_factory.mktemp("retrofits")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrofit, "build", corpus)
-        return {
-            part: retrofit.main(
-                str(micro / "vanilla"), recipe_of(part), root, device="cpu", scratch=root / "scratch", kept_steps=[3]
-            )
-            for part in Part
-        }
+        runs = {part: retrofit.prepared(str(micro / "vanilla"), recipe_of(part), root) for part in Part}
+        for run in runs.values():
+            retrofit.main(run, device="cpu", scratch=root / "scratch", kept_steps=[3])
+        return {part: run.folder for part, run in runs.items()}
 
 
 def ids_of(base: Path, documents: Sequence[Document]) -> list[np.ndarray]:
@@ -248,7 +246,7 @@ def test_a_folder_of_another_recipe_is_left_alone(trained: dict[Part, Path], mic
     other = dataclasses.replace(RECIPE, recency_bias=4.0)
     out = trained[Part.ROUTING].parent
     with pytest.raises(ValueError, match=r"holds a checkpoint of another recipe \(recency_bias 3.0\)"):
-        retrofit.main(str(micro / "vanilla"), other, out, device="cpu", scratch=out)
+        retrofit.prepared(str(micro / "vanilla"), other, out)
 
 
 @pytest.mark.parametrize(
