@@ -22,7 +22,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from attnres_core import shipped
-from attnres_core.models.checkpoints.checkpoint import NativeCheckpoint, inspect_checkpoint, weights_digest
+from attnres_core.models.checkpoints.checkpoint import (
+    NativeCheckpoint,
+    RetrofittedCheckpoint,
+    inspect_checkpoint,
+    weights_digest,
+)
 from attnres_core.models.checkpoints.retrofit import Part, Retrofit
 from attnres_core.models.loading import load_checkpoint
 from attnres_core.training import train
@@ -76,7 +81,7 @@ def wrapped_base(given: str, recipe: RetrofitRecipe) -> NativeCheckpoint:
         ValueError: it cannot be wrapped here.
     """
     base = inspect_checkpoint(shipped.resolved(given), recipe.recency_bias, recipe.num_blocks)
-    if not isinstance(base, NativeCheckpoint) or base.wrap is None:
+    if not isinstance(base, NativeCheckpoint) or base.wrap is None or isinstance(base, RetrofittedCheckpoint):
         raise ValueError(f"{given}: routing is trained after the fact on vanilla models that the library computes")
     return base
 

@@ -196,6 +196,7 @@ def test_a_base_that_is_another_or_missing_is_told(trained: dict[Part, Path], mi
     found, remedy = refusal(configure(folder, base=str(other)))
     assert found.startswith(f"a retrofit of {other} with the digest ")
     assert remedy == "Get the base that it was trained on."
+    assert refusal(configure(folder, base=str(folder)))[1] == "Give its base as the base."
     assert refusal(configure(folder, base="nothing"))[1] == "Get its base: copy it beside this."
 
 

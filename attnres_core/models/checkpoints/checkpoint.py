@@ -167,7 +167,12 @@ def _retrofitted(
     if num_blocks not in (None, own.num_blocks):
         told = f"a retrofit in {own.num_blocks} blocks, and `num_blocks` {num_blocks}"
         raise UnsupportedCheckpoint(folder, told, f"Give {own.num_blocks}, or leave it out.")
-    base = inspect_checkpoint(own.place_of_base(folder), own.recency_bias, own.num_blocks, own.revision)
+    place = own.place_of_base(folder)
+    if config_and_files(locate(place, own.revision).folder)[0].get("model_type") == MODEL_TYPE:
+        raise UnsupportedCheckpoint(
+            folder, f"a retrofit of {own.base}, itself a retrofit", "Give its base as the base."
+        )
+    base = inspect_checkpoint(place, own.recency_bias, own.num_blocks, own.revision)
     if not isinstance(base, NativeCheckpoint) or base.weights_digest != own.base_weights:
         told = f"a retrofit of {own.base} with the digest {own.base_weights[:12]}; {base.folder} has {base.digest[:12]}"
         raise UnsupportedCheckpoint(folder, told, "Get the base that it was trained on.")
