@@ -22,8 +22,8 @@ def fixtures() -> Path:
 
 
 def fetched() -> Path:
-    """The folder of fetched checkpoints: $ATTNRES_CACHE, or `~/.cache/attnres_core`."""
-    return Path(os.environ.get("ATTNRES_CACHE") or Path.home() / ".cache" / "attnres_core")
+    """The folder of fetched checkpoints: `attnres-core` in $XDG_CACHE_HOME, or in `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnres-core"
 
 
 def _folders() -> dict[str, Path]:

