@@ -40,9 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "default: fixtures/checkpoints; fixtures/larger for the small ones, fixtures/retrofits with --retrofit"
     parser.add_argument("--out", type=Path, metavar="DIR", help=told)
     parser.add_argument("--scratch", type=Path, default=Path("training-runs"), help="default: %(default)s")
-    parser.add_argument(
-        "--steps", type=int, help="default: 4000 (8.2 M tokens); 1000 and 1500 for these two; 586 with --retrofit"
-    )
+    told = "default: 4000 (8.2 M tokens); for the others 1000, 1500 and 7400; 586 with --retrofit"
+    parser.add_argument("--steps", type=int, help=told)
     parser.add_argument("--seed", type=int, default=20261122, help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument(

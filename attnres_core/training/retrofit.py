@@ -46,6 +46,8 @@ class RetrofitRecipe(train.Recipe):
     steps: int = 586
     batch: int = 8
     learning_rate: float = 3e-3
+    """Over 40 steps on smollm2, routing at 3e-3 has lower losses than at 1e-3 in every window of five steps from the
+    second on; at 1e-2 they rise at first."""
     warmup: int = 20
     weight_decay: float = 0.0
     precision: str = "bfloat16"
