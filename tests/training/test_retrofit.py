@@ -21,7 +21,7 @@ import attnres_core as ac
 from attnres_core.__main__ import main
 from attnres_core.engine import executors
 from attnres_core.engine.resources import Asked
-from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint, weights_digest
 from attnres_core.models.checkpoints.retrofit import Part, Retrofit
 from attnres_core.models.loading import load_checkpoint
 from attnres_core.prompts import Split, load_prompts
@@ -196,7 +196,8 @@ def test_a_base_that_is_another_or_missing_is_told(trained: dict[Part, Path], mi
     ac.load_model(folder)
     other = configure(shutil.copytree(micro / "vanilla", tmp_path / "other"), rms_norm_eps=1e-5)
     found, remedy = refusal(configure(folder, base=str(other)))
-    assert found.startswith(f"a retrofit of {other} with the digest ")
+    own, others = (weights_digest(each)[:12] for each in (micro / "vanilla", other))
+    assert found == f"a retrofit of {other} with the digest {own}; {other} has {others}"
     assert remedy == "Get the base that it was trained on."
     assert refusal(configure(folder, base=str(folder)))[1] == "Give its base as the base."
     assert refusal(configure(folder, base="nothing"))[1] == "Get its base: copy it beside this."

@@ -174,7 +174,8 @@ def _retrofitted(
         )
     base = inspect_checkpoint(place, own.recency_bias, own.num_blocks, own.revision)
     if not isinstance(base, NativeCheckpoint) or base.weights_digest != own.base_weights:
-        told = f"a retrofit of {own.base} with the digest {own.base_weights[:12]}; {base.folder} has {base.digest[:12]}"
+        found = f"{base.folder} has {base.weights_digest[:12]}"
+        told = f"a retrofit of {own.base} with the digest {own.base_weights[:12]}; {found}"
         raise UnsupportedCheckpoint(folder, told, "Get the base that it was trained on.")
     shapes, names = shapes_of(files), base.backbone.names(base.config)
     if foreign := [name for name in shapes if not own.part.holds(names.ours(name))]:
