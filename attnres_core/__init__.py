@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from attnres_core.quantities.summaries import closed_form_error as closed_form_error
     from attnres_core.quantities.summaries import entropy as entropy
     from attnres_core.quantities.summaries import least_causal as least_causal
+    from attnres_core.quantities.summaries import loss as loss
     from attnres_core.quantities.summaries import mass as mass
     from attnres_core.quantities.summaries import mass_and_effect as mass_and_effect
     from attnres_core.quantities.summaries import most_causal as most_causal
@@ -124,7 +125,7 @@ _HOMES = {
     "quantities.paths": ("reads",),
     "quantities.summaries": (
         *("mass", "uniform_mass", "entropy", "peak", "spread", "closed_form_error", "mass_and_effect"),
-        *("summary_and_loss", "turn", "turn_and_effect", "streams_read", "sentence_accuracy"),
+        *("summary_and_loss", "turn", "turn_and_effect", "streams_read", "sentence_accuracy", "loss"),
         *("most_massive", "most_causal", "least_causal"),
     ),
     "quantities.vocabulary": ("ANY", "NONRECENT", "at_step"),

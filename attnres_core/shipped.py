@@ -1,14 +1,19 @@
-"""The checkpoints and prompts that ship with the project, from a clone or from an installed wheel.
+"""The checkpoints and prompts that ship, from a clone or from an installed wheel, and checkpoints that were fetched.
 
-A wheel holds them (it is 58 MB) and fetches nothing: a first claim then runs offline.
+A wheel holds what ships (it is 58 MB) and fetches nothing: a first claim then runs offline.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGED = Path(__file__).parent / "_fixtures"
 _CLONE = Path(__file__).parent.parent / "fixtures"
+_FOLDERS = ("checkpoints", "larger", "retrofits")
+"""Where shipped checkpoints lie; a wheel has the first of them."""
+FETCHABLE = ("smollm2",)
+"""What `python -m attnres_core fetch` makes."""
 
 
 def fixtures() -> Path:
@@ -16,25 +21,38 @@ def fixtures() -> Path:
     return _PACKAGED if _PACKAGED.is_dir() else _CLONE
 
 
+def fetched() -> Path:
+    """The folder of fetched checkpoints: `attnres-core` in $XDG_CACHE_HOME, or in `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnres-core"
+
+
+def _folders() -> dict[str, Path]:
+    """Every shipped checkpoint's folder and every fetched one's, by name."""
+    shipped = (path.parent for folder in _FOLDERS for path in (fixtures() / folder).glob("*/config.json"))
+    found = {folder.name: folder for folder in sorted(shipped)}
+    return found | {name: fetched() / name for name in FETCHABLE if (fetched() / name / "config.json").is_file()}
+
+
 def checkpoints() -> list[str]:
-    """The names of the shipped checkpoints."""
-    return sorted(path.parent.name for path in (fixtures() / "checkpoints").glob("*/config.json"))
+    """The names of the shipped checkpoints, and of the fetched ones."""
+    return sorted(_folders())
 
 
 def reference(name: str) -> Path:
-    """A shipped checkpoint's folder, such as `tiny-open-block`.
+    """The folder of a shipped checkpoint, such as `tiny-open-block`, or of a fetched one.
 
     Raises:
         ValueError: there is none of that name.
     """
-    folder = fixtures() / "checkpoints" / name
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"no reference checkpoint {name!r}; there are: {', '.join(checkpoints()) or 'none'}")
-    return folder
+    found = _folders()
+    if name not in found:
+        told = f"; {name} is fetched by `python -m attnres_core fetch {name}`" if name in FETCHABLE else ""
+        raise ValueError(f"no reference checkpoint {name!r}; there are: {', '.join(sorted(found)) or 'none'}{told}")
+    return found[name]
 
 
 def resolved(given: str) -> str:
-    """A shipped checkpoint's folder for its name; a path or hub id as given.
+    """The folder of a shipped or fetched checkpoint for its name; a path or hub id as given.
 
     Raises:
         ValueError: it looks like a name, and there is none such.

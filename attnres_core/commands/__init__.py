@@ -13,6 +13,7 @@ from attnres_core.commands import (
     card,
     compare,
     counterexample,
+    fetch,
     map,
     measure,
     new,
@@ -44,6 +45,7 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Command] = {
     "train": train,
+    "fetch": fetch,
     "prompts": prompts,
     "plan": plan,
     "new": new,

@@ -7,7 +7,7 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the checkpoint, how it is read, and the device."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or shipped name")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id, or shipped or fetched name")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id (default: its main branch)")
     told = "what reads it: package.module:function, or an adapter's name (default: the library)"
     parser.add_argument("--adapter", metavar="NAME", help=told)

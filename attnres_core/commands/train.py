@@ -1,28 +1,47 @@
-"""`train`: the reference checkpoints, from scratch."""
+"""`train`: the reference checkpoints, from scratch; or routing after the fact, on a pretrained model."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-HELP = "train the reference checkpoints from scratch (about 20 minutes each on 2 free cores)"
+HELP = "train the reference checkpoints (about 20 minutes each on 2 free cores), or routing on a pretrained model"
 DESCRIPTION = (
     "Train tiny-open-block, tiny-vanilla and tiny-kimi-block on the docstrings of the installed "
     "packages: same tokens, same order, same seed. tiny-nanogpt (the published BabyLM models' shape, in small) and "
-    "tiny-hyper-connections (parallel streams) read the first of these tokens. Stopped runs resume from --scratch."
+    "tiny-hyper-connections (parallel streams) read the first of these tokens. small-open-block, small-vanilla and "
+    "small-kimi-block have 24 layers in 8 blocks and read a longer text. --retrofit BASE freezes a pretrained vanilla "
+    "model and trains routing alone, from the wrapped state, into OUT/BASE-routing-SEED (150 kB, which name the base); "
+    "with --control gains, the gains of its norms alone. Stopped runs resume from --scratch."
 )
+_CHECKPOINTS, _LARGER, _RETROFITS = (Path("fixtures", name) for name in ("checkpoints", "larger", "retrofits"))
+_OF_RETROFITS = ("control", "num_blocks", "recency_bias")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the checkpoints, their recipe and the device."""
-    names, others = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block"), ("tiny-nanogpt", "tiny-hyper-connections")
+    names = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
+    others = ("tiny-nanogpt", "tiny-hyper-connections", "small-open-block", "small-vanilla", "small-kimi-block")
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"which (default: {', '.join(names)}; also {', '.join(others)})"
     )
-    parser.add_argument("--out", type=Path, default=Path("fixtures/checkpoints"), help="default: %(default)s")
+    told = "train routing after the fact on this vanilla model: folder, hub id, or shipped or fetched name (smollm2)"
+    parser.add_argument("--retrofit", metavar="BASE", help=told)
+    told = "with --retrofit: train the norms' gains in routing's place, on the same text in the same order"
+    parser.add_argument("--control", choices=("gains",), help=told)
+    parser.add_argument(
+        "--num-blocks", type=int, metavar="N", help="with --retrofit: the number of blocks (default: 8)"
+    )
+    told = "with --retrofit: the recency bias of the wrapped state that training starts from (default: 5)"
+    parser.add_argument("--recency-bias", type=float, metavar="BIAS", help=told)
+    told = "default: fixtures/checkpoints; fixtures/larger for the small ones, fixtures/retrofits with --retrofit"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=told)
     parser.add_argument("--scratch", type=Path, default=Path("training-runs"), help="default: %(default)s")
-    parser.add_argument("--steps", type=int, help="default: 4000 (8.2 M tokens); 1000 and 1500 for these two")
+    told = "default: 4000 (8.2 M tokens); for the others 1000, 1500 and 7400; 586 with --retrofit"
+    parser.add_argument("--steps", type=int, help=told)
     parser.add_argument("--seed", type=int, default=20261122, help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument(
@@ -45,31 +64,73 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Train them one after the other."""
     import torch
 
+    if arguments.device == "auto":
+        arguments.device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        train = (_from_scratch if arguments.retrofit is None else _after_the_fact)(arguments)
+    except ValueError as error:
+        root.error(str(error))
+    train()
+
+
+def _given(arguments: argparse.Namespace, *fields: str) -> dict[str, Any]:
+    """The fields of a recipe that the command line gives."""
+    return {field: getattr(arguments, field) for field in fields if getattr(arguments, field) is not None}
+
+
+def _from_scratch(arguments: argparse.Namespace) -> Callable[[], None]:
+    """What trains the checkpoints that are named; a ValueError where that cannot be."""
     from attnres_core.training import train
 
     known = (*train.NAMES, *train.RECIPES)
     if unknown := sorted(set(arguments.names) - set(known)):
-        root.error(f"no recipe for {', '.join(unknown)}; there are {', '.join(known)}")
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    asked = {field: getattr(arguments, field) for field in ("steps", "seed", "precision")}
-    given = {field: value for field, value in asked.items() if value is not None}
+        raise ValueError(f"no recipe for {', '.join(unknown)}; there are {', '.join(known)}")
+    if beside := [f"--{field.replace('_', '-')}" for field in _given(arguments, *_OF_RETROFITS)]:
+        raise ValueError(f"{', '.join(beside)}: for --retrofit BASE; leave it out")
+    given = _given(arguments, "steps", "seed", "precision")
     names = arguments.names or train.NAMES
     recipes = {name: dataclasses.replace(train.RECIPES.get(name, train.Recipe()), **given) for name in names}
-    fewest = min(recipe.steps for recipe in recipes.values())
-    if beyond := [step for step in arguments.keep if not 0 <= step <= fewest]:
-        root.error(f"--keep {beyond[0]}: the run has steps 0 to {fewest}")
-    try:
-        for name, recipe in recipes.items():
-            train.refuse_another(arguments.out / name, recipe)
-    except ValueError as error:
-        root.error(str(error))
-    train.main(
-        recipes,
-        arguments.out,
-        device=device,
-        scratch=arguments.scratch,
-        compiled=arguments.compile,
-        kept_steps=arguments.keep,
-    )
+    larger = {name: recipe for name, recipe in recipes.items() if name in train.LARGER}
+    others = {name: recipe for name, recipe in recipes.items() if name not in larger}
+    runs = [(others, arguments.out or _CHECKPOINTS), (larger, arguments.out or _LARGER)]
+    for each, out in runs:
+        for name, recipe in each.items():
+            _check_kept(arguments.keep, recipe.steps)
+            train.refuse_another(out / name, recipe)
+
+    def run() -> None:
+        for each, out in runs:
+            if each:
+                train.main(each, out, **_how(arguments))
+
+    return run
+
+
+def _after_the_fact(arguments: argparse.Namespace) -> Callable[[], None]:
+    """What trains a part of a base; a ValueError where that cannot be."""
+    from attnres_core.training import retrofit
+
+    if arguments.names:
+        raise ValueError(f"--retrofit {arguments.retrofit}, and {', '.join(arguments.names)}; give one of them")
+    given = _given(arguments, "steps", "seed", "precision", "num_blocks", "recency_bias")
+    recipe = retrofit.RetrofitRecipe(**given, part=arguments.control or "routing")
+    _check_kept(arguments.keep, recipe.steps)
+    run = retrofit.prepared(arguments.retrofit, recipe, arguments.out or _RETROFITS)
+
+    def train() -> None:
+        retrofit.main(run, **_how(arguments))
+        beside = f"--attnres-vanilla {arguments.retrofit} --attnres-recency-bias {recipe.recency_bias:g}"
+        print(f"now: pytest hypotheses/ --attnres-trained {run.folder} {beside}")
+
+    return train
+
+
+def _check_kept(steps: Sequence[int], last: int) -> None:
+    if beyond := [step for step in steps if not 0 <= step <= last]:
+        raise ValueError(f"--keep {beyond[0]}: the run has steps 0 to {last}")
+
+
+def _how(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Where and how it is trained: what changes no recipe."""
+    how = {"device": arguments.device, "scratch": arguments.scratch, "compiled": arguments.compile}
+    return {**how, "kept_steps": arguments.keep}

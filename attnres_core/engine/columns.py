@@ -104,6 +104,8 @@ def values(
     if isinstance(what, Prediction):
         return pseudo_values(what.kind, *pairs(asked, chunks, by_document))
     assert isinstance(what, RoutingSummary), "an ablation has interventions"
+    if what.kind is Summary.LOSS:
+        return by_document(_joined(chunks, NLL))
     if what.kind is Summary.SENTENCE_ACCURACY:
         return by_document(_scored(Metric.SENTENCE_ACCURACY, _paired(what.kind, sentences).leads(_joined(chunks, NLL))))
     return by_document(_summarise(what, asked, chunks))

@@ -28,7 +28,7 @@ from attnres_core.planning.requests import (
 from attnres_core.prompts import Prompt, Sentences, Split
 from attnres_core.quantities.intervention import SHAM, self_swap
 from attnres_core.quantities.quantity import Ablation, Quantity, RoutingSummary
-from attnres_core.quantities.vocabulary import AnyRole, Control
+from attnres_core.quantities.vocabulary import AnyRole, Control, Summary
 from attnres_core.shapes import Column, Unit
 from attnres_core.statistics import intervals
 
@@ -172,7 +172,7 @@ class Measurements:
         """
         prompts = self.material.prompts[split]
         needs = [quantity.metric.spec.needs] if quantity.metric and quantity.metric.spec.needs else []
-        if isinstance(quantity.what, RoutingSummary) and not quantity.what.kind.spec.of_sites:
+        if isinstance(quantity.what, RoutingSummary) and quantity.what.kind is Summary.SENTENCE_ACCURACY:
             needs.append("sentence")
         if isinstance(quantity.what, Ablation) and quantity.what.kind.spec.needs_donor:
             needs.append("placebo" if quantity.what.control is Control.PLACEBO else "donor")

@@ -7,7 +7,8 @@ from pathlib import Path
 SUPPORTED = (
     "AttnRes checkpoints on a Qwen3 or Llama backbone (model_type qwen3_attnres, llama_attnres), nanoGPT's (nanogpt), "
     "FLA's transformer (transformer), inkling2 language models (inkling2_text), and vanilla ones to wrap (qwen3, "
-    "llama, nanogpt, transformer); by adapters that are built in, FLA's other families, Kimi K3's and the models of "
+    "llama, nanogpt, transformer), retrofits of these (attnres_retrofit); by adapters that are built in, FLA's other "
+    "families, Kimi K3's and the models of "
     "transformers with hyper-connections (deepseek_v4, glm5_next, hy_v4, qwen4_exp)"
 )
 

@@ -76,8 +76,16 @@ def _shard(text: str) -> Any:
 
 
 OPTIONS = (
-    Option("trained", "AttnRes checkpoint the claims are about: folder, hub id or shipped name", "tiny-open-block"),
-    Option("vanilla", "vanilla checkpoint, wrapped as the baseline: folder, hub id or shipped name", "tiny-vanilla"),
+    Option(
+        "trained",
+        "AttnRes checkpoint the claims are about: folder, hub id, or shipped or fetched name",
+        "tiny-open-block",
+    ),
+    Option(
+        "vanilla",
+        "vanilla checkpoint, wrapped as the baseline: folder, hub id, or shipped or fetched name",
+        "tiny-vanilla",
+    ),
     Option("revision", "branch, tag or commit of the trained checkpoint's hub id (default: its main branch)", ""),
     Option("vanilla-revision", "branch, tag or commit of the vanilla checkpoint's hub id", ""),
     Option("adapter", "what reads the trained checkpoint: package.module:function, or an adapter's name", ""),

@@ -117,6 +117,14 @@ def sentence_accuracy() -> RoutingSummary:
     return RoutingSummary(Summary.SENTENCE_ACCURACY, None, Sublayer.ALL_SITES, Band.ALL)
 
 
+def loss() -> RoutingSummary:
+    """The clean run's own loss, nats per token: of two models that read the same tokens, which one predicts better.
+
+    A claim compares roles by it: `loss().on(TRAINED)` less `loss().on(WRAPPED)`, over the same documents.
+    """
+    return RoutingSummary(Summary.LOSS, None, Sublayer.ALL_SITES, Band.ALL)
+
+
 def closed_form_error(sublayer: Sublayer | str, layers: Layers | str = Band.ALL) -> RoutingSummary:
     """Largest distance of the depth weights from e^b / (e^b + n - 1) on current, 1 / (e^b + n - 1) elsewhere."""
     return _summary(Summary.CLOSED_FORM_ERROR, None, sublayer, layers)

@@ -246,6 +246,8 @@ class Summary(Row):
         ),
     )
     """Percentage of pairs of sentences, good and bad, whose good one is likelier."""
+    LOSS = "loss", SummarySpec("nats", "the mean loss, nats per token,", "E_d[L(x_d)]", of_sites=False)
+    """The clean run's own loss, nats per token."""
     SPREAD = (
         "spread",
         SummarySpec(

@@ -30,16 +30,19 @@ from attnres_core.models.dialects.kimi_block import KimiBlock
 from attnres_core.models.dialects.open_block import OpenBlock
 from attnres_core.models.networks.nanogpt import NanoGPTForCausalLM
 from attnres_core.models.networks.qwen3 import Qwen3AttnResConfig, Qwen3AttnResForCausalLM
-from attnres_core.training import babylm_shape, hyper_connected
-from attnres_core.training.corpus import Corpus, Document, build, sources
+from attnres_core.training import babylm_shape, corpus, extended_corpus, hyper_connected
+from attnres_core.training.corpus import Corpus, Document
 
 NAMES = ("tiny-open-block", "tiny-vanilla", "tiny-kimi-block")
 HYPER_CONNECTED, NANOGPT = "tiny-hyper-connections", "tiny-nanogpt"
+LARGER = ("small-open-block", "small-vanilla", "small-kimi-block")
+"""Twice as deep as the tiny ones, with as wide a state: trained on the longer text, tokenised alike."""
 END = "<|endoftext|>"
 VOCABULARY = 4096
 LONGEST = 512
 """Positions that a text may have."""
 NUM_BLOCKS = 4
+LARGER_LAYERS, LARGER_BLOCKS = 24, 8
 EVAL_LENGTH = 128
 
 
@@ -60,7 +63,7 @@ class Recipe:
 
 
 def base_config() -> dict[str, Any]:
-    """The Qwen3 shape that three of them share (about 3 M parameters)."""
+    """The Qwen3 shape of the tiny three (2.9 M parameters); the larger three have more layers of it (5.3 M)."""
     return {
         "vocab_size": VOCABULARY,
         "hidden_size": 128,
@@ -85,14 +88,16 @@ def build_model(name: str, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     if name == HYPER_CONNECTED:
         return hyper_connected.build(VOCABULARY, LONGEST)
-    vanilla = Qwen3ForCausalLM(Qwen3Config(**base_config()))
-    if name == "tiny-vanilla":
+    fields, blocks = base_config(), NUM_BLOCKS
+    if name in LARGER:
+        fields["num_hidden_layers"], blocks = LARGER_LAYERS, LARGER_BLOCKS
+    vanilla = Qwen3ForCausalLM(Qwen3Config(**fields))
+    if name.endswith("-vanilla"):
         return vanilla
-    fields = base_config()
-    fields |= {"attnres_mode": "block", "attnres_num_blocks": NUM_BLOCKS, "attnres_gate_type": "bias"}
+    fields |= {"attnres_mode": "block", "attnres_num_blocks": blocks, "attnres_gate_type": "bias"}
     config = Qwen3AttnResConfig(**fields)
-    kind = {"tiny-open-block": OpenBlock, "tiny-kimi-block": KimiBlock}[name]
-    model = Qwen3AttnResForCausalLM(config, kind(config.num_hidden_layers, NUM_BLOCKS))
+    kind = OpenBlock if name.endswith("-open-block") else KimiBlock
+    model = Qwen3AttnResForCausalLM(config, kind(config.num_hidden_layers, blocks))
     model.load_state_dict(vanilla.state_dict(), strict=False)
     for parameter_name, parameter in model.named_parameters():
         if parameter_name.endswith("_res_proj.weight"):
@@ -116,9 +121,9 @@ def train_tokenizer(documents: Sequence[Document]) -> Tokenizer:
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, documents: Sequence[Document]) -> list[np.ndarray]:
-    """Token ids of every document, each after an end-of-text mark."""
-    end = tokenizer.token_to_id(END)
+def encode(tokenizer: Tokenizer, documents: Sequence[Document], end: int | None = None) -> list[np.ndarray]:
+    """Token ids of every document, each after an end-of-text mark (default: `END`)."""
+    end = tokenizer.token_to_id(END) if end is None else end
     batch = tokenizer.encode_batch([document.text for document in documents])
     return [np.array([end, *encoding.ids], dtype=np.int64) for encoding in batch]
 
@@ -166,7 +171,7 @@ def document_nll(model: nn.Module, documents: Sequence[np.ndarray], device: str)
     model.eval()
     result = np.zeros((len(documents), 2))
     order = sorted(range(len(documents)), key=lambda i: len(documents[i]))
-    for start in range(0, len(order), 32):
+    for start in tqdm(range(0, len(order), 32), desc="scoring", unit=" x 32 documents", leave=False, disable=None):
         rows = order[start : start + 32]
         width = max(len(documents[i]) for i in rows)
         ids = torch.zeros(len(rows), width, dtype=torch.long)
@@ -205,14 +210,20 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return recipe.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
 
 
-RECIPES = {HYPER_CONNECTED: Recipe(steps=1500, precision="float32"), NANOGPT: Recipe(steps=1000)}
-"""Of what is not trained like the three: shorter, since a step costs more (and no less in bfloat16 with streams)."""
+RECIPES = {
+    HYPER_CONNECTED: Recipe(steps=1500, precision="float32"),
+    NANOGPT: Recipe(steps=1000),
+    **dict.fromkeys(LARGER, Recipe(steps=7400)),
+}
+"""Of what is not trained like the three: two for fewer steps, since a step costs more (and no less in bfloat16 with
+streams); the larger ones for more, 15 M tokens."""
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW; only matrices decay."""
-    matrices = [p for p in model.parameters() if p.dim() >= 2 and p.shape[0] > 1]
-    rest = [p for p in model.parameters() if p.dim() < 2 or p.shape[0] == 1]
+    """AdamW over what is not frozen; only matrices decay."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.dim() >= 2 and p.shape[0] > 1]
+    rest = [p for p in trained if p.dim() < 2 or p.shape[0] == 1]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=True)
 
@@ -233,14 +244,35 @@ def train_one(
     Its state is saved every `save_every` steps; a multiple of 100 keeps a resumed curve's means whole. `keep` sees
     the model at every step, the first before any update.
     """
-    model = build_model(name, recipe.seed).to(device).train()
-    optimizer = make_optimizer(model, recipe)
+    model = build_model(name, recipe.seed).to(device)
     state_file = scratch / f"{name}-{recipe.seed}.pt"
+    curve = optimise(model, documents, recipe, state_file, compiled=compiled, save_every=save_every, keep=keep)
+    return model, curve
+
+
+def optimise(
+    model: nn.Module,
+    documents: Sequence[np.ndarray],
+    recipe: Recipe,
+    state_file: Path,
+    *,
+    compiled: bool,
+    save_every: int,
+    keep: Callable[[int, nn.Module], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train what is not frozen of a model where it lies, and return its curve; arguments as for `train_one`.
+
+    The state file holds all but the frozen weights. One of another recipe is not resumed.
+    """
+    frozen = {name for name, each in model.named_parameters(remove_duplicate=False) if not each.requires_grad}
+    name, device = state_file.stem, str(next(model.parameters()).device)
+    model.train()
+    optimizer = make_optimizer(model, recipe)
     step, curve = 0, list[dict[str, float]]()
     if state_file.exists():
         state = torch.load(state_file, weights_only=True, map_location=device)
         if state["recipe"] == asdict(recipe):
-            model.load_state_dict(state["model"])
+            model.load_state_dict(state["model"], strict=not frozen)
             optimizer.load_state_dict(state["optimizer"])
             step, curve = state["step"], state["curve"]
     run = torch.compile(model) if compiled else model
@@ -248,7 +280,7 @@ def train_one(
     for _ in range(step):
         next(feed)
     bar = tqdm(total=recipe.steps, initial=step, desc=name, unit="step", mininterval=5)
-    recent = list[float]()
+    recent, told_every = list[float](), min(100, save_every)
     if keep is not None and step == 0:
         keep(0, model)
     while step < recipe.steps:
@@ -269,17 +301,18 @@ def train_one(
         bar.update()
         if keep is not None:
             keep(step, model)
-        if step % 100 == 0 or step == recipe.steps:
+        if step % told_every == 0 or step == recipe.steps:
             curve.append({"step": step, "loss": round(sum(recent) / len(recent), 4)})
             bar.set_postfix(loss=f"{curve[-1]['loss']:.3f}")
             recent.clear()
         if step % save_every == 0 or step == recipe.steps:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            own = {key: value for key, value in model.state_dict().items() if key not in frozen}
+            state = {"model": own, "optimizer": optimizer.state_dict(), "step": step}
             temporary = state_file.with_suffix(".tmp")
             torch.save({**state, "curve": curve, "recipe": asdict(recipe)}, temporary)
             os.replace(temporary, state_file)
     bar.close()
-    return model, curve
+    return curve
 
 
 def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folder: Path) -> None:
@@ -313,6 +346,47 @@ def refuse_another(folder: Path, recipe: Recipe) -> None:
         raise ValueError(f"{folder} holds a checkpoint of another recipe ({', '.join(other)}); give another --out")
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What models are trained and scored on, in tokens."""
+
+    train: list[np.ndarray]
+    held_out: list[np.ndarray]
+    """The first `EVAL_LENGTH` tokens of each document."""
+    baselines: dict[str, float]
+    about: dict[str, Any]
+    """Digest, counts and sources, for manifests."""
+
+
+def read_text(scratch: Path, *, longer: bool) -> tuple[Tokenizer, Text]:
+    """The tokenizer, which is kept in `scratch`, and the text: the corpus, or the longer one that is held out alike."""
+    tqdm.write("reading the installed packages' docstrings ...")
+    known: Corpus = corpus.build()
+    tokenizer_file = scratch / f"tokenizer-{known.digest[:16]}.json"
+    if tokenizer_file.exists():
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    else:
+        tokenizer = train_tokenizer(known.train)
+        tokenizer.save(str(tokenizer_file))
+    read = extended_corpus.build(known) if longer else known
+    train, held_out = encode(tokenizer, read.train), encode(tokenizer, read.held_out)
+    held_out = [ids[:EVAL_LENGTH] for ids in held_out]
+    baselines = ngram_nll(train, held_out)
+    tqdm.write(
+        f"{len(train)} training documents, {sum(map(len, train)):,} tokens; {len(held_out)} held out; "
+        + ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
+    )
+    about = {
+        "digest": read.digest,
+        "train_documents": len(read.train),
+        "train_tokens": sum(map(len, train)),
+        "held_out_documents": len(read.held_out),
+        "held_out_tokens_scored": int(sum(len(ids) - 1 for ids in held_out)),
+        "sources": extended_corpus.sources() if longer else corpus.sources(),
+    }
+    return tokenizer, Text(train, held_out, baselines, about)
+
+
 def main(
     recipes: Mapping[str, Recipe],
     out: Path,
@@ -322,27 +396,13 @@ def main(
     compiled: bool = False,
     kept_steps: Sequence[int] = (),
 ) -> None:
-    """Train models one after the other into `out/<name>`, and keep earlier steps in `out/<name>/checkpoint-<step>`.
+    """Train models of one text, one after the other, into `out/<name>`.
 
     Kept steps are in `out/<name>/checkpoint-<step>`, the name that the transformers Trainer gives. They are rounded to
     bfloat16, to be small.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    tqdm.write("reading the installed packages' docstrings ...")
-    corpus: Corpus = build()
-    tokenizer_file = scratch / f"tokenizer-{corpus.digest[:16]}.json"
-    if tokenizer_file.exists():
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    else:
-        tokenizer = train_tokenizer(corpus.train)
-        tokenizer.save(str(tokenizer_file))
-    train, held_out = encode(tokenizer, corpus.train), encode(tokenizer, corpus.held_out)
-    held_out = [ids[:EVAL_LENGTH] for ids in held_out]
-    baselines = ngram_nll(train, held_out)
-    tqdm.write(
-        f"{len(train)} training documents, {sum(map(len, train)):,} tokens; {len(held_out)} held out; "
-        + ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
-    )
+    tokenizer, text = read_text(scratch, longer=not set(recipes).isdisjoint(LARGER))
     command = shlex.join(["python", "-m", "attnres_core", *sys.argv[1:]])
     for name, recipe in recipes.items():
         started = time.monotonic()
@@ -351,14 +411,17 @@ def main(
             if step not in kept_steps:
                 return
             small = copy.deepcopy(model).to(torch.bfloat16)
-            nll = summarise_nll(document_nll(copy.deepcopy(small).float(), held_out, device))
+            nll = summarise_nll(document_nll(copy.deepcopy(small).float(), text.held_out, device))
             tqdm.write(f"{name} at step {step}: held-out NLL {nll['mean']:.3f} nats/token")
             manifest = {"name": f"{name} at step {step}", "command": command, "recipe": asdict(recipe), "step": step}
             manifest |= {"tokens": step * recipe.batch * recipe.length, "held_out_nll": nll, "stored_as": "bfloat16"}
             save(small, tokenizer, manifest, out / name / f"checkpoint-{step}")
 
-        model, curve = train_one(name, train, recipe, device=device, scratch=scratch, compiled=compiled, keep=keep)
-        nll = summarise_nll(document_nll(model, held_out, device))
+        model, curve = train_one(name, text.train, recipe, device=device, scratch=scratch, compiled=compiled, keep=keep)
+        stored = {"stored_as": "bfloat16"} if name in LARGER else {}
+        if stored:
+            model = model.to(torch.bfloat16).float()
+        nll = summarise_nll(document_nll(model, text.held_out, device))
         tqdm.write(f"{name}: held-out NLL {nll['mean']:.3f} [{nll['low']:.3f}, {nll['high']:.3f}] nats/token")
         manifest = {
             "name": name,
@@ -367,18 +430,12 @@ def main(
             "tokens": recipe.steps * recipe.batch * recipe.length,
             "parameters": sum(p.numel() for p in model.parameters()),
             "held_out_nll": nll,
-            "baseline_nll": baselines,
+            "baseline_nll": text.baselines,
             "curve": curve,
             "seconds_of_last_run": round(time.monotonic() - started),
             "device": device,
             "torch": torch.__version__,
-            "data": {
-                "digest": corpus.digest,
-                "train_documents": len(corpus.train),
-                "train_tokens": sum(map(len, train)),
-                "held_out_documents": len(corpus.held_out),
-                "held_out_tokens_scored": int(sum(len(ids) - 1 for ids in held_out)),
-                "sources": sources(),
-            },
+            **stored,
+            "data": text.about,
         }
-        save(model, tokenizer, manifest, out / name)
+        save(model.to(torch.bfloat16) if stored else model, tokenizer, manifest, out / name)

@@ -24,6 +24,7 @@ SUMMARIES = [
     *(kind(ac.OLDER, ac.ATTN, ac.LATE) for kind in (ac.mass, ac.uniform_mass, ac.turn)),
     *(kind(ac.ATTN, ac.LATE) for kind in (ac.entropy, ac.peak, ac.spread, ac.closed_form_error)),
     ac.sentence_accuracy(),
+    ac.loss(),
 ]
 PREDICTIONS = [ac.summary_and_loss(kind, of) for kind in ("slope", "spearman") for of in SUMMARIES[:4]]
 STATISTICS = [ac.mass_and_effect(kind, ac.ATTN) for kind in ("slope", "pearson", "spearman", "kendall")]

@@ -106,7 +106,8 @@ def test_reference_checkpoints_share_one_tokenizer() -> None:
     assert len({(folder / "tokenizer.json").read_bytes() for folder in FOLDERS}) == 1
 
 
-def test_a_misspelt_reference_is_answered_with_the_known_names() -> None:
+def test_a_misspelt_reference_is_answered_with_the_known_names(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # (nothing was fetched)
     known = ", ".join(folder.name for folder in FOLDERS)
     with pytest.raises(ValueError, match="no reference checkpoint") as caught:
         reference("tiny-open-blok")

@@ -443,6 +443,6 @@ def test_training_learns_a_constant_text(name: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small")
 def test_a_diverged_run_stops_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(
-        FloatingPointError, match=r"^tiny-vanilla: the loss is nan at step \d; lower the learning rate$"
+        FloatingPointError, match=r"^tiny-vanilla-20261122: the loss is nan at step \d; lower the learning rate$"
     ):
         train_to_the_end("tiny-vanilla", tmp_path, replace(RECIPE, learning_rate=float("inf")))

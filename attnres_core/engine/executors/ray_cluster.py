@@ -34,7 +34,7 @@ from attnres_core.engine.resources import (
 )
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store
-from attnres_core.models.checkpoints.checkpoint import Checkpoint
+from attnres_core.models.checkpoints.checkpoint import Checkpoint, RetrofittedCheckpoint
 from attnres_core.models.checkpoints.placement import BALANCED
 from attnres_core.planning.bundles import Bundle
 from attnres_core.quantities.vocabulary import AnyRole
@@ -129,6 +129,9 @@ class RayExecutor:
         """
         if asked.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"--attnres-device is {asked.device!r}; allowed: auto, cpu, cuda")
+        if retrofits := [each.name for each in asked.checkpoints if isinstance(each, RetrofittedCheckpoint)]:
+            told = f"{retrofits[0]} is a retrofit, whose base would not be sent along"
+            raise ValueError(f"--attnres-executor ray: {told}; leave it out")
         if asked.device_map not in (None, BALANCED):
             raise ValueError(f"--attnres-device-map is {asked.device_map!r}; allowed: {BALANCED}")
         address, device = asked.address or os.environ.get("RAY_ADDRESS") or LOCAL, asked.device

@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from attnres_core.models.adapters.foreign import ForeignCheckpoint
 from attnres_core.models.checkpoints.adapted import AdaptedCheckpoint, looked_at
 from attnres_core.models.checkpoints.backbones.backbone import Backbone
-from attnres_core.models.checkpoints.hub import locate
+from attnres_core.models.checkpoints.hub import Located, locate
 from attnres_core.models.checkpoints.recognition import BACKBONES, recognise
+from attnres_core.models.checkpoints.retrofit import MODEL_TYPE, Part, read_retrofit
 from attnres_core.models.checkpoints.stored import KEPT_STEP, config_and_files, shapes_of
 from attnres_core.models.checkpoints.stored import Checkpoint as Checkpoint
 from attnres_core.models.checkpoints.stored import Weights as Weights
 from attnres_core.models.checkpoints.stored import weights_digest as weights_digest
+from attnres_core.models.dialects.open_block import OpenBlock
 from attnres_core.models.dialects.schedule import Dialect, sites_of
 from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.quantities.vocabulary import Site
@@ -77,6 +80,18 @@ class NativeCheckpoint(Checkpoint):
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class RetrofittedCheckpoint(NativeCheckpoint):
+    """A retrofit with its base: the base's files, then its own, whose tensors take the place of the base's."""
+
+    base: NativeCheckpoint = field(kw_only=True)
+
+    @cached_property
+    def tokenizer_file(self) -> Path:
+        """The base's tokenizer.json."""
+        return self.base.tokenizer_file
+
+
 def inspect_checkpoint(
     path_or_repo_id: str | Path,
     wrap: float | None = None,
@@ -103,6 +118,8 @@ def inspect_checkpoint(
     folder, repository, commit = locate(path_or_repo_id, revision)
     config, files = config_and_files(folder)
     shapes = shapes_of(files)
+    if config.get("model_type") == MODEL_TYPE and adapter is None:
+        return _retrofitted(Located(folder, repository, commit), config, files, wrap, num_blocks)
     if adapter is None:
         try:
             dialect = recognise(folder, config, shapes, wrap, num_blocks)
@@ -128,6 +145,52 @@ def inspect_checkpoint(
         outline=outline,
         code=code,
         makes_untrained=makes_untrained,
+    )
+
+
+def _retrofitted(
+    located: Located, config: Mapping[str, Any], files: tuple[Path, ...], wrap: float | None, num_blocks: int | None
+) -> RetrofittedCheckpoint:
+    """A retrofit with its base.
+
+    Raises:
+        UnsupportedCheckpoint: the base is missing or another one, the retrofit's tensors are none of its, or the caller
+            wants it wrapped otherwise.
+    """
+    folder, repository, commit = located
+    own = read_retrofit(folder, config)
+    routed = own.part is Part.ROUTING
+    if wrap is not None and (routed or wrap != own.recency_bias):
+        told = "routing of its own" if routed else f"the recency bias {own.recency_bias:g}"
+        remedy = "Give its base to wrap." if routed else f"Give --attnres-recency-bias {own.recency_bias:g}."
+        raise UnsupportedCheckpoint(folder, f"a retrofit with {told}, and `wrap` {wrap:g}", remedy)
+    if num_blocks not in (None, own.num_blocks):
+        told = f"a retrofit in {own.num_blocks} blocks, and `num_blocks` {num_blocks}"
+        raise UnsupportedCheckpoint(folder, told, f"Give {own.num_blocks}, or leave it out.")
+    place = own.place_of_base(folder)
+    if config_and_files(locate(place, own.revision).folder)[0].get("model_type") == MODEL_TYPE:
+        raise UnsupportedCheckpoint(
+            folder, f"a retrofit of {own.base}, itself a retrofit", "Give its base as the base."
+        )
+    base = inspect_checkpoint(place, own.recency_bias, own.num_blocks, own.revision)
+    if not isinstance(base, NativeCheckpoint) or base.weights_digest != own.base_weights:
+        found = f"{base.folder} has {base.weights_digest[:12]}"
+        told = f"a retrofit of {own.base} with the digest {own.base_weights[:12]}; {found}"
+        raise UnsupportedCheckpoint(folder, told, "Get the base that it was trained on.")
+    shapes, names = shapes_of(files), base.backbone.names(base.config)
+    if foreign := [name for name in shapes if not own.part.holds(names.ours(name))]:
+        told = f"a retrofit of {own.part} with other tensors ({', '.join(sorted(foreign)[:8])})"
+        raise UnsupportedCheckpoint(folder, told, "Train it again.")
+    return RetrofittedCheckpoint(
+        folder,
+        {**base.config, MODEL_TYPE: own.fields()},
+        {**base.shapes, **shapes},
+        (*base.files, *files),
+        wrap=None if routed else own.recency_bias,
+        repository=repository,
+        commit=commit,
+        dialect=OpenBlock(base.num_layers, own.num_blocks) if routed else base.dialect,
+        base=base,
     )
 
 
