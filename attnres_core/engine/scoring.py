@@ -61,7 +61,12 @@ class Batch:
 
 
 def logsumexp(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row"]:
-    """`torch.logsumexp` over the vocabulary in half its passes: the maximum is taken out only where it must be."""
+    """`torch.logsumexp` over the vocabulary, on the CPU in half its passes: the maximum is taken out where it must be.
+
+    On a GPU that question would wait for all that was asked of it before.
+    """
+    if logits.device.type != "cpu":
+        return logits.logsumexp(-1)
     total = logits.exp().sum(-1)
     if bool(((total > 1e-30) & total.isfinite()).all()):  # no sum overflowed, none lost its terms to underflow
         return total.log()
