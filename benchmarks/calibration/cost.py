@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from .tables import header, line
 WAYS = ("plain", "ours")
 DRAWN = 8192
 """Resamples that the plain way draws at once."""
+ROWS, COLUMNS = 1024, 64
+"""Resamples and columns that it takes at once."""
 
 
 def cost(options: Options) -> None:
@@ -93,15 +96,22 @@ def plainly(columns: list[Column], alpha: float) -> list[tuple[float, float, flo
 
 
 def plain_statistics(columns: NDArray[np.float64], resamples: int) -> NDArray[np.float32]:
-    """`bootstrap_t` of one stratum, `[column, resample]`."""
+    """`bootstrap_t` of one stratum, `[column, resample]`, as it was computed at first."""
     n, width = columns.shape
     rng, found = np.random.default_rng(intervals.SEED), np.empty((width, resamples), dtype=np.float32)
     centred = columns - columns.mean(0)
+    roots = centred / math.sqrt(n - 1)
+    blocks = [slice(start, start + COLUMNS) for start in range(0, width, COLUMNS)]
+    both = [np.concatenate([centred[:, own], roots[:, own] ** 2], axis=1) for own in blocks]
     for start in range(0, resamples, DRAWN):
         count = min(DRAWN, resamples - start)
         drawn = rng.integers(0, n, size=(count, n)) + n * np.arange(count)[:, None]
         shares = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n) / n
-        means, squares = shares @ centred, shares @ centred**2
-        variance = (squares - means**2) / (n - 1)
-        found[:, start : start + count] = (means / np.sqrt(np.maximum(variance, 0))).T
+        for first in range(0, count, ROWS):
+            rows = slice(first, first + ROWS)
+            for own, moments in zip(blocks, both, strict=True):
+                shift, variance = np.hsplit(shares[rows] @ moments, 2)
+                variance -= (shares[rows] @ roots[:, own]) ** 2
+                t = shift / np.sqrt(np.maximum(variance, 0))
+                found[own, start : start + count][:, rows] = np.where(np.isnan(t), 0.0, t).T
     return found
