@@ -42,7 +42,7 @@ from attnres_core.quantities.intervention import SHAM, Intervention, cells, reso
 SHAPES = {
     128: (128, 12, 4, 384, 4096, "block"),
     512: (512, 8, 4, 1536, 8192, "block"),
-    1024: (1024, 4, 2, 3072, 32000, "block"),
+    1024: (1024, 2, 2, 3072, 8192, "block"),
 }
 DROPS = 8
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::mv", "aten::addmv"}
@@ -150,7 +150,7 @@ def measured(width: int) -> str:
         return time.process_time() - start
 
     swept()
-    whole, parts = min(swept() for _ in range(3)), Parts()
+    whole, parts = min(swept() for _ in range(2)), Parts()
     with parts.watched(model), profile(activities=[ProfilerActivity.CPU]) as profiled:
         swept()
     own: Counter[str] = Counter()
