@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 
@@ -34,6 +34,20 @@ def atomic(file: Path) -> Iterator[Path]:
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def kept_text(name: str, make: Callable[[], str]) -> str:
+    """A text that takes a second to make and never changes: from the user's cache folder, or made and put there."""
+    file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnres-core" / name
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        text = make()
+        with contextlib.suppress(OSError):  # (a cache that cannot be written is none)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        return text
 
 
 def published_name(path: Path) -> str:

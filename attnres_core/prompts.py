@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,10 @@ class Prompt:
     """Which variant of its document it is: another wrapping of its lines, another case. Empty: it has none."""
     sentence: str = ""
     """Which sentence of its document's pair it is, GOOD or BAD. Empty: it is of no such pair."""
+
+    def __hash__(self) -> int:
+        """By the id alone, which tells prompts apart: chunks of them are looked up a hundred thousand times a run."""
+        return hash(self.id)
 
     @property
     def digest(self) -> str:
@@ -318,7 +322,13 @@ def _pieces(text: str, offsets: Sequence[tuple[int, int]]) -> list[str]:
 
 def _encoded(tokenizer_file: Path, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of texts, whole and without special tokens; errors as for `read_tokenizer`."""
-    return [encoding.ids for encoding in _encodings(tokenizer_file, texts)]
+    tokenizer = read_tokenizer(tokenizer_file)
+    return [list(ids) for ids in _ids(tokenizer, tuple(texts))]
+
+
+@lru_cache(maxsize=64)  # (a run asks for each prompt set's half a dozen times)
+def _ids(tokenizer: Tokenizer, texts: tuple[str, ...]) -> list[list[int]]:
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
 
 def _encodings(tokenizer_file: Path, texts: Sequence[str]) -> list[Encoding]:
@@ -347,13 +357,25 @@ def scored_tokens(texts: Sequence[str], tokenizer: Tokenizer) -> list[tuple[int,
 
 
 def read_tokenizer(tokenizer_file: Path) -> Tokenizer:
-    """A checkpoint's tokenizer, which neither pads nor truncates.
+    """A checkpoint's tokenizer, which neither pads nor truncates; not to be changed.
 
     Raises:
         ValueError: there is no readable tokenizer.
     """
     if not tokenizer_file.is_file():
         raise ValueError(f"{tokenizer_file}: no tokenizer beside the weights; add the checkpoint's tokenizer.json")
+    return _tokenizer(tokenizer_file, _state(tokenizer_file))
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """When a file was changed last, and its size."""
+    told = file.stat()
+    return told.st_mtime_ns, told.st_size
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(tokenizer_file: Path, state: tuple[int, int]) -> Tokenizer:
+    """The tokenizer of a file in a state."""
     try:
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
     except Exception as error:  # the tokenizers library raises bare Exception

@@ -31,10 +31,12 @@ def touched(model: AttnResModel, entry: dict[str, Any]) -> Intervention:
     return Intervention("drop", tuple((sites[name], tuple(indices)) for name, indices in entry["sources"].items()))
 
 
-def errors(folder: Path) -> str:
-    """One row: backbone, schedule, the largest absolute error of logits, depth weights and ablated logits."""
-    about, expected = json.loads((folder / "ablations.json").read_text()), load_file(folder / "expected.safetensors")
-    model = ac.load_model(folder, wrap=about.get("recency_bias"), num_blocks=about.get("num_blocks"))
+def errors(folder: Path, device: str = "cpu") -> tuple[AttnResModel, list[float]]:
+    """The checkpoint, and the largest absolute errors of logits, depth weights and ablated logits on a device."""
+    about = json.loads((folder / "ablations.json").read_text())
+    expected = load_file(folder / "expected.safetensors", device=device)
+    given = {"wrap": about.get("recency_bias"), "num_blocks": about.get("num_blocks")}
+    model = ac.load_model(folder, **given, device=device)
     network, ids, mask = model.network, expected["input_ids"], expected["attention_mask"]
     real = mask.bool()
     tokens, places = [row[own].tolist() for row, own in zip(ids, real, strict=True)], (mask.cumsum(-1) - 1).clamp(min=0)
@@ -57,7 +59,12 @@ def errors(folder: Path) -> str:
             for index, entry in enumerate(about["ablations"])
         ],
     }
-    worst = [max(float((ours - theirs).abs().max()) for ours, theirs in each) for each in pairs.values()]
+    return model, [max(float((ours - theirs).abs().max()) for ours, theirs in each) for each in pairs.values()]
+
+
+def row(folder: Path) -> str:
+    """One row: backbone, schedule, and the errors."""
+    model, worst = errors(folder)
     cells = (model.checkpoint.backbone.name, f"`{model.dialect}`", f"`{folder.name}`", *(f"{e:.0e}" for e in worst))
     return f"| {' | '.join(cells)} |"
 
@@ -67,7 +74,7 @@ def main() -> None:
     print("| backbone | schedule | checkpoint | logits | depth weights | ablated logits |\n|---|---|---|---|---|---|")
     for folder in sorted(folders.iterdir()):
         if (folder / "expected.safetensors").is_file():
-            print(errors(folder), flush=True)
+            print(row(folder), flush=True)
 
 
 if __name__ == "__main__":

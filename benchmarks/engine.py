@@ -79,7 +79,7 @@ class WrittenDown(nn.Module):
                 logits = keys @ getattr(layer, f"{sublayer}_res_proj").weight[0]
                 logits = torch.cat([logits[:-1], logits[-1:] + getattr(layer, f"{sublayer}_res_bias")])
                 mixture = torch.einsum("sbp,sbpd->bpd", next(gates)(logits), stacked)
-                current = current + layer.write(sublayer, mixture, inputs)
+                current = current + layer.write(sublayer, (mixture,), inputs)
         return self.network.lm_head(body.norm(current))
 
 
@@ -127,7 +127,7 @@ def loop(
             ((site, dropped),) = intervention.touched
             with torch.inference_mode():
                 found[intervention.key].append(scores(clean, ablated(tokens, places[site], dropped), tokens, scored)[0])
-    return {key: torch.cat(parts).numpy() for key, parts in found.items()}
+    return {key: torch.cat(parts).cpu().numpy() for key, parts in found.items()}
 
 
 def with_hooks(model: AttnResModel) -> Callable[..., Tensor]:

@@ -70,6 +70,7 @@ def values(
     chunks: Sequence[Mapping[str, Unit]],
     by_document: Callable[[Column], Column] = lambda column: column,
     sentences: Sentences | None = None,
+    apply: Callable[..., Column] = lambda statistic, *given: statistic(*given),
 ) -> Column:
     """One column over all chunks of prompts, `[document]`.
 
@@ -78,6 +79,7 @@ def values(
         chunks: the units of each chunk of prompts.
         by_document: from a number for every prompt to one for every document; default: every prompt is one.
         sentences: the pairs of sentences that the prompts are; None: they are none.
+        apply: makes a statistic's column: of `influence` or `pseudo_values`, its kind and two tables.
 
     Raises:
         ValueError: it is scored by answers or by pairs of sentences, and the prompts have none.
@@ -99,10 +101,10 @@ def values(
             wanted = "an `answer` and a `foil`" if needs == "foil" else "an `answer`"
             raise ValueError(f"{field} needs prompts that have {wanted}; give a file whose prompts do")
         if isinstance(what, Association):
-            return influence(what.kind, *cell_tables(asked, chunks, by_document))
+            return apply(influence, what.kind, *cell_tables(asked, chunks, by_document))
         return np.asarray(np.stack([by_document(_joined(chunks, field, key)) for key in keys]).mean(0))
     if isinstance(what, Prediction):
-        return pseudo_values(what.kind, *pairs(asked, chunks, by_document))
+        return apply(pseudo_values, what.kind, *pairs(asked, chunks, by_document))
     assert isinstance(what, RoutingSummary), "an ablation has interventions"
     if what.kind is Summary.LOSS:
         return by_document(_joined(chunks, NLL))

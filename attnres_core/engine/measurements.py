@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import reduce
-from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from attnres_core.claims.statements import Linear
 from attnres_core.engine import columns
 from attnres_core.engine.columns import InterventionRecord
-from attnres_core.engine.store import Store
+from attnres_core.engine.store import Store, StoreError
 from attnres_core.planning.bundles import Bundle
 from attnres_core.planning.material import CHUNK, Material
 from attnres_core.planning.requests import (
@@ -27,10 +28,10 @@ from attnres_core.planning.requests import (
 )
 from attnres_core.prompts import Prompt, Sentences, Split
 from attnres_core.quantities.intervention import SHAM, self_swap
-from attnres_core.quantities.quantity import Ablation, Quantity, RoutingSummary
-from attnres_core.quantities.vocabulary import AnyRole, Control, Summary
+from attnres_core.quantities.quantity import Ablation, Association, Quantity, RoutingSummary
+from attnres_core.quantities.vocabulary import AnyRole, Control, Statistic, Summary
 from attnres_core.shapes import Column, Unit
-from attnres_core.statistics import intervals
+from attnres_core.statistics import associations, intervals
 
 
 class Measurements:
@@ -64,9 +65,30 @@ class Measurements:
         def values(
             asked: ResolvedQuantity, chunks: list[dict[str, Unit]], by_document: Callable[..., Column]
         ) -> Column:
-            return columns.values(asked, chunks, by_document, self._sentences_of(quantity, split, chunks))
+            return columns.values(asked, chunks, by_document, self._sentences_of(quantity, split, chunks), self._kept)
 
         return values
+
+    def _kept(self, statistic: Callable[..., Any], kind: Statistic, *tables: np.ndarray) -> Column:
+        """What a statistic makes of two tables, `[document]` or one number: computed once, then read from the store."""
+        given = [statistic.__name__, associations.VERSION, associations.SEED, associations.RESAMPLES, kind.value]
+        digest = hashlib.sha256(json.dumps([*given, *(table.shape for table in tables)]).encode())
+        for table in tables:
+            digest.update(np.ascontiguousarray(table).tobytes())
+        key = f"statistic-{digest.hexdigest()}"
+        entry = self.store.judged(key)
+        if entry is None:
+            entry = {"values": np.asarray(statistic(kind, *tables)).tolist()}
+            with contextlib.suppress(StoreError):  # (it can be computed again)
+                self.store.add_judged(key, entry)
+        return np.array(entry["values"])
+
+    def smoothing_bias(self, quantity: Quantity, split: Split, documents: int | None = None) -> float:
+        """How far smoothing moves an association from the statistic of the means (see `associations`)."""
+        assert isinstance(quantity.what, Association), "asked of associations alone"
+        tables = self.read(columns.cell_tables, quantity, split, documents)
+        smoothed = self.column(quantity, split, documents)
+        return float(self._kept(associations.smoothing_bias, quantity.what.kind, *tables, smoothed))
 
     def read(
         self,
@@ -145,7 +167,7 @@ class Measurements:
     ) -> list[dict[str, Unit]]:
         models = self.material.model_keys(role, plain=plain, dtype=dtype)
         keys = [self.material.chunk_key(role, chunk) for chunk in chunks]
-        return [reduce(or_, (self.store.units(model, key) for model in models)) for key in keys]
+        return [self.store.units_of(models, key) for key in keys]
 
     def noise_floor(self, form: Linear, alpha: float) -> float:
         """Return how far the arithmetic may move a form's mean: its error against the float32 plain path."""
@@ -160,7 +182,7 @@ class Measurements:
             for plain in (False, True):
                 chunks = self._chunks(quantity.role, prompts, plain=plain, dtype=quantity.dtype)
                 sentences = self._sentences_of(quantity, Split.EXPLORATION, chunks)
-                values.append(columns.values(asked, chunks, sentences=sentences))
+                values.append(columns.values(asked, chunks, sentences=sentences, apply=self._kept))
             self._errors[quantity] = values[0] - values[1]
         return self._errors[quantity]
 

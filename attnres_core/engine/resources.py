@@ -249,7 +249,7 @@ def check_fit(need: Need, available: int, dtype: str, where: str) -> None:
 def keep_freed_memory() -> None:
     """Ask glibc to keep what is freed for the next batch instead of giving it back and faulting it in again.
 
-    A sweep frees and takes blocks of megabytes thousands of times. Without glibc, nothing happens.
+    A sweep and a bootstrap free and take blocks of megabytes thousands of times. Without glibc, nothing happens.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt

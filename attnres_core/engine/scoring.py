@@ -61,7 +61,12 @@ class Batch:
 
 
 def logsumexp(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row"]:
-    """`torch.logsumexp` over the vocabulary in half its passes: the maximum is taken out only where it must be."""
+    """`torch.logsumexp` over the vocabulary, on the CPU in half its passes: the maximum is taken out where it must be.
+
+    On a GPU that question would wait for all that was asked of it before.
+    """
+    if logits.device.type != "cpu":
+        return logits.logsumexp(-1)
     total = logits.exp().sum(-1)
     if bool(((total > 1e-30) & total.isfinite()).all()):  # no sum overflowed, none lost its terms to underflow
         return total.log()
@@ -104,20 +109,17 @@ def score(
             for metric, scorer in scorers:
                 found[key][metric][rows] = scorer(ablated)
 
-    def spread(values: Tensor) -> Tensor:
-        placed = torch.zeros(batch.scored.shape, device=clean.device)
-        placed[at] = values
-        return placed
-
-    def per_prompt(values: Tensor, where: Positions = Positions.ALL) -> np.ndarray:
-        return batch.per_prompt(spread(values), where)
-
-    scores = {
-        key: {field_of(metric, where): per_prompt(each[metric], where) for metric in wanted for where in Positions}
-        | {TRACE: spread(each[Metric.DELTA_NLL]).cpu().numpy()}
-        for key, each in found.items()
-    }
-    return {**scores, None: {NLL: per_prompt(nll)}}
+    names = [(key, metric) for key in found for metric in wanted]
+    placed = torch.zeros(1 + len(names), *batch.scored.shape, device=clean.device)  # (all together: few transfers)
+    placed[:, at[0], at[1]] = torch.stack([nll, *(found[key][metric] for key, metric in names)])
+    means = {where: batch.per_prompt(placed, where) for where in Positions}
+    traces = placed.cpu().numpy()
+    scores: dict[Any, Unit] = {key: {} for key in found}
+    for row, (key, metric) in enumerate(names, start=1):
+        scores[key] |= {field_of(metric, where): means[where][row] for where in Positions}
+    for key in found:
+        scores[key][TRACE] = traces[1 + names.index((key, Metric.DELTA_NLL))]
+    return {**scores, None: {NLL: means[Positions.ALL][0]}}
 
 
 def answered(

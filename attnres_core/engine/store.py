@@ -3,7 +3,7 @@
     units/<model key>/about.txt                  which model, in which arithmetic
     units/<model key>/<chunk key>/<sha-256>.safetensors
                                                  arrays of several interventions for one chunk of prompts
-    judged/<question key>.json                   a decided statement, with its SHA-256
+    judged/<question key>.json                   a decided statement or a statistic, with its SHA-256
     searches/<subject>/<key>.json                a search for a counterexample, with its SHA-256
     runs/<run id>/                               what the workers of one run tell each other
     locks/                                       file locks
@@ -19,7 +19,9 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,8 @@ class Store:
         self._folders: dict[tuple[str, str], Path] = {}
         self._seen: dict[Path, dict[str, Unit]] = {}
         self._merged: dict[Path, tuple[frozenset[str], dict[str, Unit]]] = {}
+        self._together: dict[tuple[tuple[str, ...], str], dict[str, Unit]] = {}
+        self._settled = False
         with self.writing():
             for name in ("units", "judged", "searches", "runs", "locks"):
                 (root / name).mkdir(parents=True, exist_ok=True)
@@ -84,10 +88,12 @@ class Store:
     def units(self, model: str, chunk: str) -> dict[str, Unit]:
         """Every unit measured for this model and chunk, by intervention key; not to be changed."""
         folder = self._folder(model, chunk)
+        if self._settled and folder in self._merged:
+            return self._merged[folder][1]
         try:
             names = frozenset(name for name in os.listdir(folder) if name.endswith(SUFFIX) and name[0] != ".")
         except FileNotFoundError:
-            return {}
+            names = frozenset()
         known, found = self._merged.get(folder, (None, {}))
         if names != known:
             read = {name: self._units_of(folder / name) for name in sorted(names)}
@@ -99,10 +105,28 @@ class Store:
             self._merged[folder] = frozenset(name for name, units in read.items() if units is not None), found
         return found
 
+    def units_of(self, models: Sequence[str], chunk: str) -> dict[str, Unit]:
+        """The same of several models together."""
+        key = (tuple(models), chunk)
+        if key not in self._together or not self._settled:
+            self._together[key] = reduce(or_, (self.units(model, chunk) for model in models))
+        return self._together[key]
+
+    @property
+    def settled(self) -> bool:
+        """Whether folders that were read once are taken as they were found; else each is listed every time."""
+        return self._settled
+
+    @settled.setter
+    def settled(self, settled: bool) -> None:
+        self._settled = settled
+        self._together.clear()
+
     def forget(self) -> None:
         """Drop what was read from memory."""
         self._seen.clear()
         self._merged.clear()
+        self._together.clear()
 
     def holds(self, model: str) -> bool:
         """Whether anything was measured of a model in one arithmetic."""

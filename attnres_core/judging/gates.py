@@ -11,7 +11,7 @@ from attnres_core.judging import stored_decisions
 from attnres_core.prompts import Split
 from attnres_core.quantities.quantity import Ablation, Association, Prediction, Quantity
 from attnres_core.quantities.vocabulary import Control
-from attnres_core.statistics.associations import reliable, smoothing_bias
+from attnres_core.statistics.associations import reliable
 
 MATCHED = 0.9
 """A matched control must take so much of the mass that it is to match."""
@@ -47,9 +47,7 @@ def bias(measured: Measurements, form: Linear, split: Split, documents: int | No
     total = 0.0
     for quantity, coefficient in form.terms:
         if isinstance(quantity.what, Association):
-            masses, effects = measured.read(columns.cell_tables, quantity, split, documents)
-            smoothed = measured.column(quantity, split, documents)
-            total += abs(coefficient) * smoothing_bias(quantity.what.kind, masses, effects, smoothed)
+            total += abs(coefficient) * measured.smoothing_bias(quantity, split, documents)
     return total
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attnres_core.claims.statements import Decision, Interval, Verdict
+from attnres_core.engine.resources import keep_freed_memory
 from attnres_core.engine.store import Store, StoreError
 from attnres_core.judging.decisions import Adjusted, Question, Together, adjust, judge
 from attnres_core.quantities.quantity import Quantity
@@ -37,6 +38,7 @@ def decisions(
     if len(found) < len(questions):
         with store.held("judge", wait=True):
             found = _known(questions, columns, strata, store)
+            keep_freed_memory()
             fresh = judge([q for q in questions if q not in found], columns, intervals.strata_of(strata))
             for question, decision in fresh.items():
                 store.add_judged(_key(question, columns, strata), _freeze(decision))
@@ -74,6 +76,7 @@ def adjusted(sets: Sequence[Together], store: Store) -> dict[str, Adjusted]:
     with store.held("judge", wait=True):
         entry = store.judged(key)
         if entry is None:
+            keep_freed_memory()
             made = adjust(sets)
             entry = {"claims": [dataclasses.asdict(made[name]) for name in names]}
             store.add_judged(key, entry)

@@ -67,6 +67,8 @@ class Material:
     fitting: tuple[Prompt, ...] = ()
     """What constants are fitted to, and chosen on."""
     _resolved: dict[Quantity, ResolvedQuantity] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _models: dict[object, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _pieces: dict[object, list[tuple[Prompt, ...]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def resolved(self, quantity: Quantity) -> ResolvedQuantity:
         """A quantity on the checkpoint in its role; resolved when it is first asked for, and the same ever after."""
@@ -106,6 +108,12 @@ class Material:
 
         So are the prompts that something is taken from, for units that take something.
         """
+        asked = (role, plain, dtype, taken)
+        if asked not in self._models:
+            self._models[asked] = self._model_key(*asked)
+        return self._models[asked]
+
+    def _model_key(self, role: AnyRole, plain: bool, dtype: str | None, taken: Taken) -> str:
         arithmetic = ["plain", "float32"] if plain else [dtype or self.dtype]
         given: list[object] = []
         if taken is Taken.REFERENCE:
@@ -139,8 +147,11 @@ class Material:
 
     def chunks(self, split: Split, documents: int | None = None) -> list[tuple[Prompt, ...]]:
         """A split's prompts in the pieces they are measured in, up to those of its first `documents`."""
-        prompts, count = self.prompts[split].prompts, len(self.prompts[split].head(documents))
-        return [prompts[start : start + CHUNK] for start in range(0, count, CHUNK)]
+        if (split, documents) not in self._pieces:
+            prompts, count = self.prompts[split].prompts, len(self.prompts[split].head(documents))
+            pieces = [prompts[start : start + CHUNK] for start in range(0, count, CHUNK)]
+            self._pieces[split, documents] = pieces
+        return self._pieces[split, documents]
 
     @property
     def noise_chunks(self) -> list[tuple[Prompt, ...]]:

@@ -9,7 +9,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -58,10 +58,16 @@ class Intervention:
     via: Touched = ()
     """The reads that alone see what is changed, each with its sources that hold something of it (the running state has
     the number after the last source); none: every later read does."""
+    _key: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def key(self) -> str:
         """A short canonical text, the same for equal interventions."""
+        if not self._key:
+            self._key.append(self._canonical())
+        return self._key[0]
+
+    def _canonical(self) -> str:
         places = {str(site): list(indices) for site, indices in self.touched}
         options: dict[str, object] = {"recomputed": self.recomputed or None, "amount": self.amount}
         options |= {"control": self.control, "draw": self.draw or None, "part": self.part}

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from attnres_core.quantities.vocabulary import Statistic
 from attnres_core.shapes import Column
 
+VERSION = 1
+"""Raise when a change to the statistics changes columns."""
 RESAMPLES = 8192
 """Bootstrap samples; they inflate the variance by documents / RESAMPLES: 3 % at 256."""
 PERMUTATIONS = 9999

@@ -34,8 +34,8 @@ TINY, HUGE = 1e-100, 1e100
 """Columns beyond these are zero, or cannot be squared, in double precision."""
 _CHUNK = 8192
 """Resamples drawn at once."""
-_ROWS, _COLUMNS = 1024, 64
-"""Resamples and columns taken through them at once: what the cache holds."""
+_ROWS, _COLUMNS = 256, 256
+"""Resamples and columns taken through them at once: what the cache holds, and memory that is not mapped anew."""
 
 
 Strata = tuple[NDArray[np.intp], ...]
@@ -92,38 +92,64 @@ def bootstrap_t(
     rng = np.random.default_rng(seed)
     result = np.empty((width, resamples), dtype=np.float32)
     groups = strata or (np.arange(n),)
-    centred = [columns[rows] - columns[rows].mean(0) for rows in groups]
-    # A stratum of m documents adds m/n of its mean, and to the variance of the mean m/n^2 of its own: m/(m - 1) times
-    # mean square less squared mean. The factors go into the columns, so that a resample is few passes over memory.
-    shift_of = np.concatenate([each * (len(each) / n) for each in centred])
-    roots = [each * (len(each) / (n * math.sqrt(len(each) - 1))) for each in centred]
-    square_of = np.concatenate(roots) ** 2
-    blocks = _slices(width, _COLUMNS)
-    both = [np.concatenate([shift_of[:, own], square_of[:, own]], axis=1) for own in blocks]  # (document, 2 columns)
+    ends = np.cumsum([len(rows) for rows in groups])
+    places = [slice(end - len(rows), end) for rows, end in zip(groups, ends, strict=True)]
+    deviations = np.concatenate([columns[rows] - columns[rows].mean(0) for rows in groups]).T  # (column, document)
+    counts = np.empty((min(_CHUNK, resamples), n))
     for start in range(0, resamples, _CHUNK):
-        count = min(_CHUNK, resamples - start)
-        weights = [_drawn(rng, count, len(rows)) for rows in groups]
-        together = np.concatenate(weights, axis=1)
-        for rows, (own, moments_of) in itertools.product(_slices(count, _ROWS), zip(blocks, both, strict=True)):
-            shift, variance = np.hsplit(together[rows] @ moments_of, 2)
-            for drawn, root in zip(weights, roots, strict=True):
-                first = drawn[rows] @ root[:, own]
-                variance -= np.square(first, out=first)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                t = shift / np.sqrt(np.maximum(variance, 0, out=variance))
-            result[own, start : start + count][:, rows] = np.where(np.isnan(t), 0.0, t).T
+        drawn = counts[: min(_CHUNK, resamples - start)]
+        for place, rows in itertools.product(places, _slices(len(drawn), _ROWS)):
+            drawn[rows, place] = _drawn(rng, *drawn[rows, place].shape)
+        for rows, own in itertools.product(_slices(len(drawn), _ROWS), _slices(width, _COLUMNS)):
+            result[own, start : start + len(drawn)][:, rows] = _studentised(drawn[rows], deviations[own], places)
     return result
 
 
-def _drawn(rng: np.random.Generator, count: int, size: int) -> NDArray[np.float64]:
-    """`count` resamples of `size` documents: how often each is drawn, as a share, `[resample, document]`."""
-    drawn = rng.integers(0, size, size=(count, size)) + size * np.arange(count)[:, None]
-    return np.asarray(np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size) / size)
+def _drawn(rng: np.random.Generator, count: int, size: int) -> NDArray[np.intp]:
+    """`count` resamples of `size` documents: how often each is drawn, `[resample, document]`."""
+    drawn = rng.integers(0, size, size=(count, size))
+    drawn += size * np.arange(count)[:, None]
+    return np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size)
+
+
+def _studentised(
+    counts: NDArray[np.float64], deviations: NDArray[np.float64], strata: Sequence[slice]
+) -> NDArray[np.float64]:
+    """(mean* - mean) / se*, `[column, resample]`.
+
+    A stratum of m documents adds m/n of its mean, and to the variance of the mean m/n^2 of its own: m/(m - 1) times
+    mean square less squared mean. The factors go into the columns, so that a resample is few passes over memory.
+
+    Args:
+        counts: how often a resample draws a document, `[resample, document]`.
+        deviations: of documents from their stratum's mean, `[column, document]`.
+        strata: the documents of each.
+    """
+    means = deviations / counts.shape[1]
+    squares = means**2
+    for place in strata:
+        squares[:, place] *= _size(place) / (_size(place) - 1)
+    variance, shift = squares @ counts.T, np.zeros((len(deviations), len(counts)))
+    for place in strata:
+        mean = means[:, place] @ counts[:, place].T
+        shift += mean
+        np.square(mean, out=mean)
+        mean /= _size(place) - 1
+        variance -= mean
+    with np.errstate(divide="ignore", invalid="ignore"):
+        np.sqrt(np.maximum(variance, 0, out=variance), out=variance)
+        np.divide(shift, variance, out=shift)
+    shift[np.isnan(shift)] = 0
+    return shift
+
+
+def _size(place: slice) -> int:
+    return place.stop - place.start
 
 
 def _slices(count: int, size: int) -> list[slice]:
     """The slices of `size` that cover so many."""
-    return [slice(start, start + size) for start in range(0, count, size)]
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def residuals(column: Column, strata: Strata | None = None) -> Column:
@@ -132,6 +158,11 @@ def residuals(column: Column, strata: Strata | None = None) -> Column:
     for rows in strata or ():
         left[rows] = column[rows] - column[rows].mean()
     return left
+
+
+def _skewness(centred: Column) -> float:
+    """Of a column with mean 0, as scipy.stats has it, which takes a second to import."""
+    return float(np.mean(centred**3) / np.mean(centred**2) ** 1.5)
 
 
 def describe_gate(column: Column, alpha: float, strata: Strata | None = None) -> str:
@@ -161,10 +192,15 @@ def describe_gate(column: Column, alpha: float, strata: Strata | None = None) ->
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """A column's studentised resamples, in order, with what turns them into limits and p-values."""
+    """A column's studentised resamples, with what turns them into limits and p-values."""
 
     column: Column
-    ordered: NDArray[np.float32]
+    statistics: NDArray[np.float32]
+    """Of all resamples, as they were drawn."""
+    lowest: NDArray[np.float32]
+    """The first of them in order, as many as limits at its level take."""
+    highest: NDArray[np.float32]
+    """The last of them in order, as many."""
     error: float
     freedom: int
     """Documents less strata: degrees of freedom of Student's t."""
@@ -174,12 +210,14 @@ class Bootstrap:
     def interval(self, alpha: float, tail: float = TAIL) -> Interval:
         """The outer of bootstrap-t and Student-t; a limit on the side of a long tail is discarded (see TAIL)."""
         n, mean = len(self.column), float(self.column.mean())
-        rank = max(1, math.floor(alpha * (len(self.ordered) + 1) + 1e-9))
+        rank = _rank(alpha, len(self.statistics))
+        if rank > len(self.lowest):
+            raise ValueError(f"the level is {alpha:g}; say so when resampling: `bootstraps` has `levels` and `widest`")
         student = float(special.stdtrit(self.freedom, 1 - alpha))
-        upper_t = max(float(self.ordered[-rank]), student)
-        lower_t = min(float(self.ordered[rank - 1]), -student)
+        upper_t = max(float(self.highest[-rank]), student)
+        lower_t = min(float(self.lowest[rank - 1]), -student)
         low, high = mean - upper_t * self.error, mean - lower_t * self.error
-        extremes = {"bootstrap-t": (self.ordered[rank - 1], self.ordered[-rank]), "Student's t": (-student, student)}
+        extremes = {"bootstrap-t": (self.lowest[rank - 1], self.highest[-rank]), "Student's t": (-student, student)}
         methods = tuple(
             (name, mean - float(upper) * self.error, mean - float(lower) * self.error)
             for name, (lower, upper) in extremes.items()
@@ -202,9 +240,20 @@ class Bootstrap:
 
     def _tail(self, t: float, sign: int) -> float:
         """P(t* >= t), or P(t* <= t) where `sign` is -1."""
-        beyond = np.searchsorted(self.ordered, t, "left" if sign > 0 else "right")
-        count = len(self.ordered) - beyond if sign > 0 else beyond
-        return max((1 + int(count)) / (len(self.ordered) + 1), float(special.stdtr(self.freedom, -sign * t)))
+        exact = np.float64(t)  # (a plain float would be rounded to the statistics' precision)
+        count = int(np.count_nonzero(self.statistics >= exact if sign > 0 else self.statistics <= exact))
+        return max((1 + count) / (len(self.statistics) + 1), float(special.stdtr(self.freedom, -sign * t)))
+
+
+def _rank(alpha: float, resamples: int) -> int:
+    """The statistic that makes a limit at a level, counted from its end."""
+    return max(1, math.floor(alpha * (resamples + 1) + 1e-9))
+
+
+def _lowest(statistics: NDArray[np.float32], count: int, freedom: int) -> NDArray[np.float32]:
+    """The `count` lowest in order, which are looked for where Student's t has four times as many."""
+    few = statistics[statistics < special.stdtrit(freedom, min(1.0, 4 * count / len(statistics)))]
+    return np.sort(few if len(few) >= count else statistics)[:count]
 
 
 def bootstraps(
@@ -213,6 +262,7 @@ def bootstraps(
     strata: Strata | None = None,
     seed: int = SEED,
     levels: Sequence[float] | None = None,
+    widest: float | None = None,
 ) -> list[Bootstrap | str]:
     """Each column's resamples at its own level, or the gate that forbids a verdict on it.
 
@@ -222,25 +272,29 @@ def bootstraps(
         strata: see `bootstrap_t`.
         seed: see `bootstrap_t`.
         levels: of the limits that are wanted, where they are less than that; the gates ask for more support there.
+        widest: the highest level of any limit that is wanted; None: the column's own.
     """
     fits = [strata if strata is not None and sum(map(len, strata)) == len(c) else None for c in columns]
     each = zip(columns, levels or alphas, fits, strict=True)
     result: list[Bootstrap | str] = [describe_gate(column, alpha, groups) for column, alpha, groups in each]
-    from scipy import stats  # a second to import, which runs that find their decisions in the store need not wait for
-
-    by_shape: dict[tuple[int, int], list[int]] = {}
+    by_shape: dict[tuple[int, int], dict[bytes, list[int]]] = {}  # (several statements speak of one column)
     for index, gate in enumerate(result):
         if not gate:
-            by_shape.setdefault((len(columns[index]), resamples_for(alphas[index])), []).append(index)
-    for (n, resamples), group in by_shape.items():
-        groups = fits[group[0]]
-        drawn = bootstrap_t(np.stack([columns[i] for i in group], axis=1), resamples, groups, seed)
-        drawn.sort(axis=1)
-        for row, index in enumerate(group):
-            error = standard_error(columns[index], groups)
-            skewness = float(stats.skew(residuals(columns[index], groups)))
-            freedom = n - len(groups or (n,))
-            result[index] = Bootstrap(columns[index], drawn[row], error, freedom, skewness)
+            alike = by_shape.setdefault((len(columns[index]), resamples_for(alphas[index])), {})
+            alike.setdefault(columns[index].tobytes(), []).append(index)
+    for (n, resamples), alike in by_shape.items():
+        firsts = [same[0] for same in alike.values()]
+        groups = fits[firsts[0]]
+        freedom = n - len(groups or (n,))
+        drawn = bootstrap_t(np.stack([columns[index] for index in firsts], axis=1), resamples, groups, seed)
+        for statistics, same in zip(drawn, alike.values(), strict=True):
+            column = columns[same[0]]
+            count = _rank(widest or max(alphas[index] for index in same), resamples)
+            ends = _lowest(statistics, count, freedom), -_lowest(-statistics, count, freedom)[::-1]
+            error, skewness = standard_error(column, groups), _skewness(residuals(column, groups))
+            made = Bootstrap(column, statistics, *ends, error, freedom, skewness)
+            for index in same:
+                result[index] = made
     return result
 
 
@@ -255,7 +309,8 @@ def intervals(
         strata: see `bootstrap_t`.
         seed: see `bootstrap_t`.
     """
-    found = bootstraps(columns, [levels[0] for levels in alphas], strata, seed)
+    widest = max((level for levels in alphas for level in levels), default=None)
+    found = bootstraps(columns, [levels[0] for levels in alphas], strata, seed, widest=widest)
     return [
         [gated(column, level, made) if isinstance(made, str) else made.interval(level) for level in levels]
         for column, levels, made in zip(columns, alphas, found, strict=True)

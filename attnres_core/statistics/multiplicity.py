@@ -42,8 +42,5 @@ def max_t(
         strata: see `bootstrap_t`.
         resamples: number of resamples.
     """
-    largest = np.full(resamples, -np.inf)
-    for start in range(0, len(columns), 64):
-        part = np.stack(columns[start : start + 64], axis=1)
-        largest = np.maximum(largest, bootstrap_t(part, resamples, strata).max(0))
+    largest = bootstrap_t(np.stack(columns, axis=1), resamples, strata).max(0)
     return [(1 + int((largest >= score).sum())) / (resamples + 1) for score in scores]

@@ -60,7 +60,8 @@ def differences(
     steps: dict[int, list[Interval]] = {}  # limits at the level of each step of Holm's, from the last to the first
     for start in progress(range(0, most, _BLOCK)):
         block = open_ones[start : start + _BLOCK]
-        made = intervals.bootstraps([columns[place] for place in block], [alpha / 2 / most] * len(block), strata)
+        own = [columns[place] for place in block]
+        made = intervals.bootstraps(own, [alpha / 2 / most] * len(block), strata, widest=alpha / 2)
         for place, bootstrap in zip(block, made, strict=True):
             if isinstance(bootstrap, str):
                 told[place] = bootstrap

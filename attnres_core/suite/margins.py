@@ -21,12 +21,14 @@ def check_margins(suite: Suite, run: str) -> None:
     lost: dict[Bundle, str] = {}
     problems = []
     with suite.executor(run) as executor:
-        lost |= executor.carry_out(suite.choosing())
+        lost |= suite.carried_out(executor, suite.choosing())
         for name, claims in suite.about.items():
             material, judge = suite.inputs.materials[name], suite.judges[name]
-            lost |= executor.carry_out(noise_bundles([q for claim in claims for q in judge.known(claim)], material))
+            lost |= suite.carried_out(
+                executor, noise_bundles([q for claim in claims for q in judge.known(claim)], material)
+            )
             outcomes = [found for claim in claims if (found := judge.prepare(claim, standing, lost)).quantities]
-            lost |= executor.carry_out(noise_bundles([q for o in outcomes for q in o.quantities], material))
+            lost |= suite.carried_out(executor, noise_bundles([q for o in outcomes for q in o.quantities], material))
             if lost:
                 raise ValueError(next(iter(lost.values())))
             for outcome in outcomes:

@@ -43,6 +43,7 @@ class Suite:
     ) -> None:
         self.claims, self.notes = claims, notes
         self.inputs = read_inputs(settings, claims, workers)
+        self.inputs.store.settled = True
 
     @property
     def measurements(self) -> Measurements:
@@ -108,10 +109,20 @@ class Suite:
             bundles = self._known(standings, first=True)
             if announce(bundles, self.inputs.store, run, self.header()):
                 self._check_prompts(bundles)
-            lost = executor.carry_out(bundles)
+            lost = self.carried_out(executor, bundles)
             for name, claims in self.about.items():
                 outcomes |= self._decided(name, claims, standings, executor, lost)
         return {claim.node_id: outcomes[claim.node_id] for claim in self.claims}
+
+    def carried_out(self, executor: Executor, bundles: Sequence[Bundle]) -> dict[Bundle, str]:
+        """Measure what the store lacks of some bundles; returns those that failed.
+
+        Before and after, the store is taken as it was found: this run needs nothing that others add to it meanwhile.
+        """
+        self.inputs.store.settled = False
+        lost = executor.carry_out(bundles)
+        self.inputs.store.settled = True
+        return lost
 
     def _decided(
         self,
@@ -128,7 +139,7 @@ class Suite:
         waiting = still_open({node_id: outcome for node_id, outcome in outcomes.items() if outcome.quantities})
         for look in self._looks(name):
             asked = [(o.standing.split, quantity) for o in waiting.values() for quantity in o.quantities]
-            lost |= executor.carry_out(bundles_for(asked, self.inputs.materials[name], look.documents))
+            lost |= self.carried_out(executor, bundles_for(asked, self.inputs.materials[name], look.documents))
             found = judge.at_look(waiting, lost, look)
             outcomes |= found
             waiting = still_open(found)
@@ -154,7 +165,7 @@ class Suite:
         with self.executor(run) as executor:
             if announce(bundles, self.inputs.store, run, self.header()):
                 self._check_prompts(bundles)
-            return executor.carry_out(bundles)
+            return self.carried_out(executor, bundles)
 
     def _check_prompts(self, bundles: Iterable[Bundle]) -> None:
         """Refuse prompts that a model cannot read, before anything is loaded."""

@@ -8,7 +8,7 @@ python -m benchmarks.calibration picks       # claims about picked families: fal
 python -m benchmarks.calibration early       # deciding early: false verdicts, verdicts lost, documents saved
 python -m benchmarks.calibration power       # P(SUPPORTED) against the true effect and n
 python -m benchmarks.calibration formulas    # figures of docs/deciding.md that follow from a formula
-python -m benchmarks.calibration cost        # time and memory to judge 200 columns x 512 prompts at alpha / 40
+python -m benchmarks.calibration cost        # time and memory to judge 200 columns x 512 prompts, against the plain way
 python -m benchmarks.calibration             # all of them
 
 Tables go to the standard output as markdown, progress to the error output. Every number comes from the library's own
@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from .cost import cost, judge_once
+from .cost import WAYS, cost, judge_once
 from .early import early
 from .formulas import formulas
 from .options import ALL_SIZES, QUICK, Options
@@ -59,13 +59,13 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="every size and rate")
     parser.add_argument("--times", type=float, default=1.0, help="so many times as many data sets (1)")
     parser.add_argument("--every", action="store_true", help="bootstrap every data set (hours)")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     options = replace(QUICK if given.quick else Options(), long=given.long, every=given.every)
     options = options if given.times == 1 else options.times(given.times)
     options = replace(options, sizes=ALL_SIZES) if given.long else options
     if given.one:
-        judge_once(options)
+        judge_once(options, given.one)
         return
     for name, run in PARTS.items():
         if given.part in (name, "all"):

@@ -10,14 +10,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from attnres_core.engine.measurements import Measurements
 from attnres_core.engine.run_folder import RunFolder
 from attnres_core.engine.store import Store, StoreError, Unit
 from attnres_core.files import atomic
+from attnres_core.quantities.vocabulary import Statistic
+from attnres_core.shapes import Column
+from attnres_core.statistics.associations import influence
 
 HOLD = """
 import sys, time
@@ -339,3 +344,33 @@ def test_of_equal_fields_the_first_file_by_name_counts(tmp_path: Path) -> None:
     shutil.copy(second, first.parent)
     expected = 0 if first.name < second.name else 1
     assert Store(stores[0].root).units("model", "chunk")["a"]["kl"].tolist() == [expected, expected]
+
+
+def test_a_settled_store_is_taken_as_it_was_found_until_others_may_measure(store: Store) -> None:
+    other = Store(store.root)
+    other.add_units("model", "chunk", units("a"))
+    store.settled = True
+    assert store.units_of(("model", "none"), "chunk").keys() == {"a"}
+    other.add_units("model", "chunk", units("a", "b"))
+    other.add_units("none", "chunk", units("c"))
+    assert store.units_of(("model", "none"), "chunk").keys() == {"a"}
+    store.settled = False
+    assert store.units_of(("model", "none"), "chunk").keys() == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_statistics_are_computed_once_and_come_back_bit_for_bit(store: Store, settled: bool) -> None:
+    tables = np.random.default_rng(1).normal(size=(2, 5, 20))
+    material: Any = None  # (a statistic is of tables, wherever they are from)
+    store.settled = settled
+    first = Measurements(store, material)._kept(influence, Statistic.SPEARMAN, *tables)
+    assert first.tobytes() == influence(Statistic.SPEARMAN, *tables).tobytes()
+
+    def lost(*given: object) -> Column:
+        raise AssertionError("it is in the store")
+
+    lost.__name__ = influence.__name__
+    again = Measurements(Store(store.root), material)
+    assert again._kept(lost, Statistic.SPEARMAN, *tables).tobytes() == first.tobytes()
+    with pytest.raises(AssertionError):
+        again._kept(lost, Statistic.SPEARMAN, tables[0], tables[1] + 1)

@@ -12,7 +12,7 @@ from support.pretended_devices import PretendedDevices
 from support.small_suite import verdicts
 
 import attnres_core as ac
-from attnres_core.engine import resources
+from attnres_core.engine import resources, scoring
 from attnres_core.engine.plain_path import plain_chunk
 from attnres_core.engine.resources import choose_resources, need_of
 from attnres_core.engine.scoring import Batch
@@ -85,8 +85,9 @@ def everything(model):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_three_devices_give_one_device_s_numbers(load, name):
+def test_three_devices_give_one_device_s_numbers(load, name, monkeypatch):
     """Clean and padded runs, every kind of ablation of `every_kind`, resumed at layers of every device."""
+    monkeypatch.setattr(scoring, "logsumexp", lambda logits: logits.logsumexp(-1))  # (as it is computed on CUDA)
     one = load(name)
     _, expected = everything(one)
     devices = ("cpu:1", "cpu:2", "cpu:3") if name == "inkling2" else CUDA  # (its experts have other kernels on CUDA)
@@ -260,6 +261,11 @@ def test_a_slot_loads_its_models_spread_and_asks_every_device_first(conformance,
         Worker({Role.TRAINED: checkpoint}, where, "cuda:0")._model(Role.TRAINED, "float32")
 
 
+WHOLE = """
+from attnres_core.engine import scoring
+
+scoring.logsumexp = lambda logits: logits.logsumexp(-1)  # (as it is computed on CUDA)
+"""
 PRETENDING = f"""
 import sys
 
@@ -273,14 +279,43 @@ from attnres_core.engine import resources
 resources.cuda_devices = torch.cuda.device_count = lambda: 3
 torch.cuda.mem_get_info = lambda device: (2**40, 2**40)
 PretendedDevices(*{CUDA}).__enter__()
-"""
+{WHOLE}"""
 
 
 @pytest.mark.usefixtures("_quiet")
 def test_a_suite_over_three_devices_gives_one_device_s_estimates(suite, pytester):
     found = []
-    for options, files in (("--attnres-device=cpu", {}), ("--attnres-device-map=balanced", {"conftest": PRETENDING})):
+    for options, files in (
+        ("--attnres-device=cpu", {"conftest": WHOLE}),
+        ("--attnres-device-map=balanced", {"conftest": PRETENDING}),
+    ):
         result = suite("-n", "0", options, **files)
         found.append(verdicts(pytester))
     result.stdout.fnmatch_lines(["attnres: device: cuda, float32, 1 measuring slot x * thread* over 3 devices; *"])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["open_block_11", "kimi_block_14", "delta_block_36"])
+def test_nothing_waits_for_the_device_while_rows_run(load, name, monkeypatch):
+    """No kind of ablation asks for a number between the first layer and the last; scoring asks once a chunk."""
+    with PretendedDevices(*CUDA[:1]) as pretended:
+        model = load(name, device=CUDA[0])
+        original, waited = type(model.network).run, list[str]()
+
+        def run(self, *given, **options):
+            before = pretended.waits.copy()
+            found = original(self, *given, **options)
+            waited.extend((pretended.waits - before).elements())
+            return found
+
+        reference = Reference(model.network, PROMPTS)
+        pairs = Pairs(donors_of(PROMPTS, model))
+        monkeypatch.setattr(type(model.network), "run", run)
+        for what in applicable(model):
+            if what.kind.spec.fitted:
+                continue
+            waited.clear()
+            interventions = resolved(what, model.checkpoint).check().interventions
+            sweep_chunk(model, PROMPTS, interventions[:2], reference=reference, pairs=pairs)
+            assert not waited, what
+        assert not {"item", "__bool__", "__float__", "__int__", "tolist"} & pretended.waits.keys()

@@ -13,11 +13,13 @@ from attnres_core.claims.statements import Interval, Linear, Operator, Statement
 from attnres_core.judging.decisions import Question, Sample, judge
 from attnres_core.statistics.intervals import (
     bootstrap_t,
+    bootstraps,
     decide,
     describe_gate,
     exact_interval,
     intervals,
     resamples_for,
+    strata_of,
 )
 from attnres_core.statistics.power import needed_units, unseen_share
 
@@ -57,16 +59,42 @@ def test_on_a_symmetric_column_the_limits_are_those_of_scipy_s_bca():
     assert found.high == pytest.approx(oracle.high, abs=0.05 * width)
 
 
-def test_bootstrap_t_by_brute_force():
-    """The matrix product gives what resampling one by one gives."""
-    columns = np.column_stack([normal(20, seed=3), stats.lognorm(1).rvs(20, random_state=4)])
-    found = bootstrap_t(columns, 50, seed=9)
-    drawn = np.random.default_rng(9).integers(0, 20, size=(50, 20))
-    for column in range(2):
-        resampled = columns[drawn, column]
-        error = resampled.std(1, ddof=1) / math.sqrt(20)
-        expected = (resampled.mean(1) - columns[:, column].mean()) / error
-        assert found[column] == pytest.approx(expected, rel=1e-5)
+COLUMNS = {
+    "normal": normal(64, seed=3),
+    "skewed": stats.lognorm(1).rvs(64, random_state=4),
+    "mostly zero": np.where(np.arange(64) % 5, 0.0, normal(64, seed=5)),
+    "one far out": np.append(normal(63, seed=6), 1e6),
+    "tiny": 1e-80 * normal(64, seed=7),
+    "far from zero": 1e6 + normal(64, seed=8),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_bootstrap_t_by_brute_force(name):
+    """The matrix products give what resampling one by one gives, in any company."""
+    column = COLUMNS[name]
+    company = np.stack([column, *COLUMNS.values()], axis=1)
+    drawn = np.random.default_rng(9).integers(0, 64, size=(500, 64))
+    resampled = column[drawn]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = (resampled.mean(1) - column.mean()) * 8 / resampled.std(1, ddof=1)
+    for found in (bootstrap_t(column[:, None], 500, seed=9)[0], bootstrap_t(company, 500, seed=9)[0]):
+        assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_more_columns_and_resamples_than_are_taken_at_once():
+    columns = np.random.default_rng(1).normal(size=(16, 300))
+    found = bootstrap_t(columns, 8500, strata_of(["a", "b"] * 8))
+    assert found[[0, 255, 256, 299]] == pytest.approx(
+        bootstrap_t(columns[:, [0, 255, 256, 299]], 8500, strata_of(["a", "b"] * 8)), rel=1e-6, abs=1e-6
+    )
+
+
+def test_limits_of_a_wider_level_than_was_said_are_refused():
+    (made,) = bootstraps([normal(64)], [0.01])
+    assert made.interval(0.01).low < made.interval(0.002).mean
+    with pytest.raises(ValueError, match=r"the level is 0\.05; say so when resampling"):
+        made.interval(0.05)
 
 
 def test_right_skew_moves_the_upper_limit_out():

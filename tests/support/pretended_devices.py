@@ -4,6 +4,7 @@ Every call of torch from Python passes here, `tensor.device` and `tensor.to` amo
 Tensors are what they were, and so are the kernels: what differs from one device is where tensors are said to be.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import torch
@@ -14,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 CPU = torch.device("cpu")
 NUMPY = ("numpy", "__array__")
 INDEXING = (Tensor.__getitem__, Tensor.__setitem__)
+ASKING = (Tensor.item, Tensor.tolist, Tensor.__bool__, Tensor.__float__, Tensor.__int__, torch.nonzero)
 
 
 class PretendedDevices(TorchFunctionMode):
@@ -28,11 +30,17 @@ class PretendedDevices(TorchFunctionMode):
         self.devices = [torch.device(name) for name in names]
         self.seen: set[torch.device] = set()
         """Where something was computed."""
+        self.waits: Counter[str] = Counter()
+        """How often the host asked for numbers, and so waited for the device: by what asked."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         if func == Tensor.device.__get__:
             return where(args[0])
+        if func in ASKING and where(args[0]) != CPU:
+            self.waits[func.__name__] += 1
+        if func in INDEXING and any(masks(args[1])):
+            self.waits["mask"] += 1
         if func in (Tensor.to, Tensor.cpu, Tensor.cuda):
             to = {Tensor.cpu: ("cpu",), Tensor.cuda: ("cuda",)}.get(func, args[1:])
             return self.moved(args[0], *to, **kwargs)
@@ -72,6 +80,8 @@ class PretendedDevices(TorchFunctionMode):
         if target not in (*self.devices, CPU):
             return tensor.to(target, *rest, **kwargs)
         result = tensor.to(*rest, **kwargs) if rest or kwargs else tensor
+        if target == CPU != where(tensor):
+            self.waits["to the CPU"] += 1
         if target == where(tensor):
             return result if result is tensor else said(result, target)
         return said(result.clone() if result is tensor else result, target)
@@ -82,6 +92,12 @@ class PretendedDevices(TorchFunctionMode):
         if len(found) > 1:
             raise RuntimeError(f"`{name}` mixes devices: {', '.join(sorted(map(str, found)))}")
         return found.pop() if found else CPU
+
+
+def masks(index) -> Iterator[bool]:
+    """Whether the parts of an index are masks on a device, whose numbers decide a shape."""
+    for each in tree_leaves(index):
+        yield isinstance(each, Tensor) and each.dtype is torch.bool and each.dim() > 0 and where(each) != CPU
 
 
 def operands(func, args, kwargs) -> Iterator[Tensor]:

@@ -174,6 +174,7 @@ class _Batch:
     scored: Tensor
     """Positions whose next token is scored."""
     positions: Tensor
+    host_positions: Tensor
     inputs: Any
     stream: DepthStream[Source]
     first: int
@@ -200,10 +201,9 @@ class _Batch:
 
         observe = None if moments is None else moments.observer(place < lengths)
         network.run(network.begin(ids.to(network.device)), inputs, observe=observe, before_layer=keep)
-        own, scored, positions = (
-            given.to(network.device) for given in (ids, place < lengths - 1, torch.minimum(place, lengths - 1))
-        )
-        return cls(token_ids, own, scored, positions, inputs, found[0], first)
+        positions = torch.minimum(place, lengths - 1)
+        own, scored, there = (given.to(network.device) for given in (ids, place < lengths - 1, positions))
+        return cls(token_ids, own, scored, there, positions, inputs, found[0], first)
 
 
 def _loss(network: Network, batch: _Batch, intervention: Intervention, constants: Tensor) -> Tensor:
@@ -215,7 +215,8 @@ def _loss(network: Network, batch: _Batch, intervention: Intervention, constants
 
     overrides: dict[SiteKey, SiteOverride] = {}
     for site, indices in intervention.touched:
-        acting = Acting(intervention, site, indices, slice(None), batch.token_ids, batch.positions, None)
+        rows, positions = slice(None), (batch.positions, batch.host_positions)
+        acting = Acting(intervention, site, indices, rows, batch.token_ids, *positions, None)
         overrides[site.key] = acting.replaced(partial(at, site.key))
     hidden = network.run(batch.stream.copy(), batch.inputs, start=batch.first, overrides=overrides)
     return summed_loss(network, hidden, batch.ids, batch.scored)

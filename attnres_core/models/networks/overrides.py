@@ -42,6 +42,7 @@ class Overrides:
         self.token_ids, self.reference, self.donors = token_ids, reference, donors
         last = torch.tensor([max(0, len(tokens) - 1) for tokens in token_ids], device=positions.device)[:, None]
         self.positions = torch.minimum(positions, last)  # (what padding reads means nothing)
+        self.host_positions = self.positions.cpu()  # (now: at a site the device would be waited for)
         self.groups = len(interventions)
         self._at: dict[SiteKey, list[tuple[int, Intervention, Site, tuple[int, ...]]]] = {}
         self._views: dict[SiteKey, list[tuple[slice, tuple[int, ...]]]] = {}
@@ -78,12 +79,13 @@ class Overrides:
         for group, intervention, site, indices in self._at.get(key, ()):
             rows = self._rows(group)
             donor = self.donors.of(intervention.control) if intervention.needs_donor and self.donors else None
-            at = Acting(intervention, site, indices, rows, self.token_ids, self.positions, self.reference, donor)
+            places = self.positions, self.host_positions
+            at = Acting(intervention, site, indices, rows, self.token_ids, *places, self.reference, donor)
             own = act_of(intervention.kind)(at)
             if own.logit_bias is not None:
                 if bias is None:
-                    bias = torch.zeros(len(site.sources), self.groups * each, 1)
-                bias[:, rows] += own.logit_bias
+                    bias = torch.zeros(len(site.sources), self.groups * each, 1, device=self.positions.device)
+                bias[:, rows] += own.logit_bias.to(bias.device)
             rewrites += own.rewrites
             removals += own.removals
             exchanges += own.exchanges

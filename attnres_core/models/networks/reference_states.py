@@ -133,9 +133,9 @@ class Reference:
     def other_states(
         self, key: SiteKey, source: int, partners: Sequence[int], positions: Int[Tensor, "row pos"]
     ) -> Float[Tensor, "row pos d"]:
-        """The source's states on each row's partner, at the same positions (begun anew beyond its end)."""
+        """The source's states on each row's partner, at the same positions (begun anew beyond its end), on the CPU."""
         rows = torch.tensor(partners)
-        index = positions.cpu() % self.lengths[rows][:, None]
+        index = positions % self.lengths[rows][:, None]
         state = self.states[key][source]
         return state[rows[:, None].to(state.device), index.to(state.device)]
 

@@ -8,6 +8,7 @@ import csv
 import functools
 import gzip
 import hashlib
+import importlib.metadata
 import io
 import json
 import re
@@ -20,8 +21,9 @@ from typing import Any
 import jinja2
 import markupsafe
 import vl_convert
+from altair.utils import schemapi
 
-from attnres_core.files import atomic
+from attnres_core.files import atomic, kept_text
 from attnres_core.records import document_columns
 from attnres_core.records.schema import Record
 from attnres_core.records.writing import record_text
@@ -92,7 +94,9 @@ def render(record: Record) -> str:
     scripts = [_asset(name) for name in ("claims.js", "exports.js", "page.js")]
     with ThreadPoolExecutor(1) as beside:  # a second of compiled code, while the charts are made
         library = beside.submit(_packed_library)
-        shown, values = sections.shown(record)
+        with schemapi.debug_mode(False):  # (half a second of checks that the tests of every chart make)
+            shown, values = sections.shown(record)
+            values |= {"distribution": distribution.template(), "path_parts": path_parts.template()}
     return (
         _environment()
         .get_template("page.html.j2")
@@ -104,8 +108,6 @@ def render(record: Record) -> str:
             style=_style(),
             policy=_content_policy([_vega_bundle(), *scripts]),
             failed_controls=[claim for claim in record["claims"] if wording.control_failed(claim)],
-            distribution=distribution.template(),
-            path_parts=path_parts.template(),
             sections=shown,
             **values,
         )
@@ -163,7 +165,8 @@ def _asset(name: str) -> str:
 
 @functools.cache
 def _vega_bundle() -> str:
-    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub lacks its default
+    name = f"vega-{importlib.metadata.version('vl-convert-python')}.js"
+    bundle = kept_text(name, lambda: vl_convert.javascript_bundle())  # type: ignore[call-arg]  # the stub: no default
     return bundle.replace("https://vega.github.io/editor/", "")
 
 

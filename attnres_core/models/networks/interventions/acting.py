@@ -28,6 +28,8 @@ class Acting:
     """The prompts of these rows."""
     positions: Tensor
     """`[row, pos]`: the place of each position among its prompt's tokens."""
+    host_positions: Tensor
+    """The same on the CPU."""
     given: Reference | None
     donor: Reference | None = None
     """The clean runs of these rows' donors, row by row, for kinds that need them."""
@@ -102,7 +104,7 @@ class Acting:
         rank = torch.zeros(*self.positions.shape, len(others))
         for row, tokens in enumerate(self.token_ids):
             random = torch.rand(len(tokens), len(others), generator=generator(tokens, "mass", self.site, draw))
-            rank[row] = random[self.positions[row].cpu()]
+            rank[row] = random[self.host_positions[row]]
         ranked = rank.argsort(-1).movedim(-1, 0)  # (other, row, pos)
 
         def matched(weights: Tensor) -> Tensor:

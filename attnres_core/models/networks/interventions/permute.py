@@ -16,7 +16,7 @@ def act(at: Acting) -> SiteOverride:
     rank = torch.zeros(*at.positions.shape, len(meant))
     for row, tokens in enumerate(at.token_ids):
         random = torch.rand(len(tokens), len(meant), generator=generator(tokens, "permute", at.site, what.draw))
-        rank[row] = random[at.positions[row].cpu()]
+        rank[row] = random[at.host_positions[row]]
     order = rank.argsort(-1).movedim(-1, 0)  # (meant, row, pos)
 
     def moved(weights: Tensor) -> Tensor:
