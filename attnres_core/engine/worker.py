@@ -109,12 +109,18 @@ class Worker:
                 if bundle.plain or self.batch_tokens <= BATCH_SIZES[-1]:
                     raise
             self.batch_tokens //= 2  # (after the handler: its traceback holds the batch's tensors)
-            torch.cuda.empty_cache()
-            message = f"{self.device} is out of memory: going on with batches of {self.batch_tokens} tokens"
-            warnings.warn(message, SmallerBatchWarning, stacklevel=2)
+            self._free(f"batches of {self.batch_tokens} tokens")
         if absent := sorted({field for key, fields in missing.items() for field in fields - units[key].keys()}):
             raise ValueError(f"nothing yields {', '.join(absent)}")  # (or it would be missing for ever)
         return {key: units[key] for key in missing}
+
+    def _free(self, smaller: str) -> None:
+        """Give back what an attempt that ran out of memory held, and say what is done instead."""
+        import torch
+
+        torch.cuda.empty_cache()
+        message = f"{self.device} is out of memory: going on with {smaller}"
+        warnings.warn(message, SmallerBatchWarning, stacklevel=3)
 
     def _fit(self, bundle: Bundle, model: AttnResModel, tell: Callable[[str], object]) -> Unit:
         """Fit the constants of a bundle's intervention from its start, to its prompts.
@@ -123,9 +129,10 @@ class Worker:
             ValueError: the prompts are of one document, or the model has no gradients.
         """
         import numpy as np
+        import torch
 
         from attnres_core.engine.sweep import validated
-        from attnres_core.models.networks.fitting import fit
+        from attnres_core.models.networks.fitting import STEP_PROMPTS, fit
 
         (intervention,), steps = bundle.interventions, ablations.FIT_STEPS
         ids = validated(model, PromptSet("fitting", bundle.prompts))
@@ -133,10 +140,20 @@ class Worker:
         sites = list(intervention.sites)
         where = ", ".join(sites) if len(sites) < MANY_SITES else f"{len(sites)} sites"
         words = f"fitting {intervention.kind} at {where} from {bundle.start}"
-        found = fit(
-            *(model.network, ids, documents, intervention, bundle.start),
-            lambda done: tell(f"{words}: step {done} of {steps}"),
-        )
+        together = STEP_PROMPTS
+        while True:
+            try:
+                found = fit(
+                    *(model.network, ids, documents, intervention, bundle.start),
+                    lambda done: tell(f"{words}: step {done} of {steps}"),
+                    together,
+                )
+                break
+            except torch.OutOfMemoryError:
+                if together == 1:
+                    raise
+            together //= 2
+            self._free(f"fits of {together} prompts together")
         tell("")
         return {CONSTANTS: found.constants.numpy(), HELD_OUT_LOSS: np.array([found.loss])}
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from support.inkling2_models import inkling2_library, save_inkling2
@@ -19,10 +20,11 @@ from attnres_core.engine.resources import (
 from attnres_core.engine.worker import SmallerBatchWarning, Worker
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.models.dialects.open_block import OpenBlock
+from attnres_core.models.networks import fitting
 from attnres_core.planning.bundles import Bundle
 from attnres_core.planning.requests import resolved
 from attnres_core.prompts import Prompt, Split
-from attnres_core.quantities.ablations import drop
+from attnres_core.quantities.ablations import drop, optimal
 from attnres_core.quantities.vocabulary import Role
 
 
@@ -167,3 +169,34 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_batches(conformance, monk
     monkeypatch.setattr(sweep, "sweep_chunk", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("out")))
     with pytest.raises(torch.OutOfMemoryError), pytest.warns(SmallerBatchWarning):
         worker.measure(bundle, bundle.needs)
+
+
+def test_a_fit_that_runs_out_of_memory_runs_fewer_prompts_together(conformance, monkeypatch):
+    checkpoint = inspect_checkpoint(conformance / "open_block_11")
+    prompts = tuple(Prompt(f"p{i}", "text", f"d{i}", "s", Split.EXPLORATION) for i in range(8))
+    (intervention,) = resolved(optimal("embedding", "mlp", "late"), checkpoint).interventions
+    asked = (frozenset[str](),)
+    bundle = Bundle(Role.TRAINED, Split.EXPLORATION, "model", "chunk", prompts, (intervention,), asked, start="mean")
+    genuine, tried = fitting.fit, []
+
+    def tight(*given):
+        *rest, together = given
+        tried.append(together)
+        if together > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return genuine(*rest, together)
+
+    monkeypatch.setattr(fitting, "fit", tight)
+    monkeypatch.setattr(sweep, "validated", lambda *_: [[(7 * i + j) % 96 for j in range(9)] for i in range(8)])
+    here = Resources("cpu", "float32", ("cpu",), need_of(checkpoint, "float32"))
+    worker = Worker({Role.TRAINED: checkpoint}, here, "cpu")
+    room = 4
+    with pytest.warns(SmallerBatchWarning, match="going on with fits of [48] prompts together"):
+        (parted,) = worker.measure(bundle, {}).values()
+    assert tried == [16, 8, 4]
+    room = 16
+    (whole,) = worker.measure(bundle, {}).values()
+    assert np.allclose(parted["constants"], whole["constants"], atol=1e-4)
+    room = 0
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(SmallerBatchWarning):
+        worker.measure(bundle, {})

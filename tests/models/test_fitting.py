@@ -56,6 +56,15 @@ def test_a_fit_is_never_worse_than_its_start_where_it_is_chosen(folder, conforma
     assert losses["zero"] <= (nll + ac.measure(model, chosen_on, [zero])[zero]).mean() + 1e-6
 
 
+def test_prompts_of_a_step_may_be_run_in_parts(conformance):
+    """Where memory is short: the same steps, their gradients added up."""
+    model, rows = ac.load_model(conformance / "open_block_11"), rows_of(24)
+    intervention = resolve(ac.optimal(ac.EMBEDDING, ac.MLP, ac.EARLY), model.sites, model.num_layers)
+    whole, parted = (fit(model.network, rows, range(24), intervention, "mean", together=count) for count in (16, 3))
+    assert torch.allclose(whole.constants, parted.constants, atol=1e-4)
+    assert whole.loss == pytest.approx(parted.loss, abs=1e-5)
+
+
 def test_documents_stay_together():
     assert parts("aabbccddeeff") == ([0, 1, 2, 3, 4, 5, 8, 9, 10, 11], [6, 7])
     assert parts("ab") == ([0], [1])

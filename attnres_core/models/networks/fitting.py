@@ -26,7 +26,7 @@ from attnres_core.quantities.intervention import Intervention
 from attnres_core.quantities.vocabulary import SiteKey
 from attnres_core.shapes import Float
 
-TOGETHER = 16
+STEP_PROMPTS = 16
 """Prompts of one step."""
 HELD_OUT = 4
 """Of so many documents the last is kept out of the fit, to choose by."""
@@ -73,6 +73,7 @@ def fit(
     intervention: Intervention,
     start: str,
     tell: Tell = lambda done: None,
+    together: int = STEP_PROMPTS,
 ) -> Fit:
     """Fit an intervention's constants from one start; the start itself is what is found where no step improves on it.
 
@@ -83,6 +84,7 @@ def fit(
         intervention: of a kind that is `fitted`.
         start: `zero`, or `mean`: each source's mean over all tokens of the fit.
         tell: called after every step.
+        together: prompts that are run together; where these are fewer than a step's, their gradients are added up.
 
     Raises:
         ValueError: the prompts are of one document, or the model has no gradients.
@@ -92,15 +94,18 @@ def fit(
     with torch.inference_mode(False):
         moments = _Moments(intervention)
         with torch.no_grad():
-            batches = [_Batch.of(network, rows, intervention, moments) for rows in _split(fitted_to)]
-            held_out = [_Batch.of(network, rows, intervention) for rows in _split(chosen_on)]
+            steps = [
+                [_Batch.of(network, rows, intervention, moments) for rows in _split(step, together)]
+                for step in _split(fitted_to, STEP_PROMPTS)
+            ]
+            held_out = [_Batch.of(network, rows, intervention) for rows in _split(chosen_on, together)]
 
         def chosen_by(constants: Tensor) -> float:
             with torch.no_grad():
                 return float(sum(_loss(network, batch, intervention, constants) for batch in held_out)) / len(chosen_on)
 
         begun = moments.means if start == "mean" else torch.zeros_like(moments.means)
-        ended = _descended(network, batches, intervention, begun, moments.sizes, tell)
+        ended = _descended(network, steps, intervention, begun, moments.sizes, tell)
         return min((Fit(constants, chosen_by(constants)) for constants in (begun, ended)), key=lambda each: each.loss)
 
 
@@ -126,8 +131,8 @@ def fitting(
     return of
 
 
-def _split(rows: Sequence[list[int]]) -> list[Sequence[list[int]]]:
-    return [rows[start : start + TOGETHER] for start in range(0, len(rows), TOGETHER)]
+def _split(rows: Sequence[list[int]], together: int) -> list[Sequence[list[int]]]:
+    return [rows[start : start + together] for start in range(0, len(rows), together)]
 
 
 class _Moments:
@@ -167,7 +172,7 @@ class _Moments:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Prompts of one step, with the depth stream before the first layer that is changed."""
+    """Prompts that are run together, with the depth stream before the first layer that is changed."""
 
     token_ids: Sequence[Sequence[int]]
     ids: Tensor
@@ -224,13 +229,13 @@ def _loss(network: Network, batch: _Batch, intervention: Intervention, constants
 
 def _descended(
     network: Network,
-    batches: Sequence[_Batch],
+    batches: Sequence[Sequence[_Batch]],
     intervention: Intervention,
     begun: Tensor,
     sizes: Tensor,
     tell: Tell,
 ) -> Tensor:
-    """The constants after all steps, batch after batch.
+    """The constants after all steps, each over the next batches.
 
     Raises:
         ValueError: the loss has no gradient.
@@ -240,10 +245,14 @@ def _descended(
     adam = torch.optim.Adam([moved], lr=RATE, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - step / steps)
     for step in range(steps):
-        batch = batches[step % len(batches)]
-        with torch.enable_grad():
-            loss = _loss(network, batch, intervention, begun + sizes * moved) / len(batch.token_ids)
-            (moved.grad,) = _gradient(loss, moved)
+        own = batches[step % len(batches)]
+        count = sum(len(batch.token_ids) for batch in own)
+        gradients = []
+        for batch in own:
+            with torch.enable_grad():
+                loss = _loss(network, batch, intervention, begun + sizes * moved) / count
+                gradients.append(_gradient(loss, moved)[0])
+        moved.grad = sum(gradients[1:], gradients[0])
         adam.step()
         schedule.step()
         tell(step + 1)
