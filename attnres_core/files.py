@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shlex
@@ -36,18 +37,37 @@ def atomic(file: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def kept_text(name: str, make: Callable[[], str]) -> str:
-    """A text that takes a second to make and never changes: from the user's cache folder, or made and put there."""
-    file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnres-core" / name
+def cache_folder() -> Path | None:
+    """`attnres-core` in $XDG_CACHE_HOME, or in `~/.cache`; None: the user has no home."""
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        text = make()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnres-core"
+    except RuntimeError:
+        return None
+
+
+def kept_text(name: str, digest: str, make: Callable[[], str]) -> str:
+    """A text that takes a second to make and never changes: from the user's cache folder, or made and put there.
+
+    Args:
+        name: the file's.
+        digest: the text's SHA-256: whatever else lies there is not read. Empty: it is not known, and nothing is kept.
+        make: makes the text.
+    """
+    folder = cache_folder()
+    if folder is None or not digest:
+        return make()
+    file = folder / name
+    with contextlib.suppress(OSError):
+        found = file.read_bytes()
+        if hashlib.sha256(found).hexdigest() == digest:
+            return found.decode()
+    text = make()
+    if hashlib.sha256(text.encode()).hexdigest() == digest:
         with contextlib.suppress(OSError):  # (a cache that cannot be written is none)
-            file.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             with atomic(file) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        return text
+                temporary.write_bytes(text.encode())
+    return text
 
 
 def published_name(path: Path) -> str:

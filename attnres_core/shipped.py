@@ -5,8 +5,10 @@ A wheel holds what ships (it is 58 MB) and fetches nothing: a first claim then r
 
 from __future__ import annotations
 
-import os
+import contextlib
 from pathlib import Path
+
+from attnres_core.files import cache_folder
 
 _PACKAGED = Path(__file__).parent / "_fixtures"
 _CLONE = Path(__file__).parent.parent / "fixtures"
@@ -21,16 +23,22 @@ def fixtures() -> Path:
     return _PACKAGED if _PACKAGED.is_dir() else _CLONE
 
 
-def fetched() -> Path:
-    """The folder of fetched checkpoints: `attnres-core` in $XDG_CACHE_HOME, or in `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnres-core"
+def fetched(name: str) -> Path | None:
+    """Where a fetched checkpoint lies, or would lie: in the user's cache folder; None: there is none."""
+    folder = cache_folder()
+    return folder / name if folder else None
 
 
 def _folders() -> dict[str, Path]:
-    """Every shipped checkpoint's folder and every fetched one's, by name."""
+    """Every shipped checkpoint's folder, every fetched one's and, in a clone, those trained there, by name."""
     shipped = (path.parent for folder in _FOLDERS for path in (fixtures() / folder).glob("*/config.json"))
     found = {folder.name: folder for folder in sorted(shipped)}
-    return found | {name: fetched() / name for name in FETCHABLE if (fetched() / name / "config.json").is_file()}
+    for name in FETCHABLE:
+        folder = fetched(name)
+        with contextlib.suppress(OSError):  # (another user's home)
+            if folder and (folder / "config.json").is_file():
+                found[name] = folder
+    return found
 
 
 def checkpoints() -> list[str]:

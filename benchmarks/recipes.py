@@ -18,6 +18,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import tempfile
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from attnres_core.claims.statements import Interval, Verdict
 from attnres_core.judging.recipe_registration import LOCK, RecipeLock, attestation, read
 from attnres_core.models.checkpoints.checkpoint import weights_digest
 from attnres_core.records.reading import escaped, read_record
+from attnres_core.registration.ledger import LOCK as CLAIMS
 from attnres_core.report.across_seeds import MIN_CHECKPOINTS, Across, RecipeClaim, as_json, decide_recipe
 from attnres_core.report.numbers import number, threshold
 from attnres_core.report.recipe_marks import AGAINST, FOR, marks
@@ -68,7 +71,8 @@ These are not registered about recipes: the table estimates, and decides nothing
 
 The numbers are of {{seeds}}.
 An empty cell: no seed has the families or sites that the claim is about, or the numbers are of older runs, which
-decided claims about picked families by another rule. Claims that were registered since are not in the table.
+decided claims about picked families by another rule. Claims that were registered since are not in the table. Withdrawn
+ones are, so that every mark is adjusted over all that were measured.
 """
 
 
@@ -103,32 +107,57 @@ def keep(name: str, lock: RecipeLock, folder: Path) -> None:
     """
     files = {seed: folder / "records" / f"{name}-{seed}.json" for seed in lock.seeds}
     records = {seed: file for seed, file in files.items() if file.is_file()}
+    before = json.loads((KEPT / f"{name}.json").read_text())
+    if len(records) < len(lock.seeds) and (before["decided"] or not records):
+        print(f"{name}: left as it is: {len(records)} of {len(lock.seeds)} records are in {folder / 'records'}")
+        return
     stands = attestation(HYPOTHESES, lock, [read_record(file)["run"]["started"] for file in records.values()])
-    kept = {**json.loads((KEPT / f"{name}.json").read_text()), "measured": list(records), "lock": str(stands)}
+    kept = {**before, "measured": list(records), "lock": str(stands)}
     if len(records) >= MIN_CHECKPOINTS:
-        kept |= _numbers(name, lock, folder, records)
+        numbers, manifests = _numbers(name, lock, folder, records)
+        known = {claim["key"] for claim in before["estimated"]["claims"]} & set(_current())
+        if not known <= {claim["key"] for claim in numbers["estimated"]["claims"]}:
+            del numbers["estimated"]  # (runs of some claims alone)
+        kept |= numbers
+        (KEPT / name).mkdir(exist_ok=True)
+        for seed, manifest in manifests.items():
+            (KEPT / name / f"{seed}.json").write_text(json.dumps(manifest, indent=1) + "\n")
     (KEPT / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
     print(f"{name}: {waiting(lock, records) or 'all seeds are measured'}")
 
 
-def _numbers(name: str, lock: RecipeLock, folder: Path, records: dict[int, Path]) -> dict[str, Any]:
-    """Keep manifests; the verdicts, if all seeds are there; and the estimates, if the records hold other claims."""
-    manifests = {seed: KEPT / name / f"{seed}.json" for seed in records}
-    for seed, file in manifests.items():
+def _numbers(
+    name: str, lock: RecipeLock, folder: Path, records: dict[int, Path]
+) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
+    """The verdicts, if all seeds are there, the numbers of registered claims and of others; each seed's manifest."""
+    manifests = {}
+    for seed in records:
         trained = folder / f"{name}-{seed}" / name
         manifest = json.loads((trained / "manifest.json").read_text())
-        # (trainings before manifests named their weights)
-        file.write_text(json.dumps({**manifest, "weights": weights_digest(trained)}, indent=1) + "\n")
-    decided = [] if waiting(lock, records) else decide_registered(lock, name, records, manifests)
+        manifests[seed] = {
+            **manifest,
+            "weights": weights_digest(trained),
+        }  # (older manifests do not name their weights)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {seed: Path(scratch) / f"{seed}.json" for seed in records}
+        for seed, file in files.items():
+            file.write_text(json.dumps(manifests[seed]))
+        decided = [] if waiting(lock, records) else decide_registered(lock, name, records, files)
     about = {"seeds": list(records), **as_json(decide_recipe(list(records.values())))}
     claims = about.pop("claims")
     registered = [claim for claim in claims if claim["key"] in lock.claims]
     others = [claim for claim in claims if claim["key"] not in lock.claims]
-    return {
+    numbers = {
         "decided": {one.over_seeds.key: str(one.verdict) for one in decided},
         "registered": {**about, "claims": registered},
-        **({"estimated": {**about, "claims": others}} if others else {}),
+        "estimated": {**about, "claims": others},
     }
+    return numbers, manifests
+
+
+def _current() -> dict[str, Any]:
+    """The lock, which holds the claims that are registered today by their keys."""
+    return tomllib.loads((HYPOTHESES / CLAIMS).read_text())
 
 
 def kept(name: str) -> Kept:
@@ -199,11 +228,12 @@ def _estimates(recipes: Sequence[Kept]) -> list[str]:
     """A row for each claim that is not registered about recipes and applies to one of them."""
     cells = {recipe.name: _cells(recipe) for recipe in recipes}
     titles = {claim.key: claim.title for recipe in recipes for claim in recipe.estimates}
+    current = _current()
     late = {claim.key for recipe in recipes for claim in recipe.estimates if claim.registration == "post hoc"}
     shown = [key for key in titles if any(own.get(key) for own in cells.values())]
     names = " | ".join(f"{recipe.name}, {len(recipe.estimated_on)} seeds" for recipe in recipes)
     rows = [
-        f"| {escaped(titles[key])}{' (post hoc)' if key in late else ''} | "
+        f"| {escaped(titles[key])}{' (post hoc)' if key in late else ''}{'' if key in current else ' (withdrawn)'} | "
         + " | ".join(own.get(key, "") for own in cells.values())
         + " |"
         for key in sorted(shown)

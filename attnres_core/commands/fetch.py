@@ -32,7 +32,9 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
         root.error(f"{arguments.name} is read by the package gguf, which is not installed; pip install gguf")
     from attnres_core.training import smollm2
 
-    folder = arguments.out or shipped.fetched() / arguments.name
+    folder = arguments.out or shipped.fetched(arguments.name)
+    if folder is None:
+        root.error("there is no home folder to keep it in; give --out FOLDER")
     command = shlex.join(["python", "-m", "attnres_core", *arguments.given])
     try:
         made = smollm2.fetch(folder, arguments.wheel, command)

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from attnres_core.claims.statements import Linear
+from attnres_core.claims.statements import Linear, Statement
 from attnres_core.engine import columns
 from attnres_core.engine.columns import InterventionRecord
 from attnres_core.engine.store import Store, StoreError
 from attnres_core.planning.bundles import Bundle
-from attnres_core.planning.material import CHUNK, Material
+from attnres_core.planning.material import CHUNK, Material, tokenizer_digest
 from attnres_core.planning.requests import (
     NLL,
     RECORD_FIELDS,
@@ -75,12 +75,12 @@ class Measurements:
         digest = hashlib.sha256(json.dumps([*given, *(table.shape for table in tables)]).encode())
         for table in tables:
             digest.update(np.ascontiguousarray(table).tobytes())
-        key = f"statistic-{digest.hexdigest()}"
-        entry = self.store.judged(key)
+        key = digest.hexdigest()
+        entry = self.store.statistic(key)
         if entry is None:
             entry = {"values": np.asarray(statistic(kind, *tables)).tolist()}
             with contextlib.suppress(StoreError):  # (it can be computed again)
-                self.store.add_judged(key, entry)
+                self.store.add_statistic(key, entry)
         return np.array(entry["values"])
 
     def smoothing_bias(self, quantity: Quantity, split: Split, documents: int | None = None) -> float:
@@ -204,6 +204,20 @@ class Measurements:
             if not all(getattr(prompt, field) for prompt in prompts.prompts):
                 raise ValueError(f"`{quantity}` needs prompts with a field `{field}`; {prompts.name} has none")
 
+    def check_tokens(self, statement: Statement) -> None:
+        """Refuse losses of models that read other tokens: nats per token are then no common unit.
+
+        Raises:
+            ValueError: which statement, and which models.
+        """
+        losses = [quantity for quantity, _ in statement.form.terms if _is_loss(quantity)]
+        if len({tokenizer_digest(self.material.checkpoint(quantity.role)) for quantity in losses}) > 1:
+            models = ", ".join(f"{q.role} ({self.material.checkpoint(q.role).name})" for q in losses)
+            raise ValueError(
+                f"`{statement}` compares losses per token of models with different tokenizers: {models}; choose models "
+                "of one tokenizer (for a retrofit, --attnres-vanilla takes its base or its control)"
+            )
+
     def sham(self) -> float:
         """The largest |effect| stored of a sham that travelled with the ablated rows, or of a swap with itself."""
         worst = 0.0
@@ -255,3 +269,7 @@ class Measurements:
                 if missing.get(ROUTING, frozenset()) & asked.clean_fields:
                     return why
         return ""
+
+
+def _is_loss(quantity: Quantity) -> bool:
+    return isinstance(quantity.what, RoutingSummary) and quantity.what.kind is Summary.LOSS

@@ -62,6 +62,7 @@ class RunFolder:
     ) -> None:
         self.path = store / "runs" / run
         self._writing = writing
+        self._costs: dict[str, int] = {}
 
     def open(self) -> RunFolder:
         """The same, made on disk."""
@@ -148,7 +149,10 @@ class RunFolder:
     @property
     def cost(self) -> int:
         """Return what these cost."""
-        return sum(int(file.read_text(encoding="utf-8")) for file in self._done)
+        for file in self._done:
+            if file.name not in self._costs:
+                self._costs[file.name] = int(file.read_text(encoding="utf-8"))
+        return sum(self._costs.values())
 
     @property
     def _done(self) -> list[Path]:

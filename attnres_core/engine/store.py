@@ -3,7 +3,8 @@
     units/<model key>/about.txt                  which model, in which arithmetic
     units/<model key>/<chunk key>/<sha-256>.safetensors
                                                  arrays of several interventions for one chunk of prompts
-    judged/<question key>.json                   a decided statement or a statistic, with its SHA-256
+    judged/<question key>.json                   a decided statement, with its SHA-256
+    statistics/<key>.json                        a statistic that takes long to compute, with its SHA-256
     searches/<subject>/<key>.json                a search for a counterexample, with its SHA-256
     runs/<run id>/                               what the workers of one run tell each other
     locks/                                       file locks
@@ -66,7 +67,7 @@ class Store:
         self._together: dict[tuple[tuple[str, ...], str], dict[str, Unit]] = {}
         self._settled = False
         with self.writing():
-            for name in ("units", "judged", "searches", "runs", "locks"):
+            for name in ("units", "judged", "statistics", "searches", "runs", "locks"):
                 (root / name).mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
@@ -240,6 +241,18 @@ class Store:
             StoreError: it cannot be written.
         """
         self._add_entry(self.root / "judged" / f"{key}.json", entry)
+
+    def statistic(self, key: str) -> dict[str, Any] | None:
+        """A statistic that was computed before, or None."""
+        return self._entry(self.root / "statistics" / f"{key}.json")
+
+    def add_statistic(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Write a statistic.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        self._add_entry(self.root / "statistics" / f"{key}.json", entry)
 
     def searches(self, subject: str) -> list[dict[str, Any]]:
         """Every search for a counterexample on one checkpoint in one arithmetic."""

@@ -66,6 +66,8 @@ def verify(store: Store) -> list[str]:
     listing(store)  # reads every unit
     for file in (store.root / "judged").glob("*.json"):
         store.judged(file.stem)
+    for file in (store.root / "statistics").glob("*.json"):
+        store.statistic(file.stem)
     searches = sum(len(store.searches(folder.name)) for folder in (store.root / "searches").iterdir())
     damaged = sorted(set(store.root.rglob("*.damaged")) - before)
     units = len(list((store.root / "units").glob("*/*/*.safetensors")))
@@ -99,6 +101,9 @@ def prune(store: Store, keys: Sequence[str] = (), *, dry_run: bool = False) -> l
     searches = [f for f in (store.root / "searches").iterdir() if not f.name.endswith(f"-{NUMERICS_VERSION}")]
     if searches:
         lines.append(f"searches of another numerics version on {len(searches)} checkpoints")
+    statistics = list((store.root / "statistics").glob("*.json")) if gone else []
+    if statistics:
+        lines.append(f"{len(statistics)} statistics, which are computed again where they are needed")
     runs = list((store.root / "runs").iterdir())
     recent = [run for run in runs if _touched(run) > time.time() - RECENT]
     leftovers = [
@@ -110,7 +115,7 @@ def prune(store: Store, keys: Sequence[str] = (), *, dry_run: bool = False) -> l
     if leftovers:
         lines.append(f"{len(leftovers)} leftovers of earlier runs")
     if not dry_run:
-        for path in (*(store.root / "units" / h.key for h in gone), *searches, *leftovers):
+        for path in (*(store.root / "units" / h.key for h in gone), *searches, *statistics, *leftovers):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     verb = "would go" if dry_run else "removed"
     return [f"{verb}: {line}" for line in lines] or ["nothing to remove"]

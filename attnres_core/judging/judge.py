@@ -82,6 +82,8 @@ class Judge:
             quantities = tuple(dict.fromkeys([*own, *every]))
             for quantity in quantities:
                 self.measurements.check_answers(quantity, standing.split)
+            for statement in claim.statements:
+                self.measurements.check_tokens(statement)
             for quantity in own:
                 asked = self.measurements.material.resolved(quantity).check()
                 if asked.no_op:

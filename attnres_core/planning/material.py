@@ -25,6 +25,8 @@ REFERENCE_PROMPTS = 64
 """Exploration prompts whose clean states and weights take the place of what some kinds of ablation take away."""
 FITTING_PROMPTS = 256
 """Exploration prompts that constants are fitted to and chosen on."""
+CUDA_NUMERICS = "cuda 2"
+"""To be raised where a change moves the numbers of GPUs alone."""
 NUMERICS_VERSION = 7
 """Raise when a change to the arithmetic changes measured numbers."""
 FIT_VERSION = 1
@@ -115,6 +117,8 @@ class Material:
 
     def _model_key(self, role: AnyRole, plain: bool, dtype: str | None, taken: Taken) -> str:
         arithmetic = ["plain", "float32"] if plain else [dtype or self.dtype]
+        if self.device_class == "cuda":
+            arithmetic.append(CUDA_NUMERICS)
         given: list[object] = []
         if taken is Taken.REFERENCE:
             given = [self.chunk_key(role, self.reference)]

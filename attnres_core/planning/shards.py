@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,14 +35,14 @@ class Shard:
         """This part of a plan's bundles, as they are sorted there.
 
         A part is a run of neighbours, so that it loads few models, and parts hold about the same number of
-        ablated prompts. Every bundle belongs to one part, and so do the bundles that need the same fits, with these.
+        ablated prompts. Every bundle belongs to one part, and so do the bundles that share a fit, with their fits.
         """
         together = _together(bundles)
         whole, before, mine = sum(cost for _, cost in together), 0, []
         for own, cost in together:
             middle = before + cost / 2
             if self.number - 1 <= middle * self.count / whole < self.number:
-                mine += [bundle for bundle in own if not (bundle.start and bundle in mine)]
+                mine += own
             before += cost
         return mine
 
@@ -52,9 +52,20 @@ class Shard:
 
 
 def _together(bundles: Sequence[Bundle]) -> list[tuple[list[Bundle], int]]:
-    """What one job measures, with its cost: a bundle; or fits, which take long, and all bundles that need these."""
-    found: dict[Hashable, list[Bundle]] = {}
-    for place, bundle in enumerate(bundles):
-        if not bundle.start:
-            found.setdefault(bundle.fits or place, [*bundle.fits]).append(bundle)
-    return [(own, sum(bundle.cost for bundle in own)) for own in found.values()]
+    """What one job measures, with its cost: a bundle; or fits, which take long, and all that needs any of these."""
+    groups: list[list[Bundle]] = []
+    home: dict[Bundle, int] = {}
+    """The group of each fit."""
+    for bundle in bundles:
+        if bundle.start:
+            continue
+        first, *others = sorted({home[fit] for fit in bundle.fits if fit in home}) or [len(groups)]
+        if first == len(groups):
+            groups.append([])
+        for other in others:
+            groups[first] += groups[other]
+            groups[other] = []
+            home |= {fit: first for fit, group in home.items() if group == other}
+        groups[first] += [*(fit for fit in bundle.fits if fit not in home), bundle]
+        home |= dict.fromkeys(bundle.fits, first)
+    return [(own, sum(bundle.cost for bundle in own)) for own in groups if own]

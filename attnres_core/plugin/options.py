@@ -94,7 +94,7 @@ OPTIONS = (
     Option("prompts", "JSONL file of prompts (default: the shipped docstrings)", ""),
     Option("prompt-sets", "folder of the prompt sets that claims name (`prompts=`), before the shipped ones", ""),
     Option("n-prompts", "use at most this many prompts of each split", "", _count),
-    Option("device", "auto (CUDA when it is there, or when the store was measured on CUDA alone), cpu or cuda", "auto"),
+    Option("device", "auto (CUDA when it is there), cpu or cuda", "auto"),
     Option("device-map", "balanced: spread every model over all CUDA devices (default: each on one)", ""),
     Option("dtype", "float32, bfloat16 or float16", "float32"),
     Option("memory", "memory a measuring slot may use, such as 8GiB (default: what there is)", "", bytes_of),

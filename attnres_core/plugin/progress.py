@@ -62,7 +62,7 @@ class ProgressBar:
                 measured = self.folder.measured
                 bar.n = self.folder.cost
                 bar.total = max(announced.cost, bar.n)  # families chosen on exploration add bundles
-                counts = f"{measured} of {max(announced.bundles, measured)} bundles"
+                counts = counted(measured, announced.bundles)
                 about = self.folder.fit or self.folder.workers
                 bar.set_postfix_str(f"{counts}; {about}" if about else counts, refresh=False)
                 bar.refresh()
@@ -80,11 +80,16 @@ class ProgressBar:
             if done < total and (late or (STEPS * done // total > steps and now - told_at >= self.apart)):
                 steps, told_at, first = STEPS * done // total, now, False
                 by = f"; {self.folder.workers}" if self.folder.workers else ""
-                counts = f"{self.folder.measured} of {announced.bundles} bundles"
+                counts = counted(self.folder.measured, announced.bundles)
                 write_header(self.reporter, [progress_line(done, total, now - started, counts) + by])
 
     def _measuring(self) -> bool:
         return not (self._stop.wait(0.2) or self.folder.has_record(DECIDED))
+
+
+def counted(measured: int, announced: int) -> str:
+    """`12 of 40 bundles`; families chosen on exploration add some to what was announced."""
+    return f"{measured} of {max(announced, measured)} bundles"
 
 
 def progress_line(done: int, total: int, seconds: float, counts: str) -> str:

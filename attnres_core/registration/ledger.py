@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ NOTES_LOCK = f".{READS}.lock"
 """Beside the notes, while one process adds to them."""
 NOTES_SECONDS = 60.0
 """Another process holds that lock for milliseconds: one that is there for so long was left by a process that died."""
+NOTES_STALE = 3600.0
+"""So old, it goes: in a clone, a lock that somebody committed is as old as the clone."""
 _REMOVED = re.compile(rf"^({'|'.join(REMOVALS)})\(")
 
 
@@ -166,6 +169,9 @@ def _adding(folder: Path) -> Iterator[None]:
     """
     lock = folder / NOTES_LOCK
     with writing(folder / READS):
+        with contextlib.suppress(OSError):
+            if time.time() - lock.stat().st_mtime > NOTES_STALE:
+                lock.unlink()
         try:
             with SoftFileLock(lock, timeout=NOTES_SECONDS):
                 yield

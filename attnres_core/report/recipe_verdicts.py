@@ -119,7 +119,7 @@ def _check_trainings(recipe: str, manifests: Mapping[int, Path], weights: Mappin
 
 def _decided(lock: RecipeLock, key: str, claim: RecipeClaim | None) -> SeedsVerdict:
     if claim is None:
-        raise ValueError(f"the records do not all hold {key} as a registered claim; run all claims on every seed")
+        raise ValueError(f"the records do not all hold {key} as a registered claim; run these claims on every seed")
     if any(registration != "registered" for registration in claim.registrations):
         raise ValueError(f"{key} is post hoc in a record; measure seeds after registration only")
     if (stated := tuple(across.text for across, _, _ in claim.statements)) and stated != lock.claims[key]:

@@ -144,7 +144,10 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
     )
     resources = choose(settings.executor, asked)
     if settings.device == "auto" and resources.device_class == "cpu" and _only_on_cuda(store, trained, settings.dtype):
-        resources = choose(settings.executor, dataclasses.replace(asked, device="cuda"))
+        raise ValueError(
+            f"{settings.store} was measured on GPUs, and none is here: give --attnres-device cuda to judge what it "
+            "holds, or --attnres-device cpu to measure again on the CPU"
+        )
     kept = {Step(number): folder for number, folder in kept_steps(trained).items()}
     named = {q.role for claim in claims for q in claim.quantities if isinstance(q.role, Step)} & kept.keys()
     for step in sorted(named, key=lambda step: step.number):

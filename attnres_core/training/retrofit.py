@@ -6,6 +6,7 @@ in the same order for as many steps. Kept is what was trained, in bfloat16, besi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -26,9 +27,8 @@ from attnres_core.models.checkpoints.checkpoint import (
     NativeCheckpoint,
     RetrofittedCheckpoint,
     inspect_checkpoint,
-    weights_digest,
 )
-from attnres_core.models.checkpoints.retrofit import Part, Retrofit
+from attnres_core.models.checkpoints.retrofit import Part, Retrofit, read_retrofit
 from attnres_core.models.loading import load_checkpoint
 from attnres_core.training import train
 from attnres_core.training.corpus import build, sources
@@ -92,6 +92,8 @@ def end_of_text(tokenizer: Tokenizer, base: NativeCheckpoint) -> int:
     """The token between documents: `<|endoftext|>`, else the config's `eos_token_id`, else the first token."""
     found = tokenizer.token_to_id(train.END)
     stated = base.config.get("eos_token_id")
+    if isinstance(stated, list) and stated:
+        stated = stated[0]  # (of Llama 3, which ends turns with others)
     return found if found is not None else stated if isinstance(stated, int) else 0
 
 
@@ -103,7 +105,7 @@ def save(model: nn.Module, base: NativeCheckpoint, own: Retrofit, manifest: dict
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for the owner alone
     (folder / "config.json").write_text(json.dumps(own.fields(), indent=2) + "\n")
-    manifest = {**manifest, "weights": weights_digest(folder)}
+    manifest = {**manifest, "weights": inspect_checkpoint(folder).weights_digest}  # (with its base)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
@@ -176,11 +178,16 @@ def prepared(given: str, recipe: RetrofitRecipe, out: Path) -> Run:
     """The run that trains a part of a base into a folder of `out`.
 
     Raises:
-        ValueError: the base cannot be wrapped, or the folder holds another recipe's.
+        ValueError: the base cannot be wrapped, or the folder holds another recipe's, or another base's.
     """
     base = wrapped_base(given, recipe)
     folder = out / f"{base.name}-{recipe.part}-{recipe.seed}"
     train.refuse_another(folder, recipe)
+    if (folder / "config.json").is_file():
+        found = read_retrofit(folder, json.loads((folder / "config.json").read_text())).base_weights
+        if found != base.weights_digest:
+            told = f"{folder} holds a retrofit of weights {found[:12]}, and {given} has {base.weights_digest[:12]}"
+            raise ValueError(f"{told}; give another --out")
     return Run(given, base, recipe, folder)
 
 
@@ -203,7 +210,8 @@ def main(run: Run, *, device: str, scratch: Path, compiled: bool = False, kept_s
         if step in kept_steps and step < recipe.steps:
             run.store(model, step, scored, {})
 
-    state_file = scratch / f"{run.folder.name}.pt"
+    text = hashlib.sha256(f"{base.weights_digest} {corpus.digest}".encode()).hexdigest()[:16]
+    state_file = scratch / f"{run.folder.name}-{text}.pt"  # (of this base and this text)
     curve = train.optimise(model, documents, recipe, state_file, compiled=compiled, save_every=SAVE_EVERY, keep=keep)
     data = {"digest": corpus.digest, "held_out_documents": len(held_out), "sources": sources()}
     about = {"numbers": numbers, "curve": curve, "device": device, "torch": torch.__version__, "data": data}

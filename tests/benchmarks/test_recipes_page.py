@@ -214,14 +214,19 @@ def test_estimates_are_of_earlier_seeds_until_all_claims_are_measured_on_these(s
     assert kept.estimated_on == (20261122, 1, 2, 3, 4)
     assert [claim.key for claim in kept.estimates] == [claim.key for claim in earlier]
     assert "seeds 20261122, 1, 2, 3, 4, measured before the registration.\n" in recipes.page(LOCK, [kept])
-    kept = seeds(8, others=["test_more.py::test_more"])
-    assert (kept.estimated_on, [claim.key for claim in kept.estimates]) == (LOCK.seeds, ["test_more.py::test_more"])
+    assert seeds(8, others=["test_more.py::test_more"]).estimated_on == kept.estimated_on
+    every = [claim.key for claim in earlier]
+    kept = seeds(8, others=every)
+    assert (kept.estimated_on, {claim.key for claim in kept.estimates}) == (LOCK.seeds, set(every))
     assert "The numbers are of seeds 101, 102, 103, 104, 105, 106, 107, 108.\nAn empty" in recipes.page(LOCK, [kept])
 
 
-def test_eight_seeds_decide(seeds):
+def test_eight_seeds_decide_and_fewer_records_later_change_nothing(seeds, tmp_path):
     seeds(6)
     kept = seeds(8)
+    (tmp_path / f"seeds/records/tiny-open-block-{LOCK.seeds[-1]}.json").unlink()
+    recipes.keep("tiny-open-block", LOCK, tmp_path / "seeds")
+    assert recipes.kept("tiny-open-block") == kept
     assert set(kept.decided.values()) == {Verdict.SUPPORTED}
     page = recipes.page(LOCK, [kept])
     assert "Decided on all 8 seeds: 101, 102" in page

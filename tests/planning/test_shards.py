@@ -51,6 +51,11 @@ def test_fits_are_in_one_part_with_all_that_needs_them():
     assert third == drops[2:]
     some = Costly(("prompt",), ("ablation",), fits=(zero,))
     assert Shard(1, 1).of([zero, mean, fitted[0], some]) == [zero, mean, fitted[0], some]
+    other = Costly(("prompt",), ("other",), start="zero")
+    apart = [Costly(("prompt",), (name,), fits=(fit,)) for name, fit in (("a", zero), ("b", other))]
+    both = Costly(("prompt",), ("c",), fits=(other, zero))
+    parts = [Shard(number, 4).of([*apart, drops[0], both]) for number in range(1, 5)]
+    assert sorted(map(len, parts)) == [0, 0, 1, 5]  # (what needs either fit is measured by one job)
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1/0", "1", "1/2/3", "-1/4", "a/b", "", "\u0661/\u0664"])

@@ -83,11 +83,14 @@ Worker.__init__ = on_the_cpu
 def test_a_machine_without_a_gpu_judges_what_jobs_measured_on_theirs(suite, pytester):
     assert told(suite("--attnres-shard=1/1", "-n", "0", claims=ONE, conftest=AS_IF_ON_CUDA))[0] > 0
     (pytester.path / "conftest.py").unlink()
-    judged = suite("-n", "0", claims=ONE)
+    refused = suite("-n", "0", claims=ONE)
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(["*.attnres was measured on GPUs, and none is here: give --attnres-device cuda to *"])
+    judged = suite("-n", "0", "--attnres-device=cuda", claims=ONE)
     judged.stdout.fnmatch_lines(["*device: cuda, float32, and no CUDA device is here: what the store holds is judged*"])
     assert judged.ret == 0
     assert decided(pytester)[0] == 0
-    lacking = suite("-n", "0", claims=ONE.replace("MLP", "ATTN"))
+    lacking = suite("-n", "0", "--attnres-device=cuda", claims=ONE.replace("MLP", "ATTN"))
     assert lacking.ret == pytest.ExitCode.USAGE_ERROR
     lacking.stderr.fnmatch_lines(
         ["*no CUDA device * run this where there is one, or on the CPU: --attnres-device cpu*"]

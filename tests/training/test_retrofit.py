@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,12 +20,17 @@ from torch import Tensor
 
 import attnres_core as ac
 from attnres_core.__main__ import main
+from attnres_core.claims.statements import Linear, Operator, Statement
 from attnres_core.engine import executors
+from attnres_core.engine.measurements import Measurements
 from attnres_core.engine.resources import Asked
+from attnres_core.engine.store import Store
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint, weights_digest
 from attnres_core.models.checkpoints.retrofit import Part, Retrofit
 from attnres_core.models.loading import load_checkpoint
+from attnres_core.planning.material import Material
 from attnres_core.prompts import Split, load_prompts
+from attnres_core.quantities.vocabulary import Role
 from attnres_core.training import retrofit, train
 from attnres_core.training.corpus import Corpus, Document
 
@@ -160,6 +166,30 @@ def test_a_retrofit_and_its_control_decide_claims(
     assert models["trained"]["name"] == trained[Part.ROUTING].name
     assert models["trained"]["weights_digest"] == inspect_checkpoint(trained[Part.ROUTING]).weights_digest
     assert models["wrapped"]["name"] == trained[Part.GAINS].name
+    manifest = json.loads((trained[Part.ROUTING] / "manifest.json").read_text())
+    assert manifest["weights"] == models["trained"]["weights_digest"]
+
+
+def test_losses_of_models_with_other_tokenizers_are_not_compared(
+    trained: dict[Part, Path], micro: Path, tmp_path: Path
+) -> None:
+    gains, other = inspect_checkpoint(trained[Part.GAINS]), ac.reference("tiny-vanilla")
+    models = {Role.TRAINED: inspect_checkpoint(trained[Part.ROUTING]), Role.WRAPPED: gains}
+    terms = ((ac.loss().on(ac.TRAINED), 1.0), (ac.loss().on(ac.WRAPPED), -1.0))
+    statement = Statement(Linear(terms, 0.0), Operator.ABOVE, 0.0)
+    Measurements(Store(tmp_path), Material(models, (), {}, "cpu", "float32")).check_tokens(statement)
+    models[Role.WRAPPED] = inspect_checkpoint(other, 10.0, 4)
+    with pytest.raises(ValueError, match=r"models with different tokenizers: trained \(.*\), wrapped \(tiny-vanilla\)"):
+        Measurements(Store(tmp_path), Material(models, (), {}, "cpu", "float32")).check_tokens(statement)
+
+
+def test_another_base_of_the_same_name_is_another_run(trained: dict[Part, Path], micro: Path, tmp_path: Path) -> None:
+    folder, given = trained[Part.ROUTING], str(micro / "vanilla")
+    recipe = retrofit.RetrofitRecipe(**json.loads((folder / "manifest.json").read_text())["recipe"])
+    assert retrofit.prepared(given, recipe, folder.parent).folder == folder
+    other = configure(shutil.copytree(micro / "vanilla", tmp_path / "vanilla"), rms_norm_eps=1e-5)
+    with pytest.raises(ValueError, match=r"holds a retrofit of weights .*; give another --out"):
+        retrofit.prepared(str(other), recipe, folder.parent)
 
 
 @EACH
@@ -188,19 +218,20 @@ def test_any_backbone_that_can_be_wrapped_can_be_retrofitted(
 def moved(trained: dict[Part, Path], micro: Path, tmp_path: Path, part: Part = Part.ROUTING) -> Path:
     """A copy of a retrofit that names the small vanilla model wherever the copy lies."""
     folder = shutil.copytree(trained[part], tmp_path / "retrofit")
-    return configure(folder, base=str(micro / "vanilla"))
+    return configure(folder, base=os.path.relpath(micro / "vanilla", folder))
 
 
 def test_a_base_that_is_another_or_missing_is_told(trained: dict[Part, Path], micro: Path, tmp_path: Path) -> None:
     folder = moved(trained, micro, tmp_path)
     ac.load_model(folder)
     other = configure(shutil.copytree(micro / "vanilla", tmp_path / "other"), rms_norm_eps=1e-5)
-    found, remedy = refusal(configure(folder, base=str(other)))
+    found, remedy = refusal(configure(folder, base=os.path.relpath(other, folder)))
     own, others = (weights_digest(each)[:12] for each in (micro / "vanilla", other))
-    assert found == f"a retrofit of {other} with the digest {own}; {other} has {others}"
+    assert found == f"a retrofit of {os.path.relpath(other, folder)} with the digest {own}; {other} has {others}"
     assert remedy == "Get the base that it was trained on."
-    assert refusal(configure(folder, base=str(folder)))[1] == "Give its base as the base."
-    assert refusal(configure(folder, base="nothing"))[1] == "Get its base: copy it beside this."
+    assert refusal(configure(folder, base="."))[1] == "Give its base as the base."
+    for nowhere in ("nothing", str(other), "n" * 5000, "/etc", "~/x", "a/b/c"):
+        assert refusal(configure(folder, base=nowhere))[1] == "Get its base: copy it beside this."
 
 
 def test_a_base_that_can_be_fetched_is_told(
@@ -234,6 +265,14 @@ def test_tensors_that_were_not_to_be_trained_are_refused(
     folder = moved(trained, micro, tmp_path)
     rewrite(folder, lambda tensors: tensors.update({"lm_head.weight": torch.zeros(96, 32)}))
     assert refusal(folder)[0] == "a retrofit of routing with other tensors (lm_head.weight)"
+
+
+def test_gains_are_all_of_them_and_of_their_shapes(trained: dict[Part, Path], micro: Path, tmp_path: Path) -> None:
+    folder = moved(trained, micro, tmp_path, Part.GAINS)
+    rewrite(folder, lambda tensors: tensors.update({"model.norm.weight": torch.ones(7)}))
+    assert refusal(folder)[0] == "a retrofit of gains with other tensors (model.norm.weight)"
+    rewrite(folder, lambda tensors: tensors.pop("model.norm.weight"))
+    assert refusal(folder)[0] == "a retrofit of gains with other tensors (model.norm.weight)"
 
 
 def test_routing_is_not_wrapped_and_a_control_only_as_it_was(

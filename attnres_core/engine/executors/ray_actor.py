@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
-import os
 import platform
 import re
 import shutil
+import tempfile
 import time
 import uuid
 import warnings
@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from attnres_core.engine.resources import Resources
 from attnres_core.engine.worker import SmallerBatchWarning, Worker
+from attnres_core.files import cache_folder
 from attnres_core.models.checkpoints.checkpoint import Checkpoint, weights_digest
 from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.planning.bundles import Bundle
@@ -221,8 +222,7 @@ def identity(folder: Path, tokenizer: Path) -> str:
 
 def kept_folder(identity: str) -> Path:
     """Where a node keeps a checkpoint that was sent to it."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "attnres-core" / "sent" / identity[:32]
+    return (cache_folder() or Path(tempfile.gettempdir()) / "attnres-core") / "sent" / identity[:32]
 
 
 def files_of(checkpoint: Checkpoint) -> dict[str, Path]:

@@ -178,12 +178,16 @@ def _retrofitted(
         told = f"a retrofit of {own.base} with the digest {own.base_weights[:12]}; {found}"
         raise UnsupportedCheckpoint(folder, told, "Get the base that it was trained on.")
     shapes, names = shapes_of(files), base.backbone.names(base.config)
-    if foreign := [name for name in shapes if not own.part.holds(names.ours(name))]:
-        told = f"a retrofit of {own.part} with other tensors ({', '.join(sorted(foreign)[:8])})"
+    held = {name: shape for name, shape in base.shapes.items() if own.part.holds(names.ours(name))}  # (routing: none)
+    wrong = {name for name in shapes if not own.part.holds(names.ours(name))}
+    wrong |= {name for name, shape in held.items() if shapes.get(name) != shape}
+    if wrong:
+        told = f"a retrofit of {own.part} with other tensors ({', '.join(sorted(wrong)[:8])})"
         raise UnsupportedCheckpoint(folder, told, "Train it again.")
+    about = {name: value for name, value in own.fields().items() if name not in ("base", "base_revision")}
     return RetrofittedCheckpoint(
         folder,
-        {**base.config, MODEL_TYPE: own.fields()},
+        {**base.config, MODEL_TYPE: about},
         {**base.shapes, **shapes},
         (*base.files, *files),
         wrap=None if routed else own.recency_bias,

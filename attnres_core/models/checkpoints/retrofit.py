@@ -66,10 +66,13 @@ class Retrofit:
         """
         if self.base in shipped.checkpoints():
             return shipped.reference(self.base)
-        if (beside := folder / self.base).is_dir():
-            return beside
-        if "/" in self.base:
-            return self.base
+        try:
+            if not Path(self.base).is_absolute() and (beside := folder / self.base).is_dir():
+                return beside
+        except OSError:  # (no name that a folder can have)
+            pass
+        if self.base.count("/") == 1 and not self.base.startswith((".", "/", "~")):
+            return self.base  # of the hub
         get = f"`python -m attnres_core fetch {self.base}`" if self.base in shipped.FETCHABLE else "copy it beside this"
         raise UnsupportedCheckpoint(folder, f"a retrofit of {self.base!r}, which is not here", f"Get its base: {get}.")
 
