@@ -201,14 +201,14 @@ def by_one_process(checkpoint, plan, opened):
     return {(b.model, b.chunk): store.units(b.model, b.chunk) for b in bundles}
 
 
-def equal(store, expected):
-    """Whether a store holds these units to the bit."""
+def equal(store, expected, within=0.0):
+    """Whether a store holds these units to the bit, or `within` so much."""
     for place, units in expected.items():
         found = store.units(*place)
         assert found.keys() == units.keys()
         for key, unit in units.items():
             for name, array in unit.items():
-                np.testing.assert_array_equal(found[key][name], array)
+                np.testing.assert_allclose(found[key][name], array, rtol=0, atol=within)
     return True
 
 
@@ -352,7 +352,7 @@ def test_a_model_over_all_gpus_of_a_node_yields_what_it_does_on_one_device(
     store, executor = opened(checkpoint, device="cuda", device_map="balanced")
     with executor:
         assert executor.carry_out(plan(checkpoint)) == {}
-    assert equal(store, by_one_process)
+    assert equal(store, by_one_process, within=1e-5)  # (a GPU takes its log-sum-exps another way)
     assert RunFolder(store.root, "run").workers == "1 node, 1 process"
 
 
