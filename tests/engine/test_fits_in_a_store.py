@@ -23,9 +23,9 @@ def fits(monkeypatch):
     """The starts of all fits that are carried out."""
     found, real = [], fitting.fit
 
-    def counted(network, token_ids, documents, intervention, start, tell):
+    def counted(network, token_ids, documents, intervention, start, *given):
         found.append(start)
-        return real(network, token_ids, documents, intervention, start, tell)
+        return real(network, token_ids, documents, intervention, start, *given)
 
     monkeypatch.setattr(fitting, "fit", counted)
     return found
