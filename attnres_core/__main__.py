@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from attnres_core.commands import COMMANDS
+from attnres_core.commands.command import add_commands
 
 STATUSES = (
     "Exit status: 0 done; 1 what was looked for is there, or a part failed: runs that differ (compare --fail-on), "
@@ -18,9 +19,7 @@ STATUSES = (
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     root = argparse.ArgumentParser(prog="python -m attnres_core", description=__doc__, epilog=STATUSES)
-    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        command.add_arguments(commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION))
+    add_commands(root, COMMANDS, "command")
     return root
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from attnres_core.commands import prompt_from, prompt_pairs, prompt_sentences, prompt_shipped, prompt_variants
-
-if TYPE_CHECKING:
-    from attnres_core.commands import Command
+from attnres_core.commands.command import Command, add_commands
 
 HELP = "make a prompt file from texts or a data set, pairs of prompts, or the shipped prompt sets"
 DESCRIPTION = "Make prompts. Each action has a --help of its own."
@@ -25,9 +22,7 @@ ACTIONS: dict[str, Command] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """An action, with its own arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, action in ACTIONS.items():
-        action.add_arguments(actions.add_parser(name, help=action.HELP, description=action.DESCRIPTION))
+    add_commands(parser, ACTIONS, "action")
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:

@@ -67,7 +67,7 @@ class Store:
         self._together: dict[tuple[tuple[str, ...], str], dict[str, Unit]] = {}
         self._settled = False
         with self.writing():
-            for name in ("units", "judged", "statistics", "searches", "runs", "locks"):
+            for name in ("units", "judged", "searches", "runs", "locks"):
                 (root / name).mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
@@ -252,7 +252,10 @@ class Store:
         Raises:
             StoreError: it cannot be written.
         """
-        self._add_entry(self.root / "statistics" / f"{key}.json", entry)
+        file = self.root / "statistics" / f"{key}.json"
+        with self.writing():
+            file.parent.mkdir(exist_ok=True)  # (stores of older versions lack it, and may be read-only)
+        self._add_entry(file, entry)
 
     def searches(self, subject: str) -> list[dict[str, Any]]:
         """Every search for a counterexample on one checkpoint in one arithmetic."""
