@@ -37,23 +37,15 @@ def atomic(file: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def cache_folder() -> Path | None:
-    """`attnres-core` in $XDG_CACHE_HOME, or in `~/.cache`; None: the user has no home."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnres-core"
-    except RuntimeError:
-        return None
-
-
-def kept_text(name: str, digest: str, make: Callable[[], str]) -> str:
-    """A text that takes a second to make and never changes: from the user's cache folder, or made and put there.
+def kept_text(folder: Path | None, name: str, digest: str, make: Callable[[], str]) -> str:
+    """A text that takes a second to make and never changes: from a cache folder, or made and put there.
 
     Args:
+        folder: the cache; None: there is none.
         name: the file's.
         digest: the text's SHA-256: whatever else lies there is not read. Empty: it is not known, and nothing is kept.
         make: makes the text.
     """
-    folder = cache_folder()
     if folder is None or not digest:
         return make()
     file = folder / name

@@ -6,9 +6,8 @@ A wheel holds what ships (it is 58 MB) and fetches nothing: a first claim then r
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
-
-from attnres_core.files import cache_folder
 
 _PACKAGED = Path(__file__).parent / "_fixtures"
 _CLONE = Path(__file__).parent.parent / "fixtures"
@@ -21,6 +20,14 @@ FETCHABLE = ("smollm2",)
 def fixtures() -> Path:
     """The folder that holds `checkpoints/` and `prompts/` (and, in a clone, `conformance/`)."""
     return _PACKAGED if _PACKAGED.is_dir() else _CLONE
+
+
+def cache_folder() -> Path | None:
+    """`attnres-core` in $XDG_CACHE_HOME, or in `~/.cache`; None: the user has no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnres-core"
+    except RuntimeError:
+        return None
 
 
 def fetched(name: str) -> Path | None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from attnres_core import files
-from attnres_core.files import cache_folder, kept_text
+from attnres_core import shipped
+from attnres_core.files import kept_text
 from attnres_core.report.html import page
+from attnres_core.shipped import cache_folder
 
 TEXT = "text\u2028\n"
 DIGEST = hashlib.sha256(TEXT.encode()).hexdigest()
@@ -24,7 +25,7 @@ def asked(made: list[str], digest: str = DIGEST) -> str:
         made.append("x")
         return TEXT
 
-    return kept_text("a.js", digest, make)
+    return kept_text(cache_folder(), "a.js", digest, make)
 
 
 def test_a_text_is_made_once(tmp_path: Path, made: list[str]) -> None:
@@ -52,7 +53,7 @@ def test_a_user_without_a_home_has_no_cache(made: list[str], monkeypatch: pytest
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(files.Path, "home", nobody)
+    monkeypatch.setattr(shipped.Path, "home", nobody)
     assert cache_folder() is None
     assert asked(made) == TEXT
 

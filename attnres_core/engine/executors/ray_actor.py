@@ -21,13 +21,13 @@ from filelock import FileLock
 
 from attnres_core.engine.resources import Resources
 from attnres_core.engine.worker import SmallerBatchWarning, Worker
-from attnres_core.files import cache_folder
 from attnres_core.models.checkpoints.checkpoint import Checkpoint, weights_digest
 from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.planning.bundles import Bundle
 from attnres_core.planning.material import NUMERICS_VERSION
 from attnres_core.quantities.vocabulary import AnyRole
 from attnres_core.shapes import Unit
+from attnres_core.shipped import cache_folder
 
 TOKENIZER = "tokenizer.json"
 PIECE = 32 * 2**20

@@ -30,6 +30,7 @@ from attnres_core.records.writing import record_text
 from attnres_core.report import by_source, numbers, scope, tables, verdict_signs, wording
 from attnres_core.report.html import answer, distribution, figure, path_parts, sections
 from attnres_core.shapes import Column
+from attnres_core.shipped import cache_folder
 
 __all__ = ["render", "write"]
 
@@ -169,7 +170,7 @@ def _asset(name: str) -> str:
 def _vega_bundle() -> str:
     version = importlib.metadata.version("vl-convert-python")
     made = functools.partial(vl_convert.javascript_bundle)  # (its stub knows no default)
-    bundle = kept_text(f"vega-{version}.js", BUNDLES.get(version, ""), made)
+    bundle = kept_text(cache_folder(), f"vega-{version}.js", BUNDLES.get(version, ""), made)
     return bundle.replace("https://vega.github.io/editor/", "")
 
 
