@@ -16,19 +16,13 @@ class KimiBlock(Dialect):
     A block's first attention reads its sources before the finished block is committed.
     """
 
-    block_layers: int | None = None
-    """The layers of a block, where a config gives them; else they follow from the number of blocks."""
+    block_layers: int | None = None  # type: ignore[misc]  # (a field here, the class's own elsewhere)
     first_is_site: bool = True
     """Whether layer 0's attention, which has the embedding alone to read, makes a routing call."""
 
     name: ClassVar[str] = "kimi_block"
     has_bias: ClassVar[bool] = False
     has_readout: ClassVar[bool] = True
-
-    @property
-    def layers_per_block(self) -> int:
-        """As the config has it; the last block may be shorter."""
-        return self.block_layers or super().layers_per_block
 
     def streams(self, layer: int, sublayer: Sublayer) -> tuple[str | None, ...]:
         """None before anything but the embedding is there, in models that make no routing call then."""
