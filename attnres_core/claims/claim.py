@@ -19,6 +19,8 @@ PROVISIONAL_CLAIMS = 64
 """A claim that is not registered is explored at ALPHA / 64, whatever else is collected."""
 CLAIM_ALPHA = ALPHA / PROVISIONAL_CLAIMS
 """The one-sided level of an exploratory claim; a registered one owns the share that its lock gives it."""
+UNROUTED = (Role.WRAPPED, Role.STOCK, Role.BASE)
+"""Models without trained queries."""
 
 
 class NotSupported(AssertionError):
@@ -67,7 +69,7 @@ class Claim:
         """
         return bool(self.statements) and all(
             statement.takes_worst
-            or (statement.is_routing and all(q.role in (Role.WRAPPED, Role.STOCK) for q, _ in statement.form.terms))
+            or (statement.is_routing and all(q.role in UNROUTED for q, _ in statement.form.terms))
             for statement in self.statements
         )
 

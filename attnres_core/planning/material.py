@@ -86,11 +86,15 @@ class Material:
         """The model in a role.
 
         Raises:
-            NotApplicable: the trained checkpoint kept no such step, or its adapter makes no untrained model.
+            NotApplicable: the trained checkpoint kept no such step, its adapter makes no untrained model, or it is no
+                retrofit.
         """
         try:
             return self.checkpoints[role]
         except KeyError:
+            if role is Role.BASE:
+                told = "give one with --attnres-trained: docs/checkpoints.md, Routing after the fact"
+                raise NotApplicable(f"{self.checkpoints[Role.TRAINED].name} is no retrofit; {told}") from None
             if role is Role.UNTRAINED:
                 adapter = self.checkpoints[Role.TRAINED].adapter
                 told = "give its function a parameter `untrained`: docs/adapters.md"

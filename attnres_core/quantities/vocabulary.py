@@ -155,6 +155,8 @@ class Role(StrEnum):
     """The vanilla baseline as the public code loads it: pseudo-queries random instead of zero. A negative control."""
     UNTRAINED = "untrained"
     """The trained checkpoint's architecture at a seeded initialisation, pseudo-queries zero: a control."""
+    BASE = "base"
+    """What the trained checkpoint is a retrofit of, wrapped as its training began; of others there is none."""
 
 
 @dataclass(frozen=True, slots=True)

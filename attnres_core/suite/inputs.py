@@ -14,7 +14,14 @@ from attnres_core.engine.executors import check_executor, choose
 from attnres_core.engine.resources import Asked, Resources, memory_words
 from attnres_core.engine.store import Store
 from attnres_core.models.checkpoints.adapted import AdaptedCheckpoint
-from attnres_core.models.checkpoints.checkpoint import Checkpoint, Weights, earlier_step, inspect_checkpoint, kept_steps
+from attnres_core.models.checkpoints.checkpoint import (
+    Checkpoint,
+    RetrofittedCheckpoint,
+    Weights,
+    earlier_step,
+    inspect_checkpoint,
+    kept_steps,
+)
 from attnres_core.planning.material import Material, fitting_of, reference_of
 from attnres_core.prompts import PromptSet, Split
 from attnres_core.quantities.vocabulary import AnyRole, Role, Step
@@ -138,6 +145,8 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
     }
     if not isinstance(trained, AdaptedCheckpoint) or trained.makes_untrained:
         checkpoints[Role.UNTRAINED] = dataclasses.replace(trained, weights=Weights.UNTRAINED)
+    if isinstance(trained, RetrofittedCheckpoint):
+        checkpoints[Role.BASE] = trained.base
     models = tuple(checkpoints.values())
     asked = Asked(
         settings.device, settings.dtype, models, workers, settings.memory, settings.device_map, settings.ray_address

@@ -134,11 +134,19 @@ def test_the_stored_model_is_the_scored_one(trained: dict[Part, Path], micro: Pa
 
 
 GAINED = """
-from attnres_core import TRAINED, WRAPPED, claim, loss
+from attnres_core import BASE, MLP, TRAINED, WRAPPED, claim, closed_form_error, loss
 
 @claim(routing=loss().on(TRAINED), gains=loss().on(WRAPPED))
 def test_gains_do_better(routing, gains):
     assert routing - gains > 0
+
+@claim(routing=loss().on(TRAINED), base=loss().on(BASE))
+def test_routing_helps(routing, base):
+    assert base - routing > 0
+
+@claim(error=closed_form_error(MLP).on(BASE))
+def test_the_base_is_wrapped_as_training_began(error):
+    assert error < 1e-6
 """
 
 
@@ -157,17 +165,30 @@ def test_a_retrofit_and_its_control_decide_claims(
         claims=GAINED,
     )
     record = json.loads((pytester.path / "reports" / "latest.json").read_text())
-    (claim,), models = record["claims"], record["models"]
+    (claim, helps, exact), models = record["claims"], record["models"]
     prompts = load_prompts(micro / "prompts.jsonl").part(Split.EXPLORATION)
     routing, gains = (ac.load_model(trained[part]) for part in Part)
+    base = ac.load_model(micro / "vanilla", wrap=3.0, num_blocks=2)
     rows = prompts.token_ids(micro / "vanilla" / "tokenizer.json")
     differences = [loss_of(routing, row) - loss_of(gains, row) for row in rows]
     assert claim["estimate"] == pytest.approx(np.mean(differences), abs=1e-6)
+    gained = [loss_of(base, row) - loss_of(routing, row) for row in rows]
+    assert helps["estimate"] == pytest.approx(np.mean(gained), abs=1e-6)
+    assert exact["verdict"] == "SUPPORTED"
+    assert models["base"]["weights_digest"] == inspect_checkpoint(micro / "vanilla", wrap=3.0).weights_digest
     assert models["trained"]["name"] == trained[Part.ROUTING].name
     assert models["trained"]["weights_digest"] == inspect_checkpoint(trained[Part.ROUTING]).weights_digest
     assert models["wrapped"]["name"] == trained[Part.GAINS].name
     manifest = json.loads((trained[Part.ROUTING] / "manifest.json").read_text())
     assert manifest["weights"] == models["trained"]["weights_digest"]
+
+
+def test_a_model_that_is_no_retrofit_has_no_base(suite: Any, pytester: Any) -> None:
+    suite(claims=GAINED)
+    record = json.loads((pytester.path / "reports" / "latest.json").read_text())
+    _, helps, exact = record["claims"]
+    assert helps["verdict"] == exact["verdict"] == "NOT APPLICABLE"
+    assert "is no retrofit; give one with --attnres-trained" in helps["reason"]
 
 
 def test_losses_of_models_with_other_tokenizers_are_not_compared(
