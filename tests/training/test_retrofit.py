@@ -175,7 +175,7 @@ def test_a_retrofit_and_its_control_decide_claims(
     gained = [loss_of(base, row) - loss_of(routing, row) for row in rows]
     assert helps["estimate"] == pytest.approx(np.mean(gained), abs=1e-6)
     assert exact["verdict"] == "SUPPORTED"
-    assert models["base"]["weights_digest"] == inspect_checkpoint(micro / "vanilla", wrap=3.0).weights_digest
+    assert models["base"]["weights_digest"] == inspect_checkpoint(micro / "vanilla", 3.0, 2).weights_digest
     assert models["trained"]["name"] == trained[Part.ROUTING].name
     assert models["trained"]["weights_digest"] == inspect_checkpoint(trained[Part.ROUTING]).weights_digest
     assert models["wrapped"]["name"] == trained[Part.GAINS].name
