@@ -68,8 +68,7 @@ class Claim:
         weights no prompt changes.
         """
         return bool(self.statements) and all(
-            statement.takes_worst
-            or (statement.is_routing and all(q.role in UNROUTED for q, _ in statement.form.terms))
+            statement.takes_worst or (statement.is_routing and all(q.role in UNROUTED for q, _ in statement.form.terms))
             for statement in self.statements
         )
 

@@ -327,6 +327,16 @@ def test_only_matrices_decay() -> None:
 # Training
 
 
+@pytest.mark.parametrize("name", [*train.NAMES, train.NANOGPT])
+@pytest.mark.usefixtures("small")
+def test_a_model_is_compiled_as_one_graph(name: str) -> None:
+    """With a break in it every function is compiled by itself, and a step takes twice as long."""
+    ids = torch.zeros(2, 8, dtype=torch.long)
+    torch._dynamo.reset()
+    explained = torch._dynamo.explain(train.build_model(name, 1))(ids)
+    assert explained.graph_break_count == 0, explained.break_reasons
+
+
 class Stopped(Exception):
     """What a test stops a run with."""
 
