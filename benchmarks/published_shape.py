@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-SUITE_ROWS = 119_000
+SUITE_ROWS = 192_000
 """Forward rows (a prompt of 64 tokens, clean or ablated) of `pytest hypotheses/` from an empty store, all models."""
 
 

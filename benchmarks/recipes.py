@@ -55,7 +55,7 @@ claim was shaped on them. [How a claim is decided](deciding.md#claims-about-a-re
 """
 RULE = """
 The verdicts of this rule assume nothing of how seeds scatter. The last column does: it is Student's t over the seeds,
-right only if they scatter symmetrically.
+right only if they scatter nearly normally.
 """
 REST = f"""
 ## The other claims, estimated
@@ -64,15 +64,15 @@ These are not registered about recipes: the table estimates, and decides nothing
 
 - **{FOR}** where the seeds speak for the claim, **{AGAINST}** where they speak against it: Student's t over the seeds,
   adjusted by Benjamini and Yekutieli over all claims of the recipe. Of all marks 5 % may be false, if seeds scatter
-  symmetrically.
+  nearly normally.
 - the mean over the seeds, the smallest and the largest of them, and the claim's bound. Of a claim with several
-  statements, the one that decides is shown.
+  statements, the one that decides is shown. "No estimate": no seed has a number for it.
 - on how many seeds the claim is supported (S), refuted (R), inconclusive (I) or not applicable (N), each by itself.
 
 The numbers are of {{seeds}}.
 An empty cell: no seed has the families or sites that the claim is about, or the numbers are of older runs, which
-decided claims about picked families by another rule. Claims that were registered since are not in the table. Withdrawn
-ones are, so that every mark is adjusted over all that were measured.
+decided claims about picked families by another rule. Claims that were registered after these seeds were measured are
+not in the table. Withdrawn ones are, so that every mark is adjusted over all that were measured.
 """
 
 
@@ -108,7 +108,7 @@ def keep(name: str, lock: RecipeLock, folder: Path) -> None:
     files = {seed: folder / "records" / f"{name}-{seed}.json" for seed in lock.seeds}
     records = {seed: file for seed, file in files.items() if file.is_file()}
     before = json.loads((KEPT / f"{name}.json").read_text())
-    if len(records) < len(lock.seeds) and (before["decided"] or not records):
+    if len(records) < len(lock.seeds) and (before["decided"] or len(records) <= len(before["measured"])):
         print(f"{name}: left as it is: {len(records)} of {len(lock.seeds)} records are in {folder / 'records'}")
         return
     stands = attestation(HYPOTHESES, lock, [read_record(file)["run"]["started"] for file in records.values()])
@@ -135,8 +135,8 @@ def _numbers(
         trained = folder / f"{name}-{seed}" / name
         manifest = json.loads((trained / "manifest.json").read_text())
         manifests[seed] = {
-            **manifest,
             "weights": weights_digest(trained),
+            **manifest,
         }  # (older manifests do not name their weights)
     with tempfile.TemporaryDirectory() as scratch:
         files = {seed: Path(scratch) / f"{seed}.json" for seed in records}
@@ -231,7 +231,8 @@ def _estimates(recipes: Sequence[Kept]) -> list[str]:
     current = _current()
     late = {claim.key for recipe in recipes for claim in recipe.estimates if claim.registration == "post hoc"}
     shown = [key for key in titles if any(own.get(key) for own in cells.values())]
-    names = " | ".join(f"{recipe.name}, {len(recipe.estimated_on)} seeds" for recipe in recipes)
+    told = "mark, mean (smallest to largest), bound, verdicts of {} seeds"
+    names = " | ".join(f"{recipe.name}: {told.format(len(recipe.estimated_on))}" for recipe in recipes)
     rows = [
         f"| {escaped(titles[key])}{' (post hoc)' if key in late else ''}{'' if key in current else ' (withdrawn)'} | "
         + " | ".join(own.get(key, "") for own in cells.values())
@@ -252,12 +253,19 @@ def _cell(claim: RecipeClaim, mark: str) -> str:
         return ""
     across, limits, _ = claim.statements[claim.deciding]
     estimates = [estimate for estimate in across.estimates if estimate is not None]
-    span = " to ".join(number(end, across.unit) for end in (min(estimates), max(estimates))) if estimates else "none"
-    mean = number(limits.mean if math.isfinite(limits.mean) else None, across.unit)
+    span = " to ".join(number(end, across.unit) for end in (min(estimates), max(estimates))) if estimates else ""
+    mean = number(limits.mean, across.unit) if math.isfinite(limits.mean) else "no estimate"
     counts = " ".join(f"{word[0]}{claim.each.count(word)}" for word in dict.fromkeys(claim.each))
     return " ".join(
         filter(
-            None, [mark and f"**{mark}**", mean, f"({span})", escaped(threshold(across.op, across.threshold)), counts]
+            None,
+            [
+                mark and f"**{mark}**",
+                mean,
+                span and f"({span})",
+                escaped(threshold(across.op, across.threshold)),
+                counts,
+            ],
         )
     )
 

@@ -19,8 +19,8 @@ PROVISIONAL_CLAIMS = 64
 """A claim that is not registered is explored at ALPHA / 64, whatever else is collected."""
 CLAIM_ALPHA = ALPHA / PROVISIONAL_CLAIMS
 """The one-sided level of an exploratory claim; a registered one owns the share that its lock gives it."""
-UNROUTED = (Role.WRAPPED, Role.STOCK, Role.BASE)
-"""Models without trained queries."""
+UNROUTED = (Role.WRAPPED, Role.BASE)
+"""Models without queries, whose depth weights no prompt changes."""
 
 
 class NotSupported(AssertionError):
@@ -64,8 +64,7 @@ class Claim:
     def is_exact(self) -> bool:
         """True if nothing about it is sampled, so that it needs no alpha.
 
-        So are statements about the worst prompt, and those about the routing of models without trained queries, whose
-        weights no prompt changes.
+        So are statements about the worst prompt, and those about the routing of models whose weights no prompt changes.
         """
         return bool(self.statements) and all(
             statement.takes_worst or (statement.is_routing and all(q.role in UNROUTED for q, _ in statement.form.terms))

@@ -121,8 +121,10 @@ class Statement:
 
     @property
     def is_routing(self) -> bool:
-        """True if every term is read off the depth weights."""
-        return all(isinstance(q, Quantity) and isinstance(q.what, RoutingSummary) for q, _ in self.form.terms)
+        """True if every term is read off the depth weights, and nothing but them."""
+        terms = [quantity.what for quantity, _ in self.form.terms if isinstance(quantity, Quantity)]
+        alone = [what for what in terms if isinstance(what, RoutingSummary) and what.kind.spec.of_weights]
+        return len(alone) == len(self.form.terms)
 
     def __str__(self) -> str:
         """`drop(embedding, mlp, early) on trained [delta_nll] > 0.02`."""

@@ -57,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STEP",
         help="also keep these steps, as OUT/NAME/checkpoint-STEP",
     )
-    parser.add_argument("--compile", action="store_true", help="torch.compile: two to six minutes first, then about twice as fast")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile: two to six minutes first, then about twice as fast"
+    )
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:

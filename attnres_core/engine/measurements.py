@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -236,15 +237,17 @@ class Measurements:
     def touched(self, role: AnyRole, keys: Iterable[str], split: Split) -> set[str]:
         """The checkpoints that any of these units was measured for in a role, whatever the arithmetic.
 
-        A lock names no checkpoint: what was seen of one was seen.
+        A lock names no checkpoint: what was seen of one was seen. So was what was seen of this role's in any other.
         """
         wanted, models = set(keys), self.store.models_about(f" ({role}), ")
+        models |= self.store.models_about(f" {self.material.checkpoint(role).digest[:12]} (")
         chunks = [self.material.chunk_key(role, chunk) for chunk in self.material.chunks(split)]
-        return {
-            "{} ({})".format(*about.partition(f" ({role}), ")[0].rsplit(" ", 1))
+        seen = (
+            about
             for model, about in models.items()
             if any(wanted & self.store.units(model, chunk).keys() for chunk in chunks)
-        }
+        )
+        return {"{} ({})".format(*found.groups()) if (found := _ABOUT.match(about)) else about for about in seen}
 
     def loss(
         self, quantities: Iterable[Quantity], split: Split, lost: Mapping[Bundle, str], documents: int | None = None
@@ -269,6 +272,10 @@ class Measurements:
                 if missing.get(ROUTING, frozenset()) & asked.clean_fields:
                     return why
         return ""
+
+
+_ABOUT = re.compile(r"(.+?) ([0-9a-f]{12}) \([\w-]+\), ")
+"""A model's name and digest in what its folder of units says of it."""
 
 
 def _is_loss(quantity: Quantity) -> bool:

@@ -156,7 +156,7 @@ class Role(StrEnum):
     UNTRAINED = "untrained"
     """The trained checkpoint's architecture at a seeded initialisation, pseudo-queries zero: a control."""
     BASE = "base"
-    """What the trained checkpoint is a retrofit of, wrapped as its training began; of others there is none."""
+    """The vanilla model that the trained checkpoint is a retrofit of, as it computes its own function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +201,8 @@ class SummarySpec:
     """Whether a claim about it speaks of the worst prompt: it is decided exactly, by the maximum."""
     of_sites: bool = True
     """Whether it is read at sites; else off the clean run's losses."""
+    of_weights: bool = True
+    """Whether depth weights alone decide it; else what the states are has its part."""
 
 
 class Summary(Row):
@@ -225,6 +227,7 @@ class Summary(Row):
             "1 − cosine",
             "the mean turn of the read when {f} is left out, as 1 less the cosine,",
             "E_d[1 − cos(h, h − Σ a_i s_i, i in F)]",
+            of_weights=False,
         ),
     )
     """How far the read turns when a family is left out of it, averaged over positions and sites: 1 less the cosine."""
@@ -234,6 +237,7 @@ class Summary(Row):
             "streams",
             "the effective number of parallel streams that a read draws on",
             "E_d[1 / Σ_k p_k²], p_k ∝ |pre_k X_k|",
+            of_weights=False,
         ),
     )
     """Parallel streams that make up the size of a read, averaged over positions and sites: one over the sum of squares
@@ -245,10 +249,14 @@ class Summary(Row):
             "the share of pairs whose good sentence is likelier than its bad one, in percent,",
             "100 P(ln p(good_d) > ln p(bad_d))",
             of_sites=False,
+            of_weights=False,
         ),
     )
     """Percentage of pairs of sentences, good and bad, whose good one is likelier."""
-    LOSS = "loss", SummarySpec("nats", "the mean loss, nats per token,", "E_d[L(x_d)]", of_sites=False)
+    LOSS = (
+        "loss",
+        SummarySpec("nats", "the mean loss, nats per token,", "E_d[L(x_d)]", of_sites=False, of_weights=False),
+    )
     """The clean run's own loss, nats per token."""
     SPREAD = (
         "spread",

@@ -2,7 +2,7 @@
 
 Student's t over the seeds gives each claim two p-values: that it does not hold, and that its negation does not. All of
 them are adjusted together by Benjamini and Yekutieli, who bound the expected share of false findings however p-values
-depend on each other. It rests on seeds that scatter symmetrically, and decides nothing: the lock of recipes does.
+depend on each other. It rests on seeds that scatter nearly normally, and decides nothing: the lock of recipes does.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from attnres_core.models.checkpoints.checkpoint import (
     inspect_checkpoint,
     kept_steps,
 )
+from attnres_core.models.checkpoints.retrofit import OWN_FUNCTION
 from attnres_core.planning.material import Material, fitting_of, reference_of
 from attnres_core.prompts import PromptSet, Split
 from attnres_core.quantities.vocabulary import AnyRole, Role, Step
@@ -146,7 +147,7 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
     if not isinstance(trained, AdaptedCheckpoint) or trained.makes_untrained:
         checkpoints[Role.UNTRAINED] = dataclasses.replace(trained, weights=Weights.UNTRAINED)
     if isinstance(trained, RetrofittedCheckpoint):
-        checkpoints[Role.BASE] = trained.base
+        checkpoints[Role.BASE] = dataclasses.replace(trained.base, wrap=OWN_FUNCTION)
     models = tuple(checkpoints.values())
     asked = Asked(
         settings.device, settings.dtype, models, workers, settings.memory, settings.device_map, settings.ray_address

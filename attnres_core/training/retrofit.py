@@ -6,6 +6,7 @@ in the same order for as many steps. Kept is what was trained, in bfloat16, besi
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -28,8 +29,9 @@ from attnres_core.models.checkpoints.checkpoint import (
     RetrofittedCheckpoint,
     inspect_checkpoint,
 )
-from attnres_core.models.checkpoints.retrofit import Part, Retrofit, read_retrofit
+from attnres_core.models.checkpoints.retrofit import OWN_FUNCTION, Part, Retrofit, read_retrofit
 from attnres_core.models.loading import load_checkpoint
+from attnres_core.prompts import read_tokenizer
 from attnres_core.training import train
 from attnres_core.training.corpus import build, sources
 
@@ -111,8 +113,8 @@ def save(model: nn.Module, base: NativeCheckpoint, own: Retrofit, manifest: dict
 
 def named_base(given: str, base: NativeCheckpoint, folder: Path) -> str:
     """The base as a retrofit in `folder` names it: a name or hub id as given, another folder as seen from there."""
-    known = given in shipped.checkpoints() or base.repository is not None
-    return given if known else os.path.relpath(base.folder, folder.absolute())
+    named = given in shipped.checkpoints() and not Path(given).exists()  # (a folder of that name goes first)
+    return given if named or base.repository is not None else os.path.relpath(base.folder, folder.resolve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Held-out documents, and what the base makes of them."""
+    """Held-out documents, and what the base makes of them as it computes its own function."""
 
     documents: Sequence[np.ndarray]
     before: np.ndarray
@@ -196,7 +198,7 @@ def main(run: Run, *, device: str, scratch: Path, compiled: bool = False, kept_s
     base, recipe = run.base, run.recipe
     scratch.mkdir(parents=True, exist_ok=True)
     tqdm.write("reading the installed packages' docstrings ...")
-    corpus, tokenizer = build(), Tokenizer.from_file(str(base.tokenizer_file))
+    corpus, tokenizer = build(), read_tokenizer(base.tokenizer_file)
     end = end_of_text(tokenizer, base)
     documents = train.encode(tokenizer, corpus.train, end)
     held_out = [ids[: train.EVAL_LENGTH] for ids in train.encode(tokenizer, corpus.held_out[:EVALUATED], end)]
@@ -204,15 +206,20 @@ def main(run: Run, *, device: str, scratch: Path, compiled: bool = False, kept_s
     numbers = freeze(model, Part(recipe.part))
     tokens, of = recipe.steps * recipe.batch * recipe.length, sum(map(len, documents))
     tqdm.write(f"{numbers:,} numbers of {base.name} are trained on {tokens:,} of {of:,} tokens")
-    scored = Scored(held_out, train.document_nll(model, held_out, device), device)
+    own_function = load_checkpoint(dataclasses.replace(base, wrap=OWN_FUNCTION), device).network
+    scored = Scored(held_out, train.document_nll(own_function, held_out, device), device)
+    del own_function
 
     def keep(step: int, model: nn.Module) -> None:
         if step in kept_steps and step < recipe.steps:
             run.store(model, step, scored, {})
 
-    text = hashlib.sha256(f"{base.weights_digest} {corpus.digest}".encode()).hexdigest()[:16]
-    state_file = scratch / f"{run.folder.name}-{text}.pt"  # (of this base and this text)
-    curve = train.optimise(model, documents, recipe, state_file, compiled=compiled, save_every=SAVE_EVERY, keep=keep)
+    of_run = f"{base.weights_digest} {corpus.digest} {sorted(asdict(recipe).items())}"  # (no other is resumed)
+    state_file = scratch / f"{run.folder.name}-{hashlib.sha256(of_run.encode()).hexdigest()[:16]}.pt"
+    begins = train.refuse_passed(run.folder, [step for step in kept_steps if step < recipe.steps])
+    curve = train.optimise(
+        *(model, documents, recipe, state_file), compiled=compiled, save_every=SAVE_EVERY, keep=keep, begins=begins
+    )
     data = {"digest": corpus.digest, "held_out_documents": len(held_out), "sources": sources()}
     about = {"numbers": numbers, "curve": curve, "device": device, "torch": torch.__version__, "data": data}
     run.store(model, recipe.steps, scored, about)

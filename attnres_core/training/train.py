@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import os
@@ -126,7 +127,7 @@ def train_tokenizer(documents: Sequence[Document]) -> Tokenizer:
 def encode(tokenizer: Tokenizer, documents: Sequence[Document], end: int | None = None) -> list[np.ndarray]:
     """Token ids of every document, each after an end-of-text mark (default: `END`)."""
     end = tokenizer.token_to_id(END) if end is None else end
-    batch = tokenizer.encode_batch([document.text for document in documents])
+    batch = tokenizer.encode_batch([document.text for document in documents], add_special_tokens=False)
     return [np.array([end, *encoding.ids], dtype=np.int64) for encoding in batch]
 
 
@@ -240,16 +241,27 @@ def train_one(
     compiled: bool,
     save_every: int = 500,
     keep: Callable[[int, nn.Module], None] | None = None,
+    begins: Callable[[int], None] = lambda step: None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train one model, resuming from `scratch` where an earlier run of the same recipe stopped.
 
     Its state is saved every `save_every` steps; a multiple of 100 keeps a resumed curve's means whole. `keep` sees
-    the model at every step, the first before any update.
+    the model at every step, the first before any update; `begins` hears from which step on.
     """
     model = build_model(name, recipe.seed).to(device)
-    state_file = scratch / f"{name}-{recipe.seed}.pt"
-    curve = optimise(model, documents, recipe, state_file, compiled=compiled, save_every=save_every, keep=keep)
+    state_file = scratch / f"{name}-{recipe.seed}-{_identity(recipe, documents)}.pt"
+    curve = optimise(
+        *(model, documents, recipe, state_file), compiled=compiled, save_every=save_every, keep=keep, begins=begins
+    )
     return model, curve
+
+
+def _identity(recipe: Recipe, documents: Sequence[np.ndarray]) -> str:
+    """Names a recipe and its tokens, so that no other run is resumed."""
+    digest = hashlib.sha256(repr(sorted(asdict(recipe).items())).encode())
+    for ids in documents:
+        digest.update(ids.tobytes())
+    return digest.hexdigest()[:12]
 
 
 def optimise(
@@ -261,13 +273,14 @@ def optimise(
     compiled: bool,
     save_every: int,
     keep: Callable[[int, nn.Module], None] | None = None,
+    begins: Callable[[int], None] = lambda step: None,
 ) -> list[dict[str, float]]:
     """Train what is not frozen of a model where it lies, and return its curve; arguments as for `train_one`.
 
     The state file holds all but the frozen weights. One of another recipe is not resumed.
     """
     frozen = {name for name, each in model.named_parameters(remove_duplicate=False) if not each.requires_grad}
-    name, device = state_file.stem, str(next(model.parameters()).device)
+    name, device = state_file.stem.rsplit("-", 1)[0], str(next(model.parameters()).device)
     model.train()
     optimizer = make_optimizer(model, recipe)
     step, curve = 0, list[dict[str, float]]()
@@ -277,6 +290,7 @@ def optimise(
             model.load_state_dict(state["model"], strict=not frozen)
             optimizer.load_state_dict(state["optimizer"])
             step, curve = state["step"], state["curve"]
+    begins(step)
 
     def loss_of(ids: Tensor) -> Tensor:
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=recipe.precision == "bfloat16"):
@@ -340,6 +354,25 @@ def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folde
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for the owner alone
     manifest = {**manifest, "weights": weights_digest(folder)}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def refuse_passed(folder: Path, kept_steps: Sequence[int]) -> Callable[[int], None]:
+    """Refuse to go on from a step behind one that is to be kept and was not.
+
+    Raises (when it is called with the step):
+        ValueError: which steps, and what to do.
+    """
+
+    def check(begun: int) -> None:
+        missing = [step for step in kept_steps if not (folder / f"checkpoint-{step}").is_dir()]
+        passed = [step for step in missing if step <= begun] if begun else []
+        if passed:
+            raise ValueError(
+                f"--keep {' '.join(map(str, passed))}: the run that is resumed is at step {begun} and kept none of "
+                "these; leave them out, or give an empty --scratch to begin again"
+            )
+
+    return check
 
 
 def refuse_another(folder: Path, recipe: Recipe) -> None:
@@ -429,7 +462,10 @@ def main(
             manifest |= {"tokens": step * recipe.batch * recipe.length, "held_out_nll": nll, "stored_as": "bfloat16"}
             save(small, tokenizer, manifest, out / name / f"checkpoint-{step}")
 
-        model, curve = train_one(name, text.train, recipe, device=device, scratch=scratch, compiled=compiled, keep=keep)
+        begins = refuse_passed(out / name, kept_steps)
+        model, curve = train_one(
+            *(name, text.train, recipe), device=device, scratch=scratch, compiled=compiled, keep=keep, begins=begins
+        )
         stored = {"stored_as": "bfloat16"} if name in LARGER else {}
         if stored:
             model = model.to(torch.bfloat16).float()

@@ -18,7 +18,7 @@ from attnres_core.claims.claim import ALPHA, Claim
 from attnres_core.claims.statements import Linear, Operator, Statement
 from attnres_core.prompts import load_prompts, read_tokenizer
 from attnres_core.quantities.ablations import drop, zero
-from attnres_core.quantities.summaries import mass
+from attnres_core.quantities.summaries import entropy, loss, mass, sentence_accuracy, streams_read, turn
 from attnres_core.registration import ledger
 from attnres_core.registration.attestation import attested
 from attnres_core.registration.ledger import (
@@ -506,6 +506,18 @@ def test_what_is_exact_takes_no_alpha_and_what_is_sampled_shares_it(tmp_path):
     assert shares == {"test_x": ALPHA / 2, "test_exact": 0.0}
     register(Registry(tmp_path), a_claim("test_y", quantity=OTHER), budget=None)
     assert Registry(tmp_path).entries["test_a.py::test_y"].alpha == ALPHA / 4
+
+
+def test_weights_that_no_prompt_changes_are_exact():
+    for quantity in (mass("current", "attn").on("base"), entropy("attn").on("wrapped")):
+        assert a_claim("test_x", quantity=quantity).is_exact
+
+
+def test_what_prompts_change_is_sampled_whatever_the_model():
+    """Losses and states are of prompts; `stock` has random queries."""
+    states = turn("current", "attn").on("base"), streams_read("attn").on("wrapped"), mass("current", "attn").on("stock")
+    for quantity in (loss().on("base"), sentence_accuracy().on("wrapped"), *states):
+        assert not a_claim("test_x", quantity=quantity).is_exact
 
 
 # Old registrations --------------------------------------------------------------------------------------------------

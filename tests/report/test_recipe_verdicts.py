@@ -79,7 +79,7 @@ def test_all_eight_seeds_decide(lock, give, verdicts, expected):
     page = as_markdown(lock, found, COMMITTED)
     assert "recipes.lock: committed 000000000000 on 2026-11-29." in page
     assert f"**{expected}**" in page
-    assert "if seeds scatter symmetrically" in page
+    assert "if seeds scatter nearly normally" in page
 
 
 def test_the_seeds_are_those_registered(lock, give):
@@ -114,6 +114,23 @@ def test_trainings_differ_in_their_registered_seed_alone(lock, give, recipe, tol
 def test_records_keep_the_level_and_the_registration(lock, give, changed, told):
     with pytest.raises(ValueError, match=told):
         decide_registered(lock, "tiny", *give(["SUPPORTED"] * 8, **changed))
+
+
+def test_a_record_states_what_was_registered_even_where_it_does_not_apply(lock, give):
+    """Else one seed on which a weaker statement does not apply would hide it on the other seven."""
+    records, manifests = give(["SUPPORTED"] * 7 + ["NOT APPLICABLE"])
+    found = json.loads(records[101].read_text())
+    for claim in found["claims"]:
+        claim["statements"][0]["text"] = f"{TEXT} > 0.001"
+    change(records[101], claims=found["claims"])
+    with pytest.raises(ValueError, match="registered is"):
+        decide_registered(lock, "tiny", records, manifests)
+
+
+def test_seeds_of_retrofits_are_refused(lock, give):
+    own = {seed: {"part": "routing"} for seed in SEEDS}
+    with pytest.raises(ValueError, match="share their base's weights"):
+        decide_registered(lock, "tiny", *give(["SUPPORTED"] * 8, own))
 
 
 def test_another_margin_than_the_registered_one_is_refused(folder, give, monkeypatch):

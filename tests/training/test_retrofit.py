@@ -26,7 +26,7 @@ from attnres_core.engine.measurements import Measurements
 from attnres_core.engine.resources import Asked
 from attnres_core.engine.store import Store
 from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint, weights_digest
-from attnres_core.models.checkpoints.retrofit import Part, Retrofit
+from attnres_core.models.checkpoints.retrofit import OWN_FUNCTION, Part, Retrofit
 from attnres_core.models.loading import load_checkpoint
 from attnres_core.planning.material import Material
 from attnres_core.prompts import Split, load_prompts
@@ -117,11 +117,11 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
 
 @EACH
 def test_the_stored_model_is_the_scored_one(trained: dict[Part, Path], micro: Path, part: Part) -> None:
-    """The loss of the manifest, from the files: before training of the wrapped base, after it of the retrofit."""
+    """The loss of the manifest, from the files: before it of the base's own function, after it of the retrofit."""
     folder, dialect = trained[part], {Part.ROUTING: "open_block", Part.GAINS: "wrapped"}[part]
     nll = json.loads((folder / "manifest.json").read_text())["held_out_nll"]
     held_out = ids_of(micro / "vanilla", corpus().held_out)
-    base, own = ac.load_model(micro / "vanilla", wrap=3.0, num_blocks=2), ac.load_model(folder)
+    base, own = ac.load_model(micro / "vanilla", wrap=OWN_FUNCTION, num_blocks=2), ac.load_model(folder)
     assert own.dialect == dialect
     scores = {"before": base, "after": own, "at step 3": ac.load_model(folder / "checkpoint-3")}
     found = {when: train.document_nll(model.network, held_out, "cpu") for when, model in scores.items()}
@@ -145,7 +145,7 @@ def test_routing_helps(routing, base):
     assert base - routing > 0
 
 @claim(error=closed_form_error(MLP).on(BASE))
-def test_the_base_is_wrapped_as_training_began(error):
+def test_the_base_computes_its_own_function(error):
     assert error < 1e-6
 """
 
@@ -168,7 +168,7 @@ def test_a_retrofit_and_its_control_decide_claims(
     (claim, helps, exact), models = record["claims"], record["models"]
     prompts = load_prompts(micro / "prompts.jsonl").part(Split.EXPLORATION)
     routing, gains = (ac.load_model(trained[part]) for part in Part)
-    base = ac.load_model(micro / "vanilla", wrap=3.0, num_blocks=2)
+    base = ac.load_model(micro / "vanilla", wrap=OWN_FUNCTION, num_blocks=2)
     rows = prompts.token_ids(micro / "vanilla" / "tokenizer.json")
     differences = [loss_of(routing, row) - loss_of(gains, row) for row in rows]
     assert claim["estimate"] == pytest.approx(np.mean(differences), abs=1e-6)
@@ -189,6 +189,26 @@ def test_a_model_that_is_no_retrofit_has_no_base(suite: Any, pytester: Any) -> N
     _, helps, exact = record["claims"]
     assert helps["verdict"] == exact["verdict"] == "NOT APPLICABLE"
     assert "is no retrofit; give one with --attnres-trained" in helps["reason"]
+
+
+def test_what_was_measured_of_a_model_in_one_role_was_seen_in_every_other(
+    trained: dict[Part, Path], micro: Path, tmp_path: Path
+) -> None:
+    """A base in the place of the vanilla model is measured as `wrapped`: claims about `base` come after that."""
+    retrofitted = inspect_checkpoint(trained[Part.ROUTING])
+    base = inspect_checkpoint(micro / "vanilla", OWN_FUNCTION, 2)
+    prompts = load_prompts(micro / "prompts.jsonl")
+    splits = {split: prompts.part(split) for split in Split}
+    models = {Role.TRAINED: retrofitted, Role.WRAPPED: base, Role.BASE: base}
+    material, store = Material(models, (), splits, "cpu", "float32"), Store(tmp_path)
+    (key,) = material.resolved(ac.drop(ac.CURRENT, ac.MLP).on(ac.BASE)).keys
+    assert Measurements(store, material).touched(Role.BASE, [key], Split.CONFIRMATION) == set()
+    chunk = material.chunk_key(Role.WRAPPED, material.chunks(Split.CONFIRMATION)[0])
+    unit = {key: {"delta_nll": np.zeros(2)}}
+    store.add_units(material.model_key(Role.WRAPPED), chunk, unit, material.about(Role.WRAPPED))
+    seen = {f"{base.name} ({base.digest[:12]})"}
+    assert Measurements(Store(tmp_path), material).touched(Role.BASE, [key], Split.CONFIRMATION) == seen
+    assert not Measurements(Store(tmp_path), material).touched(Role.TRAINED, [key], Split.CONFIRMATION)
 
 
 def test_losses_of_models_with_other_tokenizers_are_not_compared(
@@ -267,7 +287,14 @@ def test_a_base_that_can_be_fetched_is_told(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("base", 3), ("base_weights", None), ("num_blocks", True), ("trained", "all"), ("recency_bias", "5")],
+    [
+        ("base", 3),
+        ("base_weights", None),
+        ("num_blocks", True),
+        ("trained", "all"),
+        ("recency_bias", "5"),
+        ("recency_bias", 10**400),
+    ],
 )
 def test_a_config_that_says_no_retrofit_is_refused(
     trained: dict[Part, Path], micro: Path, tmp_path: Path, field: str, value: object
@@ -277,6 +304,11 @@ def test_a_config_that_says_no_retrofit_is_refused(
     assert found.startswith("a retrofit ")
     assert repr(value) in found
     assert remedy == "Correct config.json."
+
+
+def test_a_recency_bias_beyond_any_float_is_refused(trained: dict[Part, Path], micro: Path, tmp_path: Path) -> None:
+    folder = configure(moved(trained, micro, tmp_path), recency_bias=10**400)
+    assert refusal(folder) == ("a retrofit with a recency_bias beyond any float", "Correct config.json.")
 
 
 def test_tensors_that_were_not_to_be_trained_are_refused(

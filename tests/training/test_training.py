@@ -387,10 +387,27 @@ def test_the_state_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_the_state_of_another_text_is_not_resumed(tmp_path: Path) -> None:
+    others = [ids[::-1].copy() for ids in documents(12)]
+    train.train_one("tiny-vanilla", others, RECIPE, device="cpu", scratch=tmp_path, compiled=False)
+    after, _ = train_to_the_end("tiny-vanilla", tmp_path)
+    fresh, _ = train_to_the_end("tiny-vanilla", tmp_path / "fresh")
+    assert torch.equal(after.model.embed_tokens.weight, fresh.model.embed_tokens.weight)
+
+
+def test_a_kept_step_that_a_resumed_run_has_passed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-2").mkdir()
+    check = train.refuse_passed(tmp_path, [0, 2, 4, 8])
+    check(0)
+    with pytest.raises(ValueError, match=r"--keep 0 4: the run that is resumed is at step 4 .* --scratch"):
+        check(4)
+
+
+@pytest.mark.usefixtures("small")
 def test_seeds_stop_and_go_on_side_by_side(tmp_path: Path) -> None:
     for seed in (1, 2):
         train_to_the_end("tiny-vanilla", tmp_path, replace(RECIPE, seed=seed))
-    assert {file.name for file in tmp_path.glob("*.pt")} == {"tiny-vanilla-1.pt", "tiny-vanilla-2.pt"}
+    assert {file.name.rsplit("-", 1)[0] for file in tmp_path.glob("*.pt")} == {"tiny-vanilla-1", "tiny-vanilla-2"}
 
 
 @pytest.mark.usefixtures("small")

@@ -16,6 +16,8 @@ from attnres_core import shipped
 from attnres_core.models.errors import UnsupportedCheckpoint
 
 MODEL_TYPE = "attnres_retrofit"
+OWN_FUNCTION = 20.0
+"""The recency bias at which a wrapped model computes its own function: within a KL divergence of 2e-8 nats."""
 
 
 class Part(StrEnum):
@@ -97,12 +99,18 @@ def read_retrofit(folder: Path, config: Mapping[str, Any]) -> Retrofit:
     if config["trained"] not in tuple(Part):
         told = f"a retrofit that trained {config['trained']!r}; known are {', '.join(Part)}"
         raise UnsupportedCheckpoint(folder, told, "Correct config.json.")
+    try:
+        recency_bias = float(config["recency_bias"])
+    except OverflowError:  # (a whole number of hundreds of digits)
+        raise UnsupportedCheckpoint(
+            folder, "a retrofit with a recency_bias beyond any float", "Correct config.json."
+        ) from None
     revision = config.get("base_revision")
     return Retrofit(
         config["base"],
         None if revision is None else str(revision),
         config["base_weights"],
         config["num_blocks"],
-        float(config["recency_bias"]),
+        recency_bias,
         Part(config["trained"]),
     )
