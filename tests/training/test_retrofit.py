@@ -293,7 +293,6 @@ def test_a_base_that_can_be_fetched_is_told(
         ("num_blocks", True),
         ("trained", "all"),
         ("recency_bias", "5"),
-        ("recency_bias", 10**400),
     ],
 )
 def test_a_config_that_says_no_retrofit_is_refused(
