@@ -173,20 +173,24 @@ def make_rows(
                 made.left_out[f"of more than {min(most, WINDOW)} tokens, with an answer"] += 1
             elif (key := scored_tokens([text], tokenizer)[0]) in seen:
                 made.left_out["that repeat an earlier one"] += 1
-            elif per_document is not None and kept[row.get("document", text)] >= per_document:
+            elif per_document is not None and kept[row.get("document", row["text"])] >= per_document:
                 made.left_out[f"beyond the first {per_document} of their documents"] += 1
             else:
                 seen.add(key)
-                kept[row.get("document", text)] += 1
+                kept[row.get("document", row["text"])] += 1
                 made.cut += too_long
                 made.rows.append(_prompt(row, text))
     return made
 
 
 def _prompt(row: dict[str, str], text: str) -> dict[str, str]:
-    name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    document = row.get("document", name)
+    name = _named(text)
+    document = row.get("document", _named(row["text"]))  # (of the whole text: no cut and no tokenizer moves its split)
     return {"id": name, **row, "text": text, "document": document, "split": split_of(document).value}
+
+
+def _named(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def write_prompts(made: Made, out: Path) -> PromptSet:

@@ -94,6 +94,14 @@ def test_the_split_does_not_depend_on_what_else_is_read_nor_on_the_order(tmp_pat
     assert {prompt.id: prompt.split for prompt in part.prompts}.items() <= splits.items()
 
 
+def test_a_text_keeps_its_split_wherever_it_is_cut(tmp_path, make):
+    text = "".join(json.dumps({"text": " ".join(TEXTS[i : i + 6])}) + "\n" for i in range(30))
+    (tmp_path / "a.jsonl").write_text(text)
+    whole, short = (make("a.jsonl", "--max-tokens", most, "--out", f"{most}.jsonl")[0] for most in ("60", "12"))
+    splits = {prompt.document: prompt.split for prompt in whole.prompts}
+    assert {prompt.document: prompt.split for prompt in short.prompts} == splits
+
+
 def test_what_cannot_serve_is_left_out_and_counted(tmp_path, make):
     long = " ".join(TEXTS[:20])
     rows = [

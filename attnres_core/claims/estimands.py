@@ -80,6 +80,11 @@ def _relation(statement: Statement, names: Mapping[Any, str]) -> str:
 
 def words(quantity: Quantity) -> str:
     """One quantity as a clause of English."""
+    over = f", over the prompts {quantity.prompts}" if quantity.prompts else ""
+    return f"{_words(quantity)}{over}{f', each as {quantity.variant!r}' if quantity.variant else ''}"
+
+
+def _words(quantity: Quantity) -> str:
     what = quantity.what
     family, model = _named(what.family), _of(quantity.role)
     if isinstance(what, Association):

@@ -120,6 +120,12 @@ class Statement:
         return any(_takes_worst(quantity) for quantity, _ in self.form.terms)
 
     @property
+    def bounds_above(self) -> bool:
+        """True if it says that something is small: `x < m`, `|x| < m`, or `m - x > 0`."""
+        turned = len(self.form.terms) == 1 and self.form.terms[0][1] < 0
+        return self.operator is Operator.WITHIN or (self.operator is Operator.BELOW) is not turned
+
+    @property
     def is_routing(self) -> bool:
         """True if every term is read off the depth weights, and nothing but them."""
         terms = [quantity.what for quantity, _ in self.form.terms if isinstance(quantity, Quantity)]

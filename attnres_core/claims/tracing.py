@@ -23,8 +23,11 @@ class Tracer:
 
     def compare(self, statement: Statement) -> Decision:
         """Record the statement."""
-        if statement.takes_worst and (len(statement.form.terms) != 1 or statement.operator is Operator.WITHIN):
+        plain = [factor for _, factor in statement.form.terms] == [1.0] and statement.operator is not Operator.WITHIN
+        if statement.takes_worst and not plain:
             raise ClaimError(f"`{statement}`: a largest deviation stands alone, as `x < tolerance` or `x > tolerance`")
+        if not all(factor for _, factor in statement.form.terms):
+            raise ClaimError(f"`{statement}` has a term that counts zero times; leave it out")
         units = dict.fromkeys(unit_of(quantity) for quantity, _ in statement.form.terms)
         if len(units) > 1:
             raise ClaimError(

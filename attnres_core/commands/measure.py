@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 from attnres_core.planning.shards import Shard
+from attnres_core.plugin.options import OPTIONS
 
+_TAKE_VALUES = ("-n", "-p", "-k", "-m", "-c", "-o", "-W", "-r", "--junitxml", "--rootdir", "--confcutdir", "--basetemp")
+"""Of pytest's own options those that a path or a word follows."""
 HELP = "measure what claims need, or the K-th of N parts of it, and decide nothing"
 DESCRIPTION = (
     "Measure the bundles that claims need into a store, and stop. With --shard K/N the K-th of N parts, for a job "
@@ -42,12 +45,18 @@ def own_store(part: Shard, store: Path | None, root: argparse.ArgumentParser) ->
         root.error(f"--shard {part} needs a store of its own, such as --store stores/{part.number}")
 
 
+def with_claims(given: list[str]) -> list[str]:
+    """What pytest is given, with `hypotheses/` where no file of claims is among it; an option's value is none."""
+    takes_value = {f"--attnres-{option.name}" for option in OPTIONS if not option.flag} | set(_TAKE_VALUES)
+    words = [word for before, word in zip(["", *given], given, strict=False) if before not in takes_value]
+    files = [word for word in words if not word.startswith("-") and Path(word.split("::")[0]).exists()]
+    return given if files or not Path("hypotheses").is_dir() else [*given, "hypotheses/"]
+
+
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Run pytest in a process of its own, with its exit status."""
     part, given = arguments.shard, arguments.for_pytest
     own_store(part, arguments.store, root)
-    if Path("hypotheses").is_dir() and not any(Path(word.split("::")[0]).exists() for word in given):
-        given = [*given, "hypotheses/"]
     store = [f"--attnres-store={arguments.store}"] if arguments.store else []
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--attnres-shard={part}", *store, *given]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--attnres-shard={part}", *store, *with_claims(given)]
     sys.exit(subprocess.run(command, check=False).returncode)

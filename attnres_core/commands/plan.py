@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from pathlib import Path
+
+from attnres_core.commands.measure import with_claims
 
 HELP = "print the prompts that each claim needs"
 DESCRIPTION = (
@@ -15,17 +16,13 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add whatever pytest takes."""
-    parser.add_argument(
-        "arguments",
-        nargs=argparse.REMAINDER,
-        metavar="...",
-        help="as for pytest (default: hypotheses/, where there is such a folder)",
-    )
+    """Leave everything to pytest."""
+    parser.usage = f"{parser.prog} [-h] [files of claims and options, as for pytest]"
+    parser.epilog = "Without a file, it is hypotheses/, where there is such a folder."
+    parser.set_defaults(for_pytest=[])
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
     """Run pytest, with its exit status; in a process of its own, which sees this package before anything imports it."""
-    given = arguments.arguments or (["hypotheses/"] if Path("hypotheses").is_dir() else [])
-    command = [sys.executable, "-m", "pytest", "--attnres-plan", "-q", *given]
+    command = [sys.executable, "-m", "pytest", "--attnres-plan", "-q", *with_claims(arguments.for_pytest)]
     sys.exit(subprocess.run(command, check=False).returncode)

@@ -25,7 +25,15 @@ from attnres_core.engine.worker import Worker
 from attnres_core.models.checkpoints.checkpoint import Checkpoint
 from attnres_core.models.model import AttnResModel
 from attnres_core.planning.bundles import make_bundles
-from attnres_core.planning.material import CHUNK, NOISE_CHUNKS, Material, fitting_of, reference_of
+from attnres_core.planning.material import (
+    CHUNK,
+    FITTING_PROMPTS,
+    NOISE_CHUNKS,
+    REFERENCE_PROMPTS,
+    Material,
+    fitting_of,
+    reference_of,
+)
 from attnres_core.planning.requests import resolved
 from attnres_core.prompts import Pairs, PromptSet, Split, check_pairs, token_rows
 from attnres_core.quantities.quantity import Quantity, Request
@@ -155,6 +163,11 @@ def _through_store(
     checkpoint, given = model.checkpoint, prompts if reference is None else reference
     if not isinstance(checkpoint, Checkpoint):
         raise ValueError("`store` keeps what is known of a checkpoint, and this model is none; leave `store` out")
+    if not model.is_as_loaded:
+        raise ValueError(
+            f"`store` keeps what is known of {checkpoint.folder}, whose files or weights changed since the model was "
+            "loaded; load it again, or leave `store` out"
+        )
     if not isinstance(prompts, PromptSet) or not isinstance(given, PromptSet):
         raise ValueError("`store` keeps columns over prompt sets; give `load_prompts(...)`, or leave `store` out")
     splits = {prompt.split for prompt in prompts.prompts}
@@ -163,7 +176,9 @@ def _through_store(
     (split,), role = splits, Role.TRAINED
     dtype = str(next(model.network.parameters()).dtype).removeprefix("torch.")
     device = model.device.type
-    material = Material({role: checkpoint}, (), {split: prompts}, device, dtype, reference_of(given), fitting_of(given))
+    reference = reference_of(given) or given.prompts[:REFERENCE_PROMPTS]
+    fitting = fitting_of(given) or given.prompts[:FITTING_PROMPTS]
+    material = Material({role: checkpoint}, (), {split: prompts}, device, dtype, reference, fitting)
     quantities = {what: _in_role(what, role) for what in wanted}
     bundles = make_bundles(quantities.values(), split, material)
     resources = choose_resources(device, dtype, 1, [checkpoint])

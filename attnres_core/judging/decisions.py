@@ -36,7 +36,7 @@ class Question:
     alpha: float
     """The claim's one-sided share, over all looks."""
     refuters: int = 1
-    """Statements in the claim: each may refute at the look's level / refuters."""
+    """Limits that may refute the claim (see `judging.negation`): each does at the look's level / refuters."""
     noise: float = 0.0
     """The noise floor of its form: limits are moved out by it, and a margin must be ten times as large."""
     look: Look = ONLY

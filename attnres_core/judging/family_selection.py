@@ -52,6 +52,8 @@ def choose(pick: Pick, trained: Checkpoint, mean_of: Callable[[Quantity], float]
     if pick.rule is PickRule.CAUSAL:
         return max(ranked[1:], key=lambda family: effects[family])
     eligible = [family for family in ranked if masses[family] >= MIN_PICK_MASS]
+    if not eligible:
+        raise NotApplicable(f"`{pick}`: no family there has a mass of {MIN_PICK_MASS:g} or more")
     return min(eligible, key=lambda family: abs(effects[family]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from attnres_core.claims.claim import CLAIM_ALPHA, Claim, claim_key
-from attnres_core.claims.statements import Linear, Operator, Verdict
+from attnres_core.claims.statements import Linear, Verdict
 from attnres_core.engine.measurements import Measurements
 from attnres_core.judging import gates, stored_decisions
 from attnres_core.judging.additivity import excesses, partings
@@ -51,7 +51,7 @@ class Judge:
 
     def dtype(self, claim: Claim) -> str | None:
         """Return the dtype that a claim's columns need: float32 where it says that an effect is small; None: any."""
-        null = any(statement.operator is not Operator.ABOVE for statement in claim.statements)
+        null = any(statement.bounds_above for statement in claim.statements)
         return "float32" if null and self.measurements.material.dtype != "float32" else None
 
     def known(self, claim: Claim) -> list[Quantity]:

@@ -25,6 +25,7 @@ from attnres_core.models.checkpoints.checkpoint import (
     inspect_checkpoint,
 )
 from attnres_core.models.checkpoints.placement import BALANCED, DeviceMap, Placement, balanced, placement_of
+from attnres_core.models.checkpoints.stored import digest_of
 from attnres_core.models.errors import UnsupportedCheckpoint
 from attnres_core.models.model import AttnResModel
 from attnres_core.models.networks.inkling2 import Inkling2AttnResForCausalLM, own_names
@@ -196,6 +197,10 @@ def load_checkpoint(
         except (SafetensorError, OSError) as error:  # changed since it was recognised
             found = f"unreadable safetensors ({error})"
             raise UnsupportedCheckpoint(file, found, "Copy or download it again.") from error
+    known = vars(checkpoint).get("weights_digest")  # (where it was asked for)
+    if known is not None and digest_of(checkpoint.config, checkpoint.files) != known:
+        found = "weights that changed since the checkpoint was recognised"
+        raise UnsupportedCheckpoint(checkpoint.folder, found, "Run again once nothing writes to it.")
     _check_values(checkpoint, tensors, dtype)
     if architecture.renamed is None:
         tensors = _ours(checkpoint, tensors, expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -28,6 +29,19 @@ class AttnResModel:
         self.checkpoint = checkpoint
         self.network = network
         self._by_key = {site.key: site for site in self.sites}
+        self._loaded = self._state()
+
+    def _state(self) -> tuple[object, ...]:
+        """When the checkpoint's files were changed last, and how often the weights in memory were."""
+        files: Sequence[Path] = getattr(self.checkpoint, "files", ())
+        stats = [file.stat() for file in files if file.is_file()]
+        edits = sum(each._version for each in self.network.parameters() if not each.is_inference())
+        return edits, *((stat.st_size, stat.st_mtime_ns) for stat in stats)
+
+    @property
+    def is_as_loaded(self) -> bool:
+        """False once the checkpoint's files were written again, or weights were changed in place."""
+        return self._state() == self._loaded
 
     @property
     def dialect(self) -> str:

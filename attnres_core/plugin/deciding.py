@@ -88,7 +88,12 @@ def decide(session: pytest.Session) -> None:
     try:
         suite = suite_of(config, collected, _folder_of(session), mistakes(session))
         if options.option(config, "register"):
-            write_header(reporter, mistakes(session))
+            if wrong := mistakes(session):
+                write_header(reporter, wrong)
+                raise ValueError(
+                    "nothing is registered while claims have mistakes, or they would count as withdrawn; mend them, or "
+                    "leave their files out"
+                )
             _register(suite, config, reporter)
             return
         if options.option(config, "plan"):

@@ -95,11 +95,6 @@ def claim_entry(
         reasons += [f"the title, or its negation, also takes: {decision}" for decision in outcome.beside]
     permutations = _permutations(outcome, measured)
     reasons += map(_told, permutations)
-    needed = [
-        power.needed_units(d.statement.operator, d.statement.threshold, d.interval)
-        for d in outcome.decisions
-        if d.verdict is Verdict.INCONCLUSIVE and not d.interval.gate
-    ]
     return {
         "node_id": outcome.claim.node_id,
         "title": outcome.claim.title,
@@ -149,9 +144,20 @@ def claim_entry(
         "by_path": _by_path(ablations, measured, split, outcome.documents),
         "permutations": permutations,
         "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
-        "needed_prompts": max((n for n in needed if n), default=None),
+        "needed_prompts": _needed(outcome.decisions),
         "source": source,
     }
+
+
+def _needed(decisions: Sequence[Decision]) -> int | None:
+    """How many documents would decide a claim's open statements; None where more of them would not, or none is open."""
+    found = list[int]()
+    for one in (decision for decision in decisions if decision.verdict is Verdict.INCONCLUSIVE):
+        needed = power.needed_units(one.statement.operator, one.statement.threshold, one.interval)
+        if one.interval.gate or needed is None or needed <= one.interval.n:
+            return None
+        found.append(needed)
+    return max(found, default=None)
 
 
 def junit_properties(entry: ClaimEntry) -> list[tuple[str, str]]:

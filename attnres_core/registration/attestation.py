@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from attnres_core.registration.ledger import LOCK, Row
+from attnres_core.registration.ledger import LOCK, READS, Row
 
 Label = Literal["none", "self-attested", "committed", "anchored"]
 PROOFS = (".ots", ".tsr")
@@ -47,15 +47,18 @@ def attested(folder: Path, lock: str, reads: list[Row], name: str = LOCK) -> Att
     if not lock:
         return Attestation("none")
     commit, _, date = _git(folder, "log", "-1", "--format=%H %cI", "--", name).partition(" ")
-    committed = bool(commit) and _git(folder, "show", f"HEAD:./{name}", strip=False) == _text(folder / name)
+    committed = bool(commit) and _as_committed(folder, name)
     early = [row["read"] for row in reads if row["lock"]]
     if early:
         note = f"its confirmation prompts were read on {early[0]}, before it was committed"
         return Attestation("self-attested", *((commit, date) if committed else ("", "")), note)
     ledger = Path(name).with_suffix(".ledger").name
-    if removed := _removed(folder, ledger):
-        note = f"git removed lines of {ledger} in {removed}: registrations may have been taken back"
-        return Attestation("self-attested", *((commit, date) if committed else ("", "")), note)
+    for file, lost in ((ledger, "registrations may have been taken back"), (READS, "reads may have been forgotten")):
+        if removed := _removed(folder, file):
+            note = f"git removed lines of {file} in {removed}: {lost}"
+            return Attestation("self-attested", *((commit, date) if committed else ("", "")), note)
+    if committed and not _as_committed(folder, ledger):
+        return Attestation("self-attested", note=f"{ledger} is not committed as it stands; commit it with {name}")
     if proof := _proof(folder / name):
         return Attestation("anchored", *((commit, date) if committed else ("", "")), proof)
     if not committed:
@@ -73,9 +76,15 @@ def _removed(folder: Path, ledger: str) -> str:
         added, _, rest = line.partition("\t")
         if not rest:
             commit = added or commit
-        elif rest.partition("\t")[0] not in ("0", "-"):
+        elif rest.partition("\t")[0] != "0":  # ("-": declared binary, so that git counts nothing)
             return commit
     return ""
+
+
+def _as_committed(folder: Path, name: str) -> bool:
+    """Return whether a file is what git holds of it."""
+    file = folder / name
+    return file.is_file() and _git(folder, "show", f"HEAD:./{name}", strip=False) == _text(file)
 
 
 def _proof(lock: Path) -> str:

@@ -40,6 +40,8 @@ NOTES_SECONDS = 60.0
 NOTES_STALE = 3600.0
 """So old, it goes: in a clone, a lock that somebody committed is as old as the clone."""
 _REMOVED = re.compile(rf"^({'|'.join(REMOVALS)})\(")
+_HOW = re.compile(r", (?:recomputed|\d+ draws?)(?=[,)])")
+"""What says how it is taken away, not what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,4 +226,4 @@ def stated(claim: Claim) -> list[list[Any]]:
 
 def subject(quantity: str) -> str:
     """Return a quantity's subject, however the family is taken away: `without(embedding, mlp, early) on trained`."""
-    return _REMOVED.sub("without(", quantity)
+    return _HOW.sub("", _REMOVED.sub("without(", quantity))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 import os.path
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ from attnres_core.statistics.sequential import EARLY_VERDICTS, FRACTIONS, SPENDI
 FORMAT = 2
 _PLAN = {"looks": list(FRACTIONS), "spending": list(SPENDING), "early": list(EARLY_VERDICTS)}
 """Of --attnres-sequential, as the lock holds it."""
+_OVER = re.compile(r" on [\w-]+ over [^' ]")
+"""In a statement's text, a prompt set that it names; variants stand in quotes."""
 _HEAD = """\
 # Registered claims, with the share of alpha that each owns. Written by `pytest --attnres-register`;
 # commit it, review its diffs, do not edit it: claims.ledger holds its digest.
@@ -61,10 +64,14 @@ class Entry:
     title: str = ""
     group: str = ""
     cites: str = ""
+    under: tuple[str, ...] | None = None
+    """The cases that its statements belong to, in their order (see `Claim.under`); None: registered before locks held
+    them."""
 
     def is_of(self, claim: Claim) -> bool:
-        """True if the claim is as it was registered: statements, title, group and citation."""
-        return (self.statements, self.title, self.group, self.cites) == _locked(claim)
+        """True if the claim is as it was registered: statements, their cases, title, group and citation."""
+        same = (self.statements, self.title, self.group, self.cites) == _locked(claim)
+        return same and self.under in (None, claim.under)
 
 
 def _locked(claim: Claim) -> tuple[tuple[str, ...], str, str, str]:
@@ -135,7 +142,8 @@ class Registry:
             self.format = content.get("format", 1)
             for key, fields in content.items():
                 if isinstance(fields, dict):
-                    self.entries[key] = Entry(**{**fields, "statements": tuple(fields["statements"])})
+                    lists = {name: tuple(fields[name]) for name in ("statements", "under") if name in fields}
+                    self.entries[key] = Entry(**{**fields, **lists})
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{lock}: unreadable registration ({error}); restore both files from git") from None
         if not self.ledger or self.ledger[-1]["lock"] != sha256(text):
@@ -288,7 +296,9 @@ class Registry:
         if fresh:
             pooled = self._pooled()
             every = [(digest, (*own.confirmation, *own.formerly)) for digest, own in sets.values()]
-            shares = _shares({key: by_key[key] for key in fresh}, _on_any(pooled, every), budget)
+            beside = {e.prompts for key, e in entries.items() if key not in fresh and _names_prompts(e.statements)}
+            counted = [*every, *((digest, ()) for digest in sorted(beside))]
+            shares = _shares({key: by_key[key] for key in fresh}, _on_any(pooled, counted), budget)
             for (name, (digest, own)), one in zip(sets.items(), every, strict=True):
                 rows = _on(pooled, *one)
                 before = self._before(rows, digest, own)
@@ -303,7 +313,8 @@ class Registry:
                         why.append(f"restated; an earlier statement was registered {old.registered}")
                     told = "; ".join(dict.fromkeys(filter(None, why)))
                     texts, title, group, cites = _locked(claim)
-                    entries[key] = Entry(texts, shares[key], digest, date, told, title, group, cites)
+                    about = (digest, date, told, title, group, cites, claim.under)
+                    entries[key] = Entry(texts, shares[key], *about)
         listed = [
             name
             for name, (digest, own) in sets.items()
@@ -330,6 +341,8 @@ class Registry:
             if not name or name in listed or any(by_key[key].prompts == name for key in fresh)
         ]
         if changes:
+            for key in by_key.keys() & entries.keys():
+                entries[key] = replace(entries[key], under=by_key[key].under)
             self._write(entries, rows)
         return changes
 
@@ -438,6 +451,11 @@ class _Before:
         return told[:1]
 
 
+def _names_prompts(statements: Iterable[str]) -> bool:
+    """Return whether a claim names its prompts, so that every run decides it, whatever prompts the run is given."""
+    return any(_OVER.search(text) for text in statements)
+
+
 def _named(rows: Iterable[Row]) -> set[str]:
     """The prompts that these registrations name one by one."""
     return {digest for row in rows for field in ("documents", "explored") for digest in row.get(field, ())}
@@ -507,6 +525,8 @@ def _lock_text(entries: Mapping[str, Entry]) -> str:
         for name in ("title", "group", "cites"):
             if text := getattr(entry, name):
                 lines.append(f"{name} = {json.dumps(text)}")
+        if entry.under is not None:
+            lines.append(f"under = {json.dumps(list(entry.under))}")
         if entry.post_hoc:
             lines.append(f"post_hoc = {json.dumps(entry.post_hoc)}")
     return "\n".join(lines) + "\n"
@@ -515,7 +535,9 @@ def _lock_text(entries: Mapping[str, Entry]) -> str:
 def _side_by_side(entry: Entry, claim: Claim) -> str:
     """A changed claim, old and new: its statements, and where they differ its title, group and citation."""
     old, new = _numbered("registered", entry.statements), _numbered("now", claim.texts)
-    locked = zip(("title", "group", "cites"), (entry.title, entry.group, entry.cites), _locked(claim)[1:], strict=True)
+    cases = tuple(", ".join(each) for each in (claim.under if entry.under is None else entry.under, claim.under))
+    before, now = (entry.title, entry.group, entry.cites, cases[0]), (*_locked(claim)[1:], cases[1])
+    locked = zip(("title", "group", "cites", "under"), before, now, strict=True)
     differing = [(name, before, now) for name, before, now in locked if before != now]
     old += [f"  registered  {name}: {before or 'none'}" for name, before, _ in differing]
     new += [f"  now         {name}: {now or 'none'}" for name, _, now in differing]

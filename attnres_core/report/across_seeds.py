@@ -116,6 +116,8 @@ class Recipe:
     """Each one's label, which its record's file gives, its name and its weights' digest."""
     documents: int
     claims: tuple[RecipeClaim, ...]
+    registered: int = 0
+    """How many claims the lock holds, controls included."""
     unchecked: tuple[str, ...] = ()
     """Labels of those whose records hold no sketch of weights: nothing shows that they are seeds of their own."""
 
@@ -160,7 +162,8 @@ def _decided(records: Sequence[Record], names: Sequence[str], only: str) -> Reci
     documents = records[0]["settings"]["prompts"]["confirmation"]
     units = zip(names, models, strict=True)
     checkpoints = tuple((label, model["name"], model["weights_digest"]) for label, model in units)
-    return Recipe(checkpoints, documents, claims, tuple(unchecked))
+    registered = records[0]["settings"]["registrations"]["claims"]
+    return Recipe(checkpoints, documents, claims, registered, tuple(unchecked))
 
 
 def _claims_of(record: Record, name: str) -> dict[str, ClaimEntry]:
@@ -316,7 +319,9 @@ def introduction(recipe: Recipe) -> list[str]:
     alpha = min((claim.alpha for claim in recipe.claims if math.isfinite(claim.alpha)), default=math.nan)
     return [
         f"{count} checkpoints of one recipe are the units, in this order: {names}.",
-        f"Each was measured over the same {recipe.documents} documents.",
+        f"Each was measured over the same {recipe.documents} prompts, or those that a claim names.",
+        f"{len(recipe.claims)} of {recipe.registered} registered claims are here: those about the trained model that "
+        "all records hold, controls left out.",
         *_unchecked(recipe),
         "",
         f"Limits: Student's t, {count - 1} degrees of freedom, at each claim's registered share of alpha, {alpha:.2g};",

@@ -15,13 +15,14 @@ def badge(record: Record) -> dict[str, object]:
     """Return the badge's JSON object.
 
     It is red where a claim could not be decided, a control did not hold or a verdict is not the expected one. It is
-    yellow where the run is incomplete or no claim of it is registered, so that it confirms nothing.
+    yellow where the run is incomplete, leaves registered claims out, or holds none, so that it confirms nothing.
     """
     claims = record["claims"]
     counts = counted(claims, control=False)
     told = [f"{counts[verdict]} {verdict.lower()}" for verdict in DECIDED if counts[verdict]]
     wrong = any(claim["verdict"] == "ERROR" or control_failed(claim) or changed(claim) for claim in claims)
-    confirms = record["complete"] and any(claim["registration"] in ("registered", "post hoc") for claim in claims)
+    own = sum(claim["registration"] in ("registered", "post hoc") for claim in claims)
+    confirms = record["complete"] and own > 0 and own >= record["settings"]["registrations"]["claims"]
     return {
         "schemaVersion": 1,
         "label": LABEL,

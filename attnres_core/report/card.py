@@ -88,7 +88,7 @@ def _lines(record: Record, shown: Sequence[ClaimEntry], digest: str) -> list[str
     lines += [f"| record | of {escaped(run['started'])} | {digest} |", ""]
     versions = ", ".join(f"{escaped(package)} {escaped(version)}" for package, version in run["versions"].items())
     lines += ["## Again", "", *_block(run["command"]), "", f"With {versions}.", ""]
-    version = escaped(run["versions"]["attnres-core"])
+    version = escaped(run["versions"].get("attnres-core", "unknown"))
     return [*lines, "## Citation", "", f"{TITLE}, version {version} (see its CITATION.cff)."]
 
 

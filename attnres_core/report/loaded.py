@@ -14,7 +14,6 @@ from attnres_core.records.schema import ClaimEntry, Record
 from attnres_core.report import tables
 from attnres_core.report.numbers import number, several
 from attnres_core.report.scope import scope
-from attnres_core.report.verdict_signs import SIGNS
 from attnres_core.report.wording import against, answer, deciding, limits
 
 
@@ -57,7 +56,7 @@ class LoadedRecord:
 
 def _row(claim: ClaimEntry) -> str:
     own = deciding(claim)
-    cells = [claim["title"], SIGNS[claim["verdict"]].name]
+    cells = [claim["title"], claim["verdict"]]
     cells += ["", "", ""] if own is None else [number(own["estimate"], own["unit"]), limits(own), against(own)]
     return f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in cells)}</tr>"
 

@@ -18,6 +18,8 @@ def seen_before(suite: Suite) -> dict[str, str]:
         checkpoints: set[str] = set()
         measured = suite.measured(claim)
         for quantity in claim.quantities:
+            if quantity.role not in measured.material.checkpoints:
+                continue  # (it does not apply)
             keys = {ROUTING} if quantity.picks else measured.material.resolved(quantity).keys
             if keys:  # (what does not apply has none)
                 checkpoints |= measured.touched(quantity.role, keys, Split.CONFIRMATION)

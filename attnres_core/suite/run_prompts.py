@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,7 +61,9 @@ class RunPrompts:
         """
         for tokenizer, context, vocabulary in {(c.tokenizer_file, c.context, c.vocabulary) for c in checkpoints}:
             for part in self.splits.values():
-                check_tokens(part.token_ids(tokenizer), [repr(p.id) for p in part.prompts], vocabulary, context)
+                names = [repr(prompt.id) for prompt in part.prompts]
+                check_tokens(part.token_ids(tokenizer), names, vocabulary, context)
+                _check_beside(part, tokenizer, vocabulary, context)
 
     def line(self, *, quick: bool) -> str:
         """Return what a reader must know of it, in a line."""
@@ -72,6 +75,22 @@ class RunPrompts:
         short = sum(len(row) < SHORT for row in rows)
         told = f"; {short} have fewer than {SHORT} tokens and count as much as longer ones" if short else ""
         return f"attnres: prompts: {self.whole.name} ({counts}{never}), digest {self.whole.digest[:12]}{told}"
+
+
+def _check_beside(prompts: PromptSet, tokenizer: Path, vocabulary: int, context: int) -> None:
+    """The same of donors, placebos, answers and foils; what else may be wrong with them is told where it is asked."""
+    names = [repr(prompt.id) for prompt in prompts.prompts]
+    pairs, answers = None, None
+    with contextlib.suppress(ValueError):
+        pairs = prompts.pair_ids(tokenizer)
+    with contextlib.suppress(ValueError):
+        answers = prompts.answer_ids(tokenizer)
+    for rows in filter(None, (pairs.donors, pairs.placebos) if pairs else ()):
+        check_tokens(rows, [f"{name} (its donor or placebo)" for name in names], vocabulary, context)
+    for name, asked in zip(names, answers or (), strict=False):
+        if outside := [token for token in asked if token is not None and token >= vocabulary]:
+            remedy = f"ids run from 0 to {vocabulary - 1}: choose another word"
+            raise ValueError(f"prompt {name} has an answer or foil with token id {outside[0]}; {remedy}")
 
 
 def read_run_prompts(

@@ -205,7 +205,7 @@ class Suite:
             if others:
                 quantities = {str(quantity) for claim in others for quantity in claim.quantities}
                 note_read(folder, Split.CONFIRMATION, digests.confirmation, quantities)
-            if confirmed and inputs.attestation.label == "self-attested" and not inputs.attestation.commit:
+            if confirmed and registry.digest and not inputs.attestation.commit:
                 note_read(folder, Split.CONFIRMATION, digests.confirmation, lock=registry.digest)
 
     def _known(self, standings: Mapping[str, Standing], *, first: bool = False) -> list[Bundle]:

@@ -139,6 +139,14 @@ def mixed_worst(error, a):
     assert error + a < 1
 
 
+def turned_worst(error):
+    assert 1 - error > 0
+
+
+def counts_nothing(a, weight):
+    assert a + 0 * weight > 1
+
+
 def mixed_units(a, weight):
     assert a + weight > 1
 
@@ -175,6 +183,8 @@ def missing_name(a):
         (missing_name, "the body raised NameError: name 'MIN_EFFECTS' is not defined; it is called with symbolic"),
         (mixed_units, r"`.* > 1` adds nats/token and depth weight; a sum of different units has none: state one for"),
         (mixed_worst, "a largest deviation stands alone, as `x < tolerance` or `x > tolerance`"),
+        (turned_worst, "a largest deviation stands alone, as `x < tolerance` or `x > tolerance`"),
+        (counts_nothing, "has a term that counts zero times; leave it out"),
     ],
 )
 def test_bodies_that_cannot_be_decided_are_errors_with_the_remedy(body, message):

@@ -87,7 +87,12 @@ def test_the_rankings_are_the_claims_own_statements_and_only_the_content_divides
     made = negation(MOST, MOST_CHOSEN, dict.fromkeys(MOST_CHOSEN, FAMILIES))
     assert set(made.rankings) == {filled_statement(s, MOST_CHOSEN) for s in MOST[:2]}
     assert (made.refuters, len(made.fillings)) == (1, 2)
-    assert negation(LEAST, {IDLE: Family.OLDER}, {IDLE: FAMILIES}).refuters == 2
+    assert negation(LEAST, {IDLE: Family.OLDER}, {IDLE: FAMILIES}).refuters == 3  # (one of them within a margin)
+
+
+def test_either_limit_beyond_a_margin_refutes_so_it_counts_twice():
+    within = Statement(Linear(((effect(Family.CURRENT), 1.0),)), Operator.WITHIN, 0.02)
+    assert negation((within,), {}, {}).refuters == 2
 
 
 def test_a_claim_without_picks_is_refuted_by_any_of_its_statements():

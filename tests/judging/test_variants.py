@@ -66,7 +66,8 @@ def test_quantities_and_statements_once_a_case():
     statement = Statement(Linear(((EFFECT, 1.0),)), Operator.ABOVE, 0.0)
     used, statements = under_each((), (EFFECT,), (statement,), ("a", "b"))
     assert [quantity.variant for quantity in used] == ["a", "b"]
-    assert [str(each).partition(" > ")[0].endswith(f"over {v!r}") for each, v in zip(statements, "ab", strict=True)]
+    texts = [str(each).partition(" > ")[0] for each in statements]
+    assert all(text.endswith(f"over {v!r}") for text, v in zip(texts, "ab", strict=True))
     used, statements = under_each((Kind.DROP, Kind.OPTIMAL), (EFFECT,), (statement,), ("a", "b"))
     assert [(str(q.what.kind), q.variant) for q in used] == [(k, v) for k in ("drop", "optimal") for v in "ab"]
     assert len(statements) == len(cases_of((Kind.DROP, Kind.OPTIMAL), ("a", "b"))) == 4

@@ -1,5 +1,6 @@
 """What a motivated author can do to pass explored, renamed or multiplied data as a confirmation: each is tried here."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import attnres_core as ac
 from attnres_core.claims.claim import ALPHA, Claim
 from attnres_core.claims.statements import Linear, Operator, Statement
 from attnres_core.prompts import load_prompts, read_tokenizer
-from attnres_core.quantities.ablations import drop, zero
+from attnres_core.quantities.ablations import drop, resample, zero
 from attnres_core.quantities.summaries import entropy, loss, mass, sentence_accuracy, streams_read, turn
 from attnres_core.registration import ledger
 from attnres_core.registration.attestation import attested
@@ -316,6 +317,34 @@ def test_what_was_measured_before_stays_marked_under_another_name(tmp_path):
     assert told == "as test_a.py::test_x was: confirmation columns of m (trained) were measured before"
 
 
+@pytest.mark.parametrize(
+    "other", [resample("embedding", "mlp", "early"), zero("embedding", "mlp", "early", recomputed=True)]
+)
+def test_the_same_question_is_restated_however_the_family_is_taken_away(tmp_path, other):
+    register(Registry(tmp_path), a_claim("test_x"))
+    register(Registry(tmp_path), a_claim("test_x"), a_claim("test_y", quantity=other.on("trained")))
+    assert "restated" in Registry(tmp_path).entries["test_a.py::test_y"].post_hoc
+
+
+def test_the_cases_of_a_claim_are_locked(tmp_path):
+    """Else a claim of two kinds, which disagree, could be read as one of two statements, which refute."""
+    claim = dataclasses.replace(a_claim("test_x"), under=("drop",))
+    register(Registry(tmp_path), claim)
+    assert not Registry(tmp_path).standing(claim, "p1").error
+    error = Registry(tmp_path).standing(a_claim("test_x"), "p1").error
+    assert "registered  under: drop" in error
+    assert "now         under: none" in error
+
+
+def test_claims_that_name_their_prompts_share_the_budget_of_every_run(tmp_path):
+    over = dataclasses.replace(OTHER, prompts="unseen")
+    named = {"unseen": ("p2", PromptDigests(("c9",), ("e9",)))}
+    register(Registry(tmp_path), a_claim("test_b", quantity=over, file="test_b.py"), named=named, budget=1)
+    with pytest.raises(ValueError, match="the error budget of this prompt set is spent"):
+        register(Registry(tmp_path), a_claim("test_x"))
+    register(Registry(tmp_path), a_claim("test_b", quantity=over, file="test_b.py"), named=named)  # (nothing new)
+
+
 def test_another_question_is_not_restated(tmp_path):
     register(Registry(tmp_path), a_claim("test_x"))
     register(Registry(tmp_path), a_claim("test_y", 0.01, quantity=OTHER))
@@ -415,6 +444,31 @@ def test_deleted_restated_and_committed_a_lock_is_self_attested_for_good(tmp_pat
     found = label(tmp_path)
     assert (found.label, found.commit) == ("self-attested", git(tmp_path, "rev-parse", "HEAD"))
     assert found.note.startswith("git removed lines of claims.ledger in ")
+
+
+@pytest.mark.parametrize("file", [LEDGER, READS])
+def test_lines_removed_from_a_ledger_or_from_notes_are_seen_even_in_files_declared_binary(tmp_path, file):
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".gitattributes").write_text(f"{file} binary\n")
+    note_read(tmp_path, "exploration", ["e1"])
+    for threshold in (0.02, 0.001):
+        for name in (LOCK, LEDGER):
+            (tmp_path / name).unlink(missing_ok=True)
+        register(Registry(tmp_path), a_claim("test_x", threshold))
+        git(tmp_path, "add", "-A")
+        git(tmp_path, "commit", "-q", "-m", "register")
+        (tmp_path / READS).unlink(missing_ok=True)
+    assert label(tmp_path).label == "self-attested"
+
+
+def test_a_ledger_that_git_does_not_hold_attests_nothing(tmp_path):
+    git(tmp_path, "init", "-q")
+    register(Registry(tmp_path), a_claim("test_x"))
+    git(tmp_path, "add", LOCK)
+    git(tmp_path, "commit", "-q", "-m", "register")
+    assert str(label(tmp_path)) == (
+        "self-attested (claims.ledger is not committed as it stands; commit it with claims.lock)"
+    )
 
 
 def test_what_was_read_under_a_lock_that_is_gone_counts(tmp_path):

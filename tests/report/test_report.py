@@ -463,9 +463,12 @@ def test_the_page_answers_its_own_question() -> None:
         }
         return sample_record.claim(f"about {family}", own, group=None, **given)
 
+    helps = decided("embedding", ">", 0.03)
+    helps["statements"][0]["text"] = f"-{helps['statements'][0]['column']} > 0.02"  # (dropping it lowers the loss)
     wrapped = next(c for c in drop["columns"] if c["role"] == "wrapped")
     other = sample_record.statement("effect", ">", 3.0, 0.1, 0.02) | {"column": wrapped["name"]}
     drop["claims"] = [
+        helps,
         decided("embedding", ">", 0.5),
         decided("current", ">", 4.0),
         decided("recent", "abs<", 0.001),

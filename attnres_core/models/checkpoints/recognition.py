@@ -106,7 +106,7 @@ def _check_sizes(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, t
             raise UnsupportedCheckpoint(folder, found, "Give a small positive number.")
     names = backbone.names(config)
     stored = {int(match[1]) for key in shapes if (match := _LAYER.match(names.ours(key)))}
-    if stored and (len(stored), max(stored)) != (layers, layers - 1):
+    if (len(stored), max(stored, default=-1)) != (layers, layers - 1):
         found = f"{backbone.depth} {layers} in config.json, and tensors of {len(stored)} layers"
         raise UnsupportedCheckpoint(folder, found, "Correct config.json or the weights.")
     kinds = config.get("layer_types")

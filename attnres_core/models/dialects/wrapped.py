@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +18,7 @@ class Wrapped(OpenBlock):
 
 def closed_form(num_sources: int, recency_bias: float) -> Column:
     """The wrapped baseline's weights: e^b / (e^b + n - 1) on the last source, 1 / (e^b + n - 1) elsewhere."""
-    raised = math.exp(recency_bias)
-    weights = np.full(num_sources, 1 / (raised + num_sources - 1))
-    weights[-1] = raised / (raised + num_sources - 1)
-    return weights
+    logits = np.zeros(num_sources)
+    logits[-1] = recency_bias
+    weights = np.exp(logits - logits.max())  # (a bias of a thousand overflows nothing)
+    return np.asarray(weights / weights.sum())

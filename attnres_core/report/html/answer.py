@@ -34,7 +34,8 @@ def pathway_findings(record: Record) -> dict[str, list[PathwayFinding]]:
     for claim in record["claims"]:
         for statement in [] if claim["control"] else claim["statements"]:
             column, what = drops.get(statement["column"]), _decides(claim, statement)
-            if column is None or what is None or statement["estimate"] is None:
+            plain = statement["text"].lstrip("|")[:1].isalpha()  # (neither its negative nor a part of it)
+            if column is None or what is None or statement["estimate"] is None or not plain:
                 continue
             pathway = f"{column['family']} → {column['layers']} {column['sublayer']}"
             effect = number(statement["estimate"], "nats/token")
@@ -51,7 +52,9 @@ def _is_pathway(column: ColumnEntry) -> bool:
     plain = column["kind"] == "drop" and not (
         column["per_site"] or column["control"] or column["at"] or column.get("via")
     )
-    return column["role"] == "trained" and column["metric"] == "delta_nll" and one_family and plain
+    own_prompts = " over " not in column["name"]  # (neither another set's, nor a variant's)
+    own = column["role"] == "trained" and column["metric"] == "delta_nll" and own_prompts
+    return own and one_family and plain
 
 
 def _decides(claim: ClaimEntry, statement: StatementEntry) -> str | None:

@@ -45,6 +45,7 @@ def family_drops(columns: Sequence[ColumnEntry]) -> list[ColumnEntry]:
         is_drop = column["kind"] == "drop" and column["metric"] == "delta_nll" and column["family"] in FAMILY_COLOURS
         shown = column["role"] in ROLES and not column["per_site"] and not (column["control"] or column["at"])
         shown = shown and not column.get("via") and column["sublayer"] in SUBLAYER_SHAPES
+        shown = shown and " over " not in column["name"]  # (another set's prompts, or a variant's)
         if not is_drop or not shown or column["mass"] is None or column["mean"] is None:
             continue
         key = (column["role"], column["family"], column["sublayer"], column["layers"])
