@@ -121,8 +121,8 @@ def decided(statements, under, measurements):
         (plain(3), BOTH, 6),  # each kind's statements may refute it
         (most(), (), 1),  # statements of rank refute nothing, and one filling alone can be the true one
         (most(), BOTH, 2),
-        (least(), (), 3),
-        (least(), BOTH, 6),
+        (least(), (), 4),  # one of its statements is within a margin, beyond which either limit may lie
+        (least(), BOTH, 8),
     ],
 )
 def test_all_that_may_refute_a_claim_share_its_alpha(statements, under, sharing):
