@@ -176,9 +176,9 @@ def _through_store(
     (split,), role = splits, Role.TRAINED
     dtype = str(next(model.network.parameters()).dtype).removeprefix("torch.")
     device = model.device.type
-    reference = reference_of(given) or given.prompts[:REFERENCE_PROMPTS]
+    from_these = reference_of(given) or given.prompts[:REFERENCE_PROMPTS]
     fitting = fitting_of(given) or given.prompts[:FITTING_PROMPTS]
-    material = Material({role: checkpoint}, (), {split: prompts}, device, dtype, reference, fitting)
+    material = Material({role: checkpoint}, (), {split: prompts}, device, dtype, from_these, fitting)
     quantities = {what: _in_role(what, role) for what in wanted}
     bundles = make_bundles(quantities.values(), split, material)
     resources = choose_resources(device, dtype, 1, [checkpoint])

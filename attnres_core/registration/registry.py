@@ -313,8 +313,8 @@ class Registry:
                         why.append(f"restated; an earlier statement was registered {old.registered}")
                     told = "; ".join(dict.fromkeys(filter(None, why)))
                     texts, title, group, cites = _locked(claim)
-                    about = (digest, date, told, title, group, cites, claim.under)
-                    entries[key] = Entry(texts, shares[key], *about)
+                    facts = (digest, date, told, title, group, cites, claim.under)
+                    entries[key] = Entry(texts, shares[key], *facts)
         listed = [
             name
             for name, (digest, own) in sets.items()
