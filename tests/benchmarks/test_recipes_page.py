@@ -156,7 +156,9 @@ def seeds(tmp_path, monkeypatch):
     """A folder of trainings and records, and a place to keep numbers; `measured(count)` adds the first seeds."""
     kept, name = tmp_path / "kept", "tiny-open-block"
     (kept / name).mkdir(parents=True)
-    (kept / f"{name}.json").write_text(json.dumps(kept_file("tiny-kimi-block")))  # (of earlier seeds)
+    known = kept_file("tiny-kimi-block")
+    earlier = {"measured": [], "decided": {}, "registered": known["registered"] | {"seeds": known["estimated"]["seeds"]}}
+    (kept / f"{name}.json").write_text(json.dumps(known | earlier))
     (kept / name / "1.json").write_text("{}")
     monkeypatch.setattr(recipes, "KEPT", kept)
 
