@@ -157,7 +157,8 @@ def seeds(tmp_path, monkeypatch):
     kept, name = tmp_path / "kept", "tiny-open-block"
     (kept / name).mkdir(parents=True)
     known = kept_file("tiny-kimi-block")
-    earlier = {"measured": [], "decided": {}, "registered": known["registered"] | {"seeds": known["estimated"]["seeds"]}}
+    numbers = known["registered"] | {"seeds": known["estimated"]["seeds"]}
+    earlier = {"measured": [], "decided": {}, "registered": numbers}
     (kept / f"{name}.json").write_text(json.dumps(known | earlier))
     (kept / name / "1.json").write_text("{}")
     monkeypatch.setattr(recipes, "KEPT", kept)
