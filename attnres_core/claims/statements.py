@@ -40,6 +40,11 @@ class Operator(StrEnum):
     WITHIN = "abs<"
     """Equivalence: the mean lies in (-threshold, threshold), by two one-sided tests."""
 
+    @property
+    def limits(self) -> int:
+        """Return how many limits may refute it: of an equivalence two, since either may lie beyond the margin."""
+        return 2 if self is Operator.WITHIN else 1
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:

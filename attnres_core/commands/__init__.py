@@ -1,6 +1,6 @@
 """The commands of `python -m attnres_core`: a module each, of the command's name, with its arguments and its work.
 
-`command`, `checkpoint`, `telling` and `prompt_making_options` are none: they hold what several commands share.
+`command`, `checkpoint`, `telling`, `for_pytest` and `prompt_making_options` are none: several commands share them.
 `recipe_...` are the actions of `recipe`, `prompt_...` those of `prompts`.
 """
 

@@ -7,11 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from attnres_core.commands.for_pytest import leave_to_pytest, with_claims
 from attnres_core.planning.shards import Shard
-from attnres_core.plugin.options import OPTIONS
 
-_TAKE_VALUES = ("-n", "-p", "-k", "-m", "-c", "-o", "-W", "-r", "--junitxml", "--rootdir", "--confcutdir", "--basetemp")
-"""Of pytest's own options those that a path or a word follows."""
 HELP = "measure what claims need, or the K-th of N parts of it, and decide nothing"
 DESCRIPTION = (
     "Measure the bundles that claims need into a store, and stop. With --shard K/N the K-th of N parts, for a job "
@@ -26,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard", type=shard, default="1/1", metavar="K/N", help="the K-th of N parts (default: all)")
     told = "the store of this part; each of several parts needs one of its own (default: as pytest would, .attnres)"
     parser.add_argument("--store", type=Path, metavar="DIR", help=told)
-    parser.usage = f"{parser.prog} [-h] [--shard K/N] [--store DIR] [files of claims and options, as for pytest]"
-    parser.epilog = "Without a file, it is hypotheses/, where there is such a folder."
-    parser.set_defaults(for_pytest=[])
+    leave_to_pytest(parser, "[--shard K/N] [--store DIR] ")
 
 
 def shard(text: str) -> Shard:
@@ -43,14 +39,6 @@ def own_store(part: Shard, store: Path | None, root: argparse.ArgumentParser) ->
     """Refuse a part of several without a store of its own: parts take no locks."""
     if part.count > 1 and store is None:
         root.error(f"--shard {part} needs a store of its own, such as --store stores/{part.number}")
-
-
-def with_claims(given: list[str]) -> list[str]:
-    """What pytest is given, with `hypotheses/` where no file of claims is among it; an option's value is none."""
-    takes_value = {f"--attnres-{option.name}" for option in OPTIONS if not option.flag} | set(_TAKE_VALUES)
-    words = [word for before, word in zip(["", *given], given, strict=False) if before not in takes_value]
-    files = [word for word in words if not word.startswith("-") and Path(word.split("::")[0]).exists()]
-    return given if files or not Path("hypotheses").is_dir() else [*given, "hypotheses/"]
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-from attnres_core.commands.measure import with_claims
+from attnres_core.commands.for_pytest import leave_to_pytest, with_claims
 
 HELP = "print the prompts that each claim needs"
 DESCRIPTION = (
@@ -17,9 +17,7 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Leave everything to pytest."""
-    parser.usage = f"{parser.prog} [-h] [files of claims and options, as for pytest]"
-    parser.epilog = "Without a file, it is hypotheses/, where there is such a folder."
-    parser.set_defaults(for_pytest=[])
+    leave_to_pytest(parser)
 
 
 def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:

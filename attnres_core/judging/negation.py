@@ -28,12 +28,8 @@ class Negation:
 
     @property
     def refuters(self) -> int:
-        """Limits that may refute the one filling that is true, if the claim is: each has alpha / refuters.
-
-        A statement has one; `|x| < m` has two, since either limit may lie beyond the margin.
-        """
-        first = self.fillings[0] if self.fillings else ()
-        return max(1, sum(2 if statement.operator is Operator.WITHIN else 1 for statement in first))
+        """Limits that may refute the one filling that is true, if the claim is: each has alpha / refuters."""
+        return max(1, sum(statement.operator.limits for statement in (self.fillings or [()])[0]))
 
     @property
     def statements(self) -> tuple[Statement, ...]:

@@ -535,8 +535,9 @@ def _lock_text(entries: Mapping[str, Entry]) -> str:
 def _side_by_side(entry: Entry, claim: Claim) -> str:
     """A changed claim, old and new: its statements, and where they differ its title, group and citation."""
     old, new = _numbered("registered", entry.statements), _numbered("now", claim.texts)
-    cases = tuple(", ".join(each) for each in (claim.under if entry.under is None else entry.under, claim.under))
-    before, now = (entry.title, entry.group, entry.cites, cases[0]), (*_locked(claim)[1:], cases[1])
+    under = claim.under if entry.under is None else entry.under
+    before = (entry.title, entry.group, entry.cites, ", ".join(under))
+    now = (*_locked(claim)[1:], ", ".join(claim.under))
     locked = zip(("title", "group", "cites", "under"), before, now, strict=True)
     differing = [(name, before, now) for name, before, now in locked if before != now]
     old += [f"  registered  {name}: {before or 'none'}" for name, before, _ in differing]

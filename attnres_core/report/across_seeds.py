@@ -106,6 +106,8 @@ class RecipeClaim:
     """Whether the data chose its families: then records do not hold what would refute it (see `judging.negation`)."""
     kinds: int = 1
     """Under how many kinds of ablation it is decided; its statements are the same for each, in their order."""
+    stated: tuple[tuple[str, ...], ...] = ()
+    """What it states on each checkpoint, whether or not it applies to all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,20 +201,20 @@ def _claim(key: str, entries: Sequence[ClaimEntry], names: Sequence[str]) -> Rec
     alpha = math.nan if first["alpha"] is None else first["alpha"]  # (an ERROR has none)
     registrations = tuple(entry["registration"] for entry in entries)
     about = (key, first["title"], first["registration"], registrations, alpha)
+    texts = tuple(tuple(statement["text"] for statement in entry["statements"]) for entry in entries)
     for stop, verdict in (("ERROR", Verdict.INCONCLUSIVE), (Verdict.NOT_APPLICABLE.value, Verdict.NOT_APPLICABLE)):
         if stop in each:
             where = [name for name, own in zip(names, each, strict=True) if own == stop]
             told = "every checkpoint" if len(where) == len(each) else ", ".join(where)
             error = "" if stop == verdict.value else f"{stop} "
-            return RecipeClaim(*about, verdict, f"{error}on {told}", each, ())
+            return RecipeClaim(*about, verdict, f"{error}on {told}", each, (), stated=texts)
     stated = [(entry["statement"], [under["kind"] for under in entry["under"]], entry["alpha"]) for entry in entries]
     forms = [[(s["op"], s["threshold"], s["unit"]) for s in entry["statements"]] for entry in entries]
     if any(form != forms[0] for form in forms) or any(one != stated[0] for one in stated) or not forms[0]:
         raise ValueError(f"{key} does not state the same in every record; run the same claims on every checkpoint")
-    kinds = stated[0][1] or [""]
+    kinds, refuters = stated[0][1] or [""], sum(Operator(op).limits for op, _, _ in forms[0])
     found = [
-        _statement([entry["statements"][place] for entry in entries], alpha, len(forms[0]))
-        for place in range(len(forms[0]))
+        _statement([entry["statements"][place] for entry in entries], alpha, refuters) for place in range(len(forms[0]))
     ]
     decisions = [
         Decision(Statement(Linear(((across.text, 1.0),)), Operator(across.op), across.threshold), verdict, limits)
@@ -227,7 +229,8 @@ def _claim(key: str, entries: Sequence[ClaimEntry], names: Sequence[str]) -> Rec
     gates = [(kinds[place // size], limits.gate) for place, (_, limits, _) in enumerate(found) if limits.gate]
     reasons = [reason, *(f"{kind}: {gate}" if kind else gate for kind, gate in gates)]
     reason = "; ".join(filter(None, dict.fromkeys(reasons)))
-    return RecipeClaim(*about, verdict, reason, each, tuple(found), deciding(groups, verdict), picked, len(kinds))
+    shown = deciding(groups, verdict)
+    return RecipeClaim(*about, verdict, reason, each, tuple(found), shown, picked, len(kinds), texts)
 
 
 def _verdicts(groups: Sequence[Sequence[Decision]], picked: bool) -> list[Verdict]:

@@ -7,7 +7,6 @@ in the same order for as many steps. Kept is what was trained, in bfloat16, besi
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import shlex
@@ -163,6 +162,12 @@ class Scored:
     """Of each document, summed NLL and tokens."""
     device: str
 
+    @classmethod
+    def of(cls, base: NativeCheckpoint, documents: Sequence[np.ndarray], device: str) -> Scored:
+        """Score a base, which leaves memory again."""
+        network = load_checkpoint(dataclasses.replace(base, wrap=OWN_FUNCTION), device).network
+        return cls(documents, train.document_nll(network, documents, device), device)
+
     def against(self, model: nn.Module) -> dict[str, dict[str, float]]:
         """The loss before and after, and its change over the same documents, each with a 95 % interval."""
         after = train.document_nll(model, self.documents, self.device)
@@ -202,21 +207,19 @@ def main(run: Run, *, device: str, scratch: Path, compiled: bool = False, kept_s
     end = end_of_text(tokenizer, base)
     documents = train.encode(tokenizer, corpus.train, end)
     held_out = [ids[: train.EVAL_LENGTH] for ids in train.encode(tokenizer, corpus.held_out[:EVALUATED], end)]
+    scored = Scored.of(base, held_out, device)
     model = load_checkpoint(base, device).network
     numbers = freeze(model, Part(recipe.part))
     tokens, of = recipe.steps * recipe.batch * recipe.length, sum(map(len, documents))
     tqdm.write(f"{numbers:,} numbers of {base.name} are trained on {tokens:,} of {of:,} tokens")
-    own_function = load_checkpoint(dataclasses.replace(base, wrap=OWN_FUNCTION), device).network
-    scored = Scored(held_out, train.document_nll(own_function, held_out, device), device)
-    del own_function
+    earlier = [step for step in kept_steps if step < recipe.steps]
 
     def keep(step: int, model: nn.Module) -> None:
-        if step in kept_steps and step < recipe.steps:
+        if step in earlier:
             run.store(model, step, scored, {})
 
-    of_run = f"{base.weights_digest} {corpus.digest} {sorted(asdict(recipe).items())}"  # (no other is resumed)
-    state_file = scratch / f"{run.folder.name}-{hashlib.sha256(of_run.encode()).hexdigest()[:16]}.pt"
-    begins = train.refuse_passed(run.folder, [step for step in kept_steps if step < recipe.steps])
+    state_file = train.state_of(scratch, run.folder.name, recipe, documents, base.weights_digest)
+    begins = train.refuse_passed(run.folder, earlier)
     curve = train.optimise(
         *(model, documents, recipe, state_file), compiled=compiled, save_every=SAVE_EVERY, keep=keep, begins=begins
     )

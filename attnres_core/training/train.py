@@ -249,19 +249,19 @@ def train_one(
     the model at every step, the first before any update; `begins` hears from which step on.
     """
     model = build_model(name, recipe.seed).to(device)
-    state_file = scratch / f"{name}-{recipe.seed}-{_identity(recipe, documents)}.pt"
+    state_file = state_of(scratch, f"{name}-{recipe.seed}", recipe, documents)
     curve = optimise(
         *(model, documents, recipe, state_file), compiled=compiled, save_every=save_every, keep=keep, begins=begins
     )
     return model, curve
 
 
-def _identity(recipe: Recipe, documents: Sequence[np.ndarray]) -> str:
-    """Names a recipe and its tokens, so that no other run is resumed."""
-    digest = hashlib.sha256(repr(sorted(asdict(recipe).items())).encode())
+def state_of(scratch: Path, name: str, recipe: Recipe, documents: Sequence[np.ndarray], base: str = "") -> Path:
+    """The file of a run's state: of its recipe, its tokens and its base's weights, so that no other run is resumed."""
+    digest = hashlib.sha256(repr((base, sorted(asdict(recipe).items()))).encode())
     for ids in documents:
         digest.update(ids.tobytes())
-    return digest.hexdigest()[:12]
+    return scratch / f"{name}-{digest.hexdigest()[:12]}.pt"
 
 
 def optimise(

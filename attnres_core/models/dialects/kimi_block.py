@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attnres_core.models.dialects.schedule import Arithmetic, DepthStream, Dialect, State
+from attnres_core.models.dialects.schedule import Arithmetic, DepthStream, Dialect, State, layers_of
 from attnres_core.quantities.vocabulary import Sublayer
 
 
@@ -16,13 +16,20 @@ class KimiBlock(Dialect):
     A block's first attention reads its sources before the finished block is committed.
     """
 
-    block_layers: int | None = None  # type: ignore[misc]  # (a field here, the class's own elsewhere)
+    block_layers: int | None = None
+    """The layers of a block, where a config gives them; else they follow from the number of blocks."""
     first_is_site: bool = True
     """Whether layer 0's attention, which has the embedding alone to read, makes a routing call."""
 
     name: ClassVar[str] = "kimi_block"
     has_bias: ClassVar[bool] = False
     has_readout: ClassVar[bool] = True
+
+    @property
+    def layers_per_block(self) -> int:
+        """As the config has it; the last block may be shorter."""
+        # (no property of `super()`: torch.compile cannot trace one)
+        return self.block_layers or layers_of(self.num_layers, self.num_blocks)
 
     def streams(self, layer: int, sublayer: Sublayer) -> tuple[str | None, ...]:
         """None before anything but the embedding is there, in models that make no routing call then."""

@@ -66,6 +66,11 @@ class DepthStream(Generic[State]):
         return DepthStream([changed(state) for state in self.completed], current, self.arithmetic)
 
 
+def layers_of(num_layers: int, num_blocks: int) -> int:
+    """The layers of every block but the last, which may be shorter."""
+    return math.ceil(num_layers / num_blocks)
+
+
 @dataclass(frozen=True)
 class Dialect(ABC):
     """One meaning of "Block AttnRes"."""
@@ -82,8 +87,6 @@ class Dialect(ABC):
     """Whether a site's logits are learned numbers, the same for every token, instead of a pseudo-query's products."""
     adds_to_state: ClassVar[bool] = False
     """Whether a read is the running state, with weight one, plus the mixture: then the state itself is no source."""
-    block_layers: ClassVar[int | None] = None
-    """The layers of a block, where a config gives them; else they follow from the number of blocks."""
     has_blocks: ClassVar[bool] = True
     """Whether the number of blocks means anything; else a config's is what its code has by default."""
     unread_streams: ClassVar[frozenset[str]] = frozenset()
@@ -91,8 +94,8 @@ class Dialect(ABC):
 
     @property
     def layers_per_block(self) -> int:
-        """`block_layers`, or ceil(layers / blocks); the last block may be shorter."""
-        return self.block_layers or math.ceil(self.num_layers / self.num_blocks)
+        """ceil(layers / blocks); the last block may be shorter."""
+        return layers_of(self.num_layers, self.num_blocks)
 
     @property
     def has_null_source(self) -> bool:

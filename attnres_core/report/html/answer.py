@@ -47,14 +47,16 @@ def pathway_findings(record: Record) -> dict[str, list[PathwayFinding]]:
     }
 
 
+def is_plain_drop(column: ColumnEntry) -> bool:
+    """Return whether a column is what a drop costs in loss, all at once, over the run's own prompts as they are."""
+    changed = column["per_site"] or column["control"] or column["at"] or column.get("via")
+    other = " over " in column["name"]  # (another set's prompts, or a variant's)
+    return column["kind"] == "drop" and column["metric"] == "delta_nll" and not (changed or other)
+
+
 def _is_pathway(column: ColumnEntry) -> bool:
     one_family = column["family"] is not None and column["sublayer"] is not None
-    plain = column["kind"] == "drop" and not (
-        column["per_site"] or column["control"] or column["at"] or column.get("via")
-    )
-    own_prompts = " over " not in column["name"]  # (neither another set's, nor a variant's)
-    own = column["role"] == "trained" and column["metric"] == "delta_nll" and own_prompts
-    return own and one_family and plain
+    return is_plain_drop(column) and one_family and column["role"] == "trained"
 
 
 def _decides(claim: ClaimEntry, statement: StatementEntry) -> str | None:

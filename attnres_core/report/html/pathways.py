@@ -11,6 +11,7 @@ from typing import Any
 import altair as alt
 
 from attnres_core.records.schema import ColumnEntry
+from attnres_core.report.html.answer import is_plain_drop
 from attnres_core.report.html.figure import (
     INK,
     Axis,
@@ -42,11 +43,8 @@ def family_drops(columns: Sequence[ColumnEntry]) -> list[ColumnEntry]:
     """The columns that drop one family in one band of one sublayer, each once."""
     chosen: dict[tuple[str | None, ...], ColumnEntry] = {}
     for column in columns:
-        is_drop = column["kind"] == "drop" and column["metric"] == "delta_nll" and column["family"] in FAMILY_COLOURS
-        shown = column["role"] in ROLES and not column["per_site"] and not (column["control"] or column["at"])
-        shown = shown and not column.get("via") and column["sublayer"] in SUBLAYER_SHAPES
-        shown = shown and " over " not in column["name"]  # (another set's prompts, or a variant's)
-        if not is_drop or not shown or column["mass"] is None or column["mean"] is None:
+        known = column["family"] in FAMILY_COLOURS and column["sublayer"] in SUBLAYER_SHAPES and column["role"] in ROLES
+        if not is_plain_drop(column) or not known or column["mass"] is None or column["mean"] is None:
             continue
         key = (column["role"], column["family"], column["sublayer"], column["layers"])
         if key not in chosen or _split_rank(column) < _split_rank(chosen[key]):
