@@ -97,9 +97,7 @@ class StreamRun:
             self._shares = [(mixing @ share.unsqueeze(-1)).squeeze(-1) for share in self._shares]
         written, how = states - stayed, post.float().unsqueeze(-1)
         output = (how * written).sum(2) / how.square().sum(2).clamp(min=torch.finfo(torch.float32).tiny)
-        rounding = 2 * torch.finfo(streams.states.dtype).eps
-        left = float((written - how * output.unsqueeze(2)).abs().max())
-        if left > max(FOREIGN_WRITE, rounding) * float(states.abs().max()):
+        if float((written - how * output.unsqueeze(2)).abs().max()) > FOREIGN_WRITE * float(states.abs().max()):
             raise AdapterError("something else than a sublayer's output was written to the streams before a site")
         self.outputs.append(output.to(streams.states.dtype))
         self._shares.append(post.float())
