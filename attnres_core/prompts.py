@@ -150,12 +150,21 @@ class PromptSet:
         of = {prompt.document: prompt.stratum for prompt in self.prompts}
         return tuple(of[document] for document in self.documents)
 
-    def by_document(self, column: Column) -> Column:
-        """A column `[prompt]` as means `[document]`: prompts of one document are no independent evidence."""
+    def by_document(self, column: Column, *, worst: bool = False) -> Column:
+        """A column `[prompt]` as means `[document]`: prompts of one document are no independent evidence.
+
+        Args:
+            column: a number for each prompt.
+            worst: take each document's largest number, which a mean would hide.
+        """
         if len(self.documents) == len(self.prompts):
             return column
         places = {document: place for place, document in enumerate(self.documents)}
         index = np.array([places[prompt.document] for prompt in self.prompts])
+        if worst:
+            largest = np.full(len(self.documents), -np.inf)
+            np.maximum.at(largest, index, column)
+            return largest
         return np.asarray(np.bincount(index, weights=column) / np.bincount(index), dtype=np.float64)
 
     def of_variant(self, variant: str) -> PromptSet:

@@ -201,6 +201,7 @@ def test_prompts_of_one_document_are_one_unit(file: Path) -> None:
     column = np.array([{"t0": 5.0, "t1": 1.0, "t2": 3.0}[prompt.text] for prompt in prompts.prompts])
     found = dict(zip(prompts.documents, prompts.by_document(column), strict=True))
     assert found == {"d": 2.0, "e": 5.0}
+    assert dict(zip(prompts.documents, prompts.by_document(column, worst=True), strict=True)) == {"d": 3.0, "e": 5.0}
     assert len(prompts.strata) == 2
 
 

@@ -72,7 +72,12 @@ def run(arguments: argparse.Namespace, root: argparse.ArgumentParser) -> None:
         train = (_from_scratch if arguments.retrofit is None else _after_the_fact)(arguments)
     except ValueError as error:
         root.error(str(error))
-    train()
+    from attnres_core.training.train import PassedStep
+
+    try:
+        train()
+    except PassedStep as error:
+        root.error(str(error))
 
 
 def _given(arguments: argparse.Namespace, *fields: str) -> dict[str, Any]:

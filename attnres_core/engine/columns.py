@@ -110,8 +110,6 @@ def values(
         return by_document(_joined(chunks, NLL))
     if what.kind is Summary.SENTENCE_ACCURACY:
         return by_document(_scored(Metric.SENTENCE_ACCURACY, _paired(what.kind, sentences).leads(_joined(chunks, NLL))))
-    if what.kind.spec.worst:
-        return _summarise(what, asked, chunks)  # (each prompt's: an average over a document's would hide the worst)
     return by_document(_summarise(what, asked, chunks))
 
 

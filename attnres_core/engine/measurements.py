@@ -108,10 +108,12 @@ class Measurements:
         varied = prompts.of_variant(variant) if variant else prompts
         rows = [row for row, prompt in enumerate(prompts.prompts) if variant in ("", prompt.variant)]
 
-        def averaged(column: Column) -> Column:
-            return varied.by_document(column[rows]) if by_document else column[: len(prompts)]
+        worst = isinstance(quantity.what, RoutingSummary) and quantity.what.kind.spec.worst
 
-        return read(self.material.resolved(quantity), chunks, averaged)
+        def of_documents(column: Column) -> Column:
+            return varied.by_document(column[rows], worst=worst) if by_document else column[: len(prompts)]
+
+        return read(self.material.resolved(quantity), chunks, of_documents)
 
     def _sentences_of(self, quantity: Quantity, split: Split, chunks: Sequence[Mapping[str, Unit]]) -> Sentences | None:
         """What the pairs of sentences among the prompts of some chunks are; None where the split has none.

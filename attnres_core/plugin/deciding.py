@@ -88,12 +88,9 @@ def decide(session: pytest.Session) -> None:
     try:
         suite = suite_of(config, collected, _folder_of(session), mistakes(session))
         if options.option(config, "register"):
-            if wrong := mistakes(session):
-                write_header(reporter, wrong)
-                raise ValueError(
-                    "nothing is registered while claims have mistakes, or they would count as withdrawn; mend them, or "
-                    "leave their files out"
-                )
+            if wrong := mistakes(session)[1:]:
+                told = "nothing is registered while claims have mistakes, or they would count as withdrawn"
+                raise ValueError("\n".join([f"{told}; mend them, or leave their files out:", *wrong]))
             _register(suite, config, reporter)
             return
         if options.option(config, "plan"):

@@ -144,12 +144,12 @@ def claim_entry(
         "by_path": _by_path(ablations, measured, split, outcome.documents),
         "permutations": permutations,
         "reason": outcome.error or "; ".join(filter(None, dict.fromkeys(reasons))),
-        "needed_prompts": _needed(outcome.decisions),
+        "needed_prompts": needed_documents(outcome.decisions),
         "source": source,
     }
 
 
-def _needed(decisions: Sequence[Decision]) -> int | None:
+def needed_documents(decisions: Sequence[Decision]) -> int | None:
     """How many documents would decide a claim's open statements; None where more of them would not, or none is open."""
     found = list[int]()
     for one in (decision for decision in decisions if decision.verdict is Verdict.INCONCLUSIVE):

@@ -356,18 +356,22 @@ def save(model: nn.Module, tokenizer: Tokenizer, manifest: dict[str, Any], folde
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
+class PassedStep(ValueError):
+    """A step that is to be kept lies before the one that a run resumes from."""
+
+
 def refuse_passed(folder: Path, kept_steps: Sequence[int]) -> Callable[[int], None]:
     """Refuse to go on from a step behind one that is to be kept and was not.
 
     Raises (when it is called with the step):
-        ValueError: which steps, and what to do.
+        PassedStep: which steps, and what to do.
     """
 
     def check(begun: int) -> None:
         missing = [step for step in kept_steps if not (folder / f"checkpoint-{step}").is_dir()]
         passed = [step for step in missing if step <= begun] if begun else []
         if passed:
-            raise ValueError(
+            raise PassedStep(
                 f"--keep {' '.join(map(str, passed))}: the run that is resumed is at step {begun} and kept none of "
                 "these; leave them out, or give an empty --scratch to begin again"
             )

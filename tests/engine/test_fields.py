@@ -1,5 +1,6 @@
 """A stored unit that lacks a field is measured for that field alone; what a store holds is never measured again."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -15,7 +16,7 @@ from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
 from attnres_core.planning.bundles import bundles_for
 from attnres_core.planning.material import Material
 from attnres_core.planning.requests import ROUTING
-from attnres_core.prompts import Split, load_prompts
+from attnres_core.prompts import PromptSet, Split, load_prompts
 from attnres_core.quantities.intervention import SHAM
 from attnres_core.quantities.vocabulary import Role
 
@@ -53,6 +54,18 @@ def measured(material, tmp_path_factory):
 @pytest.fixture
 def root(measured, tmp_path):
     return shutil.copytree(measured, tmp_path / "store")
+
+
+def test_the_worst_prompt_of_a_document_is_not_averaged_away(material, tmp_path):
+    """Else a document that holds all prompts would hide the one that deviates."""
+    split, quantity = Split.EXPLORATION, ac.spread(ac.MLP).on(ac.TRAINED)
+    apart = material.prompts[split]
+    together = PromptSet("one", tuple(dataclasses.replace(prompt, document="d") for prompt in apart.prompts))
+    one = dataclasses.replace(material, prompts={**material.prompts, split: together})
+    run(one, tmp_path, "worst", [(split, quantity)])
+    found = Measurements(Store(tmp_path), one)
+    assert found.column(quantity, split) == found.by_prompt(quantity, split).max()
+    assert np.ptp(found.by_prompt(quantity, split)) > 0
 
 
 def strip(root, lost):

@@ -1,12 +1,19 @@
 """`measure` from a notebook: threads, a bar, and the store that pytest uses."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.small_suite import ONE, record_of
 
 import attnres_core as ac
 from attnres_core.engine import measuring
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
+from attnres_core.models.errors import UnsupportedCheckpoint
+from attnres_core.models.loading import load_checkpoint
 
 EFFECT = ac.drop("current", "mlp")
 
@@ -91,3 +98,29 @@ def test_what_a_store_cannot_keep_is_refused(model, micro, tmp_path, monkeypatch
     given = ac.load_prompts(micro / "prompts.jsonl") if prompts == "whole" else prompts
     with pytest.raises(ValueError, match=message):
         ac.measure(model, given, [EFFECT], store=tmp_path / "store", confirmation=True)
+
+
+def test_a_store_keeps_nothing_of_a_checkpoint_that_was_written_again(micro, explored, tmp_path):
+    folder = shutil.copytree(micro / "trained", tmp_path / "last")
+    model = ac.load_model(folder)
+    os.utime(folder / "model.safetensors", ns=(1, 1))  # (as training on writes it)
+    with pytest.raises(ValueError, match=r"whose files or weights changed since the model was loaded; load it again"):
+        ac.measure(model, explored, [EFFECT], store=tmp_path / "store")
+
+
+def test_a_store_keeps_nothing_of_weights_that_were_changed_in_place(model, explored, tmp_path):
+    with torch.no_grad():
+        next(model.network.parameters()).add_(1)
+    with pytest.raises(ValueError, match=r"whose files or weights changed since the model was loaded; load it again"):
+        ac.measure(model, explored, [EFFECT], store=tmp_path / "store")
+    assert np.isfinite(ac.measure(model, explored, [EFFECT])[EFFECT]).all()
+
+
+def test_weights_that_change_between_recognition_and_loading_are_refused(micro, tmp_path):
+    folder = shutil.copytree(micro / "trained", tmp_path / "last")
+    checkpoint = inspect_checkpoint(folder)
+    assert checkpoint.weights_digest
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, folder / "model.safetensors")
+    with pytest.raises(UnsupportedCheckpoint, match="weights that changed since the checkpoint was recognised"):
+        load_checkpoint(checkpoint)

@@ -110,3 +110,12 @@ def test_short_prompts_are_counted_and_fields_that_nothing_reads_are_named(suite
         ]
     )
     result.assert_outcomes(passed=1, warnings=1)
+
+
+def test_nothing_is_registered_beside_a_mistake(suite, pytester):
+    """The claim that is mistaken would count as withdrawn, and pay again when it is mended."""
+    result = suite("-n", "0", "--attnres-register", claims=ONE + MISTAKEN)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: nothing is registered while claims have mistakes, *:", "  *::test_negated: *"])
+    assert "the other claims go on" not in result.stdout.str() + result.stderr.str()
+    assert not [*pytester.path.rglob("claims.lock")]

@@ -1,6 +1,7 @@
 """Prompts with answers and foils: their metrics, positions, what a file may hold, and the shipped ones."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import torch
 from support.checkpoint_copies import write_tokenizer
 
 import attnres_core as ac
-from attnres_core.prompts import load_prompts
+from attnres_core.models.checkpoints.checkpoint import inspect_checkpoint
+from attnres_core.prompts import Split, load_prompts
 from attnres_core.shipped import fixtures, reference
+from attnres_core.suite.run_prompts import read_run_prompts
 from attnres_core.training import structured
 
 DROP = ac.drop(ac.CURRENT, ac.MLP)
@@ -159,3 +162,17 @@ def test_a_tokenizer_of_odd_words_is_refused(tmp_path):
         structured.main(tmp_path / "tokenizer.json", tmp_path, "")
     with pytest.raises(ValueError, match="there is no tokenizer; give a checkpoint's folder"):
         structured.main(tmp_path / "none.json", tmp_path, "")
+
+
+@pytest.mark.parametrize("word", ["answer", "foil"])
+def test_a_word_beyond_the_models_vocabulary_is_told_before_anything_is_loaded(micro, tmp_path, word):
+    words = {"answer": "w3", "foil": "w4", word: "w90"}
+    file = tmp_path / "asked.jsonl"
+    rows = [{"id": split, "text": f"w1 w2 w1 w{n}", "split": split, **words} for n, split in enumerate(Split, 5)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    checkpoint = inspect_checkpoint(micro / "trained")
+    prompts = read_run_prompts(file, checkpoint)
+    prompts.check([checkpoint])
+    smaller = SimpleNamespace(tokenizer_file=checkpoint.tokenizer_file, context=checkpoint.context, vocabulary=50)
+    with pytest.raises(ValueError, match=r"prompt '\w+' has an answer or foil with token id \d+; ids run from 0 to 49"):
+        prompts.check([smaller])

@@ -399,7 +399,7 @@ def test_a_kept_step_that_a_resumed_run_has_passed_is_told(tmp_path: Path) -> No
     (tmp_path / "checkpoint-2").mkdir()
     check = train.refuse_passed(tmp_path, [0, 2, 4, 8])
     check(0)
-    with pytest.raises(ValueError, match=r"--keep 0 4: the run that is resumed is at step 4 .* --scratch"):
+    with pytest.raises(train.PassedStep, match=r"--keep 0 4: the run that is resumed is at step 4 .* --scratch"):
         check(4)
 
 
