@@ -255,7 +255,7 @@ class Summary(Row):
     """Percentage of pairs of sentences, good and bad, whose good one is likelier."""
     LOSS = (
         "loss",
-        SummarySpec("nats", "the mean loss, nats per token,", "E_d[L(x_d)]", of_sites=False, of_weights=False),
+        SummarySpec("nats/token", "the mean loss, nats per token,", "E_d[L(x_d)]", of_sites=False, of_weights=False),
     )
     """The clean run's own loss, nats per token."""
     SPREAD = (
