@@ -55,12 +55,14 @@ class Judge:
         return "float32" if null and self.measurements.material.dtype != "float32" else None
 
     def known(self, claim: Claim) -> list[Quantity]:
-        """The claim's quantities whose families need no choice, as they must be measured."""
-        return (
-            []
-            if self.unfit
-            else [filled(quantity, {}, self.dtype(claim)) for quantity in claim.quantities if not quantity.picks]
-        )
+        """The claim's quantities whose families need no choice, as they must be measured; none where one of them is not
+        applicable, for then the claim is not.
+        """
+        quantities = [filled(quantity, {}, self.dtype(claim)) for quantity in claim.quantities if not quantity.picks]
+        material = self.measurements.material
+        if self.unfit or any(material.resolved(quantity).not_applicable for quantity in quantities):
+            return []
+        return quantities
 
     def prepare(self, claim: Claim, standing: Standing, lost: Mapping[Bundle, str]) -> Outcome:
         """The claim with its families chosen, or the reason why it cannot be decided."""

@@ -191,6 +191,22 @@ def test_a_model_that_is_no_retrofit_has_no_base(suite: Any, pytester: Any) -> N
     assert "is no retrofit; give one with --attnres-trained" in helps["reason"]
 
 
+def test_nothing_is_measured_for_a_claim_that_does_not_apply(suite: Any, pytester: Any) -> None:
+    suite(
+        claims="""
+from attnres_core import BASE, CURRENT, MLP, TRAINED, claim, drop
+
+@claim(trained=drop(CURRENT, MLP).on(TRAINED), base=drop(CURRENT, MLP).on(BASE))
+def test_the_base_has_less_of_it(trained, base):
+    assert trained - base > 0
+"""
+    )
+    record = json.loads((pytester.path / "reports" / "latest.json").read_text())
+    assert [claim["verdict"] for claim in record["claims"]] == ["NOT APPLICABLE"]
+    assert record["columns"] == []
+    assert not list((pytester.path / ".attnres").rglob("*.safetensors"))
+
+
 def test_what_was_measured_of_a_model_in_one_role_was_seen_in_every_other(
     trained: dict[Part, Path], micro: Path, tmp_path: Path
 ) -> None:
