@@ -55,8 +55,9 @@ class Judge:
         return "float32" if null and self.measurements.material.dtype != "float32" else None
 
     def known(self, claim: Claim) -> list[Quantity]:
-        """The claim's quantities whose families need no choice, as they must be measured; none where one of them is not
-        applicable, for then the claim is not.
+        """The claim's quantities whose families need no choice, as they must be measured.
+
+        None where one of them is not applicable, for then the claim is not.
         """
         quantities = [filled(quantity, {}, self.dtype(claim)) for quantity in claim.quantities if not quantity.picks]
         material = self.measurements.material

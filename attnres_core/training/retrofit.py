@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,10 +52,29 @@ class RetrofitRecipe(train.Recipe):
     warmup: int = 20
     weight_decay: float = 0.0
     precision: str = "bfloat16"
+    marked: int = 4
+    """Windows of a batch that begin with a document and the end-of-text mark before it; the others begin anywhere. A
+    pretrained model reads its first token as no other, and the mark there as no other first token: routing that was
+    trained on windows without it lowered the loss of such text by .18, and raised that after a mark by .05."""
     part: str = Part.ROUTING.value
     num_blocks: int = 8
     recency_bias: float = 5.0
     """At 10 the softmax is saturated: its gradient is e^5 times smaller."""
+
+
+def windows(documents: Sequence[np.ndarray], recipe: RetrofitRecipe) -> Iterator[Tensor]:
+    """Batches `[batch, length + 1]` of the text: `recipe.marked` windows at documents' marks, then others anywhere."""
+    rng, size, marked = np.random.default_rng(recipe.seed), recipe.length + 1, recipe.marked
+    anywhere = recipe.batch - marked
+    while True:
+        order = rng.permutation(len(documents))
+        stream = np.concatenate([documents[i] for i in order])
+        starts = np.cumsum([0, *(len(documents[i]) for i in order)])
+        starts = rng.permutation(starts[starts <= len(stream) - size])
+        others = rng.permutation(len(stream) // size) * size
+        for batch in range(min(len(starts) // marked, len(others) // anywhere)):
+            own = starts[batch * marked :][:marked], others[batch * anywhere :][:anywhere]
+            yield torch.from_numpy(np.stack([stream[start : start + size] for start in np.concatenate(own)]))
 
 
 def freeze(model: nn.Module, part: Part) -> int:
@@ -133,9 +152,9 @@ class Run:
         folder = self.folder if step == recipe.steps else self.folder / f"checkpoint-{step}"
         exact = {name: value.clone() for name, value in trained(model).items()}
         _put(model, {name: value.to(torch.bfloat16) for name, value in exact.items()})
-        nll = scored.against(model)
-        change = "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**nll["change"])
-        tqdm.write(f"{self.folder.name} at step {step}: held-out NLL {change} nats/token")
+        scores = scored.against(model)
+        told = ["{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**nll["change"]) for nll in scores.values()]
+        tqdm.write(f"{self.folder.name} at step {step}: held-out NLL {told[0]} nats/token, {told[1]} without a mark")
         named = named_base(self.given, base, folder)
         own = Retrofit(
             *(named, base.commit, base.weights_digest, recipe.num_blocks, recipe.recency_bias, Part(recipe.part))
@@ -146,11 +165,15 @@ class Run:
             "recipe": asdict(recipe),
             "step": step,
             "tokens": step * recipe.batch * recipe.length,
-            "held_out_nll": nll,
+            **scores,
             "stored_as": "bfloat16",
         }
         save(model, base, own, {**manifest, **about}, folder)
         _put(model, exact)
+
+
+READINGS = {"held_out_nll": 0, "held_out_nll_without_mark": 1}
+"""What held-out documents are scored for: from their end-of-text mark on, and from the token after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +181,31 @@ class Scored:
     """Held-out documents, and what the base makes of them as it computes its own function."""
 
     documents: Sequence[np.ndarray]
-    before: np.ndarray
-    """Of each document, summed NLL and tokens."""
+    before: Mapping[str, np.ndarray]
+    """By reading, of each document, summed NLL and tokens."""
     device: str
 
     @classmethod
     def of(cls, base: NativeCheckpoint, documents: Sequence[np.ndarray], device: str) -> Scored:
         """Score a base, which leaves memory again."""
         network = load_checkpoint(dataclasses.replace(base, wrap=OWN_FUNCTION), device).network
-        return cls(documents, train.document_nll(network, documents, device), device)
+        return cls(documents, _read(network, documents, device), device)
 
-    def against(self, model: nn.Module) -> dict[str, dict[str, float]]:
-        """The loss before and after, and its change over the same documents, each with a 95 % interval."""
-        after = train.document_nll(model, self.documents, self.device)
-        scored = {"before": self.before, "after": after, "change": after - self.before * [1, 0]}
-        return {what: train.summarise_nll(per_document) for what, per_document in scored.items()}
+    def against(self, model: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
+        """By reading, the loss before and after, and its change over the same documents, each with a 95 % interval."""
+        scores = {}
+        for reading, after in _read(model, self.documents, self.device).items():
+            before = self.before[reading]
+            scored = {"before": before, "after": after, "change": after - before * [1, 0]}
+            scores[reading] = {what: train.summarise_nll(per_document) for what, per_document in scored.items()}
+        return scores
+
+
+def _read(model: nn.Module, documents: Sequence[np.ndarray], device: str) -> dict[str, np.ndarray]:
+    return {
+        reading: train.document_nll(model, [ids[first:] for ids in documents], device)
+        for reading, first in READINGS.items()
+    }
 
 
 @torch.no_grad()
@@ -221,7 +254,11 @@ def main(run: Run, *, device: str, scratch: Path, compiled: bool = False, kept_s
     state_file = train.state_of(scratch, run.folder.name, recipe, documents, base.weights_digest)
     begins = train.refuse_passed(run.folder, earlier)
     curve = train.optimise(
-        *(model, documents, recipe, state_file), compiled=compiled, save_every=SAVE_EVERY, keep=keep, begins=begins
+        *(model, windows(documents, recipe), recipe, state_file),
+        compiled=compiled,
+        save_every=SAVE_EVERY,
+        keep=keep,
+        begins=begins,
     )
     data = {"digest": corpus.digest, "held_out_documents": len(held_out), "sources": sources()}
     about = {"numbers": numbers, "curve": curve, "device": device, "torch": torch.__version__, "data": data}

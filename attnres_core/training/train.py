@@ -251,7 +251,11 @@ def train_one(
     model = build_model(name, recipe.seed).to(device)
     state_file = state_of(scratch, f"{name}-{recipe.seed}", recipe, documents)
     curve = optimise(
-        *(model, documents, recipe, state_file), compiled=compiled, save_every=save_every, keep=keep, begins=begins
+        *(model, batches(documents, recipe), recipe, state_file),
+        compiled=compiled,
+        save_every=save_every,
+        keep=keep,
+        begins=begins,
     )
     return model, curve
 
@@ -266,7 +270,7 @@ def state_of(scratch: Path, name: str, recipe: Recipe, documents: Sequence[np.nd
 
 def optimise(
     model: nn.Module,
-    documents: Sequence[np.ndarray],
+    feed: Iterator[Tensor],
     recipe: Recipe,
     state_file: Path,
     *,
@@ -275,8 +279,9 @@ def optimise(
     keep: Callable[[int, nn.Module], None] | None = None,
     begins: Callable[[int], None] = lambda step: None,
 ) -> list[dict[str, float]]:
-    """Train what is not frozen of a model where it lies, and return its curve; arguments as for `train_one`.
+    """Train what is not frozen of a model where it lies, and return its curve.
 
+    `feed` gives the batches from step 0 on; other arguments are as for `train_one`.
     The state file holds all but the frozen weights. One of another recipe is not resumed.
     """
     frozen = {name for name, each in model.named_parameters(remove_duplicate=False) if not each.requires_grad}
@@ -298,7 +303,6 @@ def optimise(
         return nn.functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
 
     run = torch.compile(loss_of) if compiled else loss_of
-    feed = batches(documents, recipe)
     for _ in range(step):
         next(feed)
     bar = tqdm(total=recipe.steps, initial=step, desc=name, unit="step", mininterval=5)

@@ -35,7 +35,15 @@ from attnres_core.training import retrofit, train
 from attnres_core.training.corpus import Corpus, Document
 
 RECIPE = retrofit.RetrofitRecipe(
-    steps=6, batch=2, length=8, warmup=2, learning_rate=0.03, precision="float32", num_blocks=2, recency_bias=3.0
+    steps=6,
+    batch=2,
+    marked=1,
+    length=8,
+    warmup=2,
+    learning_rate=0.03,
+    precision="float32",
+    num_blocks=2,
+    recency_bias=3.0,
 )
 EACH = pytest.mark.parametrize("part", Part)
 
@@ -73,7 +81,8 @@ def optimised(base: Path, part: Part, state_file: Path) -> tuple[dict[str, Tenso
     model = load_checkpoint(retrofit.wrapped_base(str(base), recipe_of(part))).network
     retrofit.freeze(model, part)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    train.optimise(model, ids_of(base, corpus().train), recipe_of(part), state_file, compiled=False, save_every=3)
+    feed = retrofit.windows(ids_of(base, corpus().train), recipe_of(part))
+    train.optimise(model, feed, recipe_of(part), state_file, compiled=False, save_every=3)
     return before, {name: value.detach() for name, value in model.named_parameters()}
 
 
@@ -97,40 +106,56 @@ def test_what_is_frozen_stays_equal_to_the_bit(micro: Path, tmp_path: Path, part
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: Part
 ) -> None:
-    base, plain = micro / "vanilla", train.batches
+    base, plain = micro / "vanilla", retrofit.windows
     _, straight = optimised(base, part, tmp_path / "straight.pt")
 
     class Stopped(Exception):
         pass
 
-    def breaking(some: Sequence[np.ndarray], recipe: train.Recipe) -> Iterator[Tensor]:
+    def breaking(some: Sequence[np.ndarray], recipe: retrofit.RetrofitRecipe) -> Iterator[Tensor]:
         yield from itertools.islice(plain(some, recipe), 4)
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "batches", breaking)
+        patch.setattr(retrofit, "windows", breaking)
         with pytest.raises(Stopped):
             optimised(base, part, tmp_path / "stopped.pt")
     _, resumed = optimised(base, part, tmp_path / "stopped.pt")
     assert all(torch.equal(resumed[name], value) for name, value in straight.items())
 
 
+def test_half_of_the_windows_begin_with_a_document_and_half_anywhere() -> None:
+    documents = [np.array([0, *range(10 * i + 1, 10 * i + 8)]) for i in range(40)]
+    recipe = dataclasses.replace(RECIPE, batch=8, marked=4)
+    batches = torch.stack(list(itertools.islice(retrofit.windows(documents, recipe), 9)))  # (an epoch, and a half)
+    again = torch.stack(list(itertools.islice(retrofit.windows(documents, recipe), 9)))
+    assert torch.equal(batches, again)
+    assert batches.shape == (9, 8, RECIPE.length + 1)
+    assert (batches[:, :4, 0] == 0).all()
+    epoch = batches[:4, :4, 1]  # (a batch of the 35 whole windows anywhere is left over, and of 39 at marks)
+    assert len(set(epoch.flatten().tolist())) == 16
+    assert (batches[:, 4:, 0] != 0).any()
+    stream = {tuple(window) for window in batches.flatten(0, 1).tolist()}
+    assert all(after == before + 1 or 0 in (after, before) for w in stream for before, after in itertools.pairwise(w))
+
+
 @EACH
 def test_the_stored_model_is_the_scored_one(trained: dict[Part, Path], micro: Path, part: Part) -> None:
-    """The loss of the manifest, from the files: before it of the base's own function, after it of the retrofit."""
+    """The losses of the manifest, from the files: before of the base's own function, after of the retrofit."""
     folder, dialect = trained[part], {Part.ROUTING: "open_block", Part.GAINS: "wrapped"}[part]
-    nll = json.loads((folder / "manifest.json").read_text())["held_out_nll"]
-    held_out = ids_of(micro / "vanilla", corpus().held_out)
     base, own = ac.load_model(micro / "vanilla", wrap=OWN_FUNCTION, num_blocks=2), ac.load_model(folder)
     assert own.dialect == dialect
     scores = {"before": base, "after": own, "at step 3": ac.load_model(folder / "checkpoint-3")}
-    found = {when: train.document_nll(model.network, held_out, "cpu") for when, model in scores.items()}
-    assert train.summarise_nll(found["before"]) == pytest.approx(nll["before"])
-    assert train.summarise_nll(found["after"]) == pytest.approx(nll["after"])
-    assert nll["change"]["mean"] == pytest.approx(nll["after"]["mean"] - nll["before"]["mean"])
-    third = json.loads((folder / "checkpoint-3" / "manifest.json").read_text())["held_out_nll"]["after"]
-    assert train.summarise_nll(found["at step 3"]) == pytest.approx(third)
-    assert third["mean"] != nll["after"]["mean"] != nll["before"]["mean"]
+    for reading, first in retrofit.READINGS.items():
+        nll = json.loads((folder / "manifest.json").read_text())[reading]
+        held_out = [ids[first:] for ids in ids_of(micro / "vanilla", corpus().held_out)]
+        found = {when: train.document_nll(model.network, held_out, "cpu") for when, model in scores.items()}
+        assert train.summarise_nll(found["before"]) == pytest.approx(nll["before"])
+        assert train.summarise_nll(found["after"]) == pytest.approx(nll["after"])
+        assert nll["change"]["mean"] == pytest.approx(nll["after"]["mean"] - nll["before"]["mean"])
+        third = json.loads((folder / "checkpoint-3" / "manifest.json").read_text())[reading]["after"]
+        assert train.summarise_nll(found["at step 3"]) == pytest.approx(third)
+        assert third["mean"] != nll["after"]["mean"] != nll["before"]["mean"]
 
 
 GAINED = """
