@@ -3,6 +3,10 @@
 make verify && cp reports/latest.json open.json
 make verify ARGS="--attnres-trained fixtures/checkpoints/tiny-kimi-block" && cp reports/latest.json kimi.json
 python benchmarks/verdicts.py open.json kimi.json > docs/verdicts.md
+
+Of some files alone, as one table (docs/sizes.md):
+
+python benchmarks/verdicts.py open.json small.json --of embedding_feeds_early_mlp older_feeds_late_attention
 """
 
 from __future__ import annotations
@@ -48,15 +52,16 @@ def cell(claim: ClaimEntry | None) -> str:
     return f"{told} {number(numbers['estimate'], unit)} {interval((numbers['low'], numbers['high']), unit)}"
 
 
-def table(records: Sequence[Record], *, control: bool) -> list[str]:
-    """One row a claim of any record, in the order of their files."""
+def table(records: Sequence[Record], *, control: bool, files: Sequence[str] = ()) -> list[str]:
+    """One row a claim of any record, in the order of their files; of `files` alone, where some are given."""
     lines = [f"| claim | {' | '.join(map(name, records))} |", "|---" * (1 + len(records)) + "|"]
     found = [{claim_key(c["node_id"]): c for c in record["claims"]} for record in records]
     for key in dict.fromkeys(key for own in found for key in own):
         every = [own.get(key) for own in found]
         cells = list(map(cell, every))
         first = next(claim for claim in every if claim is not None)
-        if first["control"] is control and set(cells) != {"-"}:
+        asked = not files or key.partition("::")[0] in files
+        if asked and first["control"] is control and set(cells) != {"-"}:
             lines.append(f"| {titled(first)} | {' | '.join(cells)} |")
     return lines
 
@@ -99,7 +104,13 @@ def main() -> None:
     """Print the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", type=Path, nargs="+", help="a run's JSON record for each checkpoint")
-    print(page([read_record(file) for file in parser.parse_args().records]), end="")
+    parser.add_argument("--of", nargs="+", default=[], metavar="NAME", help="print claims of test_NAME.py alone")
+    arguments = parser.parse_args()
+    records = [read_record(file) for file in arguments.records]
+    files = [f"test_{name}.py" for name in arguments.of]
+    if unknown := set(files) - {claim_key(c["node_id"]).partition("::")[0] for r in records for c in r["claims"]}:
+        parser.error(f"no record has claims of {', '.join(sorted(unknown))}")
+    print("\n".join(table(records, control=False, files=files)) + "\n" if files else page(records), end="")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 from support.sample_record import sample_record
 
-from benchmarks.verdicts import page
+from benchmarks.verdicts import page, table
 
 HOSTILE = "a | b [c](http://d) <b>e</b> `f`\n# g"
 
@@ -31,6 +31,19 @@ def test_a_claim_that_one_record_lacks_is_a_dash_there(records):
     told = {row[0]: row[1:] for row in html_rows(page(records))}
     assert told[missing["title"]][0] == "-" != told[missing["title"]][1]
     assert told[extra["title"]][1] == "-" != told[extra["title"]][0]
+
+
+def test_claims_of_some_files_alone_are_told(records):
+    every = table(records, control=False)
+    moved = next(claim for claim in records[0]["claims"] if not claim["control"])
+    title = moved["title"]
+    for record in records:
+        for claim in record["claims"]:
+            if claim["title"] == title:
+                claim["node_id"] = "hypotheses/test_other.py::test_moved"
+    alone = table(records, control=False, files=["test_other.py"])
+    assert alone == [*every[:2], *(line for line in every if line.startswith(f"| {title} |"))]
+    assert sorted(every[2:]) == sorted(alone[2:] + table(records, control=False, files=["test_motifs.py"])[2:])
 
 
 def test_whatever_a_title_or_a_name_holds_stays_text(records):
