@@ -93,7 +93,7 @@ if TYPE_CHECKING:
     STATES, WEIGHTS, BOTH = Part.STATES, Part.WEIGHTS, Part.BOTH
     EARLY, MID, LATE, ALL = Band.EARLY, Band.MID, Band.LATE, Band.ALL
     TRAINED, WRAPPED, STOCK, UNTRAINED = Role.TRAINED, Role.WRAPPED, Role.STOCK, Role.UNTRAINED
-    BASE = Role.BASE
+    BASE, GAINS = Role.BASE, Role.GAINS
     DELTA_NLL, KL = Metric.DELTA_NLL, Metric.KL
     LOGIT_DIFFERENCE, ANSWER_PROBABILITY = Metric.LOGIT_DIFFERENCE, Metric.ANSWER_PROBABILITY
     TOP1_AGREEMENT, DELTA_ENTROPY = Metric.TOP1_AGREEMENT, Metric.DELTA_ENTROPY
@@ -138,7 +138,7 @@ _CHOICES = {
     "quantities.vocabulary.Sublayer": ("ATTN", "MLP", "FINAL", "ALL_SITES", "ALL_SUBLAYERS"),
     "quantities.vocabulary.Part": ("STATES", "WEIGHTS", "BOTH"),
     "quantities.vocabulary.Band": ("EARLY", "MID", "LATE", "ALL"),
-    "quantities.vocabulary.Role": ("TRAINED", "WRAPPED", "STOCK", "UNTRAINED", "BASE"),
+    "quantities.vocabulary.Role": ("TRAINED", "WRAPPED", "STOCK", "UNTRAINED", "BASE", "GAINS"),
     "quantities.metrics.Metric": (
         *("DELTA_NLL", "KL", "LOGIT_DIFFERENCE", "ANSWER_PROBABILITY", "TOP1_AGREEMENT", "DELTA_ENTROPY"),
         *("SENTENCE_LEAD", "SENTENCE_ACCURACY"),

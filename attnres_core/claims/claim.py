@@ -19,7 +19,7 @@ PROVISIONAL_CLAIMS = 64
 """A claim that is not registered is explored at ALPHA / 64, whatever else is collected."""
 CLAIM_ALPHA = ALPHA / PROVISIONAL_CLAIMS
 """The one-sided level of an exploratory claim; a registered one owns the share that its lock gives it."""
-UNROUTED = (Role.WRAPPED, Role.BASE)
+UNROUTED = (Role.WRAPPED, Role.BASE, Role.GAINS)
 """Models without queries, whose depth weights no prompt changes."""
 
 

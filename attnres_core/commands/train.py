@@ -126,8 +126,12 @@ def _after_the_fact(arguments: argparse.Namespace) -> Callable[[], None]:
 
     def train() -> None:
         retrofit.main(run, **_how(arguments))
-        beside = f"--attnres-vanilla {arguments.retrofit} --attnres-recency-bias {recipe.recency_bias:g}"
-        print(f"now: pytest hypotheses/ --attnres-trained {run.folder} {beside}")
+        routing, gains = (run.folder.with_name(f"{run.base.name}-{part}-{recipe.seed}") for part in retrofit.Part)
+        if missing := [folder for folder in (routing, gains) if not (folder / "config.json").is_file()]:
+            how = "without" if missing[0] == routing else "with"
+            print(f"now, for {missing[0]}: the same command {how} --control gains")
+        beside = f"--attnres-vanilla {gains} --attnres-recency-bias {recipe.recency_bias:g}"
+        print(f"then: pytest hypotheses/test_retrofitted_routing.py --attnres-trained {routing} {beside}")
 
     return train
 

@@ -218,7 +218,7 @@ class Measurements:
             models = ", ".join(f"{q.role} ({self.material.checkpoint(q.role).name})" for q in losses)
             raise ValueError(
                 f"`{statement}` compares losses per token of models with different tokenizers: {models}; choose models "
-                "of one tokenizer (for a retrofit, --attnres-vanilla takes its base or its control)"
+                "of one tokenizer (for a retrofit, --attnres-vanilla takes its control or its base)"
             )
 
     def sham(self) -> float:

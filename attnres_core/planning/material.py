@@ -86,15 +86,20 @@ class Material:
         """The model in a role.
 
         Raises:
-            NotApplicable: the trained checkpoint kept no such step, its adapter makes no untrained model, or it is no
-                retrofit.
+            NotApplicable: the trained checkpoint kept no such step, its adapter makes no untrained model, it is no
+                retrofit of routing, or the vanilla one is not its control.
         """
         try:
             return self.checkpoints[role]
         except KeyError:
-            if role is Role.BASE:
-                told = "give one with --attnres-trained: docs/checkpoints.md, Routing after the fact"
-                raise NotApplicable(f"{self.checkpoints[Role.TRAINED].name} is no retrofit; {told}") from None
+            if role in (Role.BASE, Role.GAINS):
+                told = (
+                    f"{self.checkpoints[Role.TRAINED].name} is no retrofit of routing; give one with --attnres-trained"
+                )
+                if Role.BASE in self.checkpoints:
+                    told = f"{self.checkpoints[Role.WRAPPED].name} is no control of this retrofit; give one with "
+                    told += "--attnres-vanilla (`python -m attnres_core train --retrofit ... --control gains`)"
+                raise NotApplicable(f"{told}: docs/checkpoints.md, Routing after the fact") from None
             if role is Role.UNTRAINED:
                 adapter = self.checkpoints[Role.TRAINED].adapter
                 told = "give its function a parameter `untrained`: docs/adapters.md"

@@ -157,6 +157,8 @@ class Role(StrEnum):
     """The trained checkpoint's architecture at a seeded initialisation, pseudo-queries zero: a control."""
     BASE = "base"
     """The vanilla model that the trained checkpoint is a retrofit of, as it computes its own function."""
+    GAINS = "gains"
+    """The retrofit's control, where `--attnres-vanilla` is one: gains of the base's norms trained, routing constant."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,9 @@ SAME = 1e-6
 """Estimates of a record, which have seven digits, that differ by less than this share of their size are the same."""
 NO_NEGATION = "a statement fails, but its families were picked: records do not hold what would refute its title"
 """Why a claim with picks is not refuted over seeds."""
-FIXED = frozenset({"wrapped", "stock", "untrained", "base"})
+FIXED = frozenset({"wrapped", "stock", "untrained", "base", "gains"})
 """The roles of models that no seed of the trained one changes."""
-_ROLE = re.compile(r" on (trained|wrapped|stock|untrained|base|step-\d+)\b")
+_ROLE = re.compile(r" on (trained|wrapped|stock|untrained|base|gains|step-\d+)\b")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,9 @@ _ALIKE: dict[str, Callable[[Record], object]] = {
     "lock of registered claims": lambda record: record["settings"]["registrations"]["lock"],
     "dtype": lambda record: record["settings"]["dtype"],
     "baseline": lambda record: {
-        role: record["models"][role]["digest"] for role in ("wrapped", "stock", "base") if record["models"].get(role)
+        role: record["models"][role]["digest"]
+        for role in ("wrapped", "stock", "base", "gains")
+        if record["models"].get(role)
     },
 }
 

@@ -146,8 +146,10 @@ def read_inputs(settings: Settings, claims: Sequence[Claim] = (), workers: int =
     }
     if not isinstance(trained, AdaptedCheckpoint) or trained.makes_untrained:
         checkpoints[Role.UNTRAINED] = dataclasses.replace(trained, weights=Weights.UNTRAINED)
-    if isinstance(trained, RetrofittedCheckpoint):
+    if isinstance(trained, RetrofittedCheckpoint) and trained.wrap is None:  # (not a control)
         checkpoints[Role.BASE] = dataclasses.replace(trained.base, wrap=OWN_FUNCTION)
+        if isinstance(wrapped, RetrofittedCheckpoint) and wrapped.base.weights_digest == trained.base.weights_digest:
+            checkpoints[Role.GAINS] = wrapped
     models = tuple(checkpoints.values())
     asked = Asked(
         settings.device, settings.dtype, models, workers, settings.memory, settings.device_map, settings.ray_address

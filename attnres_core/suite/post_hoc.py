@@ -17,9 +17,9 @@ def seen_before(suite: Suite) -> dict[str, str]:
     for claim in suite.claims:
         checkpoints: set[str] = set()
         measured = suite.measured(claim)
+        if any(quantity.role not in measured.material.checkpoints for quantity in claim.quantities):
+            continue  # (the claim does not apply to these models: nothing that was seen of them is about it)
         for quantity in claim.quantities:
-            if quantity.role not in measured.material.checkpoints:
-                continue  # (it does not apply)
             keys = {ROUTING} if quantity.picks else measured.material.resolved(quantity).keys
             if keys:  # (what does not apply has none)
                 checkpoints |= measured.touched(quantity.role, keys, Split.CONFIRMATION)

@@ -63,16 +63,26 @@ class RetrofitRecipe(train.Recipe):
 
 
 def windows(documents: Sequence[np.ndarray], recipe: RetrofitRecipe) -> Iterator[Tensor]:
-    """Batches `[batch, length + 1]` of the text: `recipe.marked` windows at documents' marks, then others anywhere."""
+    """Batches `[batch, length + 1]` of the text: `recipe.marked` windows at documents' marks, then others anywhere.
+
+    Raises:
+        ValueError: a batch has no window of one kind, or the text is too short for one.
+    """
     rng, size, marked = np.random.default_rng(recipe.seed), recipe.length + 1, recipe.marked
     anywhere = recipe.batch - marked
+    if not 0 < marked < recipe.batch:
+        raise ValueError(
+            f"{marked} of {recipe.batch} windows of a batch are to begin at a mark; take 1 to {recipe.batch - 1}"
+        )
     while True:
         order = rng.permutation(len(documents))
         stream = np.concatenate([documents[i] for i in order])
         starts = np.cumsum([0, *(len(documents[i]) for i in order)])
         starts = rng.permutation(starts[starts <= len(stream) - size])
         others = rng.permutation(len(stream) // size) * size
-        for batch in range(min(len(starts) // marked, len(others) // anywhere)):
+        if not (whole := min(len(starts) // marked, len(others) // anywhere)):
+            raise ValueError(f"the text has {len(stream)} tokens: too few for a batch of {recipe.batch} x {size}")
+        for batch in range(whole):
             own = starts[batch * marked :][:marked], others[batch * anywhere :][:anywhere]
             yield torch.from_numpy(np.stack([stream[start : start + size] for start in np.concatenate(own)]))
 

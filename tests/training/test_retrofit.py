@@ -159,9 +159,9 @@ def test_the_stored_model_is_the_scored_one(trained: dict[Part, Path], micro: Pa
 
 
 GAINED = """
-from attnres_core import BASE, MLP, TRAINED, WRAPPED, claim, closed_form_error, loss
+from attnres_core import BASE, GAINS, MLP, TRAINED, claim, closed_form_error, loss
 
-@claim(routing=loss().on(TRAINED), gains=loss().on(WRAPPED))
+@claim(routing=loss().on(TRAINED), gains=loss().on(GAINS))
 def test_gains_do_better(routing, gains):
     assert routing - gains > 0
 
@@ -211,9 +211,23 @@ def test_a_retrofit_and_its_control_decide_claims(
 def test_a_model_that_is_no_retrofit_has_no_base(suite: Any, pytester: Any) -> None:
     suite(claims=GAINED)
     record = json.loads((pytester.path / "reports" / "latest.json").read_text())
-    _, helps, exact = record["claims"]
-    assert helps["verdict"] == exact["verdict"] == "NOT APPLICABLE"
-    assert "is no retrofit; give one with --attnres-trained" in helps["reason"]
+    assert {claim["verdict"] for claim in record["claims"]} == {"NOT APPLICABLE"}
+    assert all("is no retrofit of routing; give one with --attnres-trained" in c["reason"] for c in record["claims"])
+
+
+def test_a_control_is_no_retrofit_of_routing(suite: Any, trained: dict[Part, Path], pytester: Any) -> None:
+    gains = trained[Part.GAINS]
+    suite(f"--attnres-trained={gains}", f"--attnres-vanilla={gains}", "--attnres-recency-bias=3", claims=GAINED)
+    record = json.loads((pytester.path / "reports" / "latest.json").read_text())
+    assert {claim["verdict"] for claim in record["claims"]} == {"NOT APPLICABLE"}
+
+
+def test_the_base_is_no_control(suite: Any, trained: dict[Part, Path], pytester: Any) -> None:
+    suite(f"--attnres-trained={trained[Part.ROUTING]}", "--attnres-recency-bias=3", claims=GAINED)
+    record = json.loads((pytester.path / "reports" / "latest.json").read_text())
+    gains, helps, _ = record["claims"]
+    assert gains["verdict"] == "NOT APPLICABLE" != helps["verdict"]
+    assert "is no control of this retrofit; give one with --attnres-vanilla" in gains["reason"]
 
 
 def test_nothing_is_measured_for_a_claim_that_does_not_apply(suite: Any, pytester: Any) -> None:
