@@ -54,16 +54,16 @@ class Judge:
         null = any(statement.bounds_above for statement in claim.statements)
         return "float32" if null and self.measurements.material.dtype != "float32" else None
 
-    def known(self, claim: Claim) -> list[Quantity]:
-        """The claim's quantities whose families need no choice, as they must be measured.
+    def applies(self, claim: Claim) -> bool:
+        """Whether the run has all that a claim is about, but for families that the data choose."""
+        resolved = self.measurements.material.resolved
+        return not self.unfit and not any(resolved(q).not_applicable for q in claim.quantities if not q.picks)
 
-        None where one of them is not applicable, for then the claim is not.
-        """
-        quantities = [filled(quantity, {}, self.dtype(claim)) for quantity in claim.quantities if not quantity.picks]
-        material = self.measurements.material
-        if self.unfit or any(material.resolved(quantity).not_applicable for quantity in quantities):
+    def known(self, claim: Claim) -> list[Quantity]:
+        """A claim's quantities whose families need no choice, as they must be measured; none where it does not apply."""
+        if not self.applies(claim):
             return []
-        return quantities
+        return [filled(quantity, {}, self.dtype(claim)) for quantity in claim.quantities if not quantity.picks]
 
     def prepare(self, claim: Claim, standing: Standing, lost: Mapping[Bundle, str]) -> Outcome:
         """The claim with its families chosen, or the reason why it cannot be decided."""

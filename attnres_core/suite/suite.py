@@ -199,7 +199,8 @@ class Suite:
             digests = prompts.digests
             if not set(digests.exploration) <= known.keys():
                 note_read(folder, Split.EXPLORATION, digests.exploration)
-            confirmed = [c for c in claims if standings[c.node_id].split is Split.CONFIRMATION]
+            applies = self.judges[name].applies
+            confirmed = [c for c in claims if standings[c.node_id].split is Split.CONFIRMATION and applies(c)]
             own = prompts.whole.digest
             others = [c for c in confirmed if registered.get(claim_key(c.node_id), own) != own]
             if others:
