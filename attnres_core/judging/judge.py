@@ -60,7 +60,7 @@ class Judge:
         return not self.unfit and not any(resolved(q).not_applicable for q in claim.quantities if not q.picks)
 
     def known(self, claim: Claim) -> list[Quantity]:
-        """A claim's quantities whose families need no choice, as they must be measured; none where it does not apply."""
+        """The quantities of a claim that applies whose families need no choice, as they must be measured."""
         if not self.applies(claim):
             return []
         return [filled(quantity, {}, self.dtype(claim)) for quantity in claim.quantities if not quantity.picks]

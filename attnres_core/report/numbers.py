@@ -15,8 +15,8 @@ DIGITS = 3
 """Significant digits of what was measured."""
 PLAIN = (-4, 6)
 """The powers of ten between which a measured number is written out."""
-UNSIGNED_UNITS = tuple(dict.fromkeys(summary.spec.unit for summary in Summary))
-"""Units of amounts that are read off the depth weights. Numbers in any other unit are effects or correlations, which
+UNSIGNED_UNITS = tuple(dict.fromkeys(summary.spec.unit for summary in Summary if summary is not Summary.LOSS))
+"""Units of amounts that are read off the depth weights (a loss has that of effects). Numbers in any other unit are effects or correlations, which
 carry their sign."""
 EXACT = "exact"
 """Stands for the interval of a number that is no sample's."""
