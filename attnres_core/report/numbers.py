@@ -16,8 +16,9 @@ DIGITS = 3
 PLAIN = (-4, 6)
 """The powers of ten between which a measured number is written out."""
 UNSIGNED_UNITS = tuple(dict.fromkeys(summary.spec.unit for summary in Summary if summary is not Summary.LOSS))
-"""Units of amounts that are read off the depth weights (a loss has that of effects). Numbers in any other unit are effects or correlations, which
-carry their sign."""
+"""Units of amounts that are read off the depth weights (a loss has that of effects).
+
+Numbers in any other unit are effects or correlations, which carry their sign."""
 EXACT = "exact"
 """Stands for the interval of a number that is no sample's."""
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
