@@ -115,6 +115,7 @@ def _from_scratch(arguments: argparse.Namespace) -> Callable[[], None]:
 
 def _after_the_fact(arguments: argparse.Namespace) -> Callable[[], None]:
     """What trains a part of a base; a ValueError where that cannot be."""
+    from attnres_core.models.checkpoints.retrofit import Part
     from attnres_core.training import retrofit
 
     if arguments.names:
@@ -126,7 +127,7 @@ def _after_the_fact(arguments: argparse.Namespace) -> Callable[[], None]:
 
     def train() -> None:
         retrofit.main(run, **_how(arguments))
-        routing, gains = (run.folder.with_name(f"{run.base.name}-{part}-{recipe.seed}") for part in retrofit.Part)
+        routing, gains = (run.folder.with_name(f"{run.base.name}-{part}-{recipe.seed}") for part in Part)
         if missing := [folder for folder in (routing, gains) if not (folder / "config.json").is_file()]:
             how = "without" if missing[0] == routing else "with"
             print(f"now, for {missing[0]}: the same command {how} --control gains")
