@@ -108,7 +108,10 @@ def test_reference_checkpoints_share_one_tokenizer() -> None:
 
 def test_a_misspelt_reference_is_answered_with_the_known_names(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # (nothing was fetched)
-    known = ", ".join(folder.name for folder in FOLDERS)
+    others = (
+        config.parent.name for part in ("larger", "retrofits") for config in fixtures().glob(f"{part}/*/config.json")
+    )
+    known = ", ".join(sorted([*(folder.name for folder in FOLDERS), *others]))
     with pytest.raises(ValueError, match="no reference checkpoint") as caught:
         reference("tiny-open-blok")
     assert str(caught.value) == f"no reference checkpoint 'tiny-open-blok'; there are: {known}"
