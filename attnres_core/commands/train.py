@@ -132,7 +132,8 @@ def _after_the_fact(arguments: argparse.Namespace) -> Callable[[], None]:
             how = "without" if missing[0] == routing else "with"
             print(f"now, for {missing[0]}: the same command {how} --control gains")
         beside = f"--attnres-vanilla {gains} --attnres-recency-bias {recipe.recency_bias:g}"
-        print(f"then: pytest hypotheses/test_retrofitted_routing.py --attnres-trained {routing} {beside}")
+        when = "then" if missing else "now"
+        print(f"{when}: pytest hypotheses/test_retrofitted_routing.py --attnres-trained {routing} {beside}")
 
     return train
 

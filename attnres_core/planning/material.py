@@ -93,12 +93,11 @@ class Material:
             return self.checkpoints[role]
         except KeyError:
             if role in (Role.BASE, Role.GAINS):
-                told = (
-                    f"{self.checkpoints[Role.TRAINED].name} is no retrofit of routing; give one with --attnres-trained"
-                )
+                given, needed, option = Role.TRAINED, "retrofit of routing", "--attnres-trained"
                 if Role.BASE in self.checkpoints:
-                    told = f"{self.checkpoints[Role.WRAPPED].name} is no control of this retrofit; give one with "
-                    told += "--attnres-vanilla (`python -m attnres_core train --retrofit ... --control gains`)"
+                    given, needed, option = Role.WRAPPED, "control of this retrofit", "--attnres-vanilla"
+                    option += " (`python -m attnres_core train --retrofit ... --control gains`)"
+                told = f"{self.checkpoints[given].name} is no {needed}; give one with {option}"
                 raise NotApplicable(f"{told}: docs/checkpoints.md, Routing after the fact") from None
             if role is Role.UNTRAINED:
                 adapter = self.checkpoints[Role.TRAINED].adapter

@@ -23,6 +23,7 @@ from scipy import special
 from attnres_core.claims.claim import claim_key
 from attnres_core.claims.statements import Decision, Interval, Linear, Operator, Statement, Verdict
 from attnres_core.judging.decisions import agreed, combine, deciding
+from attnres_core.quantities.vocabulary import Role
 from attnres_core.records.reading import escaped, read_record
 from attnres_core.records.schema import ClaimEntry, OperatorSign, Record, StatementEntry, VerdictWord
 from attnres_core.report.distinct_seeds import check_alike, check_estimates, check_weights
@@ -36,9 +37,9 @@ SAME = 1e-6
 """Estimates of a record, which have seven digits, that differ by less than this share of their size are the same."""
 NO_NEGATION = "a statement fails, but its families were picked: records do not hold what would refute its title"
 """Why a claim with picks is not refuted over seeds."""
-FIXED = frozenset({"wrapped", "stock", "untrained", "base", "gains"})
+FIXED = frozenset(role.value for role in Role if role is not Role.TRAINED)
 """The roles of models that no seed of the trained one changes."""
-_ROLE = re.compile(r" on (trained|wrapped|stock|untrained|base|gains|step-\d+)\b")
+_ROLE = re.compile(rf" on ({'|'.join(Role)}|step-\d+)\b")
 
 
 @dataclass(frozen=True, slots=True)

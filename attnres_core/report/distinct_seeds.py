@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from attnres_core.quantities.vocabulary import Role
 from attnres_core.records.schema import ModelEntry, PromptsEntry, Record
 from attnres_core.statistics.sign_sketches import cosine
 
@@ -51,8 +52,8 @@ _ALIKE: dict[str, Callable[[Record], object]] = {
     "dtype": lambda record: record["settings"]["dtype"],
     "baseline": lambda record: {
         role: record["models"][role]["digest"]
-        for role in ("wrapped", "stock", "base", "gains")
-        if record["models"].get(role)
+        for role in Role
+        if role not in (Role.TRAINED, Role.UNTRAINED) and record["models"].get(role)
     },
 }
 

@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,31 +60,6 @@ class RetrofitRecipe(train.Recipe):
     num_blocks: int = 8
     recency_bias: float = 5.0
     """At 10 the softmax is saturated: its gradient is e^5 times smaller."""
-
-
-def windows(documents: Sequence[np.ndarray], recipe: RetrofitRecipe) -> Iterator[Tensor]:
-    """Batches `[batch, length + 1]` of the text: `recipe.marked` windows at documents' marks, then others anywhere.
-
-    Raises:
-        ValueError: a batch has no window of one kind, or the text is too short for one.
-    """
-    rng, size, marked = np.random.default_rng(recipe.seed), recipe.length + 1, recipe.marked
-    anywhere = recipe.batch - marked
-    if not 0 < marked < recipe.batch:
-        raise ValueError(
-            f"{marked} of {recipe.batch} windows of a batch are to begin at a mark; take 1 to {recipe.batch - 1}"
-        )
-    while True:
-        order = rng.permutation(len(documents))
-        stream = np.concatenate([documents[i] for i in order])
-        starts = np.cumsum([0, *(len(documents[i]) for i in order)])
-        starts = rng.permutation(starts[starts <= len(stream) - size])
-        others = rng.permutation(len(stream) // size) * size
-        if not (whole := min(len(starts) // marked, len(others) // anywhere)):
-            raise ValueError(f"the text has {len(stream)} tokens: too few for a batch of {recipe.batch} x {size}")
-        for batch in range(whole):
-            own = starts[batch * marked :][:marked], others[batch * anywhere :][:anywhere]
-            yield torch.from_numpy(np.stack([stream[start : start + size] for start in np.concatenate(own)]))
 
 
 def freeze(model: nn.Module, part: Part) -> int:
@@ -264,7 +239,7 @@ def main(run: Run, *, device: str, scratch: Path, compiled: bool = False, kept_s
     state_file = train.state_of(scratch, run.folder.name, recipe, documents, base.weights_digest)
     begins = train.refuse_passed(run.folder, earlier)
     curve = train.optimise(
-        *(model, windows(documents, recipe), recipe, state_file),
+        *(model, train.batches(documents, recipe, recipe.marked), recipe, state_file),
         compiled=compiled,
         save_every=SAVE_EVERY,
         keep=keep,

@@ -131,16 +131,34 @@ def encode(tokenizer: Tokenizer, documents: Sequence[Document], end: int | None 
     return [np.array([end, *encoding.ids], dtype=np.int64) for encoding in batch]
 
 
-def batches(documents: Sequence[np.ndarray], recipe: Recipe) -> Iterator[Tensor]:
-    """Batches `[batch, length + 1]` in an order that the seed alone decides; a fresh shuffle every epoch."""
-    rng = np.random.default_rng(recipe.seed)
-    size = recipe.length + 1
+def batches(documents: Sequence[np.ndarray], recipe: Recipe, marked: int = 0) -> Iterator[Tensor]:
+    """Batches `[batch, length + 1]` in an order that the seed alone decides; a fresh shuffle every epoch.
+
+    Args:
+        documents: token ids of each, its end-of-text mark first.
+        recipe: the sizes of a batch, and the seed.
+        marked: windows of a batch that begin with a document, the first of it; the others begin anywhere.
+
+    Raises:
+        ValueError: all windows are to begin with a document, or the text is too short for a batch.
+    """
+    rng, size, anywhere = np.random.default_rng(recipe.seed), recipe.length + 1, recipe.batch - marked
+    if not 0 <= marked < recipe.batch:
+        raise ValueError(
+            f"{marked} of {recipe.batch} windows of a batch are to begin at a mark; take 0 to {recipe.batch - 1}"
+        )
     while True:
-        stream = np.concatenate([documents[i] for i in rng.permutation(len(documents))])
-        windows = stream[: len(stream) // size * size].reshape(-1, size)
-        windows = windows[rng.permutation(len(windows))]
-        for start in range(0, len(windows) - recipe.batch + 1, recipe.batch):
-            yield torch.from_numpy(windows[start : start + recipe.batch])
+        order = rng.permutation(len(documents))
+        stream = np.concatenate([documents[i] for i in order])
+        starts = np.cumsum([0, *(len(documents[i]) for i in order)])
+        starts = rng.permutation(starts[starts <= len(stream) - size]) if marked else starts
+        others = rng.permutation(len(stream) // size) * size
+        whole = min(len(others) // anywhere, len(starts) // marked if marked else len(others))
+        if not whole:
+            raise ValueError(f"the text has {len(stream)} tokens: too few for a batch of {recipe.batch} x {size}")
+        for batch in range(whole):
+            own = starts[batch * marked :][:marked], others[batch * anywhere :][:anywhere]
+            yield torch.from_numpy(np.stack([stream[start : start + size] for start in np.concatenate(own)]))
 
 
 def ngram_nll(train: Sequence[np.ndarray], held_out: Sequence[np.ndarray]) -> dict[str, float]:

@@ -81,7 +81,7 @@ def optimised(base: Path, part: Part, state_file: Path) -> tuple[dict[str, Tenso
     model = load_checkpoint(retrofit.wrapped_base(str(base), recipe_of(part))).network
     retrofit.freeze(model, part)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    feed = retrofit.windows(ids_of(base, corpus().train), recipe_of(part))
+    feed = train.batches(ids_of(base, corpus().train), recipe_of(part), recipe_of(part).marked)
     train.optimise(model, feed, recipe_of(part), state_file, compiled=False, save_every=3)
     return before, {name: value.detach() for name, value in model.named_parameters()}
 
@@ -106,18 +106,18 @@ def test_what_is_frozen_stays_equal_to_the_bit(micro: Path, tmp_path: Path, part
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: Part
 ) -> None:
-    base, plain = micro / "vanilla", retrofit.windows
+    base, plain = micro / "vanilla", train.batches
     _, straight = optimised(base, part, tmp_path / "straight.pt")
 
     class Stopped(Exception):
         pass
 
-    def breaking(some: Sequence[np.ndarray], recipe: retrofit.RetrofitRecipe) -> Iterator[Tensor]:
-        yield from itertools.islice(plain(some, recipe), 4)
+    def breaking(some: Sequence[np.ndarray], recipe: train.Recipe, marked: int) -> Iterator[Tensor]:
+        yield from itertools.islice(plain(some, recipe, marked), 4)
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(retrofit, "windows", breaking)
+        patch.setattr(train, "batches", breaking)
         with pytest.raises(Stopped):
             optimised(base, part, tmp_path / "stopped.pt")
     _, resumed = optimised(base, part, tmp_path / "stopped.pt")
@@ -127,8 +127,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
 def test_half_of_the_windows_begin_with_a_document_and_half_anywhere() -> None:
     documents = [np.array([0, *range(10 * i + 1, 10 * i + 8)]) for i in range(40)]
     recipe = dataclasses.replace(RECIPE, batch=8, marked=4)
-    batches = torch.stack(list(itertools.islice(retrofit.windows(documents, recipe), 9)))  # (an epoch, and a half)
-    again = torch.stack(list(itertools.islice(retrofit.windows(documents, recipe), 9)))
+    batches = torch.stack(
+        list(itertools.islice(train.batches(documents, recipe, recipe.marked), 9))
+    )  # (an epoch, and a half)
+    again = torch.stack(list(itertools.islice(train.batches(documents, recipe, recipe.marked), 9)))
     assert torch.equal(batches, again)
     assert batches.shape == (9, 8, RECIPE.length + 1)
     assert (batches[:, :4, 0] == 0).all()
