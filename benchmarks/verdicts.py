@@ -2,7 +2,8 @@
 
 make verify && cp reports/latest.json open.json
 make verify ARGS="--attnres-trained fixtures/checkpoints/tiny-kimi-block" && cp reports/latest.json kimi.json
-python benchmarks/verdicts.py open.json kimi.json > docs/verdicts.md
+pytest hypotheses/ --attnres-trained small-open-block --attnres-vanilla small-vanilla && cp reports/latest.json small.json
+python benchmarks/verdicts.py open.json kimi.json small.json > docs/verdicts.md
 
 Of some files alone, as one table (docs/sizes.md):
 
@@ -25,13 +26,14 @@ from attnres_core.report.wording import deciding, why_open
 
 HEAD = """# What the claims come out as
 
-Each registered claim on the two reference checkpoints, with the estimate and the limits of the statement that its
-verdict hangs on: of a supported claim the tightest, nearest to failing in its own standard errors; of a refuted one
+Each registered claim on the two reference checkpoints, and on one of twice their depth, with the estimate and the
+limits of the statement that its verdict hangs on: of a supported claim the tightest, nearest to failing in its own standard errors; of a refuted one
 that which refutes by most; of an inconclusive one the first that is open (under `drop`, where it is decided under
 several kinds of ablation and `drop` gives that verdict). *Post hoc* claims were registered after some of their data
 were measured, or restated on the same prompts. Written by `python benchmarks/verdicts.py` from runs
-of `make verify` and `make verify ARGS="--attnres-trained fixtures/checkpoints/tiny-kimi-block"`. Why a claim is not
-supported stands in the checkpoints' `expected_verdicts.json` and in the report.
+of `make verify`, of `make verify ARGS="--attnres-trained tiny-kimi-block"`, and of `make verify
+ARGS="--attnres-trained small-open-block --attnres-vanilla small-vanilla"`. Why a claim is not supported stands in the
+checkpoints' `expected_verdicts.json` and in the report. What changes with depth is told in [sizes](sizes.md).
 """
 WORDS = {"SUPPORTED": "supported", "REFUTED": "**refuted**", "INCONCLUSIVE": "*inconclusive*", "ERROR": "ERROR"}
 

@@ -147,12 +147,14 @@ def test_what_make_is_said_to_do_it_does():
     assert ran == {"verify", "test", "lint", "types", "docs"}
 
 
-@pytest.mark.parametrize("place", [0, 1], ids=["tiny-open-block", "tiny-kimi-block"])
-def test_the_page_of_verdicts_says_what_is_expected(place):
+@pytest.mark.parametrize(
+    ("place", "folder"),
+    enumerate(["checkpoints/tiny-open-block", "checkpoints/tiny-kimi-block", "larger/small-open-block"]),
+)
+def test_the_page_of_verdicts_says_what_is_expected(place, folder):
     """As many of each verdict, and no other words for them."""
-    name = ["tiny-open-block", "tiny-kimi-block"][place]
-    expected = json.loads((ROOT / "fixtures/checkpoints" / name / "expected_verdicts.json").read_text())["claims"]
-    rows = re.findall(r"^\| .* \| .* \| .* \|$", (ROOT / "docs/verdicts.md").read_text(), re.MULTILINE)
+    expected = json.loads((ROOT / "fixtures" / folder / "expected_verdicts.json").read_text())["claims"]
+    rows = re.findall(r"^\| .* \| .* \| .* \| .* \|$", (ROOT / "docs/verdicts.md").read_text(), re.MULTILINE)
     cells = [row.strip("| ").split(" | ")[1 + place] for row in rows if not row.startswith("| claim")]
     told = Counter(re.match(r"[\w*-]+", cell).group().strip("*").upper() for cell in cells)
     wanted = Counter(entry["verdict"] for entry in expected.values())
