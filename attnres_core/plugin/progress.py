@@ -14,7 +14,9 @@ STEPS = 10
 APART = 5.0
 """Seconds between two of them at least."""
 FIRST = 10.0
-"""Seconds until the first line, however little is done by then: a long run tells at once how long."""
+"""Seconds until the first line, if a hundredth is done by then: the first bundle's pace, while models load, says little."""
+PATIENCE = 60.0
+"""Seconds until the first line, however little is done by then: a long run tells soon how long."""
 FIT_APART = 30.0
 """Seconds between two lines while constants are being fitted: a fit is one bundle, and takes long."""
 
@@ -76,7 +78,8 @@ class ProgressBar:
             if (fit := self.folder.fit) and now - told_at >= FIT_APART:
                 told_at = now
                 write_header(self.reporter, [f"attnres: {fit}"])
-            late = first and done and now - started >= max(FIRST, self.apart)
+            due = FIRST if 100 * done >= total else PATIENCE
+            late = first and done and now - started >= max(due, self.apart)
             if done < total and (late or (STEPS * done // total > steps and now - told_at >= self.apart)):
                 steps, told_at, first = STEPS * done // total, now, False
                 by = f"; {self.folder.workers}" if self.folder.workers else ""

@@ -125,6 +125,21 @@ def test_a_short_run_tells_nothing_of_its_progress(measuring):
     assert measuring(apart=60) == []
 
 
+@pytest.mark.parametrize(("done", "told"), [(1, 0), (10, 1)], ids=["under a hundredth", "a hundredth"])
+def test_the_first_line_waits_for_a_hundredth(request, tmp_path, monkeypatch, done, told):
+    """One of a thousand bundles, measured while models load, would announce hours."""
+    monkeypatch.setattr("attnres_core.plugin.progress.FIRST", 0)
+    folder, out = RunFolder(tmp_path, "run").open(), io.StringIO()
+    folder.announce([SimpleNamespace(cost=10)] * 1000, 0, ["what it works on"])
+    bar = ProgressBar(folder, TerminalReporter(request.config, out), header=False, apart=0)
+    for bundle in range(done):
+        folder.finish(SimpleNamespace(id=str(bundle), cost=10))
+    time.sleep(0.6)
+    folder.leave_record(DECIDED, {})
+    bar.close()
+    assert len(out.getvalue().splitlines()) == told
+
+
 def test_the_time_left_goes_on_at_the_pace_so_far():
     assert (
         progress_line(12, 40, 60, "12 of 40 bundles")
