@@ -1,8 +1,9 @@
 """The reference checkpoints' verdicts side by side, as docs/verdicts.md: from the record of a run on each.
 
 make verify && cp reports/latest.json open.json
-make verify ARGS="--attnres-trained fixtures/checkpoints/tiny-kimi-block" && cp reports/latest.json kimi.json
-pytest hypotheses/ --attnres-trained small-open-block --attnres-vanilla small-vanilla && cp reports/latest.json small.json
+make verify ARGS="--attnres-trained tiny-kimi-block" && cp reports/latest.json kimi.json
+make verify ARGS="--attnres-trained small-open-block --attnres-vanilla small-vanilla"
+cp reports/latest.json small.json
 python benchmarks/verdicts.py open.json kimi.json small.json > docs/verdicts.md
 
 Of some files alone, as one table (docs/sizes.md):
@@ -27,13 +28,15 @@ from attnres_core.report.wording import deciding, why_open
 HEAD = """# What the claims come out as
 
 Each registered claim on the two reference checkpoints, and on one of twice their depth, with the estimate and the
-limits of the statement that its verdict hangs on: of a supported claim the tightest, nearest to failing in its own standard errors; of a refuted one
-that which refutes by most; of an inconclusive one the first that is open (under `drop`, where it is decided under
-several kinds of ablation and `drop` gives that verdict). *Post hoc* claims were registered after some of their data
-were measured, or restated on the same prompts. Written by `python benchmarks/verdicts.py` from runs
-of `make verify`, of `make verify ARGS="--attnres-trained tiny-kimi-block"`, and of `make verify
-ARGS="--attnres-trained small-open-block --attnres-vanilla small-vanilla"`. Why a claim is not supported stands in the
-checkpoints' `expected_verdicts.json` and in the report. What changes with depth is told in [sizes](sizes.md).
+limits of the statement that its verdict hangs on: of a supported claim the tightest, nearest to failing in its own
+standard errors; of a refuted one that which refutes by most; of an inconclusive one the first that is open (under
+`drop`, where it is decided under several kinds of ablation and `drop` gives that verdict). *Post hoc* claims were
+registered after some of their data were measured, or restated on the same prompts. Why a claim is not supported
+stands in the checkpoints' `expected_verdicts.json` and in the report. What changes with depth is told in
+[sizes](sizes.md). Written by `python benchmarks/verdicts.py` from runs of `make verify`, alone and with
+
+    ARGS="--attnres-trained tiny-kimi-block"
+    ARGS="--attnres-trained small-open-block --attnres-vanilla small-vanilla"
 """
 WORDS = {"SUPPORTED": "supported", "REFUTED": "**refuted**", "INCONCLUSIVE": "*inconclusive*", "ERROR": "ERROR"}
 

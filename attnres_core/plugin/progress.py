@@ -14,7 +14,7 @@ STEPS = 10
 APART = 5.0
 """Seconds between two of them at least."""
 FIRST = 10.0
-"""Seconds until the first line, if a hundredth is done by then: the first bundle's pace, while models load, says little."""
+"""Seconds until the first line, once a hundredth is done: the pace while models load says little."""
 PATIENCE = 60.0
 """Seconds until the first line, however little is done by then: a long run tells soon how long."""
 FIT_APART = 30.0
