@@ -74,8 +74,8 @@ def restated(claims: Sequence[ClaimEntry]) -> list[ClaimEntry]:
 
 
 def contradictions(claims: Iterable[ClaimEntry]) -> list[Contradiction]:
-    """The pairs of which a run holds both claims, each once."""
-    entries = {claim_key(claim["node_id"]): claim for claim in claims}
+    """The pairs of which a run holds both claims, each once; a claim that does not apply contradicts nothing."""
+    entries = {claim_key(claim["node_id"]): claim for claim in claims if claim["verdict"] != "NOT APPLICABLE"}
     pairs: dict[frozenset[str], Contradiction] = {}
     for key, claim in entries.items():
         for other in _named(key, claim, entries):

@@ -149,7 +149,7 @@ def test_what_make_is_said_to_do_it_does():
 
 @pytest.mark.parametrize(
     ("place", "folder"),
-    enumerate(["checkpoints/tiny-open-block", "checkpoints/tiny-kimi-block", "larger/small-open-block"]),
+    list(enumerate(["checkpoints/tiny-open-block", "checkpoints/tiny-kimi-block", "larger/small-open-block"])),
 )
 def test_the_page_of_verdicts_says_what_is_expected(place, folder):
     """As many of each verdict, and no other words for them."""

@@ -74,7 +74,6 @@ def test_a_column_has_one_name_whichever_way_round_it_is_stated():
         ("REFUTED", "SUPPORTED", "decided", "Decided for “title of test_b”."),
         ("REFUTED", "REFUTED", "neither holds here", "Neither holds here."),
         ("SUPPORTED", "INCONCLUSIVE", "undecided", "Undecided."),
-        ("REFUTED", "NOT APPLICABLE", "undecided", "Undecided."),
         ("INCONCLUSIVE", "INCONCLUSIVE", "undecided", "Undecided."),
         ("ERROR", "REFUTED", "undecided", "Undecided."),
     ],
@@ -107,6 +106,14 @@ def test_of_a_claim_with_cases_it_is_the_case_with_the_same_id():
     named = [entry("test_a", "test_a.py::test_b[y]"), *claims[2:]]
     assert names(contradictions(named)) == [("test_a", "test_b[y]")]
     assert names(contradictions([claims[0], entry("test_b")])) == [("test_a[x]", "test_b")]
+
+
+def test_a_claim_that_does_not_apply_contradicts_nothing():
+    claims = [entry("test_a", "test_a.py::test_b"), entry("test_b")]
+    assert names(contradictions(claims)) == [("test_a", "test_b")]
+    for claim in claims:
+        others = [{**other, "verdict": "NOT APPLICABLE"} if other is claim else other for other in claims]
+        assert contradictions(others) == []
 
 
 def test_a_name_that_no_claim_has_is_told_where_its_file_is_in_the_run():
