@@ -32,8 +32,8 @@ limits of the statement that its verdict hangs on: of a supported claim the tigh
 standard errors; of a refuted one that which refutes by most; of an inconclusive one the first that is open (under
 `drop`, where it is decided under several kinds of ablation and `drop` gives that verdict). *Post hoc* claims were
 registered after some of their data were measured, or restated on the same prompts. Why a claim is not supported
-stands in the checkpoints' `expected_verdicts.json` and in the report. What differs on 24 layers is told in
-[sizes](sizes.md). Written by `python benchmarks/verdicts.py` from runs of `make verify`, alone and with
+stands in the checkpoints' `expected_verdicts.json` and in the report. `sizes.md` tells what differs
+on 24 layers. Written by `python benchmarks/verdicts.py` from runs of `make verify`, alone and with
 
     ARGS="--attnres-trained tiny-kimi-block"
     ARGS="--attnres-trained small-open-block --attnres-vanilla small-vanilla"
