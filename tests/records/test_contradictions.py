@@ -111,8 +111,8 @@ def test_of_a_claim_with_cases_it_is_the_case_with_the_same_id():
 def test_a_claim_that_does_not_apply_contradicts_nothing():
     claims = [entry("test_a", "test_a.py::test_b"), entry("test_b")]
     assert names(contradictions(claims)) == [("test_a", "test_b")]
-    for claim in claims:
-        others = [{**other, "verdict": "NOT APPLICABLE"} if other is claim else other for other in claims]
+    for absentee in claims:
+        others = [{**other, "verdict": "NOT APPLICABLE"} if other is absentee else other for other in claims]
         assert contradictions(others) == []
 
 
