@@ -74,6 +74,7 @@ def test_a_column_has_one_name_whichever_way_round_it_is_stated():
         ("REFUTED", "SUPPORTED", "decided", "Decided for “title of test_b”."),
         ("REFUTED", "REFUTED", "neither holds here", "Neither holds here."),
         ("SUPPORTED", "INCONCLUSIVE", "undecided", "Undecided."),
+        ("REFUTED", "NOT APPLICABLE", "undecided", "Undecided."),
         ("INCONCLUSIVE", "INCONCLUSIVE", "undecided", "Undecided."),
         ("ERROR", "REFUTED", "undecided", "Undecided."),
     ],
